@@ -1,0 +1,19 @@
+//! The API server: HTTPS in, authenticated, authorized and admitted requests through one generic registry, out to the
+//! store; a cache of the wire bytes above the store answers reads and watches.
+//!
+//! Callers: the `pintle` binary starts a [`Server`]; everything in process acts through [`LocalClient`]. This crate alone
+//! imports the store. It decides nothing about scheduling, controllers or routing.
+
+pub mod admission;
+pub mod auth;
+pub mod bookkeeping;
+pub mod cache;
+pub mod custom;
+pub mod handlers;
+pub mod http;
+pub mod local;
+pub mod registry;
+pub mod server;
+
+pub use local::LocalClient;
+pub use server::{Config, Server, Storage};

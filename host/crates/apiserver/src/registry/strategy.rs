@@ -1,0 +1,113 @@
+//! What the generic machinery asks of one resource. One file a resource implements it; custom resources share one
+//! implementation made from their definition.
+//!
+//! Order of calls. Create: decode -> mutating admission -> `default` -> `prepare_create` -> validating admission ->
+//! `validate_create` -> commit -> `after_commit`. Update and patch: `default` -> `prepare_update` -> `validate_update` -> commit. All are
+//! synchronous and pure over their arguments, but for [`Strategy::before_commit`], which may allocate (cluster IPs, node ports)
+//! and whose claims are released when the commit fails.
+
+use pintle_api::{Cause, Object, ResourceDef, Status};
+use serde_json::Value;
+
+use super::context::WriteContext;
+
+/// What is written: the object itself, or which of its subresources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The main resource: `spec` and metadata; `status` stays as it was where the kind has a status subresource.
+    Main,
+    Status,
+    Scale,
+    /// `pods/ephemeralcontainers`, `pods/resize`, `certificatesigningrequests/approval`, `namespaces/finalize`, ...
+    Other(&'static str),
+}
+
+/// A column of `kubectl get`, as `meta.k8s.io/v1 TableColumnDefinition` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: &'static str,
+    /// `string`, `integer`, `date`, ...
+    pub kind: &'static str,
+    /// `name` for the column that names the object, else empty.
+    pub format: &'static str,
+    pub description: &'static str,
+    /// 0 shows always, 1 only with `-o wide`.
+    pub priority: i32,
+}
+
+pub trait Strategy: Send + Sync + 'static {
+    /// Discovery's description: names, scope, verbs and subresources.
+    fn def(&self) -> &ResourceDef;
+
+    /// Fills in upstream's defaults. Idempotent; runs on every decoded object, also on stored ones that are read by a newer version.
+    fn default(&self, _object: &mut Object) {}
+
+    /// Clears what a client may not set on creation (status, generation) and fills in what the server sets.
+    /// Metadata common to all kinds (uid, creationTimestamp, generation 1) was set by the machinery.
+    fn prepare_create(&self, _object: &mut Object, _context: &WriteContext<'_>) {}
+
+    /// Restores from `old` what this part may not change. The machinery bumps `generation` when `spec` differs.
+    fn prepare_update(&self, _new: &mut Object, _old: &Object, _part: Part, _context: &WriteContext<'_>) {}
+
+    /// Every fault with its field's path. Metadata was checked by the machinery.
+    fn validate_create(&self, _object: &Object) -> Vec<Cause> {
+        Vec::new()
+    }
+    fn validate_update(&self, _new: &Object, _old: &Object, _part: Part) -> Vec<Cause> {
+        Vec::new()
+    }
+
+    /// Texts for the `Warning` header.
+    fn warnings(&self, _new: &Object, _old: Option<&Object>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Checks and claims that need other objects or allocators. Runs after validation, right before the commit.
+    fn before_commit(&self, _new: &mut Object, _old: Option<&Object>, _context: &WriteContext<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Runs after a commit succeeded. `new` is `None` after a deletion from the store: release claims here.
+    fn after_commit(&self, _new: Option<&Object>, _old: Option<&Object>, _context: &WriteContext<'_>) {}
+
+    /// Before a deletion is carried out: seconds of grace that the object gets (`None`: deleted at once). Pods say 30 or their own;
+    /// namespaces are held by `spec.finalizers` instead.
+    fn grace_period_seconds(&self, _object: &Object, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// The fields that a field selector may name besides `metadata.name` and `metadata.namespace`, and their value in an object.
+    fn selectable_fields(&self) -> &'static [(&'static str, fn(&Object) -> String)] {
+        &[]
+    }
+
+    /// The columns after `Name`, before `Age`; both are added by the machinery unless [`Strategy::whole_table`] says otherwise.
+    fn columns(&self) -> &[Column] {
+        &[]
+    }
+    /// One cell for each of `columns`.
+    fn cells(&self, _object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
+        Vec::new()
+    }
+    /// True: `columns` and `cells` hold the whole row, with Name and Age.
+    fn whole_table(&self) -> bool {
+        false
+    }
+
+    /// True where `PUT` to a name that does not exist makes the object (leases, endpoints, events, ...).
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+    /// True where an update without `metadata.resourceVersion` is taken as unconditional.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+    /// Whether the kind has `metadata.generation`.
+    fn has_generation(&self) -> bool {
+        false
+    }
+    /// `Background` unless the kind's old versions orphaned.
+    fn default_propagation(&self) -> &'static str {
+        "background"
+    }
+}

@@ -1,0 +1,4 @@
+//! Being written.
+pub struct Config {}
+pub struct Server {}
+pub enum Storage { Embedded }
