@@ -2,8 +2,33 @@
 
 pub mod allocator;
 pub mod context;
+pub mod def;
+pub mod faults;
+pub mod kind;
 pub mod strategy;
 pub mod table;
+
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
+pub mod apps;
+pub mod autoscaling;
+pub mod batch;
+pub mod certificates;
+pub mod coordination;
+pub mod core;
+pub mod discovery;
+pub mod events;
+pub mod flowcontrol;
+pub mod networking;
+pub mod node;
+pub mod pintle;
+pub mod policy;
+pub mod rbac;
+pub mod resource;
+pub mod reviews;
+pub mod scheduling;
+pub mod storage;
 
 pub use context::{Lookup, WriteContext};
 pub use strategy::{Column, Part, Strategy};

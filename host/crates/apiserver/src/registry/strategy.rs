@@ -6,7 +6,7 @@
 //! synchronous and pure over their arguments, but for [`Strategy::before_commit`], which may allocate (cluster IPs, node ports)
 //! and whose claims are released when the commit fails.
 
-use pintle_api::{Cause, Object, ResourceDef, Status};
+use pintle_api::{Cause, GroupVersionResource, Object, ResourceDef, Status};
 use serde_json::Value;
 
 use super::context::WriteContext;
@@ -38,6 +38,20 @@ pub struct Column {
 pub trait Strategy: Send + Sync + 'static {
     /// Discovery's description: names, scope, verbs and subresources.
     fn def(&self) -> &ResourceDef;
+
+    /// Another resource that holds this one's objects: `events.k8s.io/v1 events` are core events, `autoscaling/v1`
+    /// autoscalers are `v2` ones. `None`: its own.
+    fn stored_as(&self) -> Option<GroupVersionResource> {
+        None
+    }
+    /// From the stored form to this version's, and back. Only called where `stored_as` names another resource; `apiVersion`
+    /// and `kind` are set by the machinery.
+    fn from_stored(&self, object: Object) -> Object {
+        object
+    }
+    fn to_stored(&self, object: Object) -> Object {
+        object
+    }
 
     /// Fills in upstream's defaults. Idempotent; runs on every decoded object, also on stored ones that are read by a newer version.
     fn default(&self, _object: &mut Object) {}
@@ -106,6 +120,15 @@ pub trait Strategy: Send + Sync + 'static {
     fn has_generation(&self) -> bool {
         false
     }
+    /// Where the objects lie when another group or version stores them (`events.k8s.io` events are core events, HPA v1 is
+    /// HPA v2). `None`: under this resource's own name.
+    fn storage(&self) -> Option<pintle_api::GroupVersionResource> {
+        None
+    }
+    /// Turns an object of this group and version into the stored one, `apiVersion` included. Runs last before the commit.
+    fn to_storage(&self, _object: &mut Object) {}
+    /// The reverse, on every read, before the answer and before columns and selectable fields are taken.
+    fn from_storage(&self, _object: &mut Object) {}
     /// `Background` unless the kind's old versions orphaned.
     fn default_propagation(&self) -> &'static str {
         "background"

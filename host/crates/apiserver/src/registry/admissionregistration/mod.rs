@@ -1,0 +1,21 @@
+//! The resources of `admissionregistration.k8s.io/v1`, in the order of discovery.
+
+pub mod mutatingadmissionpolicies;
+pub mod mutatingadmissionpolicybindings;
+pub mod mutatingwebhookconfigurations;
+pub mod validatingadmissionpolicies;
+pub mod validatingadmissionpolicybindings;
+pub mod validatingwebhookconfigurations;
+
+use super::strategy::Strategy;
+
+pub fn all() -> Vec<Box<dyn Strategy>> {
+    vec![
+        mutatingadmissionpolicies::kind().boxed(),
+        mutatingadmissionpolicybindings::kind().boxed(),
+        mutatingwebhookconfigurations::kind().boxed(),
+        validatingadmissionpolicies::kind().boxed(),
+        validatingadmissionpolicybindings::kind().boxed(),
+        validatingwebhookconfigurations::kind().boxed(),
+    ]
+}

@@ -1,0 +1,16 @@
+//! `admissionregistration.k8s.io/v1` ValidatingAdmissionPolicy.
+
+use crate::registry::def::cluster;
+use crate::registry::kind::Kind;
+
+pub fn kind() -> Kind {
+    Kind {
+        generation: true,
+        unconditional_update: false,
+        ..Kind::new(
+            cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy")
+                .categories(&["api-extensions"])
+                .status(),
+        )
+    }
+}

@@ -1,0 +1,9 @@
+//! The resources of `apiextensions.k8s.io/v1`, in the order of discovery.
+
+pub mod customresourcedefinitions;
+
+use super::strategy::Strategy;
+
+pub fn all() -> Vec<Box<dyn Strategy>> {
+    vec![customresourcedefinitions::kind().boxed()]
+}

@@ -1,0 +1,10 @@
+//! The resources of `batch/v1`, in the order of discovery.
+
+pub mod cronjobs;
+pub mod jobs;
+
+use super::strategy::Strategy;
+
+pub fn all() -> Vec<Box<dyn Strategy>> {
+    vec![cronjobs::kind().boxed(), jobs::kind().boxed()]
+}

@@ -1,0 +1,96 @@
+//! Collects validation faults with their paths, without building a path before there is a fault.
+//!
+//! A [`Path`] is a chain of borrowed steps on the stack; it becomes text only when a fault is noted, so a valid object costs no
+//! allocation here. Messages are upstream's, as clients match on them.
+
+use std::fmt;
+
+use pintle_api::{Cause, CauseKind};
+use serde_json::Value;
+
+#[derive(Default)]
+pub struct Faults(Vec<Cause>);
+
+#[derive(Clone, Copy)]
+pub struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    /// May hold several, joined with dots.
+    Field(&'a str),
+    Index(usize),
+    Key(&'a str),
+}
+
+impl<'a> Path<'a> {
+    pub const fn root(field: &'a str) -> Path<'a> {
+        Path { parent: None, step: Step::Field(field) }
+    }
+    pub const fn field(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Field(name) }
+    }
+    pub const fn index(&'a self, index: usize) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Index(index) }
+    }
+    pub const fn key(&'a self, key: &'a str) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Key(key) }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Field("") => Ok(()),
+            Step::Field(name) if self.parent.is_none() => f.write_str(name),
+            Step::Field(name) => write!(f, ".{name}"),
+            Step::Index(index) => write!(f, "[{index}]"),
+            Step::Key(key) => write!(f, "[{key}]"),
+        }
+    }
+}
+
+impl Faults {
+    pub fn into_causes(self) -> Vec<Cause> {
+        self.0
+    }
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    pub fn push(&mut self, cause: Cause) {
+        self.0.push(cause);
+    }
+    pub fn required(&mut self, path: &Path<'_>, detail: &str) {
+        self.push(Cause::required(path.to_string(), detail));
+    }
+    pub fn invalid(&mut self, path: &Path<'_>, value: &Value, detail: &str) {
+        self.push(Cause::invalid(path.to_string(), value, detail));
+    }
+    pub fn invalid_str(&mut self, path: &Path<'_>, value: &str, detail: &str) {
+        self.push(Cause::invalid(path.to_string(), &Value::from(value), detail));
+    }
+    pub fn forbidden(&mut self, path: &Path<'_>, detail: &str) {
+        self.push(Cause::forbidden(path.to_string(), detail));
+    }
+    pub fn duplicate(&mut self, path: &Path<'_>, value: &Value) {
+        self.push(Cause::duplicate(path.to_string(), value));
+    }
+    pub fn not_found(&mut self, path: &Path<'_>, value: &Value) {
+        self.push(Cause::not_found(path.to_string(), value));
+    }
+    pub fn not_supported(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
+        self.push(Cause::not_supported(path.to_string(), &Value::from(value), supported));
+    }
+    pub fn too_long(&mut self, path: &Path<'_>, max_bytes: usize) {
+        self.push(Cause::too_long(path.to_string(), max_bytes));
+    }
+    pub fn too_many(&mut self, path: &Path<'_>, actual: usize, max: usize) {
+        let message = format!("Too many: {actual}: must have at most {max} items");
+        self.push(Cause::new(CauseKind::FieldValueTooMany, path.to_string(), message));
+    }
+}

@@ -1,0 +1,189 @@
+//! [`Kind`]: the strategy of a built-in resource as a struct of functions, so that a resource's file holds only what is its own.
+//!
+//! What nearly all kinds share lives here: the status is the server's on creation and on writes of the main part, a
+//! write of the status changes nothing else, and an update is validated whole only when more than its metadata differs.
+//! Called by the resource files (to build) and by the generic machinery (through [`Strategy`]).
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Cause, GroupVersionResource, Object, ResourceDef, Status};
+use serde_json::{Value, json};
+
+use super::context::WriteContext;
+use super::def::Def;
+use super::faults::Faults;
+use super::strategy::{Column, Part, Strategy};
+
+pub type SelectableFields = &'static [(&'static str, fn(&Object) -> String)];
+type Cells = fn(&Object, jiff::Timestamp) -> Vec<Value>;
+
+pub struct Kind {
+    pub def: ResourceDef,
+    pub default: fn(&mut Object),
+    /// Runs after the status was cleared.
+    pub create: fn(&mut Object, &WriteContext<'_>),
+    /// Runs after the parts that [`Part`] leaves alone were restored.
+    pub update: fn(&mut Object, &Object, Part, &WriteContext<'_>),
+    pub validate: fn(&Object, &mut Faults),
+    /// Only what an update adds: immutable fields and the like.
+    pub validate_change: fn(&Object, &Object, Part, &mut Faults),
+    pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
+    pub before_commit: fn(&mut Object, Option<&Object>, &WriteContext<'_>) -> Result<(), Status>,
+    pub after_commit: fn(Option<&Object>, Option<&Object>, &WriteContext<'_>),
+    pub grace: fn(&Object, Option<i64>) -> Option<i64>,
+    pub fields: SelectableFields,
+    pub columns: &'static [Column],
+    pub cells: Cells,
+    pub whole_table: bool,
+    pub create_on_update: bool,
+    pub unconditional_update: bool,
+    pub generation: bool,
+    /// Nodes may bring their status along when they are made.
+    pub keeps_status_on_create: bool,
+    pub propagation: &'static str,
+    pub storage: Option<GroupVersionResource>,
+    pub to_storage: fn(&mut Object),
+    pub from_storage: fn(&mut Object),
+    /// From the description.
+    pub has_status: bool,
+}
+
+impl Kind {
+    pub fn new(def: Def) -> Self {
+        let def = def.build();
+        Self {
+            has_status: def.subresources.iter().any(|s| s.name == "status"),
+            def,
+            default: |_| {},
+            create: |_, _| {},
+            update: |_, _, _, _| {},
+            validate: |_, _| {},
+            validate_change: |_, _, _, _| {},
+            warn: |_, _| Vec::new(),
+            before_commit: |_, _, _| Ok(()),
+            after_commit: |_, _, _| {},
+            grace: |_, _| None,
+            fields: &[],
+            columns: &[],
+            cells: |_, _| Vec::new(),
+            whole_table: false,
+            create_on_update: false,
+            unconditional_update: true,
+            generation: false,
+            keeps_status_on_create: false,
+            propagation: "background",
+            storage: None,
+            to_storage: |_| {},
+            from_storage: |_| {},
+        }
+    }
+
+    pub fn boxed(self) -> Box<dyn Strategy> {
+        Box::new(self)
+    }
+}
+
+impl Strategy for Kind {
+    fn def(&self) -> &ResourceDef {
+        &self.def
+    }
+    fn default(&self, object: &mut Object) {
+        (self.default)(object);
+    }
+    fn prepare_create(&self, object: &mut Object, context: &WriteContext<'_>) {
+        if self.has_status && !self.keeps_status_on_create {
+            object.set_at(&["status"], json!({}));
+        }
+        (self.create)(object, context);
+    }
+    fn prepare_update(&self, new: &mut Object, old: &Object, part: Part, context: &WriteContext<'_>) {
+        match part {
+            Part::Main if self.has_status => restore(new, old, "status"),
+            Part::Status => keep_only_status(new, old),
+            _ => {}
+        }
+        (self.update)(new, old, part, context);
+    }
+    fn validate_create(&self, object: &Object) -> Vec<Cause> {
+        let mut faults = Faults::default();
+        (self.validate)(object, &mut faults);
+        faults.into_causes()
+    }
+    fn validate_update(&self, new: &Object, old: &Object, part: Part) -> Vec<Cause> {
+        let mut faults = Faults::default();
+        if part != Part::Status && differs_beyond_metadata(new, old) {
+            (self.validate)(new, &mut faults);
+        }
+        (self.validate_change)(new, old, part, &mut faults);
+        faults.into_causes()
+    }
+    fn warnings(&self, new: &Object, old: Option<&Object>) -> Vec<String> {
+        (self.warn)(new, old)
+    }
+    fn before_commit(&self, new: &mut Object, old: Option<&Object>, context: &WriteContext<'_>) -> Result<(), Status> {
+        (self.before_commit)(new, old, context)
+    }
+    fn after_commit(&self, new: Option<&Object>, old: Option<&Object>, context: &WriteContext<'_>) {
+        (self.after_commit)(new, old, context);
+    }
+    fn grace_period_seconds(&self, object: &Object, asked: Option<i64>) -> Option<i64> {
+        (self.grace)(object, asked)
+    }
+    fn selectable_fields(&self) -> SelectableFields {
+        self.fields
+    }
+    fn columns(&self) -> &[Column] {
+        self.columns
+    }
+    fn cells(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        (self.cells)(object, now)
+    }
+    fn whole_table(&self) -> bool {
+        self.whole_table
+    }
+    fn allow_create_on_update(&self) -> bool {
+        self.create_on_update
+    }
+    fn allow_unconditional_update(&self) -> bool {
+        self.unconditional_update
+    }
+    fn has_generation(&self) -> bool {
+        self.generation
+    }
+    fn default_propagation(&self) -> &'static str {
+        self.propagation
+    }
+    fn storage(&self) -> Option<GroupVersionResource> {
+        self.storage.clone()
+    }
+    fn to_storage(&self, object: &mut Object) {
+        (self.to_storage)(object);
+    }
+    fn from_storage(&self, object: &mut Object) {
+        (self.from_storage)(object);
+    }
+}
+
+/// Gives `new` the field as `old` has it, or takes it away.
+pub fn restore(new: &mut Object, old: &Object, field: &str) {
+    match old.get(field) {
+        Some(value) => new.set_at(&[field], value.clone()),
+        None => {
+            new.remove_at(&[field]);
+        }
+    }
+}
+
+fn keep_only_status(new: &mut Object, old: &Object) {
+    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
+    let mine = |key: &str| matches!(key, "apiVersion" | "kind" | "metadata" | "status");
+    new.retain(|key, _| mine(key));
+    for (key, value) in old.iter().filter(|(key, _)| !mine(key)) {
+        new.insert(key.clone(), value.clone());
+    }
+}
+
+fn differs_beyond_metadata(new: &Object, old: &Object) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
+    let counts = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata" | "status");
+    new.iter().any(|(key, value)| counts(key) && old.get(key) != Some(value)) || old.keys().any(|key| counts(key) && !new.contains_key(key))
+}
