@@ -31,7 +31,17 @@ pub enum ScalarKind {
     String,
     Number,
     Boolean,
-    /// int-or-string, Quantity: any scalar.
+    Int32,
+    Int64,
+    /// RFC 3339, whole seconds.
+    Time,
+    /// RFC 3339, microseconds.
+    MicroTime,
+    /// Base64 text.
+    Bytes,
+    Quantity,
+    IntOrString,
+    /// Any scalar.
     Any,
 }
 

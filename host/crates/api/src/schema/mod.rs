@@ -1,0 +1,12 @@
+//! Types of the API: fields, list kinds, defaults, descriptions.
+//!
+//! [`builtin`] has the types of all built-in kinds, [`structural`] those of custom resources. [`check`] tells unknown
+//! fields and wrong types of a body, [`prune_unknown`] brings a body into the form that a typed decoder would give.
+
+pub mod kinds;
+pub mod rows;
+
+mod builtin;
+
+pub use builtin::{Schemas, builtin};
+pub use kinds::{ListKind, MapKind, TypeRef};

@@ -1,0 +1,47 @@
+//! Writes the tables of built-in types that `pintle-api` carries, from the schemas in k8s-openapi:
+//! `types.txt` (structure, loaded by every process) and `descriptions.txt.gz` (read only for OpenAPI).
+//!
+//! Run `cargo run -p schema-gen` after raising k8s-openapi, `-- --check` to see whether the files are current.
+//! A crate of its own, so that neither the host nor xtask compiles k8s-openapi with schemars.
+//! What these schemas do not say (list kinds and keys, patch strategies) is the hand-kept `merge.txt` beside them.
+
+mod kinds;
+mod table;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let check = std::env::args().skip(1).any(|arg| arg == "--check");
+    let collected = kinds::collect();
+    let (types, descriptions) = table::render(&collected)?;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/api/src/schema");
+    publish(&directory.join("types.txt"), types.as_bytes(), check)?;
+    publish_compressed(&directory.join("descriptions.txt.gz"), descriptions.as_bytes(), check)
+}
+
+fn publish(path: &PathBuf, wanted: &[u8], check: bool) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    if check {
+        bail!("{} is not what k8s-openapi gives: run `cargo run -p schema-gen`", path.display());
+    }
+    std::fs::write(path, wanted).with_context(|| format!("write {}", path.display()))?;
+    println!("wrote {} ({} bytes)", path.display(), wanted.len());
+    Ok(())
+}
+
+/// Compares the text, not the compressed bytes, so that another version of the compressor makes no difference.
+fn publish_compressed(path: &PathBuf, wanted: &[u8], check: bool) -> Result<()> {
+    let mut found = Vec::new();
+    let readable = std::fs::File::open(path).is_ok_and(|file| flate2::read::GzDecoder::new(file).read_to_end(&mut found).is_ok());
+    if readable && found == wanted {
+        return Ok(());
+    }
+    let mut encoder = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::best());
+    encoder.write_all(wanted)?;
+    publish(path, &encoder.finish()?, check)
+}
