@@ -1,10 +1,20 @@
 //! What authors of pintle plugins import: one trait a world, the types it speaks, and a harness to test it natively.
 //!
 //! `controller`, `scheduler` and `ingress` hold the traits and are plain Rust: a plugin's logic is tested with the
-//! ordinary test runner. The `export_*!` macros tie an implementation to the WIT world when the crate is built for wasm32.
+//! ordinary test runner. The `export_*!` macros tie an implementation to the WIT world when the crate is built for wasm32;
+//! natively they expand to nothing. A crate asks for one feature, the world that it is written for.
 
 pub mod controller;
+#[cfg(feature = "ingress")]
+pub mod ingress;
+#[cfg(feature = "scheduler")]
+pub mod scheduler;
 pub mod testing;
+
+#[cfg(feature = "controller")]
+#[doc(hidden)]
+pub mod controller_glue;
+mod glue;
 
 /// Everything that a plugin asks of the host outside of its world's own interface.
 pub trait Env {

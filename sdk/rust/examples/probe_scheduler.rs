@@ -1,0 +1,111 @@
+//! A scheduler that takes the first node with room for the pod's CPU. Small enough to read whole, and the host's tests drive it;
+//! `spec.config` and a pod's annotation `probe` make it misbehave.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pintle_sdk::scheduler::{Choice, Delta, Node, NodeId, Outcome, Pod, Preemption, Ranked, Reason, Rejection, Scheduler, Scope};
+use pintle_sdk::{Env, export_scheduler};
+
+#[derive(Default)]
+pub struct FirstFit {
+    nodes: BTreeMap<NodeId, Node>,
+    /// Uid to node and millicores.
+    placed: HashMap<String, (NodeId, i64)>,
+    used: HashMap<NodeId, i64>,
+    from_the_end: bool,
+}
+
+impl FirstFit {
+    fn forget(&mut self, uid: &str) {
+        if let Some((node, cpu)) = self.placed.remove(uid) {
+            *self.used.entry(node).or_default() -= cpu;
+        }
+    }
+    fn fits(&self, node: &Node, pod: &Pod) -> bool {
+        let used = self.used.get(&node.id).copied().unwrap_or_default();
+        !node.unschedulable && used + pod.requests.milli_cpu <= node.allocatable.milli_cpu
+    }
+}
+
+impl Scheduler for FirstFit {
+    fn configure(&mut self, _env: &dyn Env, config: &str) -> Result<(), String> {
+        match config {
+            "" => Ok(()),
+            "last" => {
+                self.from_the_end = true;
+                Ok(())
+            }
+            other => Err(format!("unknown order {other:?}")),
+        }
+    }
+
+    fn reset(&mut self) {
+        let from_the_end = self.from_the_end;
+        *self = Self { from_the_end, ..Self::default() };
+    }
+
+    fn feed(&mut self, _env: &dyn Env, deltas: Vec<Delta>) {
+        for delta in deltas {
+            match delta {
+                Delta::UpsertNode(node) => {
+                    self.nodes.insert(node.id, node);
+                }
+                Delta::RemoveNode(id) => {
+                    self.nodes.remove(&id);
+                }
+                Delta::Place(placement) => {
+                    self.forget(&placement.pod.uid);
+                    let cpu = placement.pod.requests.milli_cpu;
+                    *self.used.entry(placement.node).or_default() += cpu;
+                    self.placed.insert(placement.pod.uid, (placement.node, cpu));
+                }
+                Delta::Forget(uid) => self.forget(&uid),
+                Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) => {}
+            }
+        }
+    }
+
+    fn schedule(&mut self, _env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
+        match pod.annotations.iter().find(|a| a.key == "probe").map(|a| a.value.as_str()) {
+            Some("panic") => panic!("asked to panic"),
+            Some("loop") => loop {
+                std::hint::black_box(&self.used);
+            },
+            Some("nowhere") => {
+                let first = self.nodes.keys().next().copied().unwrap_or_default();
+                return Ok(Outcome::Fits(Choice {
+                    ranked: vec![Ranked { node: first + 1_000_000, score: 1 }],
+                    feasible: 1,
+                    looked_at: 1,
+                    next_start: scope.start,
+                }));
+            }
+            _ => {}
+        }
+        let fitting = self.nodes.values().filter(|n| self.fits(n, &pod)).map(|n| n.id);
+        let chosen = if self.from_the_end { fitting.last() } else { fitting.min() };
+        let nodes = self.nodes.len() as u32;
+        Ok(match chosen {
+            Some(node) => Outcome::Fits(Choice { ranked: vec![Ranked { node, score: 100 }], feasible: 1, looked_at: nodes, next_start: 0 }),
+            None if nodes == 0 => Outcome::None(Vec::new()),
+            None => Outcome::None(vec![Rejection {
+                filter: "NodeResourcesFit".to_owned(),
+                message: "Insufficient cpu".to_owned(),
+                nodes,
+                resolvable: true,
+            }]),
+        })
+    }
+
+    fn preempt(&mut self, _env: &dyn Env, _pod: Pod) -> Result<Option<Preemption>, String> {
+        Ok(None)
+    }
+
+    fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {
+        let fits = self.nodes.get(&node).is_some_and(|n| self.fits(n, &pod));
+        let rejected = if fits { None } else { Some("Insufficient cpu".to_owned()) };
+        vec![Reason { stage: "Filter".to_owned(), criterion: "NodeResourcesFit".to_owned(), rejected, score: None }]
+    }
+}
+
+export_scheduler!(FirstFit);

@@ -1,0 +1,56 @@
+//! The ingress world: objects in, a route table out.
+//!
+//! The types are the WIT's own (`wit/ingress/ingress.wit` documents each field); natively they are ordinary structs. A native data
+//! plane in the host executes the table; the plugin sees no request.
+
+pub use bindings::pintle::host::types::Pair;
+pub use bindings::pintle::ingress::types::{
+    Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, Endpoint, Host as VirtualHost, Object, PathMatch, Problem,
+    Protocol, Route, RouteTable,
+};
+
+use crate::Env;
+
+pub trait Ingress: Default {
+    /// The whole table from all objects. A fault in one object is a [`Problem`]; an error refuses the change, and the table before stays.
+    fn compile(&mut self, env: &dyn Env, objects: Vec<Object>) -> Result<RouteTable, String>;
+}
+
+/// Makes a type that implements [`Ingress`] the component's ingress controller.
+#[macro_export]
+macro_rules! export_ingress {
+    ($policy:ty) => {
+        #[cfg(target_family = "wasm")]
+        #[allow(unsafe_code)]
+        const _: () = {
+            use $crate::ingress::{Ingress, bindings, set_up};
+            ::std::thread_local! {
+                static POLICY: ::std::cell::RefCell<$policy> = ::std::default::Default::default();
+            }
+            struct Component;
+            impl bindings::Guest for Component {
+                fn compile(objects: Vec<$crate::ingress::Object>) -> Result<$crate::ingress::RouteTable, String> {
+                    set_up();
+                    POLICY.with_borrow_mut(|p| p.compile(&$crate::ingress::Host, objects))
+                }
+            }
+            bindings::export_world!(Component with_types_in bindings);
+        };
+    };
+}
+
+crate::glue::host_env!(bindings);
+
+#[doc(hidden)]
+#[allow(unsafe_code, clippy::all)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: ["../../wit/host", "../../wit/ingress"],
+        world: "pintle:ingress/ingress",
+        additional_derives: [PartialEq],
+        pub_export_macro: true,
+        export_macro_name: "export_ingress_world",
+        generate_all,
+    });
+    pub use export_ingress_world as export_world;
+}

@@ -1,0 +1,151 @@
+//! The scheduler world: a stateful policy that is fed the cluster as deltas and decides one pod at a time.
+//!
+//! The types are the WIT's own (`wit/scheduler/scheduler.wit` documents each field); natively they are ordinary structs, so a
+//! policy is tested by feeding it nodes and asking. The host owns queue, snapshot, assuming and binding.
+
+pub use bindings::pintle::host::types::Pair;
+pub use bindings::pintle::scheduler::types::{
+    Budget, Choice, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
+    PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Reason, Rejection, Requirement, Resources, Scope,
+    SpreadConstraint, Taint, Toleration, Unsatisfiable,
+};
+
+use crate::Env;
+
+pub trait Scheduler: Default {
+    /// Takes `spec.config`; an error refuses the plugin with its words. Called once, before anything is fed.
+    fn configure(&mut self, _env: &dyn Env, _config: &str) -> Result<(), String> {
+        Ok(())
+    }
+    /// Forgets everything that was fed.
+    fn reset(&mut self);
+    fn feed(&mut self, env: &dyn Env, deltas: Vec<Delta>);
+    /// Filters and scores. Must not place the pod: the host feeds `place` when it assumes the choice.
+    fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String>;
+    /// Whom to evict so that the pod fits.
+    fn preempt(&mut self, _env: &dyn Env, _pod: Pod) -> Result<Option<Preemption>, String> {
+        Ok(None)
+    }
+    /// Every criterion's word on one node.
+    fn explain(&mut self, _env: &dyn Env, _pod: Pod, _node: NodeId) -> Vec<Reason> {
+        Vec::new()
+    }
+}
+
+/// Makes a type that implements [`Scheduler`] the component's scheduler.
+#[macro_export]
+macro_rules! export_scheduler {
+    ($policy:ty) => {
+        #[cfg(target_family = "wasm")]
+        #[allow(unsafe_code)]
+        const _: () = {
+            use $crate::scheduler::{Scheduler, bindings, set_up};
+            ::std::thread_local! {
+                static POLICY: ::std::cell::RefCell<$policy> = ::std::default::Default::default();
+            }
+            fn with<T>(call: impl FnOnce(&mut $policy) -> T) -> T {
+                set_up();
+                POLICY.with_borrow_mut(call)
+            }
+            const HOST: &$crate::scheduler::Host = &$crate::scheduler::Host;
+            struct Component;
+            impl bindings::Guest for Component {
+                fn configure(config: String) -> Result<(), String> {
+                    with(|p| p.configure(HOST, &config))
+                }
+                fn reset() {
+                    with(|p| p.reset())
+                }
+                fn feed(deltas: Vec<$crate::scheduler::Delta>) {
+                    with(|p| p.feed(HOST, deltas))
+                }
+                fn schedule(pod: $crate::scheduler::Pod, scope: $crate::scheduler::Scope) -> Result<$crate::scheduler::Outcome, String> {
+                    with(|p| p.schedule(HOST, pod, scope))
+                }
+                fn preempt(pod: $crate::scheduler::Pod) -> Result<Option<$crate::scheduler::Preemption>, String> {
+                    with(|p| p.preempt(HOST, pod))
+                }
+                fn explain(pod: $crate::scheduler::Pod, node: $crate::scheduler::NodeId) -> Vec<$crate::scheduler::Reason> {
+                    with(|p| p.explain(HOST, pod, node))
+                }
+            }
+            bindings::export_world!(Component with_types_in bindings);
+        };
+    };
+}
+
+impl Pair {
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { milli_cpu: 0, memory: 0, ephemeral_storage: 0, extended: Vec::new() }
+    }
+}
+
+/// A pod without any wish, for tests: `Pod { requests, ..Pod::named("a") }`.
+impl Pod {
+    pub fn named(name: &str) -> Self {
+        Self {
+            uid: name.to_owned(),
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            labels: Vec::new(),
+            annotations: Vec::new(),
+            priority: 0,
+            may_preempt: true,
+            requests: Resources::default(),
+            node_selector: Vec::new(),
+            required_nodes: None,
+            preferred_nodes: Vec::new(),
+            volume_nodes: Vec::new(),
+            tolerations: Vec::new(),
+            required_affinity: Vec::new(),
+            preferred_affinity: Vec::new(),
+            required_anti_affinity: Vec::new(),
+            preferred_anti_affinity: Vec::new(),
+            spread: Vec::new(),
+            host_ports: Vec::new(),
+            images: Vec::new(),
+            nominated: None,
+            started: 0,
+            deleting: false,
+        }
+    }
+}
+
+/// A node of that size, for tests.
+impl Node {
+    pub fn sized(id: NodeId, name: &str, milli_cpu: i64, memory: i64, max_pods: u32) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            labels: vec![Pair::new("kubernetes.io/hostname", name)],
+            annotations: Vec::new(),
+            taints: Vec::new(),
+            unschedulable: false,
+            allocatable: Resources { milli_cpu, memory, ..Resources::default() },
+            max_pods,
+            images: Vec::new(),
+        }
+    }
+}
+
+crate::glue::host_env!(bindings);
+
+#[doc(hidden)]
+#[allow(unsafe_code, clippy::all)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: ["../../wit/host", "../../wit/scheduler"],
+        world: "pintle:scheduler/scheduler",
+        additional_derives: [PartialEq],
+        pub_export_macro: true,
+        export_macro_name: "export_scheduler_world",
+        generate_all,
+    });
+    pub use export_scheduler_world as export_world;
+}
