@@ -7,6 +7,12 @@
 //! An acknowledged commit is on disk. A watcher gets every change after its revision once, in order, or
 //! [`Error::Compacted`].
 
+pub mod embedded;
+pub mod etcd;
+pub mod faulty;
+mod limits;
+mod watch_log;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -15,6 +21,8 @@ use futures::stream::BoxStream;
 
 /// One counter for the whole store: each commit takes the next. The first commit is 1 or later.
 pub type Revision = u64;
+
+pub use limits::{MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS, prefix_end};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type Result<T> = std::result::Result<T, Error>;
@@ -37,6 +45,9 @@ pub enum Error {
     Corrupt(String),
     #[error("value of {size} bytes exceeds the limit of {limit} bytes")]
     TooLarge { size: usize, limit: usize },
+    /// The caller's mistake: an empty key, a key twice, too many operations. Nothing was written.
+    #[error("transaction refused: {0}")]
+    Refused(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,154 @@
+//! The default engine: one redb file, one process, many writes to one fsync.
+//!
+//! Commits go through a bounded queue to one writer thread. It takes all that wait, applies them in order, each at a
+//! revision of its own, makes them durable with one fsync, tells the watchers, then answers the callers. So while one
+//! fsync runs the next group gathers, and the cost of the disk is shared by everyone who waits for it.
+//! Reads take a snapshot of the last durable state and wait for nobody.
+//!
+//! It keeps present values only: history lives in memory ([`crate::watch_log`]), bounded, from the process's start.
+//! After a failed write nobody knows what the disk holds, so the engine stops: commits, reads and watches end with
+//! [`Error::Unavailable`] until the process opens the file again.
+//!
+//! redb was taken over fjall: it is one file of copy-on-write pages with one fsync to a commit, keeps no threads and no
+//! write buffers of its own when idle, and its storage back end is a trait, so that [`crate::faulty`] can test the
+//! whole engine under lost and torn writes.
+
+mod file;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::watch_log::WatchLog;
+use crate::{BoxFuture, Change, Entry, Error, Range, Result, Revision, Store, Transaction, limits};
+use file::File;
+use writer::{Job, Writer};
+
+/// Commits that wait for the writer. More callers wait for a place, which bounds memory at this many transactions.
+const QUEUED_COMMITS: usize = 4096;
+
+/// Ranges of up to this many entries are read on the caller's thread; longer ones on one that may block.
+const INLINE_RANGE_ENTRIES: usize = 64;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the file's pages kept in memory. The API server has the objects in a cache of its own.
+    pub cache_bytes: usize,
+    /// Changes kept for watchers that resume, and the bytes of their keys and values.
+    pub watch_changes: usize,
+    pub watch_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 16 << 20, watch_changes: 8192, watch_bytes: 16 << 20 }
+    }
+}
+
+/// Opens the file, making it when it is absent. Blocks: after a crash it first verifies the file.
+pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Embedded>> {
+    Embedded::start(File::open(path.as_ref(), options.cache_bytes)?, options)
+}
+
+/// The same engine over memory, for tests.
+pub fn memory() -> Arc<Embedded> {
+    let options = Options::default();
+    open_backend(redb::backends::InMemoryBackend::new(), options).expect("an empty memory file opens")
+}
+
+pub(crate) fn open_backend(backend: impl redb::StorageBackend, options: Options) -> Result<Arc<Embedded>> {
+    Embedded::start(File::with_backend(backend, options.cache_bytes)?, options)
+}
+
+pub struct Embedded {
+    file: Arc<File>,
+    log: Arc<WatchLog>,
+    queue: mpsc::Sender<Job>,
+}
+
+impl Embedded {
+    fn start(file: File, options: Options) -> Result<Arc<Self>> {
+        let file = Arc::new(file);
+        let log = Arc::new(WatchLog::new(file.revision()?, options.watch_changes, options.watch_bytes));
+        let (queue, jobs) = mpsc::channel(QUEUED_COMMITS);
+        let writer = Writer { file: file.clone(), log: log.clone() };
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(jobs))
+            .map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
+        Ok(Arc::new(Self { file, log, queue }))
+    }
+
+    async fn submit<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(job(reply)).await.map_err(|_| Error::Unavailable("the store is closed".into()))?;
+        // The writer answers every job it takes unless it panicked.
+        answer.await.unwrap_or_else(|_| Err(Error::Unknown("the store's writer is gone".into())))
+    }
+}
+
+impl Store for Embedded {
+    fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
+        Box::pin(async { self.file.check().map(|()| self.log.newest()) })
+    }
+
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>>> {
+        Box::pin(async move { self.file.get(key) })
+    }
+
+    fn range<'a>(&'a self, start: &'a [u8], end: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Range>> {
+        Box::pin(async move {
+            if (1..=INLINE_RANGE_ENTRIES).contains(&limit) {
+                return self.file.range(start, end, limit);
+            }
+            let (file, start, end) = (self.file.clone(), start.to_vec(), end.to_vec());
+            tokio::task::spawn_blocking(move || file.range(&start, &end, limit))
+                .await
+                .unwrap_or_else(|error| Err(Error::Unavailable(format!("the read ended early: {error}"))))
+        })
+    }
+
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Revision>> {
+        Box::pin(async move {
+            limits::check(&transaction)?;
+            self.submit(|reply| Job::Commit(transaction, reply)).await
+        })
+    }
+
+    fn watch<'a>(&'a self, prefix: &'a [u8], after: Revision) -> BoxFuture<'a, Result<BoxStream<'static, Result<Vec<Change>>>>> {
+        Box::pin(async move {
+            // A range may have seen a commit that the log is told of in the next moment, so the file decides.
+            if after > self.log.newest() {
+                let newest = self.file.revision()?;
+                if after > newest {
+                    return Err(Error::Future { asked: after, newest });
+                }
+            }
+            self.log.watch(Bytes::copy_from_slice(prefix), after)
+        })
+    }
+
+    fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let newest = self.file.revision()?;
+            if revision > newest {
+                return Err(Error::Future { asked: revision, newest });
+            }
+            self.log.compact(revision);
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            match self.submit(Job::Close).await {
+                Err(Error::Unavailable(_)) if self.queue.is_closed() => Ok(()),
+                done => done,
+            }
+        })
+    }
+}
