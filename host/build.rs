@@ -1,0 +1,32 @@
+//! Puts what `cargo xtask build` made (plugins as components, the images' program) where `include_bytes!` finds it. A plain
+//! `cargo build` without those still compiles; such a binary says at run time that it carries nothing.
+
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let target = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../target");
+    let program = target.join("images/pintle-demo");
+    println!("cargo:rerun-if-changed={}", program.display());
+    std::fs::write(out.join("pintle-demo"), std::fs::read(&program).unwrap_or_default()).expect("OUT_DIR is writable");
+
+    let plugins = target.join("plugins");
+    println!("cargo:rerun-if-changed={}", plugins.display());
+    let mut found: Vec<PathBuf> = std::fs::read_dir(&plugins)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "wasm"))
+        .collect();
+    found.sort();
+    let mut table = String::from("&[\n");
+    for file in &found {
+        println!("cargo:rerun-if-changed={}", file.display());
+        let name = file.file_stem().expect("has a name").to_string_lossy();
+        let full = file.canonicalize().expect("was just listed");
+        table.push_str(&format!("    ({name:?}, include_bytes!({full:?}).as_slice()),\n"));
+    }
+    table.push_str("]\n");
+    std::fs::write(out.join("plugins.rs"), table).expect("OUT_DIR is writable");
+}

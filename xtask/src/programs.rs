@@ -1,0 +1,43 @@
+//! Runs programs and builds the static one that goes into pintle's images.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+const DEMO_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Runs a program to its end; its output is the user's.
+pub fn run(program: &str, args: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(args).status().with_context(|| format!("starting {program}"))?;
+    if !status.success() {
+        bail!("{program} {} ended with {status}", args.join(" "));
+    }
+    Ok(())
+}
+
+pub fn cargo(args: &[&str]) -> Result<()> {
+    run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), args)
+}
+
+/// `target/images/pintle-demo`: static, so that it runs in an image that holds nothing else.
+pub fn demo() -> Result<()> {
+    let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args(["build", "--quiet", "--package", "pintle-demo", "--profile", "plugin", "--target", DEMO_TARGET])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .status()?;
+    if !status.success() {
+        bail!("building the image program ended with {status}");
+    }
+    std::fs::create_dir_all("target/images")?;
+    let built = format!("target/{DEMO_TARGET}/plugin/pintle-demo");
+    copy_if_changed(&built, "target/images/pintle-demo")
+}
+
+/// Copies only when the content differs, so that what embeds the file is not rebuilt.
+pub fn copy_if_changed(from: &str, to: &str) -> Result<()> {
+    let new = std::fs::read(from).with_context(|| format!("reading {from}"))?;
+    if std::fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    std::fs::write(to, new).with_context(|| format!("writing {to}"))
+}
