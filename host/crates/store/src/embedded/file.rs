@@ -38,14 +38,21 @@ pub(super) struct Applied {
 }
 
 impl File {
+    /// A new file is made aside and renamed: a crash while it is made would leave one that cannot be opened.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
-        let created = !path.exists();
-        let database = builder(cache_bytes).create(path).map_err(opening)?;
-        let file = Self::prepare(database)?;
-        if created {
+        if !path.exists() {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(".new");
+            let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+            match std::fs::remove_file(&aside) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(in_context(error)),
+                _ => {}
+            }
+            drop(Self::prepare(builder(cache_bytes).create(&aside).map_err(opening)?)?);
+            std::fs::rename(&aside, path).map_err(in_context)?;
             sync_parent(path)?;
         }
-        Ok(file)
+        Self::prepare(builder(cache_bytes).open(path).map_err(opening)?)
     }
 
     pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
@@ -54,19 +61,21 @@ impl File {
 
     /// Makes the tables of a new file; refuses one of another format.
     fn prepare(database: Database) -> Result<Self> {
+        let read = database.begin_read().map_err(unavailable)?;
+        match read.open_table(NUMBERS) {
+            Ok(numbers) => match numbers.get(FORMAT).map_err(unavailable)?.map(|n| n.value()) {
+                Some(FORMAT_VERSION) => return Ok(Self { state: RwLock::new(State::Open(database)) }),
+                other => return Err(Error::Corrupt(format!("format {other:?} is not known to this version"))),
+            },
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(unavailable(error)),
+        }
         let write = database.begin_write().map_err(unavailable)?;
         {
             write.open_table(ENTRIES).map_err(unavailable)?;
             let mut numbers = write.open_table(NUMBERS).map_err(unavailable)?;
-            let format = numbers.get(FORMAT).map_err(unavailable)?.map(|n| n.value());
-            match format {
-                Some(FORMAT_VERSION) => {}
-                Some(other) => return Err(Error::Corrupt(format!("format {other} is not known to this version"))),
-                None => {
-                    numbers.insert(FORMAT, FORMAT_VERSION).map_err(unavailable)?;
-                    numbers.insert(REVISION, FIRST_REVISION).map_err(unavailable)?;
-                }
-            }
+            numbers.insert(FORMAT, FORMAT_VERSION).map_err(unavailable)?;
+            numbers.insert(REVISION, FIRST_REVISION).map_err(unavailable)?;
         }
         write.commit().map_err(unavailable)?;
         Ok(Self { state: RwLock::new(State::Open(database)) })
