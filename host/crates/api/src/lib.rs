@@ -5,8 +5,15 @@
 //! tested with a literal input and an expected output. Everyone imports it; it imports none of ours.
 
 pub mod client;
+pub mod metadata;
+pub mod discovery;
+pub mod names;
 pub mod object;
+pub mod patch;
+pub mod quantity;
 pub mod resource;
+pub mod schema;
+pub mod selector;
 pub mod status;
 
 pub use client::{Client, ClientExt};

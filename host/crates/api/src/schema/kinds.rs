@@ -119,7 +119,7 @@ static UNKNOWN_NODE: Node = Node::Unknown;
 
 impl<'a> TypeRef<'a> {
     /// A type of which nothing is known.
-    pub fn unknown() -> TypeRef<'static> {
+    pub fn unknown() -> TypeRef<'a> {
         TypeRef { types: &UNKNOWN, node: &UNKNOWN_NODE, edge: None }
     }
     pub fn node(&self) -> &'a Node {
