@@ -83,8 +83,7 @@ fn componentize(target: &Path, plugin: &Plugin) -> Result<()> {
         return Ok(());
     }
     let core = std::fs::read(&module).with_context(|| format!("read {}", module.display()))?;
-    let mut encoder = wit_component::ComponentEncoder::default().module(&core)?.validate(true);
-    let encoded = encoder.encode()?;
+    let encoded = wit_component::ComponentEncoder::default().module(&core)?.validate(true).encode()?;
     std::fs::create_dir_all(component.parent().context("a directory")?)?;
     let partial = component.with_extension("partial");
     std::fs::write(&partial, encoded)?;

@@ -5,8 +5,8 @@
 
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::ingress::types::{
-    Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, Endpoint, Host as VirtualHost, Object, PathMatch, Problem,
-    Protocol, Route, RouteTable,
+    Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, Endpoint, Object, PathMatch, Problem,
+    Protocol, Route, RouteTable, VirtualHost,
 };
 
 use crate::Env;

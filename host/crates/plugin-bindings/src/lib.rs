@@ -1,1 +1,46 @@
+//! The host's side of the WIT worlds, generated. Nothing is written by hand here but the options, so that a change of the
+//! drivers does not rebuild the bindings.
+//!
+//! Exports are async: a guest runs on a fiber and yields at epochs. Imports that may wait for the API are async as well, the
+//! others (time, randomness, log) are plain calls. The worlds share `pintle:host`.
 
+pub mod controller {
+    wasmtime::component::bindgen!({
+        path: ["../../../wit/host", "../../../wit/controller"],
+        world: "pintle:controller/controller",
+        imports: {
+            "pintle:controller/objects@0.1.0": async,
+        },
+        exports: { default: async },
+        additional_derives: [PartialEq],
+    });
+}
+
+pub mod scheduler {
+    wasmtime::component::bindgen!({
+        path: ["../../../wit/host", "../../../wit/scheduler"],
+        world: "pintle:scheduler/scheduler",
+        exports: { default: async },
+        additional_derives: [PartialEq],
+        with: {
+            "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
+            "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
+        },
+    });
+}
+
+pub mod ingress {
+    wasmtime::component::bindgen!({
+        path: ["../../../wit/host", "../../../wit/ingress"],
+        world: "pintle:ingress/ingress",
+        exports: { default: async },
+        additional_derives: [PartialEq],
+        with: {
+            "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
+            "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
+        },
+    });
+}
+
+/// What every world imports.
+pub use controller::pintle::host as common;
