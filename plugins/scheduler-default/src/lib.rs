@@ -1,1 +1,120 @@
+//! The default scheduling policy: upstream's default profile (filters, scores, preemption) over a cluster that is kept in columns
+//! of small integers.
+//!
+//! The host feeds changes and asks; this crate decides and remembers nothing of its decisions: a choice counts once the host
+//! feeds `place`. Order and weights of the criteria are upstream's `v1` defaults; `spec.config` may change weights and strategy.
 
+mod affinity;
+mod cluster;
+mod config;
+mod filter;
+mod intern;
+mod preempt;
+mod score;
+mod select;
+mod spread;
+mod wish;
+
+use pintle_sdk::Env;
+use pintle_sdk::scheduler::{Choice, Delta, NodeId, Outcome, Pod, Preemption, Reason, Scheduler, Scope};
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::filter::{Facts, Rejections};
+use crate::wish::Wish;
+
+#[derive(Default)]
+pub struct DefaultScheduler {
+    cluster: Cluster,
+    config: Config,
+}
+
+impl Scheduler for DefaultScheduler {
+    fn configure(&mut self, _env: &dyn Env, config: &str) -> Result<(), String> {
+        self.config = Config::parse(config)?;
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.cluster = Cluster::default();
+    }
+
+    fn feed(&mut self, _env: &dyn Env, deltas: Vec<Delta>) {
+        for delta in deltas {
+            self.cluster.apply(delta);
+        }
+    }
+
+    fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
+        let wish = Wish::compile(&pod, &mut self.cluster.symbols);
+        let facts = Facts::gather(&self.cluster, &wish);
+        let mut rejections = Rejections::default();
+        let count = self.cluster.nodes.len();
+        let start = if count == 0 { 0 } else { scope.start as usize % count };
+        let limit = if scope.limit == 0 { usize::MAX } else { scope.limit as usize };
+        let mut feasible: Vec<NodeId> = Vec::new();
+        let (mut looked_at, mut steps) = (0, 0);
+        // The nominated node first: victims were evicted there for this pod.
+        let nominated = pod.nominated.filter(|id| self.passes(&wish, &facts, *id, &mut Rejections::default()));
+        if let Some(id) = nominated {
+            feasible.push(id);
+            looked_at = 1;
+        } else {
+            while steps < count && feasible.len() < limit {
+                let id = ((start + steps) % count) as NodeId;
+                steps += 1;
+                if self.cluster.nodes[id as usize].is_some() {
+                    looked_at += 1;
+                    if self.passes(&wish, &facts, id, &mut rejections) {
+                        feasible.push(id);
+                    }
+                }
+            }
+        }
+        if feasible.is_empty() {
+            return Ok(Outcome::None(rejections.report(&self.cluster.symbols)));
+        }
+        let seed = u64::from_le_bytes(env.random(8).try_into().unwrap_or([7; 8]));
+        let ranked = score::rank(&self.cluster, &self.config, &wish, &feasible, scope.top as usize, seed);
+        Ok(Outcome::Fits(Choice {
+            ranked,
+            feasible: feasible.len() as u32,
+            looked_at,
+            next_start: if count == 0 { 0 } else { ((start + steps) % count) as u32 },
+        }))
+    }
+
+    fn preempt(&mut self, _env: &dyn Env, pod: Pod) -> Result<Option<Preemption>, String> {
+        Ok(preempt::choose(&mut self.cluster, &pod))
+    }
+
+    fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {
+        let wish = Wish::compile(&pod, &mut self.cluster.symbols);
+        let facts = Facts::gather(&self.cluster, &wish);
+        let mut rejections = Rejections::default();
+        let mut reasons = Vec::new();
+        if self.passes(&wish, &facts, node, &mut rejections) {
+            reasons.extend(score::explain(&self.cluster, &self.config, &wish, node));
+        }
+        for rejection in rejections.report(&self.cluster.symbols) {
+            reasons.push(Reason {
+                stage: "filter".to_owned(),
+                criterion: rejection.filter,
+                rejected: Some(rejection.message),
+                score: None,
+            });
+        }
+        reasons
+    }
+}
+
+impl DefaultScheduler {
+    fn passes(&self, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
+        self.cluster.node(id).is_some_and(|node| filter::passes(&self.cluster, node, wish, facts, rejections))
+    }
+}
+
+pintle_sdk::export_scheduler!(DefaultScheduler);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+//! The cluster as it was fed: nodes by their dense id, pods in a slab, and the indexes that filters and scores read.
+
+use pintle_sdk::scheduler as api;
+use pintle_sdk::scheduler::{Delta, NodeId, Unsatisfiable};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::intern::{Symbol, Symbols};
+use crate::select::{Labels, PodTerm, Selector, labels};
+
+#[derive(Default)]
+pub struct Cluster {
+    pub symbols: Symbols,
+    pub nodes: Vec<Option<Node>>,
+    pub node_count: usize,
+    pub pods: Vec<Option<PlacedPod>>,
+    free: Vec<usize>,
+    by_uid: FxHashMap<Box<str>, usize>,
+    pub by_namespace: FxHashMap<Symbol, FxHashSet<usize>>,
+    /// Pods with required anti-affinity: they may forbid a node to others.
+    pub with_anti_affinity: FxHashSet<usize>,
+    /// Pods with affinity of any kind: their wishes count when others are scored.
+    pub with_affinity: FxHashSet<usize>,
+    pub namespaces: FxHashMap<Symbol, Labels>,
+    pub budgets: Vec<Budget>,
+    /// On how many nodes an image is.
+    pub image_nodes: FxHashMap<Symbol, u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Amounts {
+    pub milli_cpu: i64,
+    pub memory: i64,
+    pub ephemeral_storage: i64,
+    pub extended: Vec<(Symbol, i64)>,
+}
+
+pub struct Node {
+    pub id: NodeId,
+    pub name: Symbol,
+    /// The symbol of `metadata.name`, the one field that affinity may name.
+    pub name_field: Symbol,
+    pub labels: Labels,
+    pub taints: Box<[Taint]>,
+    pub unschedulable: bool,
+    pub allocatable: Amounts,
+    pub max_pods: u32,
+    pub requested: Amounts,
+    /// As `requested`, but a pod that asks for nothing counts as a small one: so that scores tell nodes apart.
+    pub assumed_milli_cpu: i64,
+    pub assumed_memory: i64,
+    pub pods: Vec<usize>,
+    pub images: FxHashMap<Symbol, u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Taint {
+    pub key: Symbol,
+    pub value: Symbol,
+    pub effect: api::Effect,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub ip: Symbol,
+    pub any_ip: bool,
+    pub protocol: Symbol,
+    pub port: u16,
+}
+
+pub struct PlacedPod {
+    pub uid: Box<str>,
+    pub node: NodeId,
+    pub namespace: Symbol,
+    pub labels: Labels,
+    pub priority: i32,
+    pub started: i64,
+    pub deleting: bool,
+    pub requests: Amounts,
+    pub ports: Box<[Port]>,
+    pub required_affinity: Box<[PodTerm]>,
+    pub required_anti_affinity: Box<[PodTerm]>,
+    /// Anti-affinity has a negative weight.
+    pub preferred: Box<[(i64, PodTerm)]>,
+}
+
+pub struct Budget {
+    pub namespace: Symbol,
+    pub selector: Option<Selector>,
+    pub allowed: i32,
+}
+
+/// What a container that requests nothing is taken to use when nodes are scored.
+pub const ASSUMED_MILLI_CPU: i64 = 100;
+pub const ASSUMED_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
+
+impl Cluster {
+    pub fn apply(&mut self, delta: Delta) {
+        match delta {
+            Delta::UpsertNode(node) => self.upsert_node(&node),
+            Delta::RemoveNode(id) => self.remove_node(id),
+            Delta::Place(placement) => {
+                let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
+                self.forget(&placement.pod.uid);
+                self.place(pod);
+            }
+            Delta::Forget(uid) => {
+                self.forget(&uid);
+            }
+            Delta::UpsertNamespace(namespace) => {
+                let name = self.symbols.intern(&namespace.name);
+                let labels = labels(&namespace.labels, &mut self.symbols);
+                self.namespaces.insert(name, labels);
+            }
+            Delta::RemoveNamespace(name) => {
+                let name = self.symbols.intern(&name);
+                self.namespaces.remove(&name);
+            }
+            Delta::Budgets(budgets) => {
+                self.budgets = budgets.iter().map(|b| Budget::compile(b, &mut self.symbols)).collect();
+            }
+        }
+    }
+
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id as usize)?.as_ref()
+    }
+
+    pub fn namespace_labels(&self, namespace: Symbol) -> &[(Symbol, Symbol)] {
+        self.namespaces.get(&namespace).map_or(&[], |l| l)
+    }
+
+    pub fn pod(&self, index: usize) -> Option<&PlacedPod> {
+        self.pods.get(index)?.as_ref()
+    }
+
+    fn upsert_node(&mut self, fed: &api::Node) {
+        let symbols = &mut self.symbols;
+        let mut images = FxHashMap::default();
+        for image in &fed.images {
+            for name in &image.names {
+                images.insert(symbols.intern(&crate::wish::image_name(name)), image.size_bytes);
+            }
+        }
+        let mut node = Node {
+            id: fed.id,
+            name: symbols.intern(&fed.name),
+            name_field: symbols.intern("metadata.name"),
+            labels: labels(&fed.labels, symbols),
+            taints: fed.taints.iter().map(|t| Taint { key: symbols.intern(&t.key), value: symbols.intern(&t.value), effect: t.effect }).collect(),
+            unschedulable: fed.unschedulable,
+            allocatable: Amounts::compile(&fed.allocatable, symbols),
+            max_pods: fed.max_pods,
+            requested: Amounts::default(),
+            assumed_milli_cpu: 0,
+            assumed_memory: 0,
+            pods: Vec::new(),
+            images,
+        };
+        let slot = fed.id as usize;
+        if self.nodes.len() <= slot {
+            self.nodes.resize_with(slot + 1, || None);
+        }
+        if let Some(old) = self.nodes[slot].take() {
+            self.count_images(&old, -1);
+            node.pods = old.pods;
+            node.requested = old.requested;
+            node.assumed_milli_cpu = old.assumed_milli_cpu;
+            node.assumed_memory = old.assumed_memory;
+        } else {
+            self.node_count += 1;
+        }
+        self.count_images(&node, 1);
+        self.nodes[slot] = Some(node);
+    }
+
+    fn remove_node(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(id as usize).and_then(Option::take) else { return };
+        self.node_count -= 1;
+        self.count_images(&node, -1);
+        for index in node.pods {
+            self.release(index);
+        }
+    }
+
+    fn count_images(&mut self, node: &Node, by: i64) {
+        for image in node.images.keys() {
+            let count = self.image_nodes.entry(*image).or_default();
+            *count = (i64::from(*count) + by).max(0) as u32;
+        }
+    }
+
+    /// Puts a pod on its node. A pod of an unknown node is not kept: the host feeds nodes first.
+    pub fn place(&mut self, pod: PlacedPod) {
+        let Some(node) = self.nodes.get_mut(pod.node as usize).and_then(Option::as_mut) else { return };
+        let index = self.free.pop().unwrap_or(self.pods.len());
+        node.pods.push(index);
+        node.charge(&pod, 1);
+        self.by_uid.insert(pod.uid.clone(), index);
+        self.by_namespace.entry(pod.namespace).or_default().insert(index);
+        if !pod.required_anti_affinity.is_empty() {
+            self.with_anti_affinity.insert(index);
+        }
+        if !pod.preferred.is_empty() || !pod.required_affinity.is_empty() {
+            self.with_affinity.insert(index);
+        }
+        if index == self.pods.len() {
+            self.pods.push(Some(pod));
+        } else {
+            self.pods[index] = Some(pod);
+        }
+    }
+
+    /// Takes a pod off its node and gives it back, so that preemption can try without it.
+    pub fn forget(&mut self, uid: &str) -> Option<PlacedPod> {
+        let index = *self.by_uid.get(uid)?;
+        let pod = self.release(index)?;
+        if let Some(node) = self.nodes.get_mut(pod.node as usize).and_then(Option::as_mut) {
+            node.charge(&pod, -1);
+            node.pods.retain(|p| *p != index);
+        }
+        Some(pod)
+    }
+
+    fn release(&mut self, index: usize) -> Option<PlacedPod> {
+        let pod = self.pods.get_mut(index)?.take()?;
+        self.by_uid.remove(&pod.uid);
+        if let Some(members) = self.by_namespace.get_mut(&pod.namespace) {
+            members.remove(&index);
+        }
+        self.with_anti_affinity.remove(&index);
+        self.with_affinity.remove(&index);
+        self.free.push(index);
+        Some(pod)
+    }
+}
+
+impl Node {
+    fn charge(&mut self, pod: &PlacedPod, sign: i64) {
+        let requests = &pod.requests;
+        self.requested.milli_cpu += sign * requests.milli_cpu;
+        self.requested.memory += sign * requests.memory;
+        self.requested.ephemeral_storage += sign * requests.ephemeral_storage;
+        for (name, amount) in &requests.extended {
+            match self.requested.extended.iter_mut().find(|e| e.0 == *name) {
+                Some(entry) => entry.1 += sign * amount,
+                None => self.requested.extended.push((*name, sign * amount)),
+            }
+        }
+        self.assumed_milli_cpu += sign * if requests.milli_cpu == 0 { ASSUMED_MILLI_CPU } else { requests.milli_cpu };
+        self.assumed_memory += sign * if requests.memory == 0 { ASSUMED_MEMORY_BYTES } else { requests.memory };
+    }
+}
+
+impl Amounts {
+    pub fn compile(fed: &api::Resources, symbols: &mut Symbols) -> Self {
+        Self {
+            milli_cpu: fed.milli_cpu,
+            memory: fed.memory,
+            ephemeral_storage: fed.ephemeral_storage,
+            extended: fed.extended.iter().map(|(name, amount)| (symbols.intern(name), *amount)).collect(),
+        }
+    }
+
+    pub fn extended(&self, name: Symbol) -> i64 {
+        self.extended.iter().find(|e| e.0 == name).map_or(0, |e| e.1)
+    }
+}
+
+impl PlacedPod {
+    fn compile(pod: &api::Pod, node: NodeId, symbols: &mut Symbols) -> Self {
+        let terms = |list: &[api::PodAffinityTerm], symbols: &mut Symbols| list.iter().map(|t| PodTerm::compile(t, symbols)).collect();
+        let mut preferred: Vec<(i64, PodTerm)> = Vec::new();
+        for (list, sign) in [(&pod.preferred_affinity, 1), (&pod.preferred_anti_affinity, -1)] {
+            preferred.extend(list.iter().map(|t| (sign * i64::from(t.weight), PodTerm::compile(&t.term, symbols))));
+        }
+        Self {
+            uid: pod.uid.as_str().into(),
+            node,
+            namespace: symbols.intern(&pod.namespace),
+            labels: labels(&pod.labels, symbols),
+            priority: pod.priority,
+            started: pod.started,
+            deleting: pod.deleting,
+            requests: Amounts::compile(&pod.requests, symbols),
+            ports: pod.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
+            required_affinity: terms(&pod.required_affinity, symbols),
+            required_anti_affinity: terms(&pod.required_anti_affinity, symbols),
+            preferred: preferred.into(),
+        }
+    }
+}
+
+impl Port {
+    pub fn compile(port: &api::HostPort, symbols: &mut Symbols) -> Self {
+        let any_ip = port.ip.is_empty() || port.ip == "0.0.0.0";
+        Self { ip: symbols.intern(&port.ip), any_ip, protocol: symbols.intern(&port.protocol), port: port.port }
+    }
+
+    pub fn clashes(&self, other: &Port) -> bool {
+        self.port == other.port && self.protocol == other.protocol && (self.any_ip || other.any_ip || self.ip == other.ip)
+    }
+}
+
+impl Budget {
+    fn compile(budget: &api::Budget, symbols: &mut Symbols) -> Self {
+        Self {
+            namespace: symbols.intern(&budget.namespace),
+            selector: budget.selector.as_deref().map(|s| Selector::compile(s, symbols)),
+            allowed: budget.allowed,
+        }
+    }
+}
+
+/// A spread constraint, compiled.
+pub struct Constraint {
+    pub max_skew: i64,
+    pub topology_key: Symbol,
+    pub hard: bool,
+    pub selector: Option<Selector>,
+    pub min_domains: Option<i64>,
+    pub honor_affinity: bool,
+    pub honor_taints: bool,
+}
+
+impl Constraint {
+    pub fn compile(constraint: &api::SpreadConstraint, symbols: &mut Symbols) -> Self {
+        Self {
+            max_skew: i64::from(constraint.max_skew),
+            topology_key: symbols.intern(&constraint.topology_key),
+            hard: constraint.when_unsatisfiable == Unsatisfiable::DoNotSchedule,
+            selector: constraint.selector.as_deref().map(|s| Selector::compile(s, symbols)),
+            min_domains: constraint.min_domains.map(i64::from),
+            honor_affinity: constraint.honor_node_affinity,
+            honor_taints: constraint.honor_node_taints,
+        }
+    }
+}

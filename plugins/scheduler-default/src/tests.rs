@@ -1,0 +1,190 @@
+//! The policy natively: a small cluster is fed, a pod is asked about, the answer is compared.
+
+use expect_test::{Expect, expect};
+use pintle_sdk::scheduler::*;
+use pintle_sdk::{Env, Level};
+
+use crate::DefaultScheduler;
+
+struct Fixed;
+
+impl Env for Fixed {
+    fn now_nanoseconds(&self) -> u64 {
+        0
+    }
+    fn random(&self, count: u32) -> Vec<u8> {
+        vec![1; count as usize]
+    }
+    fn log(&self, _level: Level, _message: &str) {}
+    fn config(&self) -> String {
+        String::new()
+    }
+}
+
+const GIB: i64 = 1 << 30;
+
+/// Three nodes, 4 CPUs and 8 GiB each, in zones a, a, b.
+fn three_nodes() -> DefaultScheduler {
+    let mut scheduler = DefaultScheduler::default();
+    for (id, zone) in [(0, "a"), (1, "a"), (2, "b")] {
+        let mut node = Node::sized(id, &format!("n{id}"), 4000, 8 * GIB, 10);
+        node.labels.push(Pair::new("zone", zone));
+        scheduler.feed(&Fixed, vec![Delta::UpsertNode(node)]);
+    }
+    scheduler
+}
+
+fn asking(name: &str, milli_cpu: i64, memory: i64) -> Pod {
+    Pod { requests: Resources { milli_cpu, memory, ..Resources::default() }, ..Pod::named(name) }
+}
+
+fn place(scheduler: &mut DefaultScheduler, pod: Pod, node: u32) {
+    scheduler.feed(&Fixed, vec![Delta::Place(Placement { pod, node })]);
+}
+
+fn requirement(key: &str, value: &str) -> Requirement {
+    Requirement { key: key.to_owned(), operator: Operator::In, values: vec![value.to_owned()] }
+}
+
+fn check(scheduler: &mut DefaultScheduler, pod: Pod, expected: Expect) {
+    let outcome = scheduler.schedule(&Fixed, pod, Scope { start: 0, limit: 0, top: 10 }).expect("decides");
+    let text = match outcome {
+        Outcome::Fits(choice) => {
+            let mut ranked: Vec<String> = choice.ranked.iter().map(|r| format!("n{}={}", r.node, r.score)).collect();
+            ranked.sort();
+            format!("{} of {}: {}", choice.feasible, choice.looked_at, ranked.join(" "))
+        }
+        Outcome::None(rejections) => {
+            rejections.iter().map(|r| format!("{} {} ({}{})", r.nodes, r.message, r.filter, if r.resolvable { "" } else { ", final" })).collect::<Vec<_>>().join("; ")
+        }
+    };
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn an_empty_node_is_better_than_a_used_one() {
+    let mut scheduler = three_nodes();
+    place(&mut scheduler, asking("old", 2000, 4 * GIB), 0);
+    check(&mut scheduler, asking("new", 1000, 2 * GIB), expect!["3 of 3: n0=400 n1=450 n2=450"]);
+}
+
+#[test]
+fn each_lack_is_counted() {
+    let mut scheduler = three_nodes();
+    place(&mut scheduler, asking("old", 3500, 7 * GIB), 0);
+    place(&mut scheduler, asking("old1", 3500, GIB), 1);
+    place(&mut scheduler, asking("old2", 100, 7 * GIB), 2);
+    check(
+        &mut scheduler,
+        asking("new", 1000, 2 * GIB),
+        expect!["2 Insufficient cpu (NodeResourcesFit); 2 Insufficient memory (NodeResourcesFit)"],
+    );
+}
+
+#[test]
+fn taints_and_selectors_keep_pods_off() {
+    let mut scheduler = three_nodes();
+    let mut tainted = Node::sized(0, "n0", 4000, 8 * GIB, 10);
+    tainted.taints = vec![Taint { key: "gpu".to_owned(), value: "yes".to_owned(), effect: Effect::NoSchedule }];
+    scheduler.feed(&Fixed, vec![Delta::UpsertNode(tainted)]);
+    let mut pod = asking("picky", 100, GIB);
+    pod.node_selector = vec![Pair::new("zone", "c")];
+    check(
+        &mut scheduler,
+        pod.clone(),
+        expect!["1 node(s) had untolerated taint(s) (TaintToleration, final); 2 node(s) didn't match Pod's node affinity/selector (NodeAffinity, final)"],
+    );
+    pod.node_selector = vec![Pair::new("zone", "b")];
+    check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
+}
+
+#[test]
+fn anti_affinity_holds_both_ways() {
+    let mut scheduler = three_nodes();
+    let term = PodAffinityTerm {
+        selector: Some(vec![requirement("app", "db")]),
+        namespaces: vec!["default".to_owned()],
+        namespace_selector: None,
+        topology_key: "zone".to_owned(),
+    };
+    let mut alone = asking("alone", 100, GIB);
+    alone.labels = vec![Pair::new("app", "db")];
+    alone.required_anti_affinity = vec![term];
+    place(&mut scheduler, alone.clone(), 0);
+    let mut other = asking("other", 100, GIB);
+    other.labels = vec![Pair::new("app", "db")];
+    check(&mut scheduler, other, expect!["1 of 3: n2=0"]);
+    alone.uid = "second".to_owned();
+    place(&mut scheduler, Pod { uid: "third".to_owned(), ..alone.clone() }, 2);
+    check(&mut scheduler, alone, expect!["3 node(s) didn't match pod anti-affinity rules (InterPodAffinity)"]);
+}
+
+#[test]
+fn affinity_lets_the_first_of_a_group_in() {
+    let mut scheduler = three_nodes();
+    let mut pod = asking("first", 100, GIB);
+    pod.labels = vec![Pair::new("app", "web")];
+    pod.required_affinity = vec![PodAffinityTerm {
+        selector: Some(vec![requirement("app", "web")]),
+        namespaces: vec!["default".to_owned()],
+        namespace_selector: None,
+        topology_key: "zone".to_owned(),
+    }];
+    check(&mut scheduler, pod.clone(), expect!["3 of 3: n0=464 n1=464 n2=464"]);
+    place(&mut scheduler, pod.clone(), 2);
+    pod.uid = "second".to_owned();
+    check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
+}
+
+#[test]
+fn hard_spread_keeps_the_skew() {
+    let mut scheduler = three_nodes();
+    let mut pod = asking("a", 100, GIB);
+    pod.labels = vec![Pair::new("app", "web")];
+    pod.spread = vec![SpreadConstraint {
+        max_skew: 1,
+        topology_key: "zone".to_owned(),
+        when_unsatisfiable: Unsatisfiable::DoNotSchedule,
+        selector: Some(vec![requirement("app", "web")]),
+        min_domains: None,
+        honor_node_affinity: true,
+        honor_node_taints: false,
+    }];
+    place(&mut scheduler, pod.clone(), 0);
+    pod.uid = "b".to_owned();
+    check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
+}
+
+#[test]
+fn host_ports_clash_on_one_node() {
+    let mut scheduler = three_nodes();
+    let port = |ip: &str| HostPort { ip: ip.to_owned(), protocol: "TCP".to_owned(), port: 80 };
+    place(&mut scheduler, Pod { host_ports: vec![port("0.0.0.0")], ..Pod::named("old") }, 0);
+    place(&mut scheduler, Pod { host_ports: vec![port("10.0.0.1")], ..Pod::named("old1") }, 1);
+    place(&mut scheduler, Pod { host_ports: vec![port("10.0.0.2")], ..Pod::named("old2") }, 2);
+    let mut pod = Pod::named("new");
+    pod.host_ports = vec![port("10.0.0.1")];
+    check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
+}
+
+#[test]
+fn preemption_spares_the_important_and_leaves_no_trace() {
+    let mut scheduler = three_nodes();
+    place(&mut scheduler, Pod { priority: 5, ..asking("five", 4000, GIB) }, 0);
+    place(&mut scheduler, Pod { priority: 1, ..asking("one", 3000, GIB) }, 1);
+    place(&mut scheduler, Pod { priority: 1, ..asking("small", 1000, GIB) }, 1);
+    place(&mut scheduler, Pod { priority: 2, ..asking("two", 4000, GIB) }, 2);
+    let pod = Pod { priority: 10, ..asking("urgent", 2000, GIB) };
+    let chosen = scheduler.preempt(&Fixed, pod.clone()).expect("decides").expect("finds victims");
+    expect!["1 one"].assert_eq(&format!("{} {}", chosen.node, chosen.victims.join(" ")));
+    check(&mut scheduler, pod, expect!["3 Insufficient cpu (NodeResourcesFit)"]);
+    let meek = Pod { priority: 1, ..asking("meek", 2000, GIB) };
+    assert!(scheduler.preempt(&Fixed, meek).expect("decides").is_none());
+}
+
+#[test]
+fn a_bad_configuration_is_refused() {
+    let mut scheduler = DefaultScheduler::default();
+    let error = scheduler.configure(&Fixed, r#"{"weights": {"Luck": 1}}"#).expect_err("no such score");
+    expect!["config: weights.Luck: no such score; there are TaintToleration, NodeAffinity, PodTopologySpread, InterPodAffinity, NodeResourcesFit, NodeResourcesBalancedAllocation, ImageLocality"].assert_eq(&error);
+}
