@@ -302,7 +302,9 @@ mod tests {
         check(
             json!({"items": [{"name": "a", "v": 1}, {"name": "b", "v": 2}]}),
             json!({"items": [{"name": "c", "v": null}, {"name": "b", "v": 3}]}),
-XX: [1, 2], "args": [1]}), json!({"tags": [2, 3], "args": [9]}), json!({"tags": [1, 2, 3], "args": [9]}));
+            json!({"items": [{"name": "c"}, {"name": "a", "v": 1}, {"name": "b", "v": 3}]}),
+        );
+        check(json!({"tags": [1, 2], "args": [1]}), json!({"tags": [2, 3], "args": [9]}), json!({"tags": [1, 2, 3], "args": [9]}));
     }
 
     #[test]

@@ -121,8 +121,8 @@ fn the_same_value_is_shared_without_conflict_and_without_new_time() {
     c.apply("one", json!({}), false).unwrap();
     c.check(expect![[r#"
         spec {"n":1}
-        two Apply  02: {"f:spec":{"f:n":{}}}
-        one Apply  01: {"f:spec":{}}"#]]);
+        one Apply  01: {"f:spec":{}}
+        two Apply  02: {"f:spec":{"f:n":{}}}"#]]);
 }
 
 #[test]
