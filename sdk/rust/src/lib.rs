@@ -9,6 +9,7 @@ pub mod controller;
 pub mod ingress;
 #[cfg(feature = "scheduler")]
 pub mod scheduler;
+pub mod selector;
 pub mod testing;
 
 #[cfg(feature = "controller")]

@@ -1,0 +1,76 @@
+//! Which objects belong to a controller: it adopts orphans that its selector matches and releases its own that no longer match.
+
+use pintle_sdk::controller::{Api, ApiError, Failure, PatchType, Query, Resource};
+use pintle_sdk::selector::Selector;
+use serde_json::{Value, json};
+
+use crate::fields::Fields;
+use crate::template::controller_reference;
+
+/// Who claims: the object as read from the cache, and how it is referred to.
+pub struct Claimant<'a> {
+    pub resource: Resource,
+    pub object: &'a Value,
+    pub api_version: &'a str,
+    pub kind: &'a str,
+    pub selector: &'a Selector,
+}
+
+/// The objects of `resource` in the claimant's namespace that are its own after adoption and release.
+pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Result<Vec<Value>, Failure> {
+    let owner = claimant.object;
+    let namespace = owner.namespace();
+    let mut owned = Vec::new();
+    for object in api.list(resource, &Query { namespace, owner_uid: owner.uid(), ..Query::default() })? {
+        if claimant.selector.matches(object.labels()) {
+            owned.push(object);
+        } else if !owner.deleting() {
+            ignore_gone(release(api, owner.uid(), &object, resource))?;
+        }
+    }
+    if owner.deleting() || claimant.selector.is_empty() {
+        return Ok(owned);
+    }
+    let matching = Query { namespace, label_selector: claimant.selector.to_string(), ..Query::default() };
+    let mut certain = false;
+    for object in api.list(resource, &matching)? {
+        if object.controller().is_some() || object.deleting() {
+            continue;
+        }
+        // The cache may be behind: never adopt for an owner that is being deleted or was replaced.
+        if !certain {
+            let live = api.get_live(claimant.resource, namespace, owner.name())?;
+            if live.uid() != owner.uid() || live.deleting() {
+                return Ok(owned);
+            }
+            certain = true;
+        }
+        if let Some(adopted) = ignore_gone(adopt(api, claimant, &object, resource))? {
+            owned.push(adopted);
+        }
+    }
+    Ok(owned)
+}
+
+fn adopt(api: &dyn Api, claimant: &Claimant<'_>, object: &Value, resource: Resource) -> Result<Value, ApiError> {
+    let reference = controller_reference(claimant.object, claimant.api_version, claimant.kind);
+    let mut references = object.items(&["metadata", "ownerReferences"]).to_vec();
+    references.push(reference);
+    let body = json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": references}});
+    api.patch(resource, object.namespace(), object.name(), "", PatchType::Merge, &body)
+}
+
+fn release(api: &dyn Api, owner_uid: &str, object: &Value, resource: Resource) -> Result<Value, ApiError> {
+    let kept: Vec<&Value> = object.items(&["metadata", "ownerReferences"]).iter().filter(|r| r.text(&["uid"]) != owner_uid).collect();
+    let body = json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": kept}});
+    api.patch(resource, object.namespace(), object.name(), "", PatchType::Merge, &body)
+}
+
+/// An object that went away or was replaced meanwhile needs neither.
+fn ignore_gone(result: Result<Value, ApiError>) -> Result<Option<Value>, Failure> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ApiError::NotFound(_) | ApiError::Invalid(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
