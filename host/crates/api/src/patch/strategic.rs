@@ -116,8 +116,8 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Merged<()
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
-    let live = patch.iter().filter(|item| item.get(DIRECTIVE).is_none()).map(|item| identity(item, key));
-    let mut places = order.iter().map(|item| identity(item, key));
+    let live = patch.iter().filter(|item| item.get(DIRECTIVE).is_none()).map(|item| identity_of(item, key));
+    let mut places = order.iter().map(|item| identity_of(item, key));
     for item in live {
         if !places.any(|place| place == item) {
             let text = format!("The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}\n", Value::from(patch), Value::from(order));
@@ -192,10 +192,10 @@ fn carry_out_directives(mut old: Vec<Value>, patch: Vec<Value>, key: &str) -> Me
 
 /// Elements that the patch names in its order, the others where they stood relative to them.
 fn in_order(items: Vec<Value>, patch_order: &[Value], live_order: &[Value], key: Option<&str>) -> Vec<Value> {
-    let place = |order: &[Value], item: &Value| order.iter().position(|id| *id == identity(item, key));
+    let place = |order: &[Value], item: &Value| order.iter().position(|id| id == identity_of(item, key));
     let (mut named, mut others): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| place(patch_order, item).is_some());
-    named.sort_by_key(|item| place(patch_order, item));
-    others.sort_by_key(|item| place(live_order, item).unwrap_or(usize::MAX));
+    named.sort_by_cached_key(|item| place(patch_order, item));
+    others.sort_by_cached_key(|item| place(live_order, item).unwrap_or(usize::MAX));
     let mut sorted = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
     for item in named {
@@ -210,8 +210,12 @@ fn in_order(items: Vec<Value>, patch_order: &[Value], live_order: &[Value], key:
 }
 
 /// What an element is told apart by: its merge key, or itself.
+fn identity_of<'a>(item: &'a Value, key: Option<&str>) -> &'a Value {
+    key.and_then(|key| item.get(key)).unwrap_or(item)
+}
+
 fn identity(item: &Value, key: Option<&str>) -> Value {
-    key.and_then(|key| item.get(key)).unwrap_or(item).clone()
+    identity_of(item, key).clone()
 }
 
 fn require_keys(items: &[Value], key: Option<&str>) -> Merged<()> {
@@ -345,5 +349,24 @@ mod tests {
         assert_eq!(message(json!({"items": [{"v": 1}]})), r#"map: {"v":1} does not contain declared merge key: name"#);
         assert_eq!(message(json!({"$patch": "mend"})), "unknown patch type: mend in map: {}");
         assert_eq!(message(json!({"$setElementOrder": []})), "invalid patch format of setElementOrder list");
+    }
+
+    #[test]
+    fn a_pods_own_types() {
+        let kind = crate::GroupVersionKind::new("", "v1", "Pod");
+        let schema = crate::schema::builtin().for_kind(&kind).expect("a built-in kind");
+        let pod = json!({"spec": {
+            "containers": [{"name": "a", "image": "1", "args": ["x"], "ports": [{"containerPort": 80, "name": "web"}], "env": [{"name": "E", "value": "1"}]}],
+            "volumes": [{"name": "v", "emptyDir": {}}], "tolerations": [{"key": "a"}]}});
+        let patch = json!({"spec": {
+            "$setElementOrder/containers": [{"name": "a"}, {"name": "b"}],
+            "containers": [{"name": "a", "image": "2", "args": ["y"], "ports": [{"containerPort": 80, "hostPort": 8}], "env": [{"name": "F", "value": "2"}]}, {"name": "b"}],
+            "volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/p"}}], "tolerations": [{"key": "b"}]}});
+        let expected = json!({"spec": {
+            "containers": [
+                {"name": "a", "image": "2", "args": ["y"], "ports": [{"containerPort": 80, "name": "web", "hostPort": 8}], "env": [{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]},
+                {"name": "b"}],
+            "volumes": [{"name": "v", "hostPath": {"path": "/p"}}], "tolerations": [{"key": "b"}]}});
+        assert_eq!(apply(pod, patch, schema).unwrap(), expected);
     }
 }

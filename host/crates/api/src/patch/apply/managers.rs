@@ -89,10 +89,10 @@ impl Managers {
         if self.entries.is_empty() {
             return None;
         }
-        self.entries.sort_by(|a, b| {
-            let order = |e: &Entry| (e.id.operation, e.time.clone());
-            order(a).cmp(&order(b)).then_with(|| a.id.manager.cmp(&b.id.manager)).then_with(|| a.api_version.cmp(&b.api_version)).then_with(|| a.id.subresource.cmp(&b.id.subresource))
-        });
+        fn order(entry: &Entry) -> impl Ord + '_ {
+            (entry.id.operation, &entry.time, &entry.id.manager, &entry.api_version, &entry.id.subresource)
+        }
+        self.entries.sort_by(|a, b| order(a).cmp(&order(b)));
         Some(Value::Array(self.entries.into_iter().map(Entry::encode).collect()))
     }
 

@@ -83,17 +83,12 @@ pub fn apply(live: Option<&Value>, config: Value, force: bool, write: &Write<'_>
     Ok(object)
 }
 
-/// Notes in `new` which fields this write changed. `old` is `None` for a creation.
+/// Notes in `new` which fields this write changed. `old` is `None`, or has no uid, for a creation.
 ///
-/// Cheap where it can be: a write that changes no field leaves the list as it is.
+/// A write that changes no field leaves the list as it is. An object that was not tracked so far stays untracked: its
+/// first apply begins with what is there.
 pub fn track_update(old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     if !new.get("metadata").is_some_and(Value::is_object) {
-        return;
-    }
-    let mut managers = managers_for_update(old, new, write);
-    if managers.is_empty() && old.is_some() {
-        // Not tracked so far: the first apply begins with what is there.
-        new.remove_at(MANAGED_FIELDS);
         return;
     }
     let delta = match old {
@@ -101,7 +96,12 @@ pub fn track_update(old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
         None => Delta { added: walk::everything(new, write.schema), ..Delta::default() },
     };
     let delta = write.counted_delta(delta);
-    if !delta.is_empty() {
+    if delta.is_empty() && old.is_some_and(|old| old.at(MANAGED_FIELDS) == new.at(MANAGED_FIELDS)) {
+        return;
+    }
+    let mut managers = managers_for_update(old, new, write);
+    let exists = old.is_some_and(|old| !old.uid().is_empty());
+    if !delta.is_empty() && !(managers.is_empty() && exists) {
         reconcile(&mut managers, write);
         let touched = Touched::from(delta);
         managers.give_up(&touched);

@@ -54,11 +54,15 @@ impl Cluster {
     fn apply_whole(&mut self, manager: &str, config: Value, force: bool) -> Result<(), Status> {
         let object = self.write(manager, "", |live, write| apply(live, config, force, write))?;
         self.object = Some(object);
+        self.object.as_mut().expect("just set")["metadata"]["uid"] = json!("1");
         Ok(())
     }
     /// Sets the spec, or the status of the subresource, and keeps the rest.
     fn update(&mut self, manager: &str, subresource: &str, part: Value) {
         let mut new = self.object.clone().unwrap_or_else(|| json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "a"}}));
+        if self.object.is_some() {
+            new["metadata"]["uid"] = json!("1");
+        }
         new[if subresource.is_empty() { "spec" } else { subresource }] = part;
         self.write(manager, subresource, |old, write| track_update(old, &mut new, write));
         self.object = Some(new);
@@ -210,6 +214,7 @@ fn clients_may_forget_owners_but_not_lose_them() {
     c.object.as_mut().unwrap()["metadata"]["managedFields"] = json!("nonsense");
     let stored = json!([{"manager": "create", "operation": "Update", "apiVersion": "x.io/v1", "time": "2026-01-01T00:00:01Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:n": {}}}}]);
     let mut old = c.object.take().unwrap();
+    old["metadata"]["uid"] = json!("1");
     let mut new = old.clone();
     old["metadata"]["managedFields"] = stored.clone();
     c.object = Some(old);
@@ -254,4 +259,117 @@ fn unknown_types_merge_by_map_and_replace_lists() {
     assert!(apply(Some(&two), config(json!({"l": [2]})), false, &write("two")).unwrap_err().message.ends_with("\"one\": .spec.l"));
     let three = apply(Some(&two), config(json!({"l": [1]})), false, &write("one")).unwrap();
     assert_eq!(three["spec"], json!({"a": {"c": 1}, "l": [1]}));
+}
+
+/// A Deployment that kubectl made, a controller reports on, and somebody else then applies to.
+#[test]
+fn a_deployment_and_its_status() {
+    let kind = GroupVersionKind::new("apps", "v1", "Deployment");
+    let schema = crate::schema::builtin().for_kind(&kind).expect("a built-in kind");
+    let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "hello", "image": "i", "ports": [{"containerPort": 80, "protocol": "TCP"}], "args": ["a"]}]}}}});
+    let write = |manager, subresource, now| Write { kind: &kind, schema, manager, subresource, now, reset_fields: &[] };
+    track_update(None, &mut object, &write("kubectl-create", "", "2026-01-01T00:00:01Z"));
+    object["metadata"]["uid"] = json!("1");
+    let mut reported = object.clone();
+    reported["status"] = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "False"}]});
+    track_update(Some(&object), &mut reported, &write("controller", "status", "2026-01-01T00:00:02Z"));
+    let mut again = reported.clone();
+    again["status"]["conditions"][0]["status"] = json!("True");
+    track_update(Some(&reported), &mut again, &write("controller", "status", "2026-01-01T00:00:03Z"));
+    expect![[r#"
+        [
+          {
+            "apiVersion": "apps/v1",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {
+              "f:metadata": {
+                "f:labels": {
+                  ".": {},
+                  "f:app": {}
+                }
+              },
+              "f:spec": {
+                "f:replicas": {},
+                "f:selector": {},
+                "f:strategy": {
+                  ".": {},
+                  "f:rollingUpdate": {
+                    ".": {},
+                    "f:maxSurge": {},
+                    "f:maxUnavailable": {}
+                  },
+                  "f:type": {}
+                },
+                "f:template": {
+                  ".": {},
+                  "f:metadata": {
+                    ".": {},
+                    "f:labels": {
+                      ".": {},
+                      "f:app": {}
+                    }
+                  },
+                  "f:spec": {
+                    ".": {},
+                    "f:containers": {
+                      ".": {},
+                      "k:{\"name\":\"hello\"}": {
+                        ".": {},
+                        "f:args": {},
+                        "f:image": {},
+                        "f:name": {},
+                        "f:ports": {
+                          ".": {},
+                          "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {
+                            ".": {},
+                            "f:containerPort": {},
+                            "f:protocol": {}
+                          }
+                        }
+                      }
+                    }
+                  }
+                }
+              }
+            },
+            "manager": "kubectl-create",
+            "operation": "Update",
+            "time": "2026-01-01T00:00:01Z"
+          },
+          {
+            "apiVersion": "apps/v1",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {
+              "f:status": {
+                "f:conditions": {
+                  ".": {},
+                  "k:{\"type\":\"Available\"}": {
+                    ".": {},
+                    "f:status": {},
+                    "f:type": {}
+                  }
+                },
+                "f:replicas": {}
+              }
+            },
+            "manager": "controller",
+            "operation": "Update",
+            "subresource": "status",
+            "time": "2026-01-01T00:00:03Z"
+          }
+        ]"#]].assert_eq(&serde_json::to_string_pretty(&again["metadata"]["managedFields"]).unwrap());
+
+    let config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 3,
+        "template": {"spec": {"containers": [{"name": "hello", "image": "i2", "ports": [{"containerPort": 80}]}]}}}});
+    let conflict = apply(Some(&again), config.clone(), false, &write("me", "", "2026-01-01T00:00:04Z")).unwrap_err();
+    expect![[r#"
+        Apply failed with 2 conflicts: conflicts with "kubectl-create" using apps/v1:
+        - .spec.replicas
+        - .spec.template.spec.containers[name="hello"].image"#]].assert_eq(&conflict.message);
+    let applied = apply(Some(&again), config, true, &write("me", "", "2026-01-01T00:00:04Z")).unwrap();
+    expect![[r#"
+        {"containers":[{"args":["a"],"image":"i2","name":"hello","ports":[{"containerPort":80,"protocol":"TCP"}]}]}
+        {"apiVersion":"apps/v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:replicas":{},"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"hello\"}":{".":{},"f:image":{},"f:name":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}},"manager":"me","operation":"Apply","time":"2026-01-01T00:00:04Z"}"#]].assert_eq(&format!("{}\n{}", applied["spec"]["template"]["spec"], applied["metadata"]["managedFields"][0]));
 }
