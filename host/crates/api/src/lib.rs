@@ -10,11 +10,13 @@ pub mod discovery;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod openapi;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod table;
 
 pub use client::{Client, ClientExt};
 pub use object::Object;

@@ -101,7 +101,8 @@ pub fn track_update(old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     }
     let mut managers = managers_for_update(old, new, write);
     let exists = old.is_some_and(|old| !old.uid().is_empty());
-    if !delta.is_empty() && !(managers.is_empty() && exists) {
+    let untracked = exists && managers.is_empty();
+    if !delta.is_empty() && !untracked {
         reconcile(&mut managers, write);
         let touched = Touched::from(delta);
         managers.give_up(&touched);
