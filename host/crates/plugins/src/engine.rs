@@ -1,0 +1,168 @@
+//! The WebAssembly engine of the process, its clock of epochs, and the cache of compiled components on disk.
+//!
+//! Instances are allocated on demand: a plugin's instance lives for days, so a pool would only reserve address space. Refuses to load
+//! a compiled file that pintle did not write. Called by `load` and the drivers.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine};
+
+/// One epoch. A guest that runs longer yields to the runtime; its deadline is looked at then.
+pub const EPOCH: Duration = Duration::from_millis(10);
+/// The checksum that heads a compiled file.
+const CHECKSUM_BYTES: usize = 32;
+
+/// The engine, shared by all plugins.
+#[derive(Clone)]
+pub struct Machine {
+    engine: Engine,
+    cache: Arc<Path>,
+    ticker: Arc<Ticker>,
+}
+
+/// Counts the calls under way; epochs advance only while there are any, so an idle process sleeps.
+struct Ticker {
+    running: AtomicUsize,
+    thread: std::thread::Thread,
+}
+
+/// Held during a call into a guest.
+pub struct Running(Arc<Ticker>);
+
+impl Machine {
+    /// `cache` is made when it is missing and must belong to this process's user alone.
+    pub fn new(cache: PathBuf) -> Result<Self, EngineError> {
+        let mut config = Config::new();
+        // Without component-model async (not compiled in) and the support for it, an empty call costs a third.
+        config.wasm_component_model(true).concurrency_support(false).epoch_interruption(true);
+        let engine = Engine::new(&config).map_err(EngineError::Engine)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(|e| EngineError::Cache(cache.clone(), e))?;
+        let ticker = start_ticker(&engine).map_err(EngineError::Thread)?;
+        Ok(Self { engine, cache: cache.into(), ticker })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn enter(&self) -> Running {
+        if self.ticker.running.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.ticker.thread.unpark();
+        }
+        Running(self.ticker.clone())
+    }
+
+    /// Compiles, or maps what an earlier start compiled. Takes long the first time: call it on a blocking thread.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Component, wasmtime::Error> {
+        let path = self.cache.join(self.cache_name(bytes));
+        if let Some(component) = self.cached(&path) {
+            return Ok(component);
+        }
+        let compiled = self.engine.precompile_component(bytes)?;
+        if let Err(error) = store(&path, &compiled) {
+            tracing::warn!(path = %path.display(), %error, "cannot keep a compiled plugin");
+        }
+        // SAFETY: these bytes come from the engine itself, a line above.
+        #[allow(unsafe_code)]
+        unsafe {
+            Component::deserialize(&self.engine, &compiled)
+        }
+    }
+
+    fn cached(&self, path: &Path) -> Option<Component> {
+        if !is_ours(path) {
+            return None;
+        }
+        let file = std::fs::read(path).ok()?;
+        let (checksum, compiled) = file.split_at_checked(CHECKSUM_BYTES)?;
+        if Sha256::digest(compiled)[..] != *checksum {
+            return None;
+        }
+        // SAFETY: the file lies in a folder that only this user may write, belongs to this user, and its checksum holds:
+        // `store` wrote it, from this engine's own output. Another version's output is refused by wasmtime's header check.
+        #[allow(unsafe_code)]
+        unsafe {
+            Component::deserialize(&self.engine, compiled).ok()
+        }
+    }
+
+    /// Digest of the component, and of everything in the engine that decides how it is compiled.
+    fn cache_name(&self, bytes: &[u8]) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        format!("{}-{:016x}.cwasm", hex(&Sha256::digest(bytes)), hasher.finish())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the WebAssembly engine does not start: {0}")]
+    Engine(wasmtime::Error),
+    #[error("the cache folder {0}: {1}")]
+    Cache(PathBuf, std::io::Error),
+    #[error("the epoch thread does not start: {0}")]
+    Thread(std::io::Error),
+}
+
+/// `sha256:` and the digest in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn start_ticker(engine: &Engine) -> std::io::Result<Arc<Ticker>> {
+    let engine = engine.weak();
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<std::sync::Weak<Ticker>>(1);
+    let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+        let Ok(ticker) = receiver.recv() else { return };
+        loop {
+            let Some(running) = ticker.upgrade().map(|t| t.running.load(Ordering::Acquire)) else { return };
+            if running == 0 {
+                std::thread::park_timeout(Duration::from_secs(60));
+                continue;
+            }
+            std::thread::sleep(EPOCH);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
+    })?;
+    let ticker = Arc::new(Ticker { running: AtomicUsize::new(0), thread: thread.thread().clone() });
+    let _ = sender.send(Arc::downgrade(&ticker));
+    Ok(ticker)
+}
+
+fn is_ours(path: &Path) -> bool {
+    let Ok(file) = path.symlink_metadata() else { return false };
+    let Ok(own) = std::fs::metadata("/proc/self") else { return false };
+    file.is_file() && file.uid() == own.uid() && file.mode() & 0o022 == 0
+}
+
+fn store(path: &Path, compiled: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let partial = path.with_extension(format!("partial-{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(&Sha256::digest(compiled))?;
+    file.write_all(compiled)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)
+}

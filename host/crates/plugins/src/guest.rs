@@ -1,0 +1,274 @@
+//! One instance of a component: its store, its limits, what it may ask of the host outside of its world, and how its calls end.
+//!
+//! A call that traps, outlives its deadline or asks for more memory than it has is a [`Fault`]; the instance is then spent and its
+//! owner makes another. Drivers own instances; an instance serves one call at a time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pintle_plugin_bindings::common::env;
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::engine::{Machine, Running};
+
+/// Memory of an instance when the Plugin names none.
+pub const DEFAULT_MEMORY_BYTES: usize = 256 << 20;
+/// Elements of all tables of an instance: function pointers, mostly.
+const MAX_TABLE_ELEMENTS: usize = 200_000;
+/// Core instances of one component: an interpreter of Python comes as 25.
+const MAX_CORE_INSTANCES: usize = 64;
+/// Bytes that one call of `random` may ask for.
+const MAX_RANDOM_BYTES: u32 = 4096;
+/// A log line is cut here.
+const MAX_LOG_BYTES: usize = 8 << 10;
+/// Log lines that are kept of a plugin.
+const MAX_LOG_LINES: usize = 1000;
+
+/// What a call gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub memory_bytes: usize,
+    /// For one call. Waiting for the API does not count.
+    pub deadline: Duration,
+}
+
+/// How a call ends without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("trapped: {0}")]
+    Trap(String),
+    #[error("did not return within {} ms", .0.as_millis())]
+    Deadline(Duration),
+    #[error("asked for more than its {} MiB of memory", .0 >> 20)]
+    Memory(usize),
+}
+
+impl Fault {
+    /// A word for conditions and events.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Fault::Trap(_) => "Trapped",
+            Fault::Deadline(_) => "DeadlineExceeded",
+            Fault::Memory(_) => "OutOfMemory",
+        }
+    }
+}
+
+/// The last lines that a plugin logged, and where they go.
+pub struct PluginLog {
+    plugin: String,
+    lines: Mutex<VecDeque<LogLine>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    pub time: jiff::Timestamp,
+    pub level: &'static str,
+    pub message: String,
+}
+
+/// The host's state beside an instance. `T` is what the world's own imports need.
+pub struct HostState<T> {
+    pub world: T,
+    config: Arc<str>,
+    log: Arc<PluginLog>,
+    limiter: Limiter,
+    /// When the running call must have returned.
+    deadline: Instant,
+    missed_deadline: bool,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+struct Limiter {
+    memory_bytes: usize,
+    in_use: usize,
+    refused: bool,
+}
+
+impl PluginLog {
+    pub fn new(plugin: &str) -> Arc<Self> {
+        Arc::new(Self { plugin: plugin.to_owned(), lines: Mutex::default() })
+    }
+
+    pub fn write(&self, level: &'static str, message: &str) {
+        let end = message.floor_char_boundary(MAX_LOG_BYTES);
+        let message = &message[..end];
+        match level {
+            "debug" => tracing::debug!(target: "plugin", plugin = self.plugin, "{message}"),
+            "info" => tracing::info!(target: "plugin", plugin = self.plugin, "{message}"),
+            "warn" => tracing::warn!(target: "plugin", plugin = self.plugin, "{message}"),
+            _ => tracing::error!(target: "plugin", plugin = self.plugin, "{message}"),
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
+        if lines.len() == MAX_LOG_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(LogLine { time: jiff::Timestamp::now(), level, message: message.to_owned() });
+    }
+
+    pub fn lines(&self) -> Vec<LogLine> {
+        self.lines.lock().unwrap_or_else(|e| e.into_inner()).iter().cloned().collect()
+    }
+
+    fn last_error(&self) -> Option<String> {
+        let lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
+        lines.back().filter(|l| l.level == "error").map(|l| l.message.clone())
+    }
+}
+
+impl<T: Send + 'static> HostState<T> {
+    pub fn new(world: T, config: Arc<str>, log: Arc<PluginLog>, limits: Limits) -> Self {
+        Self {
+            world,
+            config,
+            log,
+            limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: false },
+            deadline: Instant::now(),
+            missed_deadline: false,
+            wasi: WasiCtxBuilder::new().build(),
+            table: ResourceTable::new(),
+        }
+    }
+
+    pub fn log(&self) -> &Arc<PluginLog> {
+        &self.log
+    }
+
+    /// The time that a host call took is not the guest's.
+    pub fn credit(&mut self, since: Instant) {
+        self.deadline += since.elapsed();
+    }
+
+    /// A store whose guest yields at each epoch and is stopped at its call's deadline.
+    pub fn into_store(self, machine: &Machine) -> Store<Self> {
+        let mut store = Store::new(machine.engine(), self);
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            if Instant::now() >= state.deadline {
+                state.missed_deadline = true;
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store
+    }
+}
+
+/// An instance and its typed exports.
+pub struct Guest<T: 'static, B> {
+    pub store: Store<HostState<T>>,
+    pub exports: B,
+    machine: Machine,
+}
+
+/// A call under way: the engine's clock runs while it is held.
+pub struct Call {
+    deadline: Duration,
+    _running: Running,
+}
+
+impl<T: Send + 'static, B> Guest<T, B> {
+    pub fn new(machine: &Machine, store: Store<HostState<T>>, exports: B) -> Self {
+        Self { store, exports, machine: machine.clone() }
+    }
+
+    /// Before each call of an export.
+    pub fn begin(&mut self, deadline: Duration) -> Call {
+        begin(&self.machine, &mut self.store, deadline)
+    }
+
+    /// After it, with what it returned. The instance is spent when this is a fault.
+    pub fn end<R>(&self, call: Call, outcome: wasmtime::Result<R>) -> Result<R, Fault> {
+        end(&self.store, call, outcome)
+    }
+}
+
+/// As [`Guest::begin`], for a store whose exports are not known yet.
+pub fn begin<T: Send + 'static>(machine: &Machine, store: &mut Store<HostState<T>>, deadline: Duration) -> Call {
+    store.data_mut().deadline = Instant::now() + deadline;
+    store.set_epoch_deadline(1);
+    Call { deadline, _running: machine.enter() }
+}
+
+pub fn end<T: Send + 'static, R>(store: &Store<HostState<T>>, call: Call, outcome: wasmtime::Result<R>) -> Result<R, Fault> {
+    outcome.map_err(|error| fault(store.data(), call.deadline, &error))
+}
+
+/// The imports that every world has, and WASI's empty ones for components that ask for them.
+pub fn linker<T: Send + 'static>(machine: &Machine, component: &Component) -> wasmtime::Result<Linker<HostState<T>>> {
+    let mut linker = Linker::new(machine.engine());
+    env::add_to_linker::<HostState<T>, HasSelf<HostState<T>>>(&mut linker, |state| state)?;
+    if component.component_type().imports(machine.engine()).any(|(name, _)| name.starts_with("wasi:")) {
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+fn fault<T>(state: &HostState<T>, deadline: Duration, error: &wasmtime::Error) -> Fault {
+    if state.limiter.refused {
+        return Fault::Memory(state.limiter.memory_bytes);
+    }
+    if state.missed_deadline {
+        return Fault::Deadline(deadline);
+    }
+    // A Rust guest logs its panic before it traps: those words say more than `unreachable`.
+    let trap = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| format!("{error:#}"), ToString::to_string);
+    Fault::Trap(match state.log.last_error() {
+        Some(panic) if trap.contains("unreachable") => panic,
+        _ => trap,
+    })
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.in_use + desired.saturating_sub(current);
+        if wanted > self.memory_bytes {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.in_use = wanted;
+        Ok(true)
+    }
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+}
+
+impl<T: Send + 'static> env::Host for HostState<T> {
+    fn now(&mut self) -> u64 {
+        u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default()
+    }
+    fn random(&mut self, count: u32) -> Vec<u8> {
+        let mut bytes = vec![0; count.min(MAX_RANDOM_BYTES) as usize];
+        rand::fill(bytes.as_mut_slice());
+        bytes
+    }
+    fn log(&mut self, level: env::Level, message: String) {
+        let level = match level {
+            env::Level::Debug => "debug",
+            env::Level::Info => "info",
+            env::Level::Warn => "warn",
+            env::Level::Error => "error",
+        };
+        self.log.write(level, &message);
+    }
+    fn config(&mut self) -> String {
+        self.config.to_string()
+    }
+}
+
+/// Guests built for wasm32-wasip2 import WASI whether they use it or not. What they get is empty: no files, no sockets, no
+/// environment, closed standard streams.
+impl<T: Send + 'static> WasiView for HostState<T> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

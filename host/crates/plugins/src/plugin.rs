@@ -1,0 +1,148 @@
+//! The Plugin object (`pintle.dev/v1alpha1`, cluster-scoped `plugins`): what an operator asks for and what became of it.
+//!
+//! A rollback is a change of `spec` like any other: `source.digest` names the bytes of an earlier revision, which the host keeps.
+
+use pintle_api::GroupVersionResource;
+use serde::{Deserialize, Serialize};
+
+use crate::grants::PolicyRule;
+use crate::load::World;
+
+pub const PLUGINS: GroupVersionResource = GroupVersionResource::constant("pintle.dev", "v1alpha1", "plugins");
+pub const API_VERSION: &str = "pintle.dev/v1alpha1";
+pub const KIND: &str = "Plugin";
+/// The scheduler that serves pods which name none.
+pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
+/// Revisions that `status.revisions` lists and whose bytes are kept.
+pub const MAX_REVISIONS: usize = 10;
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Plugin {
+    pub metadata: Metadata,
+    pub spec: Spec,
+    #[serde(default)]
+    pub status: Status,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub generation: i64,
+    pub creation_timestamp: String,
+    pub deletion_timestamp: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    pub world: World,
+    #[serde(default)]
+    pub source: Source,
+    /// `sha256:...`; when given, other bytes are refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+    /// Handed to the component as it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<PolicyRule>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
+    #[serde(default, skip_serializing_if = "LimitsSpec::is_default")]
+    pub limits: LimitsSpec,
+    /// Schedulers only: whose pods it places. Empty: `default-scheduler`. When several plugins name the same, the newest serves.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scheduler_name: String,
+}
+
+/// One of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// Base64; at most 1 MiB of bytes, for an object holds no more.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub inline: String,
+    /// A file's name in the host's folder of components (`DATA-DIR/plugins/components`).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// A component inside the pintle binary.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub embedded: String,
+    /// `sha256:...` of an earlier revision's bytes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitsSpec {
+    /// A quantity: `256Mi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// For one call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_milliseconds: Option<u64>,
+    /// Controllers only: instances that reconcile side by side. One when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    pub observed_generation: i64,
+    pub active_revision: i64,
+    pub active_digest: String,
+    /// `Loading`, `Live`, `Standby`, `Paused`, `Failed`.
+    pub stage: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<RevisionStatus>,
+    pub calls: u64,
+    pub traps: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+    pub last_transition_time: String,
+    pub observed_generation: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RevisionStatus {
+    pub revision: i64,
+    pub digest: String,
+    /// When it first went live.
+    pub time: String,
+    /// So that a rollback brings the configuration back with the bytes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub config: String,
+}
+
+impl LimitsSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Spec {
+    pub fn scheduler_name(&self) -> &str {
+        if self.scheduler_name.is_empty() { DEFAULT_SCHEDULER } else { &self.scheduler_name }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
