@@ -1,6 +1,6 @@
 //! Types of the API: fields, list kinds, defaults, descriptions.
 //!
-//! [`builtin`] has the types of all built-in kinds. [`check`] tells unknown
+//! [`builtin`] has the types of all built-in kinds, [`structural`] those of custom resources. [`check`] tells unknown
 //! fields and wrong types of a body, [`prune_unknown`] brings a body into the form that a typed decoder would give.
 
 pub mod kinds;
@@ -10,6 +10,7 @@ mod builtin;
 mod check;
 mod duplicates;
 mod prune;
+pub mod structural;
 pub mod times;
 
 pub use builtin::{Schemas, builtin};
