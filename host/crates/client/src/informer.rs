@@ -103,7 +103,7 @@ impl Driver {
     async fn run(self) {
         let mut machine = Machine::new();
         loop {
-            let failure = match self.open(machine.from_revision()).await {
+            let failure = match self.open(machine.resume_from()).await {
                 Ok(events) => self.follow(&mut machine, events).await,
                 Err(status) => Some(status),
             };

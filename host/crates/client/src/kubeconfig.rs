@@ -24,11 +24,6 @@ pub struct Overrides {
     pub namespace: Option<String>,
 }
 
-/// One file, by its `current-context`.
-pub fn load(path: impl AsRef<Path>) -> Result<Config> {
-    Kubeconfig::read(path)?.config(&Overrides::default())
-}
-
 /// The files of `$KUBECONFIG`, else `~/.kube/config`, merged: the first that names a thing wins.
 pub fn load_default(overrides: &Overrides) -> Result<Config> {
     Kubeconfig::read_default()?.config(overrides)
@@ -143,6 +138,11 @@ pub struct Context {
 }
 
 impl Kubeconfig {
+    /// One file, by its `current-context`.
+    pub fn load(path: impl AsRef<Path>) -> Result<Config> {
+        Self::read(path)?.config(&Overrides::default())
+    }
+
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut kubeconfig = Self::parse(&read(path)?).map_err(|error| ConfigError::Parse { path: path.display().to_string(), error })?;

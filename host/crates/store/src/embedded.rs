@@ -9,9 +9,16 @@
 //! After a failed write nobody knows what the disk holds, so the engine stops: commits, reads and watches end with
 //! [`Error::Unavailable`] until the process opens the file again.
 //!
-//! redb was taken over fjall: it is one file of copy-on-write pages with one fsync to a commit, keeps no threads and no
-//! write buffers of its own when idle, and its storage back end is a trait, so that [`crate::faulty`] can test the
-//! whole engine under lost and torn writes.
+//! redb 4 was measured against fjall 3 (values of 2,000 bytes, groups of 30, one fsync a group, previous value read):
+//!
+//! | | commits/s | CPU per commit | alone, CPU per commit | resident after 24,000 values |
+//! |---|---|---|---|---|
+//! | redb | 29,500 | 23 µs | 145 µs | 21 MiB |
+//! | fjall | 84,000 | 7 µs | 58 µs | 48 MiB |
+//!
+//! Both are far above what an API server asks of them, and redb was taken: one file, no threads and no memtables when
+//! idle, and a storage back end that is a trait, so that [`crate::faulty`] can test the whole engine under lost and torn
+//! writes. Where writes ever cost too much, `file` is the one module to replace.
 
 mod file;
 mod writer;

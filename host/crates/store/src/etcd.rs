@@ -310,17 +310,17 @@ async fn timed<T>(
 fn failed(error: etcd_client::Error, unanswered: fn(String) -> Error) -> Error {
     let etcd_client::Error::GRpcStatus(status) = &error else { return unanswered(error.to_string()) };
     let text = status.message();
-    let refusals: [(&str, fn(String) -> Error); 6] = [
-        ("required revision has been compacted", |_| Error::Compacted { asked: 0, oldest: 0 }),
-        ("request is too large", |_| Error::TooLarge { size: MAX_TRANSACTION_BYTES, limit: MAX_TRANSACTION_BYTES }),
-        ("database space exceeded", Error::Unavailable),
-        ("duplicate key given", Error::Refused),
-        ("too many operations", Error::Refused),
-        ("permission denied", Error::Unavailable),
-    ];
-    match refusals.iter().find(|(known, _)| text.contains(known)) {
-        Some((_, make)) => make(text.to_owned()),
-        None => unanswered(text.to_owned()),
+    let refused = |known: &str| text.contains(known);
+    if refused("required revision has been compacted") {
+        Error::Compacted { asked: 0, oldest: 0 }
+    } else if refused("request is too large") {
+        Error::TooLarge { size: MAX_TRANSACTION_BYTES, limit: MAX_TRANSACTION_BYTES }
+    } else if refused("duplicate key given") || refused("too many operations") {
+        Error::Refused(text.to_owned())
+    } else if refused("database space exceeded") || refused("permission denied") {
+        Error::Unavailable(text.to_owned())
+    } else {
+        unanswered(text.to_owned())
     }
 }
 

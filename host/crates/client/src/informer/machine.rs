@@ -56,7 +56,7 @@ impl Machine {
     }
 
     /// Where the next watch begins.
-    pub fn from_revision(&self) -> Option<u64> {
+    pub fn resume_from(&self) -> Option<u64> {
         match self {
             Self::Collecting { .. } => None,
             Self::Following { revision, .. } => Some(*revision),
@@ -99,7 +99,7 @@ impl Machine {
         let (Self::Collecting { failures, .. } | Self::Following { failures, .. }) = self;
         *failures = failures.saturating_add(1);
         let failures = *failures;
-        if is_expired || self.from_revision().is_none() {
+        if is_expired || self.resume_from().is_none() {
             *self = Self::Collecting { objects: Objects::new(), failures };
         }
         // A watch that worked and then ended is opened again at once: servers end them every few minutes.

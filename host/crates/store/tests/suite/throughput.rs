@@ -16,7 +16,7 @@ async fn throughput_of_a_hundred_writers() {
     let directory = tempfile::tempdir_in(".").unwrap();
     let path = directory.path().join("store");
     let store = embedded::open(&path, embedded::Options::default()).unwrap();
-    for (what, writers, writes) in [("new keys", WRITERS, WRITES), ("same keys", WRITERS, WRITES), ("alone", 1, 200)] {
+    for (what, writers, writes) in [("new keys", WRITERS, WRITES), ("same keys", WRITERS, WRITES), ("thirty", 30, WRITES), ("alone", 1, 1000)] {
         let (started, cpu) = (Instant::now(), cpu_seconds());
         let tasks: Vec<_> = (0..writers)
             .map(|writer| {
