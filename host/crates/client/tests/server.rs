@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-type Body = BoxBody<Bytes, Infallible>;
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 
@@ -118,8 +118,9 @@ async fn answer(request: Request<Incoming>, has_certificate: bool) -> Response<B
             r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","resourceVersion":"5"}}}"#,
             "\n{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"6\",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}}}}\n",
         ];
+        let end = if query.contains("endless") { futures::stream::pending().left_stream() } else { futures::stream::empty().right_stream() };
         let frames = futures::stream::iter(lines.map(|line| Ok(Frame::data(Bytes::from_static(line.as_bytes())))));
-        return Response::new(BodyExt::boxed(StreamBody::new(frames)));
+        return Response::new(BodyExt::boxed_unsync(StreamBody::new(frames.chain(end))));
     }
     if request.headers().contains_key("upgrade") && path.ends_with("/exec") {
         let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, "");
@@ -156,7 +157,7 @@ async fn answer(request: Request<Incoming>, has_certificate: bool) -> Response<B
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text.to_owned())).boxed());
+    let mut response = Response::new(Full::new(Bytes::from(text.to_owned())).boxed_unsync());
     *response.status_mut() = status;
     response
 }
@@ -233,9 +234,16 @@ async fn errors_are_statuses() {
     let insecure = Config { ca_pem: None, insecure: true, ..server.config() };
     HttpClient::new(&insecure).unwrap().get(&Target::object(PODS, None, "a")).await.unwrap();
 
-    // Gone between two requests.
+    // Gone during a watch, and between two requests.
+    let endless = WatchOptions { label_selector: "endless".into(), ..WatchOptions::default() };
+    let mut events = client.watch(&Target::collection(PODS, None), &endless).await.unwrap();
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Added(_)))));
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Synced { .. }))));
     server.task.abort();
     let _ = server.task.await;
+    let broken = events.next().await.unwrap().unwrap_err();
+    assert_eq!((broken.code, broken.reason), (503, Reason::ServiceUnavailable));
+    assert!(events.next().await.is_none());
     let lost = client.get(&Target::object(PODS, None, "a")).await.unwrap_err();
     assert_eq!((lost.code, lost.reason), (503, Reason::ServiceUnavailable));
 }

@@ -38,6 +38,11 @@ pub async fn start() -> Etcd {
 }
 
 impl Etcd {
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     async fn answers(&mut self) -> bool {
         let started = Instant::now();
         while started.elapsed() < START_LIMIT && self.process.try_wait().unwrap().is_none() {
@@ -52,8 +57,7 @@ impl Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }
 

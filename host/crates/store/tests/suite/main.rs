@@ -57,3 +57,19 @@ async fn etcd_keeps_the_contract() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_etcd_leaves_writes_in_doubt_and_ends_watches() {
+    use futures::StreamExt;
+    use pintle_store::Error;
+
+    let mut etcd = etcd_process::start().await;
+    let store = pintle_store::etcd::open(pintle_store::etcd::Options::new([&etcd.url])).await.unwrap();
+    let revision = store.commit(write([put("/a", "1")])).await.unwrap();
+    let mut changes = store.watch(b"", revision).await.unwrap();
+    etcd.kill();
+    assert!(matches!(changes.next().await, Some(Err(Error::Unavailable(_)))));
+    assert!(changes.next().await.is_none());
+    assert!(matches!(store.commit(write([put("/a", "2")])).await, Err(Error::Unknown(_))));
+    assert!(matches!(store.get(b"/a").await, Err(Error::Unavailable(_))));
+}
