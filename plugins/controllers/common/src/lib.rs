@@ -10,6 +10,7 @@ pub mod pods;
 pub mod replicas;
 pub mod resources;
 pub mod revisions;
+pub mod services;
 pub mod template;
 pub mod time;
 
