@@ -74,6 +74,18 @@ impl Faults {
     pub fn invalid_str(&mut self, path: &Path<'_>, value: &str, detail: &str) {
         self.push(Cause::invalid(path.to_string(), &Value::from(value), detail));
     }
+    /// Notes each message about a text, as `pintle_api::names` gives them.
+    pub fn texts(&mut self, path: &Path<'_>, value: &str, messages: Vec<String>) {
+        for message in messages {
+            self.invalid_str(path, value, &message);
+        }
+    }
+    /// Notes each message about any other value.
+    pub fn values(&mut self, path: &Path<'_>, value: &Value, messages: Vec<String>) {
+        for message in messages {
+            self.invalid(path, value, &message);
+        }
+    }
     pub fn forbidden(&mut self, path: &Path<'_>, detail: &str) {
         self.push(Cause::forbidden(path.to_string(), detail));
     }

@@ -4,6 +4,7 @@
 //! write of the status changes nothing else, and an update is validated whole only when more than its metadata differs.
 //! Called by the resource files (to build) and by the generic machinery (through [`Strategy`]).
 
+use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, GroupVersionResource, Object, ResourceDef, Status};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::context::WriteContext;
 use super::def::Def;
 use super::faults::Faults;
+use super::print;
 use super::strategy::{Column, Part, Strategy};
 
 pub type SelectableFields = &'static [(&'static str, fn(&Object) -> String)];
@@ -31,9 +33,10 @@ pub struct Kind {
     pub after_commit: fn(Option<&Object>, Option<&Object>, &WriteContext<'_>),
     pub grace: fn(&Object, Option<i64>) -> Option<i64>,
     pub fields: SelectableFields,
-    pub columns: &'static [Column],
+    pub columns: Vec<Column>,
     pub cells: Cells,
     pub whole_table: bool,
+    pub names: NameRule,
     pub create_on_update: bool,
     pub unconditional_update: bool,
     pub generation: bool,
@@ -63,9 +66,10 @@ impl Kind {
             after_commit: |_, _, _| {},
             grace: |_, _| None,
             fields: &[],
-            columns: &[],
-            cells: |_, _| Vec::new(),
-            whole_table: false,
+            columns: print::PLAIN.to_vec(),
+            cells: print::plain_cells,
+            whole_table: true,
+            names: NameRule::Subdomain,
             create_on_update: false,
             unconditional_update: true,
             generation: false,
@@ -75,6 +79,12 @@ impl Kind {
             to_storage: |_| {},
             from_storage: |_| {},
         }
+    }
+
+    /// The whole row of `kubectl get`, Name and Age included.
+    pub fn table(mut self, columns: &[Column], cells: Cells) -> Self {
+        (self.columns, self.cells, self.whole_table) = (columns.to_vec(), cells, true);
+        self
     }
 
     pub fn boxed(self) -> Box<dyn Strategy> {
@@ -132,13 +142,16 @@ impl Strategy for Kind {
         self.fields
     }
     fn columns(&self) -> &[Column] {
-        self.columns
+        &self.columns
     }
     fn cells(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         (self.cells)(object, now)
     }
     fn whole_table(&self) -> bool {
         self.whole_table
+    }
+    fn name_rule(&self) -> NameRule {
+        self.names
     }
     fn allow_create_on_update(&self) -> bool {
         self.create_on_update

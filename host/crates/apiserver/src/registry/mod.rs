@@ -2,9 +2,15 @@
 
 pub mod allocator;
 pub mod context;
+pub mod checks;
 pub mod def;
 pub mod faults;
+pub mod fields;
 pub mod kind;
+pub mod podspec;
+pub mod print;
+pub mod scale;
+pub mod workload;
 pub mod strategy;
 pub mod table;
 

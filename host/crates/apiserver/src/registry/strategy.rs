@@ -6,7 +6,7 @@
 //! synchronous and pure over their arguments, but for [`Strategy::before_commit`], which may allocate (cluster IPs, node ports)
 //! and whose claims are released when the commit fails.
 
-use pintle_api::{Cause, GroupVersionResource, Object, ResourceDef, Status};
+use pintle_api::{Cause, Object, ResourceDef, Status};
 use serde_json::Value;
 
 use super::context::WriteContext;
@@ -35,23 +35,17 @@ pub struct Column {
     pub priority: i32,
 }
 
+/// Where the `scale` subresource finds its numbers, as a CustomResourceDefinition writes such paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    pub spec: String,
+    pub status: String,
+    pub selector: Option<String>,
+}
+
 pub trait Strategy: Send + Sync + 'static {
     /// Discovery's description: names, scope, verbs and subresources.
     fn def(&self) -> &ResourceDef;
-
-    /// Another resource that holds this one's objects: `events.k8s.io/v1 events` are core events, `autoscaling/v1`
-    /// autoscalers are `v2` ones. `None`: its own.
-    fn stored_as(&self) -> Option<GroupVersionResource> {
-        None
-    }
-    /// From the stored form to this version's, and back. Only called where `stored_as` names another resource; `apiVersion`
-    /// and `kind` are set by the machinery.
-    fn from_stored(&self, object: Object) -> Object {
-        object
-    }
-    fn to_stored(&self, object: Object) -> Object {
-        object
-    }
 
     /// Fills in upstream's defaults. Idempotent; runs on every decoded object, also on stored ones that are read by a newer version.
     fn default(&self, _object: &mut Object) {}
@@ -106,6 +100,27 @@ pub trait Strategy: Send + Sync + 'static {
     /// True: `columns` and `cells` hold the whole row, with Name and Age.
     fn whole_table(&self) -> bool {
         false
+    }
+
+    /// The type, for patches and the tracking of fields.
+    fn schema(&self) -> pintle_api::schema::TypeRef<'_> {
+        pintle_api::schema::builtin().for_kind(&self.def().gvk()).unwrap_or_else(pintle_api::schema::TypeRef::unknown)
+    }
+
+    /// Of kinds with a `scale` subresource.
+    fn scale_paths(&self) -> ScalePaths {
+        ScalePaths { spec: ".spec.replicas".into(), status: ".status.replicas".into(), selector: Some(".spec.selector".into()) }
+    }
+
+    /// What a name must look like. Services want a DNS-1035 label, namespaces a DNS-1123 one, roles any path segment.
+    fn name_rule(&self) -> pintle_api::names::NameRule {
+        use pintle_api::names::NameRule;
+        match (&*self.def().group, &*self.def().resource) {
+            ("rbac.authorization.k8s.io", _) | ("certificates.k8s.io", _) | ("", "events") | ("events.k8s.io", _) => NameRule::PathSegment,
+            ("", "services") => NameRule::Label1035,
+            ("", "namespaces") => NameRule::Label,
+            _ => NameRule::Subdomain,
+        }
     }
 
     /// True where `PUT` to a name that does not exist makes the object (leases, endpoints, events, ...).

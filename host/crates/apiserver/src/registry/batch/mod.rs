@@ -2,6 +2,7 @@
 
 pub mod cronjobs;
 pub mod jobs;
+pub mod jobs_validate;
 
 use super::strategy::Strategy;
 

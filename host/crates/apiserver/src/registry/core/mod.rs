@@ -11,12 +11,14 @@ pub mod nodes;
 pub mod persistentvolumeclaims;
 pub mod persistentvolumes;
 pub mod pods;
+pub mod pods_table;
 pub mod podtemplates;
 pub mod replicationcontrollers;
 pub mod resourcequotas;
 pub mod secrets;
 pub mod serviceaccounts;
 pub mod services;
+pub mod services_validate;
 
 use super::strategy::Strategy;
 

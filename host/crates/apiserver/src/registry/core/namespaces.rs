@@ -1,14 +1,91 @@
-//! `v1` Namespace.
+//! `v1` Namespace: carries its own name as a label, and is held by `spec.finalizers` until its content is gone.
 
+use pintle_api::names::{NameRule, qualified_name};
+use pintle_api::object::ObjectExt;
+use serde_json::{Value, json};
+
+use crate::registry::context::WriteContext;
 use crate::registry::def::cluster;
-use crate::registry::kind::Kind;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::{default_empty, ensure_object};
+use crate::registry::kind::{Kind, restore};
+use crate::registry::print::{AGE, NAME, age, text};
+use crate::registry::strategy::Part;
+
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub fn kind() -> Kind {
-    Kind::new(
-        cluster("v1", "namespaces", "Namespace")
-            .short(&["ns"])
-            .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
-            .status()
-            .sub("finalize", &["update"]),
-    )
+    let def = cluster("v1", "namespaces", "Namespace")
+        .short(&["ns"])
+        .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
+        .status()
+        .sub("finalize", &["update"]);
+    Kind {
+        names: NameRule::Label,
+        default,
+        create,
+        update,
+        validate,
+        validate_change,
+        fields: &[("status.phase", |n| n.str_at(&["status", "phase"]).to_owned()), ("name", |n| n.name().to_owned())],
+        ..Kind::new(def).table(&[NAME, text("Status", "Active or Terminating."), AGE], |namespace, now| {
+            vec![namespace.name().into(), namespace.str_at(&["status", "phase"]).into(), age(namespace, now)]
+        })
+    }
+}
+
+fn default(namespace: &mut Value) {
+    let name = namespace.name().to_owned();
+    if !name.is_empty() && namespace.label(NAME_LABEL) != Some(&name) {
+        if !namespace.at(&["metadata", "labels"]).is_some_and(Value::is_object) {
+            namespace.set_at(&["metadata", "labels"], json!({}));
+        }
+        namespace.set_at(&["metadata", "labels", NAME_LABEL], name.into());
+    }
+    if let Some(fields) = namespace.as_object_mut() {
+        ensure_object(fields, "spec");
+        default_empty(ensure_object(fields, "status"), "phase", "Active");
+    }
+}
+
+fn create(namespace: &mut Value, _: &WriteContext<'_>) {
+    default(namespace);
+    namespace.set_at(&["status"], json!({"phase": "Active"}));
+    let mut finalizers = namespace.list_at(&["spec", "finalizers"]).to_vec();
+    if !finalizers.iter().any(|f| f == "kubernetes") {
+        finalizers.push("kubernetes".into());
+        namespace.set_at(&["spec", "finalizers"], Value::Array(finalizers));
+    }
+}
+
+fn update(new: &mut Value, old: &Value, part: Part, _: &WriteContext<'_>) {
+    match part {
+        Part::Main => restore(new, old, "spec"),
+        Part::Other("finalize") => restore(new, old, "status"),
+        _ => {}
+    }
+}
+
+fn validate(namespace: &Value, faults: &mut Faults) {
+    let list = Path::root("spec.finalizers");
+    for (i, name) in namespace.list_at(&["spec", "finalizers"]).iter().filter_map(Value::as_str).enumerate() {
+        faults.texts(&list.index(i), name, qualified_name(name));
+        if !name.contains('/') && name != "kubernetes" {
+            faults.invalid_str(&list.index(i), name, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+}
+
+fn validate_change(new: &Value, _: &Value, part: Part, faults: &mut Faults) {
+    let phase = new.str_at(&["status", "phase"]);
+    let path = Path::root("status.Phase");
+    match (part, new.is_being_deleted()) {
+        (Part::Status, false) if phase != "Active" => {
+            faults.invalid_str(&path, phase, "may only be 'Active' if `deletionTimestamp` is empty");
+        }
+        (Part::Status, true) if phase != "Terminating" => {
+            faults.invalid_str(&path, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+        }
+        _ => {}
+    }
 }

@@ -1,13 +1,162 @@
-//! `v1` Node.
+//! `v1` Node. A kubelet that registers brings its status along, so creation keeps it.
 
+use std::collections::{BTreeSet, HashSet};
+
+use pintle_api::names;
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::{cidr, nonnegative_quantity, one_of};
 use crate::registry::def::cluster;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::{ensure_object, is_zero, same};
 use crate::registry::kind::Kind;
+use crate::registry::podspec::affinity::EFFECTS;
+use crate::registry::print::{AGE, NAME, NONE, UNKNOWN, age, text, text_or, wide};
+use crate::registry::strategy::{Column, Part};
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("Status", "Ready or not, and whether pods may be placed."),
+    text("Roles", "Roles by label."),
+    AGE,
+    text("Version", "Version of the kubelet."),
+    wide("Internal-IP", "Address inside the cluster."),
+    wide("External-IP", "Address outside the cluster."),
+    wide("OS-Image", "Operating system."),
+    wide("Kernel-Version", "Kernel and architecture."),
+    wide("Container-Runtime", "Runtime and its version."),
+];
 
 pub fn kind() -> Kind {
-    Kind::new(cluster("v1", "nodes", "Node").short(&["no"]).status().sub_of_kind(
-        "proxy",
-        "v1",
-        "NodeProxyOptions",
-        &["create", "delete", "get", "patch", "update"],
-    ))
+    let def = cluster("v1", "nodes", "Node")
+        .short(&["no"])
+        .status()
+        .sub_of_kind("proxy", "v1", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]);
+    Kind {
+        keeps_status_on_create: true,
+        default,
+        validate,
+        validate_change,
+        fields: &[("spec.unschedulable", |n| n.bool_at(&["spec", "unschedulable"]).to_string())],
+        ..Kind::new(def).table(COLUMNS, cells)
+    }
+}
+
+fn default(node: &mut Value) {
+    let Some(fields) = node.as_object_mut() else { return };
+    ensure_object(fields, "spec");
+    let status = ensure_object(fields, "status");
+    if status.get("allocatable").is_none_or(Value::is_null)
+        && let Some(capacity) = status.get("capacity").filter(|c| !is_zero(c)).cloned()
+    {
+        status.insert("allocatable".to_owned(), capacity);
+    }
+    let spec = ensure_object(fields, "spec");
+    let first = spec.get("podCIDRs").and_then(|l| l.get(0)).cloned();
+    match (first, spec.get("podCIDR").and_then(Value::as_str).map(str::to_owned)) {
+        (Some(first), _) => {
+            spec.insert("podCIDR".to_owned(), first);
+        }
+        (None, Some(range)) if !range.is_empty() => {
+            spec.insert("podCIDRs".to_owned(), serde_json::json!([range]));
+        }
+        _ => {}
+    }
+}
+
+fn validate(node: &Value, faults: &mut Faults) {
+    taints(node.list_at(&["spec", "taints"]), &Path::root("metadata.taints"), faults);
+    resources(node, faults);
+    let list = Path::root("spec.podCIDRs");
+    for (i, range) in node.list_at(&["spec", "podCIDRs"]).iter().filter_map(Value::as_str).enumerate() {
+        cidr(range, &list.index(i), faults);
+    }
+}
+
+fn taints(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (i, taint) in list.iter().enumerate() {
+        let here = path.index(i);
+        let (key, value, effect) = (taint.str_at(&["key"]), taint.str_at(&["value"]), taint.str_at(&["effect"]));
+        faults.texts(&here.field("key"), key, names::qualified_name(key));
+        let messages = names::label_value(value);
+        if !messages.is_empty() {
+            faults.invalid_str(&here.field("value"), value, &messages.join(";"));
+        }
+        one_of(effect, &EFFECTS, &here.field("effect"), faults);
+        if !seen.insert((key, effect)) {
+            let mut cause = pintle_api::Cause::duplicate(here.to_string(), taint);
+            cause.message.push_str(": taints must be unique by key and effect pair");
+            faults.push(cause);
+        }
+    }
+}
+
+fn resources(node: &Value, faults: &mut Faults) {
+    let path = Path::root("status.capacity");
+    for (name, value) in node.map_at(&["status", "capacity"]).into_iter().flatten() {
+        nonnegative_quantity(value, &path.key(name), faults);
+    }
+}
+
+fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
+    if part == Part::Status {
+        resources(new, faults);
+        let list = Path::root("status.addresses");
+        let addresses = new.list_at(&["status", "addresses"]);
+        for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
+            faults.duplicate(&list.index(i), address);
+        }
+    }
+    for (field, shown) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
+        let (after, before) = (new.at(&["spec", field]), old.at(&["spec", field]));
+        if before.is_some_and(|b| !is_zero(b)) && !same(after, before) {
+            let detail = format!("node updates may not change {shown} except from \"\" to valid");
+            faults.forbidden(&Path::root("spec").field(field), &detail);
+        }
+    }
+}
+
+fn cells(node: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    let info = |field: &str| text_or(node, &["status", "nodeInfo", field], UNKNOWN);
+    let architecture = node.str_at(&["status", "nodeInfo", "architecture"]);
+    let mut kernel = info("kernelVersion").as_str().unwrap_or_default().to_owned();
+    if !architecture.is_empty() {
+        kernel = format!("{kernel} ({architecture})");
+    }
+    vec![
+        node.name().into(),
+        status(node).into(),
+        roles(node).into(),
+        age(node, now),
+        node.str_at(&["status", "nodeInfo", "kubeletVersion"]).into(),
+        address(node, "InternalIP"),
+        address(node, "ExternalIP"),
+        info("osImage"),
+        kernel.into(),
+        info("containerRuntimeVersion"),
+    ]
+}
+
+fn status(node: &Value) -> String {
+    let ready = node.list_at(&["status", "conditions"]).iter().find(|c| c.str_at(&["type"]) == "Ready");
+    let word = ready.map_or("Unknown", |c| if c.str_at(&["status"]) == "True" { "Ready" } else { "NotReady" });
+    if node.bool_at(&["spec", "unschedulable"]) { format!("{word},SchedulingDisabled") } else { word.to_owned() }
+}
+
+fn roles(node: &Value) -> String {
+    let role = |(key, value): (&String, &Value)| match key.strip_prefix(ROLE_PREFIX) {
+        Some(role) => (!role.is_empty()).then(|| role.to_owned()),
+        None if key == "kubernetes.io/role" => value.as_str().filter(|v| !v.is_empty()).map(str::to_owned),
+        None => None,
+    };
+    let found: BTreeSet<String> = node.map_at(&["metadata", "labels"]).into_iter().flatten().filter_map(role).collect();
+    if found.is_empty() { NONE.to_owned() } else { found.into_iter().collect::<Vec<_>>().join(",") }
+}
+
+fn address(node: &Value, kind: &str) -> Value {
+    let found = node.list_at(&["status", "addresses"]).iter().find(|a| a.str_at(&["type"]) == kind);
+    found.map_or(NONE.into(), |a| a.str_at(&["address"]).into())
 }

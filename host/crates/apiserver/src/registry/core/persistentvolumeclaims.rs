@@ -1,8 +1,155 @@
-//! `v1` PersistentVolumeClaim.
+//! `v1` PersistentVolumeClaim. The spec is fixed but for its size once bound, and the volume that it gets.
 
+use pintle_api::names;
+use pintle_api::object::ObjectExt;
+use pintle_api::quantity::Quantity;
+use serde_json::{Value, json};
+
+use crate::registry::checks::{label_selector, quantity};
 use crate::registry::def::namespaced;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::{Fields, default_missing, same, spec_mut, text as field_text};
 use crate::registry::kind::Kind;
+use crate::registry::print::{AGE, NAME, UNSET, age, text, text_or, wide};
+use crate::registry::strategy::{Column, Part};
+
+pub const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("Status", "Phase of the claim."),
+    text("Volume", "The bound volume."),
+    text("Capacity", "Size of the bound volume."),
+    text("Access Modes", "How the volume may be mounted."),
+    text("StorageClass", "Class of the storage."),
+    text("VolumeAttributesClass", "Class of the volume's attributes."),
+    AGE,
+    wide("VolumeMode", "Filesystem or block."),
+];
 
 pub fn kind() -> Kind {
-    Kind::new(namespaced("v1", "persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).status())
+    let def = namespaced("v1", "persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).status();
+    Kind {
+        default: |claim| {
+            if let Some(spec) = spec_mut(claim) {
+                default_claim_spec(spec);
+            }
+        },
+        create: |claim, _| claim.set_at(&["status"], json!({"phase": "Pending"})),
+        validate: |claim, faults| validate_claim_spec(claim.get("spec").unwrap_or(&Value::Null), &Path::root("spec"), faults),
+        validate_change,
+        fields: &[("name", |c| field_text(c, &["metadata", "name"]))],
+        ..Kind::new(def).table(COLUMNS, cells)
+    }
+}
+
+pub fn default_claim_spec(spec: &mut Fields) {
+    default_missing(spec, "volumeMode", "Filesystem");
+    default_missing(spec, "resources", json!({}));
+    // The older and the newer name of the source say the same unless the source lies in another namespace.
+    if let Some(source) = spec.get("dataSource").filter(|s| !s.is_null()).cloned() {
+        default_missing(spec, "dataSourceRef", source);
+    } else if let Some(source) = spec.get("dataSourceRef").filter(|s| s.str_at(&["namespace"]).is_empty() && !s.is_null()).cloned() {
+        default_missing(spec, "dataSource", source);
+    }
+}
+
+pub fn validate_claim_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    if spec.list_at(&["accessModes"]).is_empty() {
+        faults.required(&path.field("accessModes"), "at least 1 access mode is required");
+    }
+    if let Some(selector) = spec.get("selector").filter(|s| !s.is_null()) {
+        label_selector(selector, &path.field("selector"), faults);
+    }
+    access_modes(spec, &path.field("accessModes"), faults);
+    let resources = path.field("resources");
+    let storage = resources.key("storage");
+    match spec.at(&["resources", "requests", "storage"]) {
+        None => faults.required(&storage, ""),
+        Some(value) => positive_quantity(value, &storage, faults),
+    }
+    class_name(spec, "storageClassName", path, faults);
+    volume_mode(spec, path, faults);
+    class_name(spec, "volumeAttributesClassName", path, faults);
+}
+
+pub fn access_modes(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let modes: Vec<&str> = spec.list_at(&["accessModes"]).iter().filter_map(Value::as_str).collect();
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        faults.not_supported(path, mode, &ACCESS_MODES);
+    }
+    if modes.contains(&"ReadWriteOncePod") && modes.iter().any(|m| *m != "ReadWriteOncePod" && ACCESS_MODES.contains(m)) {
+        faults.forbidden(path, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+pub fn positive_quantity(value: &Value, path: &Path<'_>, faults: &mut Faults) {
+    if let Some(found) = quantity(value, path, faults).filter(|q| q.is_zero() || q.is_negative()) {
+        faults.invalid_str(path, &found.to_string(), "must be greater than zero");
+    }
+}
+
+pub fn class_name(spec: &Value, field: &str, path: &Path<'_>, faults: &mut Faults) {
+    let name = spec.str_at(&[field]);
+    if !name.is_empty() {
+        faults.texts(&path.field(field), name, names::dns1123_subdomain(name));
+    }
+}
+
+pub fn volume_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let mode = spec.str_at(&["volumeMode"]);
+    if !mode.is_empty() && !matches!(mode, "Block" | "Filesystem") {
+        faults.not_supported(&path.field("volumeMode"), mode, &["Block", "Filesystem"]);
+    }
+}
+
+fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
+    if part == Part::Status {
+        return;
+    }
+    let (Some(after), Some(before)) = (new.map_at(&["spec"]), old.map_at(&["spec"])) else { return };
+    let bound = new.str_at(&["status", "phase"]) == "Bound";
+    let free = |key: &str| match key {
+        "volumeName" => old.str_at(&["spec", "volumeName"]).is_empty(),
+        "volumeAttributesClassName" => bound,
+        // A default class may be filled in later, where none was named.
+        "storageClassName" => before.get("storageClassName").is_none_or(Value::is_null),
+        "resources" => bound && same(new.at(&["spec", "resources", "limits"]), old.at(&["spec", "resources", "limits"])),
+        _ => false,
+    };
+    if !after.keys().chain(before.keys()).filter(|key| !free(key)).all(|key| same(after.get(key), before.get(key))) {
+        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n";
+        faults.forbidden(&Path::root("spec"), detail);
+    }
+    let size = |claim: &Value, path: &[&str]| claim.at(path).and_then(|q| Quantity::from_value(q).ok()).unwrap_or_default();
+    let wanted = ["spec", "resources", "requests", "storage"];
+    if size(new, &wanted) < size(old, &wanted) && size(new, &wanted) <= size(old, &["status", "capacity", "storage"]) {
+        faults.forbidden(&Path::root("spec.resources.requests.storage"), "field can not be less than status.capacity");
+    }
+}
+
+/// `RWO,ROX`, in a fixed order.
+pub fn modes_text(modes: &[Value]) -> String {
+    let order = [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    order.iter().filter(|(mode, _)| modes.iter().any(|m| m == mode)).map(|(_, short)| *short).collect::<Vec<_>>().join(",")
+}
+
+fn cells(claim: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    let volume = claim.str_at(&["spec", "volumeName"]);
+    let phase = if claim.is_being_deleted() { "Terminating" } else { claim.str_at(&["status", "phase"]) };
+    let (capacity, modes) = if volume.is_empty() {
+        (String::new(), String::new())
+    } else {
+        (field_text(claim, &["status", "capacity", "storage"]), modes_text(claim.list_at(&["status", "accessModes"])))
+    };
+    vec![
+        claim.name().into(),
+        phase.into(),
+        volume.into(),
+        capacity.into(),
+        modes.into(),
+        claim.str_at(&["spec", "storageClassName"]).into(),
+        text_or(claim, &["spec", "volumeAttributesClassName"], UNSET),
+        age(claim, now),
+        text_or(claim, &["spec", "volumeMode"], UNSET),
+    ]
 }

@@ -1,0 +1,232 @@
+//! Validation of Jobs, and of the Job inside a CronJob.
+
+use std::collections::HashSet;
+
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::{IMMUTABLE, label_selector, nonnegative};
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::{is_set, same};
+use crate::registry::podspec::{validate_template, validate_template_labels};
+use crate::registry::strategy::Part;
+
+const SPEC: Path<'static> = Path::root("spec");
+const MAX_INDEXED_PARALLELISM: i64 = 100_000;
+const MAX_FAILED_INDEXES: i64 = 100_000;
+const MAX_POLICY_RULES: usize = 20;
+const MAX_MANAGED_BY_BYTES: usize = 63;
+
+pub fn validate(job: &Value, faults: &mut Faults) {
+    let spec = job.get("spec").unwrap_or(&Value::Null);
+    validate_spec(spec, &SPEC, faults);
+    match spec.get("selector").filter(|s| !s.is_null()) {
+        None => faults.required(&SPEC.field("selector"), ""),
+        Some(selector) => {
+            label_selector(selector, &SPEC.field("selector"), faults);
+            validate_template_labels(selector, spec.get("template").unwrap_or(&Value::Null), &SPEC.field("template"), faults);
+        }
+    }
+    if !spec.bool_at(&["manualSelector"]) {
+        generated_labels(job, faults);
+    }
+}
+
+/// Labels that we make ourselves must not have been given another value.
+fn generated_labels(job: &Value, faults: &mut Faults) {
+    let path = SPEC.field("template.metadata.labels");
+    let labels = job.at(&["spec", "template", "metadata", "labels"]).unwrap_or(&Value::Null);
+    for (key, wanted) in [("batch.kubernetes.io/controller-uid", job.uid()), ("batch.kubernetes.io/job-name", job.name())] {
+        if labels.str_at(&[key]) != wanted {
+            faults.invalid(&path.key(key), &labels.str_at(&[key]).into(), &format!("must be '{wanted}'"));
+        }
+    }
+}
+
+pub fn validate_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let counts =
+        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes"];
+    for field in counts {
+        nonnegative(spec.get(field), &path.field(field), faults);
+    }
+    if is_set(spec.get("maxFailedIndexes")) && !is_set(spec.get("backoffLimitPerIndex")) {
+        faults.required(&path.field("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+    if spec.str_at(&["managedBy"]).len() > MAX_MANAGED_BY_BYTES {
+        faults.too_long(&path.field("managedBy"), MAX_MANAGED_BY_BYTES);
+    }
+    completion_mode(spec, path, faults);
+    if let Some(policy) = spec.get("podFailurePolicy").filter(|p| !p.is_null()) {
+        failure_policy(policy, spec, &path.field("podFailurePolicy"), faults);
+    }
+    replacement_policy(spec, &path.field("podReplacementPolicy"), faults);
+    let template = path.field("template");
+    validate_template(spec.get("template").unwrap_or(&Value::Null), &template, faults);
+    restart_policy(spec, &template.field("spec.restartPolicy"), faults);
+}
+
+fn completion_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let (completions, parallelism) = (spec.i64_at(&["completions"]), spec.i64_at(&["parallelism"]).unwrap_or(0));
+    let failed = spec.i64_at(&["maxFailedIndexes"]);
+    match spec.str_at(&["completionMode"]) {
+        "Indexed" => {
+            if completions.is_none() {
+                faults.required(&path.field("completions"), "when completion mode is Indexed");
+            }
+            if parallelism > MAX_INDEXED_PARALLELISM {
+                let detail = format!("must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed");
+                faults.invalid(&path.field("parallelism"), &parallelism.into(), &detail);
+            }
+            if let (Some(completions), Some(failed)) = (completions, failed)
+                && failed > completions
+            {
+                faults.invalid(&path.field("maxFailedIndexes"), &failed.into(), "must be less than or equal to completions");
+            }
+            if let Some(failed) = failed.filter(|n| *n > MAX_FAILED_INDEXES) {
+                let detail = format!("must be less than or equal to {MAX_FAILED_INDEXES}");
+                faults.invalid(&path.field("maxFailedIndexes"), &failed.into(), &detail);
+            }
+        }
+        "" | "NonIndexed" => {
+            for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"].iter().filter(|f| is_set(spec.get(**f))) {
+                faults.invalid(&path.field(field), &spec[*field], "requires indexed completion mode");
+            }
+        }
+        other => faults.not_supported(&path.field("completionMode"), other, &["NonIndexed", "Indexed"]),
+    }
+}
+
+fn replacement_policy(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    match (spec.str_at(&["podReplacementPolicy"]), is_set(spec.get("podFailurePolicy"))) {
+        ("", _) | ("Failed", _) | ("TerminatingOrFailed", false) => {}
+        (other, true) => faults.not_supported(path, other, &["Failed"]),
+        (other, false) => faults.not_supported(path, other, &["Failed", "TerminatingOrFailed"]),
+    }
+}
+
+fn restart_policy(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    match spec.str_at(&["template", "spec", "restartPolicy"]) {
+        "" | "Always" => faults.required(path, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if is_set(spec.get("podFailurePolicy")) => {
+            faults.invalid_str(path, "OnFailure", "only \"Never\" is supported when podFailurePolicy is specified");
+        }
+        "OnFailure" | "Never" => {}
+        other => faults.not_supported(path, other, &["OnFailure", "Never"]),
+    }
+}
+
+fn failure_policy(policy: &Value, spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
+    let list = path.field("rules");
+    let rules = policy.list_at(&["rules"]);
+    if rules.len() > MAX_POLICY_RULES {
+        faults.too_many(&list, rules.len(), MAX_POLICY_RULES);
+    }
+    let names: HashSet<&str> = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|l| spec.list_at(&["template", "spec", l]))
+        .map(|c| c.str_at(&["name"]))
+        .collect();
+    for (i, rule) in rules.iter().enumerate() {
+        let here = list.index(i);
+        let action = rule.str_at(&["action"]);
+        if action.is_empty() {
+            faults.required(&here.field("action"), "valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]");
+        } else if action == "FailIndex" && !is_set(spec.get("backoffLimitPerIndex")) {
+            faults.invalid_str(&here.field("action"), action, "requires the backoffLimitPerIndex to be set");
+        } else if !ACTIONS.contains(&action) {
+            faults.not_supported(&here.field("action"), action, &ACTIONS);
+        }
+        let codes = rule.get("onExitCodes").filter(|c| !c.is_null());
+        let conditions = rule.list_at(&["onPodConditions"]);
+        match (codes, conditions.is_empty()) {
+            (Some(_), false) => faults.invalid_str(&here, "", "specifying both OnExitCodes and OnPodConditions is not supported"),
+            (None, true) => faults.invalid_str(&here, "", "specifying one of OnExitCodes and OnPodConditions is required"),
+            (Some(codes), true) => exit_codes(codes, &names, &here.field("onExitCodes"), faults),
+            (None, false) => {}
+        }
+    }
+}
+
+fn exit_codes(codes: &Value, names: &HashSet<&str>, path: &Path<'_>, faults: &mut Faults) {
+    let operator = codes.str_at(&["operator"]);
+    match operator {
+        "" => faults.required(&path.field("operator"), "valid values: [\"In\" \"NotIn\"]"),
+        "In" | "NotIn" => {}
+        other => faults.not_supported(&path.field("operator"), other, &["In", "NotIn"]),
+    }
+    let container = codes.str_at(&["containerName"]);
+    if !container.is_empty() && !names.contains(container) {
+        faults.invalid_str(&path.field("containerName"), container, "must be one of the container or initContainer names in the pod template");
+    }
+    let list = path.field("values");
+    let values = codes.list_at(&["values"]);
+    if values.is_empty() {
+        faults.invalid(&list, &Value::Array(Vec::new()), "at least one value is required");
+    }
+    for (i, value) in values.iter().enumerate() {
+        if operator == "In" && value.as_i64() == Some(0) {
+            faults.invalid(&list.index(i), value, "must not be 0 for the In operator");
+        }
+        if values[..i].contains(value) {
+            faults.duplicate(&list.index(i), value);
+        }
+    }
+}
+
+pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
+    if part != Part::Main {
+        return;
+    }
+    let (after, before) = (new.get("spec").unwrap_or(&Value::Null), old.get("spec").unwrap_or(&Value::Null));
+    let mut fixed = vec!["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
+    let indexed = after.str_at(&["completionMode"]) == "Indexed";
+    if !indexed {
+        fixed.push("completions");
+    }
+    for field in fixed {
+        if !same(after.get(field), before.get(field)) {
+            faults.invalid(&SPEC.field(field), after.get(field).unwrap_or(&Value::Null), IMMUTABLE);
+        }
+    }
+    if indexed && after.get("completions") != before.get("completions") && after.get("completions") != after.get("parallelism") {
+        let detail = "can only be modified in tandem with spec.parallelism";
+        faults.invalid(&SPEC.field("completions"), after.get("completions").unwrap_or(&Value::Null), detail);
+    }
+    template_change(new, old, faults);
+}
+
+/// A suspended job that has not started may still be told where its pods go and what they may use.
+fn template_change(new: &Value, old: &Value, faults: &mut Faults) {
+    let path = ["spec", "template"];
+    let (Some(after), Some(before)) = (new.at(&path), old.at(&path)) else { return };
+    if after == before {
+        return;
+    }
+    let parked = old.bool_at(&["spec", "suspend"]) && !is_set(old.at(&["status", "startTime"]));
+    let equal = if parked { without_directives(after) == without_directives(before) } else { false };
+    if !equal {
+        faults.invalid(&SPEC.field("template"), after, IMMUTABLE);
+    }
+}
+
+fn without_directives(template: &Value) -> Value {
+    let mut copy = template.clone();
+    for path in [&["spec", "nodeSelector"][..], &["spec", "tolerations"], &["spec", "schedulingGates"], &["spec", "affinity", "nodeAffinity"], &["metadata", "labels"], &["metadata", "annotations"]] {
+        copy.remove_at(path);
+    }
+    for list in ["containers", "initContainers"] {
+        if let Some(containers) = copy.get_mut("spec").and_then(|s| s.get_mut(list)).and_then(Value::as_array_mut) {
+            containers.iter_mut().for_each(|c| {
+                c.remove_at(&["resources"]);
+            });
+        }
+    }
+    if copy.at(&["spec", "affinity"]).is_some_and(crate::registry::fields::is_zero) {
+        copy.remove_at(&["spec", "affinity"]);
+    }
+    if copy.at(&["metadata"]).is_some_and(crate::registry::fields::is_zero) {
+        copy.remove_at(&["metadata"]);
+    }
+    copy
+}

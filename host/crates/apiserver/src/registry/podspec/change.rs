@@ -1,0 +1,125 @@
+//! What an update may change in a pod's spec: images, the deadline, gates taken away, tolerations added.
+
+use pintle_api::names;
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::same;
+
+const SPEC: Path<'static> = Path::root("spec");
+const UPDATABLE: &str =
+    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// Faults of an update of a pod's main part.
+pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
+    for list in ["containers", "initContainers"] {
+        if new.list_at(&[list]).len() != old.list_at(&[list]).len() {
+            return faults.forbidden(&SPEC.field(list), "pod updates may not add or remove containers");
+        }
+    }
+    deadline(new, old, faults);
+    tolerations(new, old, faults);
+    gates(new, old, faults);
+    let gated = !old.list_at(&["schedulingGates"]).is_empty();
+    if gated {
+        node_selector_additions(new, old, faults);
+    }
+    if !same_but_for_updatable(new, old, gated) {
+        faults.forbidden(&SPEC, &format!("pod updates may not change fields other than {UPDATABLE}\n"));
+    }
+}
+
+/// Faults of `pods/ephemeralcontainers`: containers may be added, never changed nor removed.
+pub fn validate_ephemeral(new: &Value, old: &Value, faults: &mut Faults) {
+    let path = SPEC.field("ephemeralContainers");
+    for before in old.list_at(&["ephemeralContainers"]) {
+        let name = before.str_at(&["name"]);
+        match new.list_at(&["ephemeralContainers"]).iter().find(|c| c.str_at(&["name"]) == name) {
+            None => faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
+            Some(after) if after != before => {
+                faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn deadline(new: &Value, old: &Value, faults: &mut Faults) {
+    let path = SPEC.field("activeDeadlineSeconds");
+    let (after, before) = (new.i64_at(&["activeDeadlineSeconds"]), old.i64_at(&["activeDeadlineSeconds"]));
+    match (after, before) {
+        (Some(after), _) if !(0..=i64::from(i32::MAX)).contains(&after) => {
+            faults.values(&path, &after.into(), names::in_range(after, 0, i64::from(i32::MAX)));
+        }
+        (Some(after), Some(before)) if before < after => {
+            faults.invalid(&path, &after.into(), "must be less than or equal to previous value");
+        }
+        (None, Some(_)) => faults.invalid(&path, &Value::Null, "must not update from a positive integer to nil value"),
+        _ => {}
+    }
+}
+
+fn tolerations(new: &Value, old: &Value, faults: &mut Faults) {
+    let bare = |t: &Value| {
+        let mut fields = t.as_object().cloned().unwrap_or_default();
+        fields.remove("tolerationSeconds");
+        fields
+    };
+    if new.get("tolerations") == old.get("tolerations") {
+        return;
+    }
+    let after: Vec<_> = new.list_at(&["tolerations"]).iter().map(bare).collect();
+    if !old.list_at(&["tolerations"]).iter().all(|t| after.contains(&bare(t))) {
+        faults.forbidden(&SPEC.field("tolerations"), "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn gates(new: &Value, old: &Value, faults: &mut Faults) {
+    let before = old.list_at(&["schedulingGates"]);
+    let list = SPEC.field("schedulingGates");
+    for (i, gate) in new.list_at(&["schedulingGates"]).iter().enumerate() {
+        let name = gate.str_at(&["name"]);
+        if !before.iter().any(|g| g.str_at(&["name"]) == name) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            faults.forbidden(&list.index(i).field("name"), &detail);
+        }
+    }
+}
+
+/// A gated pod's node selector may only be narrowed.
+fn node_selector_additions(new: &Value, old: &Value, faults: &mut Faults) {
+    let after = new.map_at(&["nodeSelector"]);
+    let kept = old.map_at(&["nodeSelector"]).into_iter().flatten().all(|(key, value)| after.is_some_and(|a| a.get(key) == Some(value)));
+    if !kept {
+        let value = new.get("nodeSelector").unwrap_or(&Value::Null);
+        faults.invalid(&SPEC.field("nodeSelector"), value, "only additions are allowed (no mutations or deletions)");
+    }
+}
+
+fn same_but_for_updatable(new: &Value, old: &Value, gated: bool) -> bool {
+    let free = |key: &str| match key {
+        "activeDeadlineSeconds" | "schedulingGates" | "tolerations" | "containers" | "initContainers" => true,
+        "nodeSelector" => gated,
+        "affinity" => gated && pod_affinity_is_same(new, old),
+        "terminationGracePeriodSeconds" => {
+            old.i64_at(&[key]).is_some_and(|g| g < 0) && new.i64_at(&[key]) == Some(1)
+        }
+        _ => false,
+    };
+    let keys = |v: &Value| v.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let rest = keys(new).into_iter().chain(keys(old)).filter(|key| !free(key)).all(|key| same(new.get(&key), old.get(&key)));
+    rest && ["containers", "initContainers"].iter().all(|list| {
+        let pairs = new.list_at(&[list]).iter().zip(old.list_at(&[list]));
+        pairs.into_iter().all(|(a, b)| same_but_for_image(a, b))
+    })
+}
+
+fn pod_affinity_is_same(new: &Value, old: &Value) -> bool {
+    ["podAffinity", "podAntiAffinity"].iter().all(|kind| same(new.at(&["affinity", kind]), old.at(&["affinity", kind])))
+}
+
+fn same_but_for_image(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new == old };
+    new.keys().chain(old.keys()).filter(|key| *key != "image").all(|key| same(new.get(key), old.get(key)))
+}

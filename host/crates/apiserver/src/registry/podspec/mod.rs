@@ -1,0 +1,18 @@
+//! Pods' specs and the templates that embed them: defaults, validation, and what an update may change.
+//!
+//! Read by path over JSON, without a typed Pod. Called by the pod's own strategy and by every kind with a pod template.
+
+pub mod affinity;
+pub mod change;
+pub mod containers;
+pub mod defaults;
+pub mod qos;
+pub mod resources;
+pub mod security;
+pub mod template;
+pub mod validate;
+pub mod volumes;
+
+pub use defaults::{default_spec, default_template};
+pub use template::{validate_template, validate_template_labels};
+pub use validate::validate_spec;
