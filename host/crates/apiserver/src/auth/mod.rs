@@ -1,9 +1,45 @@
 //! Who asks, and may they: the types that the http layer and the handlers share with authentication and authorization.
+//!
+//! [`Auth`] is both in one: client certificates, service account and bootstrap tokens, impersonation; then the chain of
+//! superusers, nodes, plugins' grants and RBAC. It reads the cluster through [`Lookup`] and through an index that is fed by
+//! [`Auth::observe`]; it never writes. It refuses to guess: what no authorizer allows is forbidden.
 
-use std::collections::BTreeMap;
+pub mod authn;
+pub mod bootstrap_policy;
+pub mod certificate_admission;
+pub mod gate;
+mod impersonation;
+pub mod node;
+pub mod node_restriction;
+pub mod pki;
+pub mod rbac;
+pub mod reviews;
+pub mod rules;
+pub mod token_request;
+pub mod tokens;
 
-use pintle_api::Status;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use rustls_pki_types::CertificateDer;
+
+pub use node::NodeIndex;
+pub use pki::{Pki, ServerNames};
+pub use rbac::RbacIndex;
+pub use rules::Rule;
+pub use tokens::Tokens;
+
+use crate::registry::Lookup;
+
+/// The members of this group may do everything.
+pub const SUPERUSERS: &str = "system:masters";
+pub const AUTHENTICATED: &str = "system:authenticated";
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub const ANONYMOUS: &str = "system:anonymous";
+/// `system:pintle:plugin:NAME` acts with the grants of the Plugin object of that name.
+pub const PLUGIN_USER_PREFIX: &str = "system:pintle:plugin:";
+pub const PLUGIN_GROUP: &str = "pintle.dev";
 
 /// An authenticated identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +62,8 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub path: &'a str,
+    /// The query's `fieldSelector` of a list, watch or deletecollection, as text; empty otherwise. Nodes may list their own pods by it.
+    pub field_selector: &'a str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +83,178 @@ pub trait Authenticator: Send + Sync + 'static {
     fn authenticate(&self, parts: &::http::request::Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status>;
 }
 
+/// What an installation chooses.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `iss` of service account tokens, and where its discovery document is looked for.
+    pub issuer: String,
+    /// The audiences that name this server. The first is the default of a token request.
+    pub audiences: Vec<String>,
+    /// `https://ADDRESS:PORT`, for the discovery document.
+    pub external_url: String,
+    /// Whether a request without credentials is `system:anonymous` (and left to RBAC) or refused with 401.
+    pub anonymous: bool,
+}
+
+/// Authentication and authorization of one API server.
+pub struct Auth {
+    pub pki: Arc<Pki>,
+    pub tokens: Tokens,
+    pub rbac: RbacIndex,
+    pub nodes: NodeIndex,
+    pub settings: Settings,
+    pub(crate) objects: Arc<dyn Lookup>,
+    /// Grants by the plugin's name.
+    plugins: RwLock<HashMap<String, Arc<[Rule]>>>,
+}
+
+impl Auth {
+    pub fn new(pki: Arc<Pki>, settings: Settings, objects: Arc<dyn Lookup>) -> Result<Arc<Self>, tokens::KeyError> {
+        let tokens = Tokens::new(&pki.service_account_key, &settings.issuer)?;
+        Ok(Arc::new(Self { pki, tokens, rbac: RbacIndex::default(), nodes: NodeIndex::default(), settings, objects, plugins: RwLock::default() }))
+    }
+
+    /// The resources whose changes [`Auth::observe`] must see, before a reader can.
+    pub const OBSERVED: [GroupVersionResource; 6] = [
+        GroupVersionResource::constant(rbac::GROUP, "v1", "clusterroles"),
+        GroupVersionResource::constant(rbac::GROUP, "v1", "clusterrolebindings"),
+        GroupVersionResource::constant(rbac::GROUP, "v1", "roles"),
+        GroupVersionResource::constant(rbac::GROUP, "v1", "rolebindings"),
+        GroupVersionResource::constant("", "v1", "pods"),
+        GroupVersionResource::constant(PLUGIN_GROUP, "v1alpha1", "plugins"),
+    ];
+
+    /// Takes over a change. `object: None` is a deletion. Idempotent; resources that do not matter are ignored.
+    pub fn observe(&self, group: &str, resource: &str, namespace: &str, name: &str, object: Option<&Object>) {
+        match (group, resource) {
+            (rbac::GROUP, _) => self.rbac.observe(resource, namespace, name, object),
+            ("", "pods") => self.nodes.observe_pod(namespace, name, object),
+            (PLUGIN_GROUP, "plugins") => {
+                let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
+                match object {
+                    Some(plugin) => plugins.insert(name.to_owned(), Rule::list(plugin, &["spec", "grants"]).into()),
+                    None => plugins.remove(name),
+                };
+            }
+            _ => {}
+        }
+    }
+
+    fn plugin_allows(&self, name: &str, asked: &Attributes<'_>) -> bool {
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        plugins.get(name).is_some_and(|grants| grants.iter().any(|rule| rule.allows(asked)))
+    }
+}
+
+impl Authorizer for Auth {
+    /// Superusers, nodes, plugins, RBAC; the first that allows decides. `Deny` carries the reason of an authorizer
+    /// that had one, when no other allowed.
+    fn authorize(&self, asked: &Attributes<'_>) -> Decision {
+        if asked.user.in_group(SUPERUSERS) {
+            return Decision::Allow;
+        }
+        let of_node = match node::node_name(asked.user) {
+            Some(node) => node::authorize(self, node, asked),
+            None => Decision::NoOpinion,
+        };
+        if of_node == Decision::Allow {
+            return Decision::Allow;
+        }
+        if let Some(plugin) = asked.user.name.strip_prefix(PLUGIN_USER_PREFIX)
+            && self.plugin_allows(plugin, asked)
+        {
+            return Decision::Allow;
+        }
+        if self.rbac.allows(asked) { Decision::Allow } else { of_node }
+    }
+}
+
+/// The answer to a request that was not allowed, in upstream's words. `reason` may be empty.
+pub fn forbidden(asked: &Attributes<'_>, reason: &str) -> Status {
+    let mut why = format!("User {:?} cannot {} ", asked.user.name, asked.verb);
+    if asked.resource.is_empty() {
+        why.push_str(&format!("path {:?}", asked.path));
+    } else {
+        why.push_str(&format!("resource {:?} in API group {:?} ", shown_resource(asked), asked.group));
+        match asked.namespace {
+            "" => why.push_str("at the cluster scope"),
+            namespace => why.push_str(&format!("in the namespace {namespace:?}")),
+        }
+    }
+    if !reason.is_empty() {
+        why.push_str(": ");
+        why.push_str(reason);
+    }
+    if asked.resource.is_empty() {
+        let mut status = Status::new(403, Reason::Forbidden, format!("forbidden: {why}"));
+        status.details_mut();
+        return status;
+    }
+    if asked.name.is_empty() {
+        let group = if asked.group.is_empty() { String::new() } else { format!(".{}", asked.group) };
+        let message = format!("{}{group} is forbidden: {why}", asked.resource);
+        return Status::new(403, Reason::Forbidden, message).about(asked.group, asked.resource, "");
+    }
+    Status::forbidden(asked.group, asked.resource, asked.name, &why)
+}
+
+fn shown_resource(asked: &Attributes<'_>) -> String {
+    if asked.subresource.is_empty() { asked.resource.to_owned() } else { format!("{}/{}", asked.resource, asked.subresource) }
+}
+
+/// `system:serviceaccount:NAMESPACE:NAME`
+pub fn service_account_user_name(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+/// Namespace and name of a service account's user name.
+pub fn service_account_of(user_name: &str) -> Option<(&str, &str)> {
+    user_name.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(ns, name)| !ns.is_empty() && !name.is_empty() && !name.contains(':'))
+}
+
+pub fn service_account_groups(namespace: &str) -> Vec<String> {
+    vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+}
+
 impl User {
     /// The identity of the server's own parts: member of `system:masters`, so every authorizer lets it pass.
     pub fn loopback() -> Self {
-        Self { name: "system:apiserver".into(), groups: vec!["system:masters".into(), "system:authenticated".into()], ..Self::default() }
+        Self { name: "system:apiserver".into(), groups: vec![SUPERUSERS.into(), AUTHENTICATED.into()], ..Self::default() }
     }
     pub fn anonymous() -> Self {
-        Self { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..Self::default() }
+        Self { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
+    }
+    /// The identity that a plugin's calls carry.
+    pub fn plugin(name: &str) -> Self {
+        Self { name: format!("{PLUGIN_USER_PREFIX}{name}"), groups: vec![AUTHENTICATED.into()], ..Self::default() }
     }
     pub fn in_group(&self, group: &str) -> bool {
         self.groups.iter().any(|g| g == group)
     }
 }
+
+impl<'a> Attributes<'a> {
+    /// A request for a resource, without subresource or selector.
+    pub fn of_resource(
+        user: &'a User,
+        verb: &'a str,
+        group: &'a str,
+        version: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> Self {
+        Self { user, verb, group, version, resource, subresource: "", namespace, name, path: "", field_selector: "" }
+    }
+    /// A request for a path that names no resource.
+    pub fn of_path(user: &'a User, verb: &'a str, path: &'a str) -> Self {
+        Self { user, verb, group: "", version: "", resource: "", subresource: "", namespace: "", name: "", path, field_selector: "" }
+    }
+    pub fn with_subresource(mut self, subresource: &'a str) -> Self {
+        self.subresource = subresource;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

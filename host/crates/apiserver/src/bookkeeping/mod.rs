@@ -1,1 +1,69 @@
-//! The control loops that are mechanics and not policy: garbage collection, namespaces that end, service accounts.
+//! The control loops that are mechanics and not policy: what a cluster starts with, garbage collection, namespaces that
+//! end, service accounts, signing of certificates, aggregated roles, use of quotas.
+//!
+//! They act through a [`Client`] like everyone else, as superusers. The server calls [`bootstrap`] before it is ready and
+//! [`start`] once; dropping [`Bookkeeping`] ends the loops. Nothing here decides where a pod runs or how many there are.
+
+pub mod bootstrap;
+pub mod certificates;
+mod follow;
+mod garbage;
+mod meta;
+mod namespaces;
+mod queue;
+pub mod quota;
+mod rbac;
+mod service_accounts;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use pintle_api::{Client, ResourceDef, Status};
+use tokio::task::JoinSet;
+
+use crate::auth::Auth;
+
+/// Every resource that is served now, custom ones too.
+pub type Discover = Arc<dyn Fn() -> Vec<ResourceDef> + Send + Sync>;
+
+/// What the loops need of the server.
+#[derive(Clone)]
+pub struct Context {
+    /// With a superuser's identity ([`crate::auth::User::loopback`]).
+    pub client: Arc<dyn Client>,
+    pub auth: Arc<Auth>,
+    pub discover: Discover,
+    /// Where clients reach this server.
+    pub advertise: IpAddr,
+    pub port: u16,
+    /// The address of the service default/kubernetes.
+    pub service: IpAddr,
+    pub service_cidr: String,
+}
+
+/// The running loops. Dropping it ends them.
+pub struct Bookkeeping {
+    _tasks: JoinSet<()>,
+}
+
+/// Makes what every cluster has. Idempotent; returns when all of it is stored.
+pub async fn bootstrap(context: &Context) -> Result<(), Status> {
+    bootstrap::run(context).await
+}
+
+/// Starts the loops; needs a tokio runtime.
+pub fn start(context: Context) -> Bookkeeping {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(rbac::aggregate(context.client.clone()));
+    tasks.spawn(namespaces::run(context.clone()));
+    tasks.spawn(service_accounts::run(context.clone()));
+    tasks.spawn(certificates::run(context.clone()));
+    tasks.spawn(garbage::run(context.clone()));
+    tasks.spawn(quota::run(context));
+    Bookkeeping { _tasks: tasks }
+}
+
+/// A time as API objects carry it: whole seconds.
+fn seconds(time: jiff::Timestamp) -> String {
+    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}

@@ -1,0 +1,178 @@
+//! The objects that every cluster starts with: namespaces, the service `kubernetes`, priority classes, roles.
+//!
+//! Creates what is missing and leaves alone what an administrator changed, except for the addresses of this server, which
+//! are always made true.
+
+use base64::Engine;
+use futures::StreamExt;
+use pintle_api::client::{Target, WriteOptions};
+use pintle_api::object::ObjectExt;
+use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use serde_json::{Value, json};
+
+use super::{Context, rbac};
+
+/// Writes under way at once; the store groups them into few syncs.
+const AT_ONCE: usize = 64;
+
+const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
+const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
+const ENDPOINTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "endpoints");
+const SLICES: GroupVersionResource = GroupVersionResource::constant("discovery.k8s.io", "v1", "endpointslices");
+const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
+const PRIORITIES: GroupVersionResource = GroupVersionResource::constant("scheduling.k8s.io", "v1", "priorityclasses");
+const FLOWS: GroupVersionResource = GroupVersionResource::constant("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
+const LEVELS: GroupVersionResource = GroupVersionResource::constant("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
+const SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::constant("networking.k8s.io", "v1", "servicecidrs");
+
+pub async fn run(context: &Context) -> Result<(), Status> {
+    let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"].map(|name| {
+        (NAMESPACES, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+    });
+    create_all(context, namespaces.into()).await?;
+    let mut rest = rbac::missing(context).await?;
+    rest.extend(priorities());
+    rest.extend(flow_control());
+    rest.push((SERVICES, service(context)));
+    rest.push((SERVICE_CIDRS, json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [context.service_cidr]},
+    })));
+    rest.push((CONFIG_MAPS, extension_authentication(context)));
+    create_all(context, rest).await?;
+    rbac::complete(context).await?;
+    for (resource, wanted, path) in addresses(context) {
+        ensure(context, resource, wanted, &path).await?;
+    }
+    Ok(())
+}
+
+/// The object's place.
+pub fn place(resource: &GroupVersionResource, object: &Object) -> Target {
+    let namespace = object.namespace();
+    Target::object(resource.clone(), (!namespace.is_empty()).then_some(namespace), object.name())
+}
+
+/// Creates the objects, many at once; those that exist are left alone. A resource that this server does not serve is skipped.
+async fn create_all(context: &Context, objects: Vec<(GroupVersionResource, Object)>) -> Result<(), Status> {
+    let writes: Vec<_> = objects.into_iter().map(|(resource, object)| create(context, resource, object)).collect();
+    let mut writes = futures::stream::iter(writes).buffer_unordered(AT_ONCE);
+    while let Some(written) = writes.next().await {
+        match written {
+            Err(status) if !status.is(Reason::AlreadyExists) && !status.is(Reason::NotFound) => return Err(status),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn create(context: &Context, resource: GroupVersionResource, object: Object) -> Result<(), Status> {
+    let target = Target { name: None, ..place(&resource, &object) };
+    context.client.create(&target, object, &WriteOptions::default()).await.map(|_| ())
+}
+
+/// Creates the object, or makes the field at `path` as wanted.
+async fn ensure(context: &Context, resource: GroupVersionResource, wanted: Object, path: &[&str]) -> Result<(), Status> {
+    let target = place(&resource, &wanted);
+    let mut current = match context.client.get(&target).await {
+        Ok(served) => served.parse()?,
+        Err(status) if status.is(Reason::NotFound) => {
+            return create_all(context, vec![(resource, wanted)]).await;
+        }
+        Err(status) => return Err(status),
+    };
+    let field = wanted.at(path).cloned().unwrap_or(Value::Null);
+    if current.at(path) == Some(&field) {
+        return Ok(());
+    }
+    current.set_at(path, field);
+    context.client.update(&target, current, &WriteOptions::default()).await.map(|_| ())
+}
+
+fn service(context: &Context) -> Object {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "clusterIP": context.service.to_string(), "clusterIPs": [context.service.to_string()], "type": "ClusterIP", "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": context.port}],
+        },
+    })
+}
+
+/// Endpoints and EndpointSlice of the service, with the fields that must be true.
+fn addresses(context: &Context) -> [(GroupVersionResource, Object, Vec<&'static str>); 2] {
+    let (address, port) = (context.advertise.to_string(), context.port);
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    });
+    let family = if context.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    });
+    [(ENDPOINTS, endpoints, vec!["subsets"]), (SLICES, slice, vec!["endpoints"])]
+}
+
+fn priorities() -> Vec<(GroupVersionResource, Object)> {
+    let class = |name: &str, value: i64, description: &str| {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": description, "preemptionPolicy": "PreemptLowerPriority",
+        });
+        (PRIORITIES, class)
+    };
+    vec![
+        class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    ]
+}
+
+/// The two mandatory levels of flow control and their schemas, stored for clients that list them.
+fn flow_control() -> Vec<(GroupVersionResource, Object)> {
+    let group = |name: &str| json!({"kind": "Group", "group": {"name": name}});
+    let everything = |subjects: Value| {
+        json!([{
+            "subjects": subjects,
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        }])
+    };
+    let api = "flowcontrol.apiserver.k8s.io/v1";
+    let about = |name: &str| json!({"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}});
+    let flow = |name: &str, precedence: i64, rules: Value| {
+        let mut spec = json!({"matchingPrecedence": precedence, "priorityLevelConfiguration": {"name": name}, "rules": rules});
+        if name == "catch-all" {
+            spec["distinguisherMethod"] = json!({"type": "ByUser"});
+        }
+        (FLOWS, json!({"apiVersion": api, "kind": "FlowSchema", "metadata": about(name), "spec": spec}))
+    };
+    let level = |name: &str, spec: Value| (LEVELS, json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": about(name), "spec": spec}));
+    vec![
+        flow("exempt", 1, everything(json!([group("system:masters")]))),
+        flow("catch-all", 10_000, everything(json!([group("system:unauthenticated"), group("system:authenticated")]))),
+        level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}})),
+        level("catch-all", json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}})),
+    ]
+}
+
+/// From which aggregated API servers learn whom to trust.
+fn extension_authentication(context: &Context) -> Object {
+    let ca = context.auth.pki.ca_pem();
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": ca, "requestheader-client-ca-file": ca, "requestheader-allowed-names": "[\"front-proxy-client\"]",
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]", "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-username-headers": "[\"X-Remote-User\"]", "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
+        },
+    })
+}
+
+/// Base64, as Secrets and certificate requests carry bytes.
+pub fn encode(bytes: impl AsRef<[u8]>) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}

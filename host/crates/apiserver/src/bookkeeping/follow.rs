@@ -1,0 +1,99 @@
+//! Watching one resource for ever: the loops' shared way of hearing of changes.
+//!
+//! A watch that ends is resumed after the last revision seen; when history no longer reaches that far, it starts over and
+//! says so with [`Change::Restart`]. It keeps no objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use pintle_api::client::{Served, Target, WatchEvent, WatchOptions};
+use pintle_api::{Client, Reason};
+
+/// Between attempts to open a watch that fails.
+const RETRY: Duration = Duration::from_millis(200);
+/// A resource that is not served (any more) is looked for this often.
+const RETRY_ABSENT: Duration = Duration::from_secs(5);
+
+pub enum Change<'a> {
+    /// What follows up to `Synced` is the whole state; what does not come again is gone.
+    Restart,
+    /// Added or modified.
+    Now(&'a Served),
+    Gone(&'a Served),
+    Synced,
+}
+
+/// Which objects to watch.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    pub target: Target,
+    pub field_selector: String,
+}
+
+impl Interest {
+    /// All objects of a resource, in all namespaces.
+    pub fn all(resource: pintle_api::GroupVersionResource) -> Self {
+        Self { target: Target::collection(resource, None), field_selector: String::new() }
+    }
+    pub fn fields(mut self, selector: &str) -> Self {
+        selector.clone_into(&mut self.field_selector);
+        self
+    }
+}
+
+/// Runs until it is dropped.
+pub async fn follow(client: Arc<dyn Client>, interest: Interest, mut each: impl FnMut(Change<'_>) + Send) {
+    let mut from = None;
+    loop {
+        if from.is_none() {
+            each(Change::Restart);
+        }
+        let pause = watch_once(&client, &interest, &mut from, &mut each).await;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One watch until it ends; returns how long to wait before the next.
+async fn watch_once(client: &Arc<dyn Client>, interest: &Interest, from: &mut Option<u64>, each: &mut (impl FnMut(Change<'_>) + Send)) -> Duration {
+    let options = WatchOptions { field_selector: interest.field_selector.clone(), from_revision: *from, ..WatchOptions::default() };
+    let mut stream = match client.watch(&interest.target, &options).await {
+        Ok(stream) => stream,
+        Err(status) => {
+            *from = None;
+            return if status.is(Reason::NotFound) { RETRY_ABSENT } else { RETRY };
+        }
+    };
+    // Until the first state is complete there is no revision to resume from.
+    let mut synced = from.is_some();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                each(Change::Now(&object));
+                resume_at(from, synced, object.revision);
+            }
+            Ok(WatchEvent::Deleted(object)) => {
+                each(Change::Gone(&object));
+                resume_at(from, synced, object.revision);
+            }
+            Ok(WatchEvent::Synced { revision }) => {
+                each(Change::Synced);
+                synced = true;
+                resume_at(from, synced, revision);
+            }
+            Ok(WatchEvent::Bookmark { revision }) => resume_at(from, synced, revision),
+            Err(status) => {
+                tracing::debug!(target = %interest.target.path(), error = %status, "watch ended");
+                *from = None;
+                return RETRY;
+            }
+        }
+    }
+    RETRY
+}
+
+fn resume_at(from: &mut Option<u64>, synced: bool, revision: u64) {
+    if synced {
+        *from = Some(from.unwrap_or_default().max(revision));
+    }
+}
