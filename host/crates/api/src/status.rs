@@ -47,6 +47,8 @@ pub enum CauseKind {
     FieldManagerConflict,
     ResourceVersionTooLarge,
     UnexpectedServerResponse,
+    NamespaceTerminating,
+    DisruptionBudget,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,9 @@ pub struct Details {
     pub causes: Vec<Cause>,
     #[serde(skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
+    /// `metadata.continue` of an expired list: where an inconsistent one goes on.
+    #[serde(skip)]
+    pub continue_token: String,
 }
 
 impl Status {
@@ -172,6 +177,9 @@ impl Status {
         }
         if let Some(details) = &self.details {
             body["details"] = serde_json::to_value(details).expect("details are plain data");
+            if !details.continue_token.is_empty() {
+                body["metadata"]["continue"] = details.continue_token.clone().into();
+            }
         }
         body
     }

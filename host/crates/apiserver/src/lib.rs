@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod bootstrap;
 pub mod bookkeeping;
 pub mod cache;
 pub mod custom;
@@ -13,6 +14,7 @@ pub mod handlers;
 pub mod http;
 pub mod local;
 pub mod registry;
+pub mod resources;
 pub mod server;
 
 pub use local::LocalClient;

@@ -1,2 +1,245 @@
-//! Being written.
-pub struct LocalClient {}
+//! The API in process: authorization, admission and registry as for a request over the network, without its encoding.
+//!
+//! Objects that are read or watched share the cache's bytes. One client acts as one user.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use pintle_api::client::{
+    BoxFuture, DeleteOptions, ListOptions, Listed, Patch, Result, Served, Target, WatchEvent, WatchOptions, WriteOptions,
+};
+use pintle_api::{Client, Reason, Status};
+use serde_json::Value;
+
+use crate::auth::{Attributes, User};
+use crate::cache::{Kind, Stored};
+use crate::handlers::delete::{self, Deleted, Preconditions};
+use crate::handlers::list::ListQuery;
+use crate::handlers::patch::PatchKind;
+use crate::handlers::watch::{Said, Watch, WatchQuery};
+use crate::handlers::{self, Core, FieldValidation, Scope, SubresourceCall, Written};
+use crate::http::rest::check_fields;
+use crate::resources::Resource;
+
+#[derive(Clone)]
+pub struct LocalClient {
+    core: Arc<Core>,
+    user: Arc<User>,
+}
+
+impl LocalClient {
+    pub(crate) fn new(core: Arc<Core>, user: User) -> Self {
+        Self { core, user: Arc::new(user) }
+    }
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    fn scope(&self, target: &Target) -> Result<Scope> {
+        let resource = self.core.resource(&target.resource)?;
+        let namespace = if resource.is_namespaced() { target.namespace.clone().unwrap_or_default() } else { String::new() };
+        Ok(Scope {
+            user: self.user.clone(),
+            resource,
+            namespace,
+            name: target.name.clone().unwrap_or_default(),
+            subresource: target.subresource.clone().unwrap_or_default(),
+        })
+    }
+
+    /// Resolves and authorizes.
+    fn enter(&self, target: &Target, verb: &'static str, field_selector: &str) -> Result<Scope> {
+        let scope = self.scope(target)?;
+        let def = scope.resource.def();
+        self.core.authorize(&Attributes {
+            user: &self.user,
+            verb,
+            group: &def.group,
+            version: &def.version,
+            resource: &def.resource,
+            subresource: &scope.subresource,
+            namespace: if def.resource == "namespaces" && def.group.is_empty() { &scope.name } else { &scope.namespace },
+            name: &scope.name,
+            path: "",
+            field_selector,
+        })?;
+        Ok(scope)
+    }
+
+    fn options(&self, options: &WriteOptions) -> handlers::WriteOptions {
+        let field_manager = if options.field_manager.is_empty() { self.user.name.clone() } else { options.field_manager.clone() };
+        handlers::WriteOptions { dry_run: options.dry_run, field_manager, force: options.force, validation: FieldValidation::Ignore }
+    }
+
+    async fn create_in(&self, scope: Scope, mut object: Value, options: handlers::WriteOptions) -> Result<Served> {
+        let def = scope.resource.def();
+        let sub = scope.subresource.clone();
+        let handler = self.core.special.iter().find(|((g, r, s), _)| *g == def.group && *r == def.resource && *s == sub).map(|(_, h)| h.clone());
+        if let Some(handler) = handler {
+            let (_, object) = handler.create(SubresourceCall { core: self.core.clone(), scope, object, options }).await?;
+            return Ok(Served { json: serde_json::to_vec(&object).map_err(Status::internal)?.into(), revision: 0 });
+        }
+        if !sub.is_empty() || !scope.resource.is_stored() {
+            return Err(Status::method_not_allowed(&def.group, &def.resource, "create"));
+        }
+        if !scope.resource.custom {
+            check_fields(&mut object, &def.gvk(), &[], options.validation)?;
+        }
+        let scope = Scope { name: String::new(), ..scope };
+        self.core.create(&scope, object, &options).await.map(written)
+    }
+}
+
+impl Client for LocalClient {
+    fn get<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Served>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "get", "")?;
+            let stored = self.core.get(&scope)?;
+            if scope.subresource == "scale" {
+                let scale = handlers::scale::of(&scope, &scope.resource.parse(&stored)?)?;
+                return Ok(Served { json: serde_json::to_vec(&scale).map_err(Status::internal)?.into(), revision: stored.revision });
+            }
+            served(&scope.resource, &stored)
+        })
+    }
+
+    fn list<'a>(&'a self, target: &'a Target, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "list", &options.field_selector)?;
+            let query = ListQuery {
+                label_selector: options.label_selector.clone(),
+                field_selector: options.field_selector.clone(),
+                limit: usize::try_from(options.limit).unwrap_or(0),
+                continue_token: options.continue_token.clone(),
+                resource_version: options.resource_version.clone(),
+                ..ListQuery::default()
+            };
+            let list = self.core.list(&scope, &query).await?;
+            let items = list.items.iter().map(|stored| served(&scope.resource, stored)).collect::<Result<_>>()?;
+            Ok(Listed { items, revision: list.revision, continue_token: list.continue_token })
+        })
+    }
+
+    fn watch<'a>(&'a self, target: &'a Target, options: &'a WatchOptions) -> BoxFuture<'a, Result<BoxStream<'static, Result<WatchEvent>>>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "watch", &options.field_selector)?;
+            let initial = options.from_revision.is_none();
+            let query = WatchQuery {
+                label_selector: options.label_selector.clone(),
+                field_selector: options.field_selector.clone(),
+                resource_version: options.from_revision.map(|r| r.to_string()).unwrap_or_default(),
+                version_match: handlers::list::Match::NotOlderThan,
+                send_initial_events: Some(initial),
+                bookmarks: true,
+                timeout: None,
+            };
+            let watch = self.core.watch(&scope, &query).await?;
+            let stream = futures::stream::unfold(Some(watch), |watch| async {
+                let mut watch = watch?;
+                match watch.next().await? {
+                    Ok(said) => Some((event(&watch, said), Some(watch))),
+                    Err(why) => Some((Err(why), None)),
+                }
+            });
+            Ok(stream.boxed())
+        })
+    }
+
+    fn create<'a>(&'a self, target: &'a Target, object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "create", "")?;
+            self.create_in(scope, object, self.options(options)).await
+        })
+    }
+
+    fn update<'a>(&'a self, target: &'a Target, mut object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "update", "")?;
+            let options = self.options(options);
+            if scope.subresource == "scale" {
+                let scale = self.core.update_scale(&scope, object, &options).await?;
+                return made(&scale);
+            }
+            if !scope.resource.custom {
+                check_fields(&mut object, &scope.resource.def().gvk(), &[], options.validation)?;
+            }
+            self.core.update(&scope, object, &options).await.map(written)
+        })
+    }
+
+    fn patch<'a>(&'a self, target: &'a Target, patch: Patch, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "patch", "")?;
+            let options = self.options(options);
+            let (kind, patch) = match patch {
+                Patch::Json(patch) => (PatchKind::Json, patch),
+                Patch::Merge(patch) => (PatchKind::Merge, patch),
+                Patch::Strategic(patch) => (PatchKind::Strategic, patch),
+                Patch::Apply(patch) => (PatchKind::Apply, patch),
+            };
+            if scope.subresource == "scale" {
+                let scale = self.core.patch_scale(&scope, kind, patch, &options).await?;
+                return made(&scale);
+            }
+            self.core.patch(&scope, kind, patch, &options).await.map(written)
+        })
+    }
+
+    fn delete<'a>(&'a self, target: &'a Target, options: &'a DeleteOptions) -> BoxFuture<'a, Result<Option<Served>>> {
+        Box::pin(async move {
+            let scope = self.enter(target, "delete", "")?;
+            let conditional = options.uid.is_some() || options.resource_version.is_some();
+            let options = delete::DeleteOptions {
+                grace_period_seconds: options.grace_period_seconds,
+                propagation_policy: Some(options.propagation_policy.clone()).filter(|p| !p.is_empty()),
+                orphan_dependents: None,
+                preconditions: conditional
+                    .then(|| Preconditions { uid: options.uid.clone(), resource_version: options.resource_version.clone() }),
+                dry_run: if options.dry_run { vec!["All".to_owned()] } else { Vec::new() },
+            };
+            match self.core.delete(&scope, &options).await? {
+                Deleted::Gone(_) | Deleted::Would(_) => Ok(None),
+                Deleted::Waits(stored) => served(&scope.resource, &stored).map(Some),
+            }
+        })
+    }
+}
+
+fn served(resource: &Resource, stored: &Stored) -> Result<Served> {
+    Ok(Served { json: resource.wire(stored)?, revision: stored.revision })
+}
+
+fn written(written: Written) -> Served {
+    Served { json: written.json, revision: written.revision }
+}
+
+fn made(object: &Value) -> Result<Served> {
+    Ok(Served { json: serde_json::to_vec(object).map_err(Status::internal)?.into(), revision: 0 })
+}
+
+fn event(watch: &Watch, said: Said) -> Result<WatchEvent> {
+    let resource = &watch.resource;
+    match said {
+        Said::Initial(stored) => Ok(WatchEvent::Added(served(resource, &stored)?)),
+        Said::Synced(revision) => Ok(WatchEvent::Synced { revision }),
+        Said::Bookmark(revision) => Ok(WatchEvent::Bookmark { revision }),
+        Said::Event(kind, event) => {
+            let json = match (kind, &event.object) {
+                (Kind::Added | Kind::Modified, Some(stored)) => stored.json(),
+                _ => Stored::object_of_line(&event.line(kind), kind),
+            };
+            let served = Served { json: resource.convert_wire(&json)?, revision: event.revision };
+            match kind {
+                Kind::Added => Ok(WatchEvent::Added(served)),
+                Kind::Modified => Ok(WatchEvent::Modified(served)),
+                Kind::Deleted => Ok(WatchEvent::Deleted(served)),
+            }
+        }
+    }
+}
+
+/// An error that means: list again.
+pub fn must_list_again(status: &Status) -> bool {
+    status.is(Reason::Expired) || status.is(Reason::Gone)
+}

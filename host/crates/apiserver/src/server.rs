@@ -1,4 +1,178 @@
-//! Being written.
-pub struct Config {}
-pub struct Server {}
-pub enum Storage { Embedded }
+//! Puts the server together: storage, cache, registry, authentication, listener.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pintle_api::GroupVersionResource;
+use pintle_store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::LocalClient;
+use crate::admission::Chain;
+use crate::auth::{Auth, Pki, ServerNames, Settings, User};
+use crate::cache::{Cache, Limits};
+use crate::handlers::Core;
+use crate::handlers::lookup::SharedLookup;
+use crate::http::serve::Front;
+use crate::registry::{self, Strategy};
+use crate::resources::Table;
+
+/// What tokens name as their issuer unless told otherwise.
+pub const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// A file in the data directory.
+    Embedded,
+    /// Memory alone: for tests.
+    Memory,
+    Etcd(Vec<String>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub storage: Storage,
+    /// Under which nodes and pods reach the server.
+    pub advertise_address: IpAddr,
+    /// `10.96.0.0/16`
+    pub service_cidr: ipnet::IpNet,
+    /// Names in the server's certificate besides the usual ones.
+    pub extra_names: Vec<String>,
+    pub limits: Limits,
+    pub issuer: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("storage: {0}")]
+    Store(#[from] pintle_store::Error),
+    #[error("certificates: {0}")]
+    Pki(#[from] crate::auth::pki::PkiError),
+    #[error("service account key: {0}")]
+    Key(#[from] crate::auth::tokens::KeyError),
+    #[error("cannot listen on {address}: {why}")]
+    Listen { address: SocketAddr, why: std::io::Error },
+    #[error("{path}: {why}")]
+    DataDir { path: PathBuf, why: std::io::Error },
+    #[error("{0}")]
+    Bootstrap(#[from] pintle_api::Status),
+}
+
+pub struct Server {
+    core: Arc<Core>,
+    auth: Arc<Auth>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    listener: JoinHandle<()>,
+}
+
+impl Config {
+    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        let advertise_address = if listen.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { listen.ip() };
+        Self {
+            data_dir: data_dir.into(),
+            listen,
+            storage: Storage::Embedded,
+            advertise_address,
+            service_cidr: ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 16)),
+            extra_names: Vec::new(),
+            limits: Limits::default(),
+            issuer: DEFAULT_ISSUER.to_owned(),
+        }
+    }
+    /// The address of the service `default/kubernetes`.
+    pub fn service_address(&self) -> IpAddr {
+        self.service_cidr.hosts().next().unwrap_or(self.service_cidr.addr())
+    }
+}
+
+impl Server {
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&config.data_dir).map_err(|why| StartError::DataDir { path: config.data_dir.clone(), why })?;
+        let listener = TcpListener::bind(config.listen).await.map_err(|why| StartError::Listen { address: config.listen, why })?;
+        let address = listener.local_addr().map_err(|why| StartError::Listen { address: config.listen, why })?;
+        let names = ServerNames { advertise: config.advertise_address, service: config.service_address(), extra: config.extra_names.clone() };
+        let pki = Arc::new(Pki::load_or_create(&config.data_dir, &names)?);
+        let cache = Cache::open(open_store(&config).await?, config.limits).await?;
+        let strategies = registry::all().into_iter().map(|s| (Arc::<dyn Strategy>::from(s), false));
+        let resources = Arc::new(ArcSwap::from_pointee(Table::new(strategies, &cache)));
+        let objects = Arc::new(SharedLookup { cache: cache.clone(), resources: resources.clone() });
+        let external = SocketAddr::new(config.advertise_address, address.port());
+        let settings = Settings {
+            issuer: config.issuer.clone(),
+            audiences: vec![config.issuer.clone()],
+            external_url: format!("https://{external}"),
+            anonymous: true,
+        };
+        let auth = Auth::new(pki.clone(), settings, objects)?;
+        observe(&auth, &cache, &resources.load());
+        let core = Arc::new(Core {
+            cache,
+            resources,
+            allocators: Arc::default(),
+            admission: Chain::standard(),
+            authenticator: auth.clone(),
+            authorizer: auth.clone(),
+            special: crate::handlers::special::all(&auth),
+            kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
+        });
+        crate::bootstrap::run(&core, &config, external).await?;
+        let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());
+        let (stop, stopped) = watch::channel(false);
+        let listener = tokio::spawn(front.run(listener, stopped));
+        Ok(Self { core, auth, address, stop, listener })
+    }
+
+    /// Acts in process with an identity, through the same checks as a request.
+    pub fn local_client(&self, user: User) -> LocalClient {
+        LocalClient::new(self.core.clone(), user)
+    }
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
+    }
+    pub fn pki(&self) -> &Pki {
+        &self.auth.pki
+    }
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Ends watches and open requests, then the store.
+    pub async fn shutdown(self) -> Result<(), pintle_store::Error> {
+        self.stop.send_replace(true);
+        let _ = self.listener.await;
+        self.core.cache.store().close().await
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, pintle_store::Error> {
+    match &config.storage {
+        Storage::Memory => Ok(pintle_store::embedded::memory()),
+        Storage::Embedded => {
+            let path = config.data_dir.join("store.redb");
+            let opened = tokio::task::spawn_blocking(move || pintle_store::embedded::open(path, pintle_store::embedded::Options::default())).await;
+            Ok(opened.map_err(|e| pintle_store::Error::Unavailable(e.to_string()))??)
+        }
+        Storage::Etcd(_) => Err(pintle_store::Error::Unavailable("etcd".into())),
+    }
+}
+
+/// Keeps the authorizer's indexes in step with the cache.
+fn observe(auth: &Arc<Auth>, cache: &Cache, table: &Table) {
+    let observe = |gvr: GroupVersionResource| {
+        let Some(resource) = table.find(&gvr) else { return };
+        let auth = auth.clone();
+        let (group, name) = (gvr.group.to_string(), gvr.resource.to_string());
+        cache.observe(&resource.slot, Arc::new(move |namespace, object_name, object| auth.observe(&group, &name, namespace, object_name, object)));
+    };
+    Auth::OBSERVED.into_iter().for_each(observe);
+}

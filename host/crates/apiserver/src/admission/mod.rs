@@ -1,1 +1,69 @@
-//! Being written.
+//! Built-in admission: a list of plain functions between decoding and validation, in upstream's order.
+//!
+//! A plugin sees the object to be, what was there before, and the rest of the cluster through the context's lookup. It
+//! writes nothing but the object. The write pipeline calls the chain; plugins live in their own files here.
+
+pub mod namespace_lifecycle;
+
+use pintle_api::{Object, Status};
+
+use crate::registry::WriteContext;
+use crate::resources::Resource;
+
+/// What is asked for, for plugins that act on few resources or operations.
+#[derive(Clone, Copy)]
+pub struct AdmissionAttributes<'a> {
+    pub operation: Operation,
+    pub resource: &'a Resource,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    /// Empty for cluster-scoped resources.
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// The object before; `None` on creation.
+    pub old: Option<&'a Object>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// Changes or refuses an object. On `Delete` it gets the present object, and changes to it have no effect.
+pub type Mutate = fn(&mut Object, &AdmissionAttributes<'_>, &WriteContext<'_>) -> Result<(), Status>;
+/// Refuses an object that is otherwise ready to be written.
+pub type Validate = fn(&Object, &AdmissionAttributes<'_>, &WriteContext<'_>) -> Result<(), Status>;
+
+pub struct Chain {
+    pub mutate: Vec<Mutate>,
+    pub validate: Vec<Validate>,
+}
+
+impl Chain {
+    /// Upstream's default plugins in upstream's order.
+    pub fn standard() -> Self {
+        Self { mutate: vec![namespace_lifecycle::admit], validate: vec![] }
+    }
+    pub fn mutate(&self, object: &mut Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
+        self.mutate.iter().try_for_each(|plugin| plugin(object, attributes, context))
+    }
+    pub fn validate(&self, object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
+        self.validate.iter().try_for_each(|plugin| plugin(object, attributes, context))
+    }
+}
+
+impl AdmissionAttributes<'_> {
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.resource.def().group == group && self.resource.def().resource == resource
+    }
+    pub fn is_main(&self) -> bool {
+        self.subresource.is_empty()
+    }
+    pub fn forbidden(&self, why: &str) -> Status {
+        let def = self.resource.def();
+        Status::forbidden(&def.group, &def.resource, self.name, why)
+    }
+}

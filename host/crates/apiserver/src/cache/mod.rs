@@ -1,1 +1,269 @@
-//! Being written.
+//! The current objects of every resource as wire bytes in persistent ordered maps, and the bounded log of their changes.
+//!
+//! Fed in revision order by the store's watch alone. Reads never touch the store; a snapshot is O(1); a write returns only
+//! after the cache applied it. The handlers and the in-process client call it; it knows nothing of users or kinds.
+
+pub mod event;
+pub mod filter;
+mod feed;
+pub mod snapshot;
+mod state;
+pub mod stored;
+pub mod watcher;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use pintle_api::{Cause, CauseKind, Object, Reason, Status};
+use pintle_store::{Expect, Op, Store, Transaction};
+use tokio::sync::oneshot;
+
+pub use event::Event;
+pub use filter::Filter;
+pub use snapshot::Snapshot;
+pub use stored::{Kind, Stored};
+pub use watcher::Watcher;
+
+use state::State;
+use stored::Index;
+
+/// Every key of the API server begins with it.
+pub const ROOT: &str = "/registry/";
+
+/// How much history the cache keeps for watches and continue tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub history: Duration,
+    /// Superseded objects held for watchers that lag.
+    pub history_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { history: Duration::from_secs(300), history_bytes: 32 << 20 }
+    }
+}
+
+/// A read of a newer revision than the cache has waits at most this long.
+const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+/// A write was committed; its echo must come back through the store's watch.
+const WAIT_FOR_ECHO: Duration = Duration::from_secs(10);
+
+type ReadFields = Box<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
+
+/// The fields that selectors may name, and how to read their values from an object.
+pub struct Fields {
+    pub names: Vec<String>,
+    pub read: ReadFields,
+}
+
+/// One resource's place in the cache.
+pub struct Slot {
+    id: usize,
+    /// `/registry/<group>/<resource>/`
+    pub prefix: String,
+    fields: ArcSwap<Fields>,
+    changed: tokio::sync::watch::Sender<u64>,
+    observers: ArcSwap<Vec<Observer>>,
+}
+
+/// Told of every change of a resource in order, before the write that made it returns: `namespace`, `name`, the object
+/// (`None`: gone). Must be quick; it runs where the cache is fed.
+pub type Observer = Arc<dyn Fn(&str, &str, Option<&Object>) + Send + Sync>;
+
+pub struct Cache {
+    store: Arc<dyn Store>,
+    limits: Limits,
+    state: RwLock<State>,
+    revision: AtomicU64,
+    /// Readers and writers that wait for a revision.
+    waiting: Mutex<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
+    /// Indexes of values on their way through the store, by the address of their bytes: an engine that hands the same
+    /// bytes back saves the parse.
+    prepared: Mutex<HashMap<usize, (Bytes, Index)>>,
+}
+
+impl Slot {
+    pub fn fields(&self) -> Arc<Fields> {
+        self.fields.load_full()
+    }
+    fn index(&self, object: &Object) -> Index {
+        let fields = self.fields.load();
+        Index::of(object, &(fields.read)(object))
+    }
+}
+
+impl Fields {
+    pub fn none() -> Self {
+        Self { names: Vec::new(), read: Box::new(|_| Vec::new()) }
+    }
+}
+
+impl Cache {
+    /// Loads everything and begins to follow the store.
+    pub async fn open(store: Arc<dyn Store>, limits: Limits) -> Result<Arc<Self>, pintle_store::Error> {
+        let cache = Arc::new(Self {
+            store,
+            limits,
+            state: RwLock::default(),
+            revision: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            prepared: Mutex::default(),
+        });
+        let revision = feed::load(&cache).await?;
+        feed::follow(&cache, revision);
+        Ok(cache)
+    }
+
+    /// The place of a resource, made on first use. Objects already loaded get their fields read. `None`: leave the fields as
+    /// they are, because another version of the resource names them.
+    pub fn slot(&self, group: &str, resource: &str, fields: Option<Fields>) -> Arc<Slot> {
+        let group = if group.is_empty() { "core" } else { group };
+        self.write_state().slot(&format!("{ROOT}{group}/{resource}/"), fields)
+    }
+
+    /// Calls the observer for every present object, and then for each change.
+    pub fn observe(&self, slot: &Slot, observer: Observer) {
+        let state = self.write_state();
+        for stored in state.slots[slot.id].map.values() {
+            tell(&observer, stored.namespace(), stored.name(), Some(stored));
+        }
+        let mut observers = slot.observers.load().to_vec();
+        observers.push(observer);
+        slot.observers.store(Arc::new(observers));
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+    pub fn get(&self, slot: &Slot, key: &str) -> Option<Arc<Stored>> {
+        self.read_state().slots[slot.id].map.get(key).cloned()
+    }
+    pub fn count(&self, slot: &Slot) -> usize {
+        self.read_state().slots[slot.id].map.len()
+    }
+    pub fn snapshot(&self, slot: &Slot) -> Snapshot {
+        let state = self.read_state();
+        Snapshot { map: state.slots[slot.id].map.clone(), revision: state.revision }
+    }
+    /// The resource as it was at a revision, while history reaches back that far.
+    pub fn snapshot_at(&self, slot: &Slot, revision: u64) -> Result<Snapshot, Status> {
+        self.read_state().snapshot_at(slot.id, revision)
+    }
+    /// Keeps a snapshot for the pages that follow.
+    pub fn keep_snapshot(&self, slot: &Slot, snapshot: &Snapshot) {
+        self.write_state().keep(slot.id, snapshot.clone());
+    }
+
+    /// Returns when everything up to the revision was applied; refuses a revision that does not come.
+    pub async fn wait_for(&self, revision: u64) -> Result<(), Status> {
+        match tokio::time::timeout(WAIT_FOR_REVISION, self.applied(revision)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(too_large(revision, self.revision())),
+        }
+    }
+
+    /// Writes one object (`None`: removes it) and returns what watchers see of it, once they can.
+    pub async fn commit(&self, slot: &Slot, key: &str, expect: Expect, object: Option<&Object>) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
+        let full_key = Bytes::from(format!("{}{key}", slot.prefix));
+        let Some(object) = object else {
+            let transaction = Transaction { expect: vec![(full_key.clone(), expect)], ops: vec![Op::Delete { key: full_key }] };
+            let revision = self.store.commit(transaction).await?;
+            self.echo(revision).await?;
+            return Ok(None);
+        };
+        let value = stored::encode(object);
+        let index = slot.index(object);
+        let address = value.as_ptr() as usize;
+        lock(&self.prepared).insert(address, (value.clone(), index.clone()));
+        let ops = vec![Op::Put { key: full_key.clone(), value: value.clone() }];
+        let result = self.store.commit(Transaction { expect: vec![(full_key, expect)], ops }).await;
+        let echoed = match &result {
+            Ok(revision) => self.echo(*revision).await,
+            Err(_) => Ok(()),
+        };
+        lock(&self.prepared).remove(&address);
+        echoed?;
+        let revision = result?;
+        let present = self.get(slot, key).filter(|s| s.revision == revision);
+        Ok(Some(present.unwrap_or_else(|| Arc::new(Stored::new(key.into(), &value, revision, expect == Expect::Absent, index)))))
+    }
+
+    /// Events of the resource after the revision.
+    pub fn watch(self: &Arc<Self>, slot: &Arc<Slot>, filter: Filter, after: u64) -> Result<Watcher, Status> {
+        let next = self.read_state().position_after(slot.id, after)?;
+        Ok(Watcher::new(self.clone(), slot.clone(), filter, next))
+    }
+    /// The present objects and the events that follow them, with nothing between.
+    pub fn snapshot_and_watch(self: &Arc<Self>, slot: &Arc<Slot>, filter: Filter) -> (Snapshot, Watcher) {
+        let state = self.read_state();
+        let snapshot = Snapshot { map: state.slots[slot.id].map.clone(), revision: state.revision };
+        let next = state.slots[slot.id].next;
+        drop(state);
+        (snapshot, Watcher::new(self.clone(), slot.clone(), filter, next))
+    }
+
+    async fn echo(&self, revision: u64) -> Result<(), pintle_store::Error> {
+        let late = || pintle_store::Error::Unknown(format!("revision {revision} was committed but did not come back in time"));
+        tokio::time::timeout(WAIT_FOR_ECHO, self.applied(revision)).await.map_err(|_| late())
+    }
+
+    async fn applied(&self, revision: u64) {
+        if self.revision() >= revision {
+            return;
+        }
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiting).entry(revision).or_default().push(sender);
+        // Applied between the check and the entry: nobody else would wake us.
+        if self.revision() >= revision {
+            return;
+        }
+        let _ = receiver.await;
+    }
+
+    fn wake(&self, revision: u64) {
+        self.revision.store(revision, Ordering::Release);
+        let mut waiting = lock(&self.waiting);
+        let later = waiting.split_off(&(revision + 1));
+        let due = std::mem::replace(&mut *waiting, later);
+        drop(waiting);
+        for sender in due.into_values().flatten() {
+            let _ = sender.send(());
+        }
+    }
+
+    fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+    fn write_state(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn tell(observer: &Observer, namespace: &str, name: &str, stored: Option<&Stored>) {
+    match stored.map(Stored::parse) {
+        None => observer(namespace, name, None),
+        Some(Ok(object)) => observer(namespace, name, Some(&object)),
+        Some(Err(why)) => tracing::error!(%why, "an observer misses an object"),
+    }
+}
+
+fn too_large(asked: u64, present: u64) -> Status {
+    let message = format!("Too large resource version: {asked}, current: {present}");
+    let mut status = Status::new(504, Reason::Timeout, message);
+    let details = status.details_mut();
+    details.retry_after_seconds = 1;
+    details.causes = vec![Cause::new(CauseKind::ResourceVersionTooLarge, "", "Too large resource version")];
+    status
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,1 +1,145 @@
-//! Being written.
+//! What each verb does, whoever asks and over whatever wire: the http layer and the in-process client both end here.
+//!
+//! A caller has authenticated and authorized before. Reads come from the cache; writes go through defaults, admission,
+//! preparation and validation to the store. Errors are answers already ([`Status`]).
+
+pub mod connect;
+pub mod delete;
+pub mod list;
+pub mod lookup;
+pub mod managed;
+pub mod patch;
+pub mod scale;
+pub mod special;
+pub mod subresource;
+pub mod table;
+pub mod update;
+pub mod watch;
+pub mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use pintle_api::{GroupVersionResource, Status};
+
+use crate::admission::Chain;
+use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidden};
+use crate::cache::{Cache, Stored};
+use crate::registry::allocator::Allocators;
+use crate::registry::{Part, WriteContext};
+use crate::resources::{Resource, Table};
+
+pub use subresource::{SubresourceCall, SubresourceHandler};
+
+/// Everything that a request needs. One a server.
+pub struct Core {
+    pub cache: Arc<Cache>,
+    pub resources: Arc<ArcSwap<Table>>,
+    pub allocators: Arc<Allocators>,
+    pub admission: Chain,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    /// By group, resource and subresource; an empty subresource is the creation of a resource that is never stored.
+    pub special: HashMap<(&'static str, &'static str, &'static str), Arc<dyn SubresourceHandler>>,
+    /// With which the server calls kubelets.
+    pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// One request for one resource.
+#[derive(Clone)]
+pub struct Scope {
+    pub user: Arc<User>,
+    pub resource: Arc<Resource>,
+    /// Empty: cluster-scoped, or all namespaces.
+    pub namespace: String,
+    /// Empty: the collection.
+    pub name: String,
+    /// Empty: the object itself.
+    pub subresource: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    pub dry_run: bool,
+    pub field_manager: String,
+    pub force: bool,
+    pub validation: FieldValidation,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    Strict,
+    #[default]
+    Warn,
+    Ignore,
+}
+
+/// The answer to a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub json: Bytes,
+    pub revision: u64,
+    pub created: bool,
+    pub warnings: Vec<String>,
+}
+
+impl Scope {
+    pub fn key(&self) -> String {
+        self.resource.key(&self.namespace, &self.name)
+    }
+    pub fn part(&self) -> Part {
+        match self.subresource.as_str() {
+            "" => Part::Main,
+            "status" => Part::Status,
+            "scale" => Part::Scale,
+            "ephemeralcontainers" => Part::Other("ephemeralcontainers"),
+            "resize" => Part::Other("resize"),
+            "approval" => Part::Other("approval"),
+            "finalize" => Part::Other("finalize"),
+            _ => Part::Other("other"),
+        }
+    }
+    pub fn not_found(&self) -> Status {
+        self.resource.not_found(&self.name)
+    }
+    pub fn stale(&self) -> Status {
+        let def = self.resource.def();
+        Status::stale(&def.group, &def.resource, &self.name)
+    }
+    pub fn conflict(&self, why: &str) -> Status {
+        let def = self.resource.def();
+        Status::conflict(&def.group, &def.resource, &self.name, why)
+    }
+}
+
+impl Core {
+    pub fn resource(&self, gvr: &GroupVersionResource) -> Result<Arc<Resource>, Status> {
+        let table = self.resources.load();
+        table.find(gvr).cloned().ok_or_else(no_such_resource)
+    }
+
+    pub fn get(&self, scope: &Scope) -> Result<Arc<Stored>, Status> {
+        self.cache.get(&scope.resource.slot, &scope.key()).ok_or_else(|| scope.not_found())
+    }
+
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        match self.authorizer.authorize(attributes) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(why) => Err(forbidden(attributes, &why)),
+            Decision::NoOpinion => Err(forbidden(attributes, "")),
+        }
+    }
+
+    /// Lends a strategy its view of the world.
+    pub fn with_context<T>(&self, user: &User, dry_run: bool, act: impl FnOnce(&WriteContext<'_>) -> T) -> T {
+        let table = self.resources.load_full();
+        let objects = lookup::CacheLookup { cache: &self.cache, table: &table };
+        act(&WriteContext { now: jiff::Timestamp::now(), user, dry_run, objects: &objects, allocators: &self.allocators })
+    }
+}
+
+pub fn no_such_resource() -> Status {
+    Status::new(404, pintle_api::Reason::NotFound, "the server could not find the requested resource")
+}

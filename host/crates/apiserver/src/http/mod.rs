@@ -1,1 +1,16 @@
-//! Being written.
+//! HTTPS in front of the handlers: connections, credentials, limits, decoding, the forms of answers. Only here do status
+//! codes and headers exist.
+
+pub mod answer;
+pub mod body;
+pub mod metrics;
+pub mod nonresource;
+pub mod negotiate;
+pub mod path;
+pub mod rest;
+pub mod serve;
+
+pub use body::Body;
+
+pub type Request = ::http::Request<hyper::body::Incoming>;
+pub type Response = ::http::Response<Body>;

@@ -1,0 +1,264 @@
+//! One object as the cache holds it: wire bytes made once, and the few values that selectors ask for.
+//!
+//! In the store an object's JSON has no `resourceVersion` (a commit's revision is known only afterwards) and begins with
+//! `apiVersion`, `kind`, `metadata`, so that the revision is spliced in with one copy and no parse. The copy is
+//! at the same time the line that watchers get: the object's bytes are a slice of it.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use pintle_api::{Object, Status, object::ObjectExt};
+use serde_json::Value;
+
+const METADATA: &[u8] = b"\"metadata\":{";
+const VERSION: &[u8] = b"\"resourceVersion\":\"";
+const LINE_END: &[u8] = b"}\n";
+
+/// What a watch line says of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl Kind {
+    pub const fn line_start(self) -> &'static [u8] {
+        match self {
+            Self::Added => b"{\"type\":\"ADDED\",\"object\":",
+            Self::Modified => b"{\"type\":\"MODIFIED\",\"object\":",
+            Self::Deleted => b"{\"type\":\"DELETED\",\"object\":",
+        }
+    }
+}
+
+/// Values that selectors compare, taken from the parsed object once, by whoever had it parsed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// `key NUL value NUL`, in key order: one allocation for all labels.
+    labels: Box<str>,
+    /// `value NUL` in the order of the resource's selectable fields.
+    fields: Box<str>,
+}
+
+#[derive(Debug)]
+pub struct Stored {
+    /// `{"type":"ADDED","object":{...}}\n`
+    line: Bytes,
+    kind: Kind,
+    pub revision: u64,
+    /// `namespace/name`, or `name` of a cluster-scoped object.
+    pub key: Arc<str>,
+    pub index: Index,
+}
+
+impl Index {
+    pub fn of(object: &Object, fields: &[String]) -> Self {
+        let mut labels = String::new();
+        for (key, value) in object.map_at(&["metadata", "labels"]).into_iter().flatten() {
+            labels.push_str(key);
+            labels.push('\0');
+            labels.push_str(value.as_str().unwrap_or_default());
+            labels.push('\0');
+        }
+        let mut packed = String::new();
+        for value in fields {
+            packed.push_str(value);
+            packed.push('\0');
+        }
+        Self { labels: labels.into(), fields: packed.into() }
+    }
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let mut parts = self.labels.split('\0');
+        while let (Some(k), Some(v)) = (parts.next(), parts.next()) {
+            if k == key {
+                return Some(v);
+            }
+        }
+        None
+    }
+    pub fn field(&self, position: usize) -> &str {
+        self.fields.split('\0').nth(position).unwrap_or("")
+    }
+}
+
+impl Stored {
+    /// `value` is the stored form, without `resourceVersion`.
+    pub fn new(key: Arc<str>, value: &[u8], revision: u64, created: bool, index: Index) -> Self {
+        let kind = if created { Kind::Added } else { Kind::Modified };
+        Self { line: line(kind, value, revision), kind, revision, key, index }
+    }
+    /// The same object, indexed by other fields.
+    pub fn with_index(&self, index: Index) -> Self {
+        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index }
+    }
+    pub fn json(&self) -> Bytes {
+        self.line.slice(self.kind.line_start().len()..self.line.len() - LINE_END.len())
+    }
+    pub fn as_slice(&self) -> &[u8] {
+        &self.line[self.kind.line_start().len()..self.line.len() - LINE_END.len()]
+    }
+    pub fn parse(&self) -> Result<Object, Status> {
+        serde_json::from_slice(self.as_slice()).map_err(|e| Status::internal(format!("unreadable object {}: {e}", self.key)))
+    }
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or(&self.key, |(_, name)| name)
+    }
+    /// The line as it was made, where it says `kind`; else a new one.
+    pub fn line(&self, kind: Kind) -> Bytes {
+        if self.kind == kind {
+            return self.line.clone();
+        }
+        let json = self.as_slice();
+        let mut out = BytesMut::with_capacity(json.len() + 32);
+        out.put_slice(kind.line_start());
+        out.put_slice(json);
+        out.put_slice(LINE_END);
+        out.freeze()
+    }
+    /// The last state at the revision of its deletion.
+    pub fn deleted_line(&self, revision: u64) -> Bytes {
+        let json = self.as_slice();
+        let start = version_start(json);
+        let end = start + memchr::memchr(b'"', &json[start..]).unwrap_or(0);
+        let mut out = BytesMut::with_capacity(json.len() + 40);
+        out.put_slice(Kind::Deleted.line_start());
+        out.put_slice(&json[..start]);
+        out.put_slice(itoa::Buffer::new().format(revision).as_bytes());
+        out.put_slice(&json[end..]);
+        out.put_slice(LINE_END);
+        out.freeze()
+    }
+    /// The object inside a line of the given kind.
+    pub fn object_of_line(line: &Bytes, kind: Kind) -> Bytes {
+        line.slice(kind.line_start().len()..line.len() - LINE_END.len())
+    }
+}
+
+/// The stored form: compact, `apiVersion`, `kind` and `metadata` first, no `resourceVersion`.
+pub fn encode(object: &Object) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    let empty = serde_json::Map::new();
+    let map = object.as_object().unwrap_or(&empty);
+    out.push(b'{');
+    for key in ["apiVersion", "kind", "metadata"] {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        write_json(&mut out, &Value::String(key.to_owned()));
+        out.push(b':');
+        match (key, map.get(key)) {
+            ("metadata", Some(Value::Object(metadata))) => write_metadata(&mut out, metadata),
+            ("metadata", _) => out.extend_from_slice(b"{}"),
+            (_, Some(value)) => write_json(&mut out, value),
+            (_, None) => out.extend_from_slice(b"\"\""),
+        }
+    }
+    for (key, value) in map {
+        if matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            continue;
+        }
+        out.push(b',');
+        write_json(&mut out, key);
+        out.push(b':');
+        write_json(&mut out, value);
+    }
+    out.push(b'}');
+    out.into()
+}
+
+fn write_metadata(out: &mut Vec<u8>, metadata: &serde_json::Map<String, Value>) {
+    out.push(b'{');
+    let mut first = true;
+    for (key, value) in metadata {
+        if matches!(key.as_str(), "resourceVersion" | "selfLink") {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        write_json(out, key);
+        out.push(b':');
+        write_json(out, value);
+    }
+    out.push(b'}');
+}
+
+fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("a JSON value is always written to memory");
+}
+
+/// The wire form of an object that never reached the store.
+pub fn encode_wire(object: &Object) -> Bytes {
+    match object.resource_version().parse() {
+        Ok(revision) => wire(&encode(object), revision),
+        Err(_) => encode(object),
+    }
+}
+
+/// The wire form of a stored value at a revision, without the line around it.
+pub fn wire(value: &[u8], revision: u64) -> Bytes {
+    Stored::object_of_line(&line(Kind::Added, value, revision), Kind::Added)
+}
+
+fn line(kind: Kind, value: &[u8], revision: u64) -> Bytes {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(revision).as_bytes();
+    let mut out = BytesMut::with_capacity(value.len() + kind.line_start().len() + VERSION.len() + digits.len() + 4);
+    out.put_slice(kind.line_start());
+    match memchr::memmem::find(value, METADATA) {
+        Some(at) => {
+            let cut = at + METADATA.len();
+            out.put_slice(&value[..cut]);
+            out.put_slice(VERSION);
+            out.put_slice(digits);
+            out.put_u8(b'"');
+            if value.get(cut) != Some(&b'}') {
+                out.put_u8(b',');
+            }
+            out.put_slice(&value[cut..]);
+        }
+        None => out.put_slice(value),
+    }
+    out.put_slice(LINE_END);
+    out.freeze()
+}
+
+fn version_start(json: &[u8]) -> usize {
+    memchr::memmem::find(json, METADATA).map_or(0, |at| at + METADATA.len() + VERSION.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    fn stored() -> Stored {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"metadata": "{\"metadata\":{"},
+            "metadata": {"name": "a", "namespace": "n", "resourceVersion": "3", "labels": {"b": "2", "a": "1"}}});
+        Stored::new("n/a".into(), &encode(&object), 7, true, Index::of(&object, &["x".into(), String::new(), "z".into()]))
+    }
+
+    #[test]
+    fn lines_share_the_objects_bytes() {
+        let stored = stored();
+        let show = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        expect![[r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"7","labels":{"a":"1","b":"2"},"name":"a","namespace":"n"},"data":{"metadata":"{\"metadata\":{"}}"#]]
+            .assert_eq(&show(stored.as_slice()));
+        assert_eq!(stored.line(Kind::Added).as_ptr().wrapping_add(Kind::Added.line_start().len()), stored.json().as_ptr());
+        assert!(show(&stored.deleted_line(4711)).contains(r#""resourceVersion":"4711","labels""#));
+        assert!(show(&stored.line(Kind::Modified)).starts_with(r#"{"type":"MODIFIED","object":{"apiVersion""#));
+    }
+
+    #[test]
+    fn index_answers_selectors() {
+        let index = stored().index;
+        assert_eq!((index.label("a"), index.label("b"), index.label("2")), (Some("1"), Some("2"), None));
+        assert_eq!((index.field(0), index.field(1), index.field(2)), ("x", "", "z"));
+    }
+}

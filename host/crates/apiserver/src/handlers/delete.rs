@@ -1,0 +1,298 @@
+//! Deletion: at once, after a grace period, or when the finalizers are gone.
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Object, Status};
+use pintle_store::{Error as StoreError, Expect};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::list::ListQuery;
+use super::update::namespace_is_held;
+use super::write::{seconds, store_error};
+use super::{Core, Scope};
+use crate::admission::{AdmissionAttributes, Operation};
+use crate::cache::{Stored, stored};
+
+/// A deletion without preconditions is tried again on the newest object this often.
+const CONFLICT_RETRIES: usize = 10;
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Kinds that give the deleted object back where others give a `Status`.
+const RETURN_DELETED: [(&str, &str); 20] = [
+    ("", "namespaces"),
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourceslices"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+    ("storage.k8s.io", "csistoragecapacities"),
+    ("policy", "podsecuritypolicies"),
+];
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeleteOptions {
+    pub grace_period_seconds: Option<i64>,
+    pub propagation_policy: Option<String>,
+    pub orphan_dependents: Option<bool>,
+    pub preconditions: Option<Preconditions>,
+    pub dry_run: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Preconditions {
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+pub enum Deleted {
+    /// Gone; the last state.
+    Gone(Object),
+    /// Waits for its finalizers or its grace period.
+    Waits(std::sync::Arc<Stored>),
+    /// A dry run.
+    Would(Object),
+}
+
+enum Step {
+    Remove,
+    /// Store this object, which is now marked.
+    Mark(Object),
+    /// It waits already, and nothing is to change.
+    Nothing,
+}
+
+impl Core {
+    pub async fn delete(&self, scope: &Scope, options: &DeleteOptions) -> Result<Deleted, Status> {
+        check_options(options)?;
+        for _ in 0..CONFLICT_RETRIES {
+            if let Some(done) = self.delete_once(scope, options).await? {
+                return Ok(done);
+            }
+        }
+        Err(scope.stale())
+    }
+
+    /// `None`: the object changed meanwhile.
+    async fn delete_once(&self, scope: &Scope, options: &DeleteOptions) -> Result<Option<Deleted>, Status> {
+        let resource = &scope.resource;
+        let present = self.get(scope)?;
+        let mut old = resource.parse(&present)?;
+        check_preconditions(scope, &old, options)?;
+        let dry_run = is_dry_run(&options.dry_run);
+        self.with_context(&scope.user, dry_run, |context| {
+            let name = scope.name.clone();
+            let attributes =
+                AdmissionAttributes { operation: Operation::Delete, resource, subresource: "", namespace: &scope.namespace, name: &name, old: Some(&old) };
+            let mut seen = old.clone();
+            self.admission.mutate(&mut seen, &attributes, context)?;
+            self.admission.validate(&seen, &attributes, context)
+        })?;
+        let step = step(scope, &old, options);
+        if dry_run {
+            return Ok(Some(Deleted::Would(if let Step::Mark(marked) = step { marked } else { old })));
+        }
+        let marked = match &step {
+            Step::Nothing => return Ok(Some(Deleted::Waits(present))),
+            Step::Remove => None,
+            Step::Mark(object) => {
+                let mut kept = object.clone();
+                resource.to_storage(&mut kept);
+                Some(kept)
+            }
+        };
+        match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), marked.as_ref()).await {
+            Ok(Some(stored)) => {
+                let Step::Mark(new) = step else { return Err(Status::internal("a removal left an object")) };
+                self.with_context(&scope.user, false, |context| resource.strategy.after_commit(Some(&new), Some(&old), context));
+                Ok(Some(Deleted::Waits(stored)))
+            }
+            Ok(None) => {
+                self.with_context(&scope.user, false, |context| resource.strategy.after_commit(None, Some(&old), context));
+                if resource.strategy.grace_period_seconds(&old, options.grace_period_seconds).is_some() {
+                    old.set_at(&["metadata", "deletionGracePeriodSeconds"], json!(0));
+                    if !old.is_being_deleted() {
+                        old.set_at(&["metadata", "deletionTimestamp"], json!(seconds(jiff::Timestamp::now())));
+                    }
+                }
+                Ok(Some(Deleted::Gone(old)))
+            }
+            Err(StoreError::Conflict { found: None, .. }) => Err(scope.not_found()),
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(other) => Err(store_error(other)),
+        }
+    }
+
+    /// Deletes what a list finds; returns what was found. One that is gone meanwhile is no error.
+    pub async fn delete_collection(&self, scope: &Scope, query: &ListQuery, options: &DeleteOptions) -> Result<super::list::List, Status> {
+        let found = self.list(scope, query).await?;
+        for stored in &found.items {
+            let one = Scope { name: stored.name().to_owned(), namespace: stored.namespace().to_owned(), ..scope.clone() };
+            match self.delete(&one, options).await {
+                Err(gone) if gone.is(pintle_api::Reason::NotFound) => {}
+                other => drop(other?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Deleted {
+    /// Code and body of the answer.
+    pub fn answer(self, scope: &Scope, options: &DeleteOptions) -> Result<(u16, bytes::Bytes), Status> {
+        let def = scope.resource.def();
+        let returns = RETURN_DELETED.contains(&(&*def.group, &*def.resource));
+        let accepted = options.propagation_policy.is_none() && options.orphan_dependents == Some(false);
+        match self {
+            Self::Gone(object) | Self::Would(object) if returns => Ok((200, stored::encode_wire(&object))),
+            Self::Gone(object) | Self::Would(object) => Ok((200, success(scope, &object))),
+            Self::Waits(stored) => Ok((if accepted { 202 } else { 200 }, scope.resource.wire(&stored)?)),
+        }
+    }
+}
+
+pub fn is_dry_run(values: &[String]) -> bool {
+    values.iter().any(|v| v == "All")
+}
+
+fn success(scope: &Scope, object: &Object) -> bytes::Bytes {
+    let def = scope.resource.def();
+    let mut details = json!({"name": scope.name, "kind": def.resource, "uid": object.uid()});
+    if !def.group.is_empty() {
+        details["group"] = json!(def.group);
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}).to_string().into()
+}
+
+fn check_options(options: &DeleteOptions) -> Result<(), Status> {
+    let invalid = |field: &str, value: Value, why: &str| {
+        let cause = pintle_api::Cause::invalid(field, &value, why);
+        Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]))
+    };
+    if let Some(policy) = &options.propagation_policy {
+        if options.orphan_dependents.is_some() {
+            return invalid("propagationPolicy", json!(policy), "orphanDependents and deletionPropagation cannot be both set");
+        }
+        if !matches!(policy.as_str(), "Background" | "Foreground" | "Orphan") {
+            let cause = pintle_api::Cause::not_supported("propagationPolicy", &json!(policy), &["Foreground", "Background", "Orphan", "nil"]);
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+        }
+    }
+    for value in &options.dry_run {
+        if value != "All" {
+            let cause = pintle_api::Cause::not_supported("dryRun", &json!(value), &["All"]);
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+        }
+    }
+    Ok(())
+}
+
+fn check_preconditions(scope: &Scope, object: &Object, options: &DeleteOptions) -> Result<(), Status> {
+    let Some(wanted) = &options.preconditions else { return Ok(()) };
+    if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != object.uid()) {
+        return Err(scope.conflict(&format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object.uid()
+        )));
+    }
+    if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != object.resource_version()) {
+        return Err(scope.conflict(&format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            object.resource_version()
+        )));
+    }
+    Ok(())
+}
+
+/// What a deletion does to this object now.
+fn step(scope: &Scope, old: &Object, options: &DeleteOptions) -> Step {
+    let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
+    let grace = scope.resource.strategy.grace_period_seconds(old, asked).unwrap_or(0).max(0);
+    let mut new = old.clone();
+    set_finalizers(&mut new, scope, options);
+    let held = !new.list_at(&["metadata", "finalizers"]).is_empty() || namespace_is_held(&new);
+    if old.is_being_deleted() {
+        let present = old.i64_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
+        // Only a shorter period counts; without a wish the first one stays.
+        let shorter = asked.is_some() && grace < present;
+        if shorter && grace > 0 {
+            set_deadline(&mut new, grace, Some(present));
+            return Step::Mark(new);
+        }
+        if !held && (grace == 0 && (shorter || present == 0)) {
+            return Step::Remove;
+        }
+        if shorter {
+            set_deadline(&mut new, 0, Some(present));
+        }
+        return if new == *old { Step::Nothing } else { Step::Mark(new) };
+    }
+    if grace == 0 && !held {
+        return Step::Remove;
+    }
+    set_deadline(&mut new, grace, None);
+    if let Some(generation) = new.i64_at(&["metadata", "generation"]).filter(|g| *g > 0) {
+        new.set_at(&["metadata", "generation"], json!(generation + 1));
+    }
+    if scope.resource.def().resource == "namespaces" && scope.resource.def().group.is_empty() {
+        new.set_at(&["status", "phase"], json!("Terminating"));
+    }
+    Step::Mark(new)
+}
+
+/// `before`: the period that the present deadline was made with.
+fn set_deadline(object: &mut Object, grace: i64, before: Option<i64>) {
+    let now = jiff::Timestamp::now();
+    let start = match before {
+        Some(before) => object
+            .str_at(&["metadata", "deletionTimestamp"])
+            .parse::<jiff::Timestamp>()
+            .ok()
+            .and_then(|t| t.checked_sub(jiff::SignedDuration::from_secs(before)).ok())
+            .unwrap_or(now),
+        None => now,
+    };
+    let end = start.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(now);
+    object.set_at(&["metadata", "deletionTimestamp"], json!(seconds(end)));
+    object.set_at(&["metadata", "deletionGracePeriodSeconds"], json!(grace));
+}
+
+/// The propagation policy as the garbage collector's finalizers.
+fn set_finalizers(object: &mut Object, scope: &Scope, options: &DeleteOptions) {
+    let has = |name: &str| object.list_at(&["metadata", "finalizers"]).iter().any(|f| f == name);
+    let (orphan, foreground) = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
+        (Some("Orphan"), _) | (None, Some(true)) => (true, false),
+        (Some("Foreground"), _) => (false, true),
+        (Some(_), _) | (None, Some(false)) => (false, false),
+        (None, None) if has(ORPHAN) => (true, false),
+        (None, None) if has(FOREGROUND) => (false, true),
+        (None, None) => (scope.resource.strategy.default_propagation().eq_ignore_ascii_case("orphan"), false),
+    };
+    let mut finalizers: Vec<Value> =
+        object.list_at(&["metadata", "finalizers"]).iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    if orphan {
+        finalizers.push(json!(ORPHAN));
+    }
+    if foreground {
+        finalizers.push(json!(FOREGROUND));
+    }
+    if finalizers.is_empty() {
+        object.remove_at(&["metadata", "finalizers"]);
+    } else {
+        object.set_at(&["metadata", "finalizers"], Value::Array(finalizers));
+    }
+}

@@ -1,0 +1,189 @@
+//! Lists: which revision, which page, and the token of the next one.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pintle_api::{Cause, CauseKind, Reason, Status};
+use serde::{Deserialize, Serialize};
+
+use super::{Core, Scope};
+use crate::cache::{Filter, Snapshot, Stored};
+
+/// A continue token is good this long, as upstream's are until the next compaction.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+/// Stands for "any revision" in a token that continues an expired list.
+const INCONSISTENT: i64 = -1;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Match {
+    #[default]
+    Unset,
+    Exact,
+    NotOlderThan,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    pub label_selector: String,
+    pub field_selector: String,
+    pub limit: usize,
+    pub continue_token: String,
+    pub resource_version: String,
+    pub version_match: Match,
+}
+
+pub struct List {
+    pub items: Vec<Arc<Stored>>,
+    pub revision: u64,
+    pub continue_token: String,
+    pub remaining: Option<usize>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+    /// Seconds since 1970 when the first page was read.
+    #[serde(default)]
+    at: u64,
+}
+
+impl Core {
+    pub async fn list(&self, scope: &Scope, query: &ListQuery) -> Result<List, Status> {
+        check(query)?;
+        let slot = &scope.resource.slot;
+        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, &query.field_selector, &slot.fields().names)?;
+        filter.narrow(&scope.name);
+        if !query.continue_token.is_empty() {
+            return self.next_page(scope, query, &filter);
+        }
+        let snapshot = self.snapshot_for(scope, query).await?;
+        Ok(self.page(scope, query, &filter, snapshot, None, now()))
+    }
+
+    async fn snapshot_for(&self, scope: &Scope, query: &ListQuery) -> Result<Snapshot, Status> {
+        let slot = &scope.resource.slot;
+        let asked = parse_version(&query.resource_version)?;
+        if asked > self.cache.revision() {
+            self.cache.wait_for(asked).await?;
+        }
+        let exact = match query.version_match {
+            Match::Exact => true,
+            Match::NotOlderThan => false,
+            // A first page at a given revision is exact, as it always was; whole lists are not older.
+            Match::Unset => query.limit > 0 && asked > 0,
+        };
+        if exact { self.cache.snapshot_at(slot, asked) } else { Ok(self.cache.snapshot(slot)) }
+    }
+
+    fn next_page(&self, scope: &Scope, query: &ListQuery, filter: &Filter) -> Result<List, Status> {
+        let token = Token::decode(&query.continue_token)?;
+        let slot = &scope.resource.slot;
+        let after = token.start.as_str();
+        if token.rv == INCONSISTENT {
+            return Ok(self.page(scope, query, filter, self.cache.snapshot(slot), Some(after), now()));
+        }
+        let revision = u64::try_from(token.rv).unwrap_or(0);
+        let old = now().saturating_sub(token.at) > TOKEN_LIFETIME.as_secs();
+        match self.cache.snapshot_at(slot, revision) {
+            Ok(snapshot) if !old => Ok(self.page(scope, query, filter, snapshot, Some(after), token.at)),
+            _ => Err(expired(&token)),
+        }
+    }
+
+    fn page(&self, scope: &Scope, query: &ListQuery, filter: &Filter, snapshot: Snapshot, after: Option<&str>, begun: u64) -> List {
+        let page = snapshot.page(filter, after, query.limit);
+        let revision = snapshot.revision;
+        let continue_token = match page.last_key {
+            Some(last) => {
+                self.cache.keep_snapshot(&scope.resource.slot, &snapshot);
+                Token { v: TOKEN_VERSION.to_owned(), rv: revision as i64, start: last.to_string(), at: begun }.encode()
+            }
+            None => String::new(),
+        };
+        List { items: page.items, revision, continue_token, remaining: page.remaining }
+    }
+}
+
+impl Match {
+    pub fn parse(text: &str) -> Result<Self, Status> {
+        match text {
+            "" => Ok(Self::Unset),
+            "Exact" => Ok(Self::Exact),
+            "NotOlderThan" => Ok(Self::NotOlderThan),
+            other => {
+                let cause = Cause::not_supported("resourceVersionMatch", &other.into(), &["Exact", "NotOlderThan", ""]);
+                Err(invalid_options(vec![cause]))
+            }
+        }
+    }
+}
+
+/// `""` and `"0"` are 0.
+pub fn parse_version(text: &str) -> Result<u64, Status> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| {
+        let cause = Cause::invalid("resourceVersion", &text.into(), &format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
+        let mut status = Status::new(400, Reason::BadRequest, format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
+        status.details_mut().causes = vec![cause];
+        status
+    })
+}
+
+pub fn invalid_options(causes: Vec<Cause>) -> Status {
+    Status::invalid("meta.k8s.io", "ListOptions", "", causes)
+}
+
+/// Upstream's rules on which parameters go together.
+fn check(query: &ListQuery) -> Result<(), Status> {
+    let forbidden = |why: &str| Err(invalid_options(vec![Cause::new(CauseKind::FieldValueForbidden, "resourceVersionMatch", format!("Forbidden: {why}"))]));
+    match query.version_match {
+        Match::Unset => {}
+        _ if query.resource_version.is_empty() => {
+            return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        _ if !query.continue_token.is_empty() => return forbidden("resourceVersionMatch is forbidden when continue is provided"),
+        Match::Exact if query.resource_version == "0" => {
+            return forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+        _ => {}
+    }
+    if !query.continue_token.is_empty() && !matches!(query.resource_version.as_str(), "" | "0") {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    }
+    Ok(())
+}
+
+fn expired(token: &Token) -> Status {
+    let mut status = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, \
+         or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an \
+         inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    let fresh = Token { v: TOKEN_VERSION.to_owned(), rv: INCONSISTENT, start: token.start.clone(), at: now() };
+    status.details_mut().continue_token = fresh.encode();
+    status
+}
+
+impl Token {
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("plain data"))
+    }
+    fn decode(text: &str) -> Result<Self, Status> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
+        let token: Option<Self> = bytes.and_then(|b| serde_json::from_slice(&b).ok());
+        token
+            .filter(|t| t.v == TOKEN_VERSION && t.rv >= INCONSISTENT && !t.start.is_empty())
+            .ok_or_else(|| Status::bad_request("continue key is not valid: the token is not one of this server"))
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

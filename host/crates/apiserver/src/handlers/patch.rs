@@ -1,0 +1,119 @@
+//! The four kinds of patch, each made again on the newest object when somebody else wrote in between.
+
+use pintle_api::object::ObjectExt;
+use pintle_api::patch::{json, merge, strategic};
+use pintle_api::{Object, Reason, Status};
+use serde_json::Value;
+
+use super::update::Changed;
+use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
+use crate::http::rest::check_fields;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl PatchKind {
+    pub fn of(content_type: &str) -> Result<Self, Status> {
+        match content_type {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            other => {
+                let known = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+                let message = format!("the body of the request was in an unknown format - accepted media types include: {known} (got {other:?})");
+                Err(Status::new(415, Reason::UnsupportedMediaType, message))
+            }
+        }
+    }
+}
+
+impl Core {
+    pub async fn patch(&self, scope: &Scope, kind: PatchKind, patch: Value, options: &WriteOptions) -> Result<Written, Status> {
+        if kind == PatchKind::Strategic && scope.resource.custom {
+            let message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+            return Err(Status::new(415, Reason::UnsupportedMediaType, message));
+        }
+        if kind == PatchKind::Apply {
+            return self.apply(scope, patch, options).await;
+        }
+        let warnings = std::sync::Mutex::new(Vec::new());
+        let change = |old: &Object| {
+            let mut object = patched(scope, kind, old, &patch)?;
+            // An unchanged version is no wish of the patch's author.
+            if object.resource_version() == old.resource_version() && patch.str_at(&["metadata", "resourceVersion"]).is_empty() {
+                object.remove_at(&["metadata", "resourceVersion"]);
+            }
+            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = checked(scope, &mut object, options.validation)?;
+            Ok(Changed { object, tracked: false })
+        };
+        let mut written = self.change(scope, options, &change).await?;
+        written.warnings.append(&mut warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+        Ok(written)
+    }
+
+    /// Server-side apply: an object that does not exist is created.
+    async fn apply(&self, scope: &Scope, mut config: Value, options: &WriteOptions) -> Result<Written, Status> {
+        if !config.is_object() {
+            return Err(Status::bad_request("error decoding the applied configuration: not an object"));
+        }
+        check_applied(scope, &config)?;
+        let warnings = checked(scope, &mut config, options.validation)?;
+        for _ in 0..2 {
+            let exists = self.cache.get(&scope.resource.slot, &scope.key()).is_some();
+            let answer = if exists {
+                let change = |old: &Object| managed::apply(scope, Some(old), &config, options).map(|object| Changed { object, tracked: true });
+                self.change(scope, options, &change).await
+            } else if scope.subresource.is_empty() {
+                let object = managed::apply(scope, None, &config, options)?;
+                self.create_applied(scope, object, options).await
+            } else {
+                Err(scope.not_found())
+            };
+            match answer {
+                Err(raced) if raced.is(Reason::AlreadyExists) && !exists => {}
+                Err(raced) if raced.is(Reason::NotFound) && exists && scope.subresource.is_empty() => {}
+                Err(other) => return Err(other),
+                Ok(mut written) => {
+                    written.warnings.splice(0..0, warnings);
+                    return Ok(written);
+                }
+            }
+        }
+        Err(scope.stale())
+    }
+}
+
+fn patched(scope: &Scope, kind: PatchKind, old: &Object, patch: &Value) -> Result<Object, Status> {
+    match kind {
+        PatchKind::Json => json::apply(old.clone(), patch),
+        PatchKind::Merge => merge::apply(old.clone(), patch.clone()),
+        _ => strategic::apply(old.clone(), patch.clone(), scope.resource.strategy.schema()),
+    }
+}
+
+fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
+    if scope.resource.custom {
+        return Ok(Vec::new());
+    }
+    check_fields(object, &scope.resource.def().gvk(), &[], validation)
+}
+
+fn check_applied(scope: &Scope, config: &Value) -> Result<(), Status> {
+    if config.at(&["metadata", "managedFields"]).is_some_and(|v| !v.is_null()) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let name = config.name();
+    if !name.is_empty() && name != scope.name {
+        return Err(super::write::name_differs(name, &scope.name));
+    }
+    if config.api_version().is_empty() || config.kind().is_empty() {
+        return Err(Status::bad_request("invalid object type: apiVersion and kind must be set"));
+    }
+    super::write::check_identity(scope, config)
+}

@@ -1,0 +1,101 @@
+//! `autoscaling/v1 Scale` of whatever has replicas.
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Cause, Object, Status};
+use serde_json::{Value, json};
+
+use super::patch::PatchKind;
+use super::update::Changed;
+use super::write::refuse_invalid;
+use super::{Core, Scope, WriteOptions};
+
+/// The scale of an object.
+pub fn of(scope: &Scope, object: &Object) -> Result<Object, Status> {
+    let metadata = object.map_at(&["metadata"]).cloned().unwrap_or_default();
+    let keep = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"];
+    let metadata: serde_json::Map<String, Value> = metadata.into_iter().filter(|(key, _)| keep.contains(&key.as_str())).collect();
+    let paths = scope.resource.strategy.scale_paths();
+    let at = |path: &str| object.at(&segments(path));
+    let replicas = |path: &str| at(path).and_then(Value::as_i64).unwrap_or(0);
+    let mut status = json!({"replicas": replicas(&paths.status)});
+    let selector = paths.selector.as_deref().and_then(at).map(selector_text).unwrap_or_default();
+    if !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    let mut scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {}, "status": status,
+    });
+    // A zero is left out, as Go's encoder leaves it.
+    let wanted = replicas(&paths.spec);
+    if wanted != 0 {
+        scale["spec"]["replicas"] = json!(wanted);
+    }
+    Ok(scale)
+}
+
+impl Core {
+    pub async fn update_scale(&self, scope: &Scope, scale: Object, options: &WriteOptions) -> Result<Object, Status> {
+        if !scale.name().is_empty() && scale.name() != scope.name {
+            return Err(super::write::name_differs(scale.name(), &scope.name));
+        }
+        self.change_scale(scope, options, &|_| Ok(scale.clone())).await
+    }
+
+    pub async fn patch_scale(&self, scope: &Scope, kind: PatchKind, patch: Value, options: &WriteOptions) -> Result<Object, Status> {
+        let asks_version = !patch.str_at(&["metadata", "resourceVersion"]).is_empty();
+        let change = |old: &Object| {
+            let mut new = match kind {
+                PatchKind::Json => pintle_api::patch::json::apply(old.clone(), &patch)?,
+                _ => pintle_api::patch::merge::apply(old.clone(), patch.clone())?,
+            };
+            if !asks_version {
+                new.remove_at(&["metadata", "resourceVersion"]);
+            }
+            Ok(new)
+        };
+        self.change_scale(scope, options, &change).await
+    }
+
+    async fn change_scale(&self, scope: &Scope, options: &WriteOptions, change: &(dyn Fn(&Object) -> Result<Object, Status> + Send + Sync)) -> Result<Object, Status> {
+        let paths = scope.resource.strategy.scale_paths();
+        let apply = |old: &Object| {
+            let scale = change(&of(scope, old)?)?;
+            let replicas = scale.i64_at(&["spec", "replicas"]).unwrap_or(0);
+            if replicas < 0 {
+                let cause = Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
+                refuse_invalid(scope, &scope.name, vec![cause])?;
+            }
+            let mut object = old.clone();
+            object.set_at(&segments(&paths.spec), json!(replicas));
+            match scale.resource_version() {
+                "" => drop(object.remove_at(&["metadata", "resourceVersion"])),
+                asked => object.set_at(&["metadata", "resourceVersion"], json!(asked)),
+            }
+            Ok(Changed { object, tracked: false })
+        };
+        let written = self.change(scope, options, &apply).await?;
+        let object = serde_json::from_slice(&written.json).map_err(Status::internal)?;
+        of(scope, &object)
+    }
+}
+
+/// Either form of a selector as text: a plain map (replication controllers), a `LabelSelector`, or a text itself.
+fn selector_text(selector: &Value) -> String {
+    use pintle_api::selector::LabelSelector;
+    if let Some(text) = selector.as_str() {
+        return text.to_owned();
+    }
+    let is_spec = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    let parsed = if is_spec {
+        LabelSelector::from_spec(Some(selector)).ok()
+    } else {
+        selector.as_object().map(LabelSelector::from_map)
+    };
+    parsed.map(|s| s.to_string()).unwrap_or_default()
+}
+
+/// `.spec.replicas` as a path.
+fn segments(path: &str) -> Vec<&str> {
+    path.split('.').filter(|s| !s.is_empty()).collect()
+}

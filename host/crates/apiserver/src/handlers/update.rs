@@ -1,0 +1,224 @@
+//! Updates: one loop of read, change, prepare, validate and compare-and-swap for PUT, all patches and subresources.
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Object, Reason, Status, metadata};
+use pintle_store::{Error as StoreError, Expect};
+use serde_json::{Value, json};
+
+use super::write::{check_identity, name_differs, refuse_invalid, store_error};
+use super::{Core, Scope, WriteOptions, Written, managed};
+use crate::admission::{AdmissionAttributes, Operation};
+use crate::cache::stored;
+use crate::registry::{Part, WriteContext};
+
+/// A change that asked for no revision is made again on the newest object this often.
+const CONFLICT_RETRIES: usize = 10;
+
+/// What a change made of the object, and how the change wants to be tracked.
+pub struct Changed {
+    pub object: Object,
+    /// Server-side apply keeps its own managedFields.
+    pub tracked: bool,
+}
+
+/// Makes the new object from the present one. Called again after a conflict.
+pub type Change<'a> = dyn Fn(&Object) -> Result<Changed, Status> + Send + Sync + 'a;
+
+impl Core {
+    /// PUT. Where the kind allows it, a name that does not exist is created.
+    pub async fn update(&self, scope: &Scope, object: Object, options: &WriteOptions) -> Result<Written, Status> {
+        check_identity(scope, &object)?;
+        let mut object = object;
+        let resource = &scope.resource;
+        metadata::align_namespace(&mut object, if resource.is_namespaced() { &scope.namespace } else { "" })?;
+        if object.name() != scope.name {
+            if object.name().is_empty() {
+                return Err(Status::bad_request("the name of the object (\"\") does not match the name on the URL").about(&resource.def().group, &resource.def().resource, &scope.name));
+            }
+            return Err(name_differs(object.name(), &scope.name));
+        }
+        let exists = self.cache.get(&resource.slot, &scope.key()).is_some();
+        if !exists && scope.subresource.is_empty() && resource.strategy.allow_create_on_update() && object.resource_version().is_empty() {
+            match self.create(scope, object.clone(), options).await {
+                Err(taken) if taken.is(Reason::AlreadyExists) => {}
+                answer => return answer,
+            }
+        }
+        if object.resource_version().is_empty() && !resource.strategy.allow_unconditional_update() {
+            let cause = pintle_api::Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+            refuse_invalid(scope, &scope.name, vec![cause])?;
+        }
+        self.change(scope, options, &|_| Ok(Changed { object: object.clone(), tracked: false })).await
+    }
+
+    /// Changes the present object. A resourceVersion in the changed object is a condition; without one, conflicts are retried.
+    pub async fn change(&self, scope: &Scope, options: &WriteOptions, change: &Change<'_>) -> Result<Written, Status> {
+        for _ in 0..CONFLICT_RETRIES {
+            if let Some(written) = self.change_once(scope, options, change).await? {
+                return Ok(written);
+            }
+        }
+        Err(scope.stale())
+    }
+
+    /// `None`: somebody else wrote in between, and the change did not insist on a revision.
+    async fn change_once(&self, scope: &Scope, options: &WriteOptions, change: &Change<'_>) -> Result<Option<Written>, Status> {
+        let resource = &scope.resource;
+        let present = self.get(scope)?;
+        let old = resource.parse(&present)?;
+        let Changed { object: mut new, tracked } = change(&old)?;
+        let asked = new.resource_version().to_owned();
+        let conditional = !asked.is_empty() && asked != old.resource_version();
+        if conditional {
+            return Err(scope.stale());
+        }
+        check_uid(scope, &new, &old)?;
+        let insists = !asked.is_empty() && !tracked;
+        let prepared = self.with_context(&scope.user, options.dry_run, |context| prepare_update(self, scope, &mut new, &old, options, tracked, context));
+        let Some(warnings) = prepared? else {
+            return Ok(Some(Written { json: resource.wire(&present)?, revision: present.revision, created: false, warnings: Vec::new() }));
+        };
+        if options.dry_run {
+            let json = stored::encode_wire(&new);
+            return Ok(Some(Written { json, revision: present.revision, created: false, warnings }));
+        }
+        let ends = may_go(&new, &old);
+        let mut kept = new.clone();
+        resource.to_storage(&mut kept);
+        let write = if ends { None } else { Some(&kept) };
+        let outcome = self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), write).await;
+        match outcome {
+            Ok(stored) => {
+                self.with_context(&scope.user, false, |context| {
+                    resource.strategy.after_commit(if ends { None } else { Some(&new) }, Some(&old), context);
+                });
+                let (json, revision) = match stored {
+                    Some(stored) => (resource.wire(&stored)?, stored.revision),
+                    None => (stored::wire(&stored::encode(&new), present.revision), present.revision),
+                };
+                Ok(Some(Written { json, revision, created: false, warnings }))
+            }
+            Err(failed) => {
+                // What was claimed for `new` goes back, unless it may have been written after all.
+                if !matches!(failed, StoreError::Unknown(_)) {
+                    self.with_context(&scope.user, false, |context| resource.strategy.after_commit(Some(&old), Some(&new), context));
+                }
+                match failed {
+                    StoreError::Conflict { found: None, .. } => Err(scope.not_found()),
+                    StoreError::Conflict { .. } if insists => Err(scope.stale()),
+                    StoreError::Conflict { .. } => Ok(None),
+                    other => Err(store_error(other)),
+                }
+            }
+        }
+    }
+}
+
+/// `None`: the update changes nothing.
+fn prepare_update(
+    core: &Core,
+    scope: &Scope,
+    new: &mut Object,
+    old: &Object,
+    options: &WriteOptions,
+    tracked: bool,
+    context: &WriteContext<'_>,
+) -> Result<Option<Vec<String>>, Status> {
+    let (resource, strategy, part) = (&scope.resource, &scope.resource.strategy, scope.part());
+    let attributes = AdmissionAttributes {
+        operation: Operation::Update,
+        resource,
+        subresource: &scope.subresource,
+        namespace: &scope.namespace,
+        name: &scope.name,
+        old: Some(old),
+    };
+    resource.stamp(new);
+    new.set_at(&["metadata", "resourceVersion"], json!(old.resource_version()));
+    strategy.default(new);
+    metadata::prepare_update(new, old);
+    core.admission.mutate(new, &attributes, context)?;
+    strategy.default(new);
+    metadata::prepare_update(new, old);
+    strategy.prepare_update(new, old, part, context);
+    if part != Part::Main {
+        keep_metadata_of(new, old, part);
+    }
+    if strategy.has_generation() && differs_in_content(new, old) {
+        let next = old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1;
+        new.set_at(&["metadata", "generation"], json!(next));
+    }
+    if !tracked {
+        managed::track(scope, Some(old), new, options, context.now);
+    }
+    if same_but_for_times(new, old) {
+        return Ok(None);
+    }
+    let mut causes = metadata::validate_update(new, old, resource.is_namespaced());
+    causes.extend(strategy.validate_update(new, old, part));
+    refuse_invalid(scope, &scope.name, causes)?;
+    core.admission.validate(new, &attributes, context)?;
+    let warnings = strategy.warnings(new, Some(old));
+    strategy.before_commit(new, Some(old), context)?;
+    Ok(Some(warnings))
+}
+
+fn check_uid(scope: &Scope, new: &Object, old: &Object) -> Result<(), Status> {
+    if new.uid().is_empty() || new.uid() == old.uid() {
+        return Ok(());
+    }
+    Err(scope.conflict(&format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid())))
+}
+
+/// A write of a subresource leaves what is not its own of the metadata; a status write may set labels, annotations and
+/// finalizers as upstream lets it.
+fn keep_metadata_of(new: &mut Object, old: &Object, part: Part) {
+    if part != Part::Status {
+        return;
+    }
+    for field in ["ownerReferences", "generateName"] {
+        match old.at(&["metadata", field]) {
+            Some(value) => new.set_at(&["metadata", field], value.clone()),
+            None => drop(new.remove_at(&["metadata", field])),
+        }
+    }
+}
+
+/// Whether anything differs but the metadata and the status.
+fn differs_in_content(new: &Object, old: &Object) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
+    let counts = |key: &&String| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    new.keys().filter(counts).any(|key| new.get(key) != old.get(key)) || old.keys().filter(counts).any(|key| !new.contains_key(key))
+}
+
+/// The times in managedFields do not make a write a change.
+fn same_but_for_times(new: &Object, old: &Object) -> bool {
+    let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else { return false };
+    let top = |key: &&String| key.as_str() != "metadata";
+    if a.len() != b.len() || a.keys().filter(top).any(|key| a.get(key) != b.get(key)) {
+        return false;
+    }
+    let (Some(a), Some(b)) = (new.map_at(&["metadata"]), old.map_at(&["metadata"])) else { return false };
+    let fields = |key: &&String| key.as_str() != "managedFields";
+    if a.keys().filter(fields).count() != b.keys().filter(fields).count() || a.keys().filter(fields).any(|key| a.get(key) != b.get(key)) {
+        return false;
+    }
+    let untimed = |list: Option<&Value>| -> Vec<Value> {
+        let mut list = list.and_then(Value::as_array).cloned().unwrap_or_default();
+        list.iter_mut().for_each(|entry| drop(entry.remove_at(&["time"])));
+        list
+    };
+    untimed(a.get("managedFields")) == untimed(b.get("managedFields"))
+}
+
+/// Whether nothing holds an object any more that is being deleted: no finalizer and no grace period left.
+pub fn may_go(new: &Object, old: &Object) -> bool {
+    let held = |object: &Object| !object.list_at(&["metadata", "finalizers"]).is_empty() || namespace_is_held(object);
+    // An ending without finalizers waits for its grace period; it is carried out by a deletion, not by an update.
+    new.is_being_deleted() && !held(new) && held(old) && new.i64_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
+}
+
+/// Namespaces are held by a list of their own.
+pub fn namespace_is_held(object: &Object) -> bool {
+    object.kind() == "Namespace" && object.api_version() == "v1" && !object.list_at(&["spec", "finalizers"]).is_empty()
+}

@@ -1,0 +1,216 @@
+//! Watches: where they begin, initial events, bookmarks and their end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use pintle_api::{Cause, Status};
+use rand::Rng as _;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::list::{Match, invalid_options, parse_version};
+use super::{Core, Scope};
+use crate::cache::{Event, Filter, Kind, Stored, Watcher};
+use crate::resources::Resource;
+
+/// Between bookmarks of a watch that asked for them.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` ends after this long, or up to twice as long, so that not all end at once.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Bookmark this long before the end.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+/// Initial objects joined into one buffer of about this size.
+const INITIAL_CHUNK_BYTES: usize = 64 << 10;
+
+#[derive(Clone, Debug, Default)]
+pub struct WatchQuery {
+    pub label_selector: String,
+    pub field_selector: String,
+    pub resource_version: String,
+    pub version_match: Match,
+    pub send_initial_events: Option<bool>,
+    pub bookmarks: bool,
+    pub timeout: Option<Duration>,
+}
+
+/// What a watch has to say next.
+pub enum Said {
+    Event(Kind, Arc<Event>),
+    /// One of the initial objects.
+    Initial(Arc<Stored>),
+    /// The initial objects were all sent.
+    Synced(u64),
+    Bookmark(u64),
+}
+
+/// A running watch, over any wire.
+pub struct Watch {
+    pub resource: Arc<Resource>,
+    watcher: Watcher,
+    initial: VecDeque<Arc<Stored>>,
+    ready: VecDeque<(Kind, Arc<Event>)>,
+    synced: Option<u64>,
+    next_bookmark: Option<Instant>,
+    end: Instant,
+    /// The newest revision told.
+    told: u64,
+}
+
+impl Core {
+    pub async fn watch(&self, scope: &Scope, query: &WatchQuery) -> Result<Watch, Status> {
+        check(query)?;
+        let slot = &scope.resource.slot;
+        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, &query.field_selector, &slot.fields().names)?;
+        filter.narrow(&scope.name);
+        let asked = parse_version(&query.resource_version)?;
+        if asked > self.cache.revision() {
+            self.cache.wait_for(asked).await?;
+        }
+        let initial = query.send_initial_events.unwrap_or(asked == 0);
+        let (objects, watcher, synced) = if initial {
+            let (snapshot, watcher) = self.cache.snapshot_and_watch(slot, filter.clone());
+            let revision = snapshot.revision;
+            (snapshot.page(&filter, None, 0).items, watcher, Some(revision))
+        } else if asked == 0 {
+            // Explicitly without initial events, from now on.
+            let (_, watcher) = self.cache.snapshot_and_watch(slot, filter);
+            (Vec::new(), watcher, None)
+        } else {
+            (Vec::new(), self.cache.watch(slot, filter, asked)?, None)
+        };
+        let now = Instant::now();
+        let spread = || DEFAULT_TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>());
+        let end = now + query.timeout.unwrap_or_else(spread);
+        Ok(Watch {
+            resource: scope.resource.clone(),
+            watcher,
+            initial: objects.into(),
+            ready: VecDeque::new(),
+            // The end of the initial events is told only to those who asked for them by name.
+            synced: synced.filter(|_| query.send_initial_events == Some(true) && query.bookmarks),
+            next_bookmark: if query.bookmarks { bookmark_after(now, end) } else { None },
+            end,
+            told: asked,
+        })
+    }
+}
+
+impl Watch {
+    /// The next thing to tell. `None`: the time is over. An error is the last.
+    pub async fn next(&mut self) -> Option<Result<Said, Status>> {
+        if let Some(stored) = self.initial.pop_front() {
+            return Some(Ok(Said::Initial(stored)));
+        }
+        if let Some(revision) = self.synced.take() {
+            self.told = revision;
+            return Some(Ok(Said::Synced(revision)));
+        }
+        loop {
+            if let Some((kind, event)) = self.ready.pop_front() {
+                self.told = event.revision;
+                return Some(Ok(Said::Event(kind, event)));
+            }
+            let due = self.next_bookmark.unwrap_or(self.end).min(self.end);
+            tokio::select! {
+                batch = self.watcher.next() => match batch {
+                    Ok(batch) => self.ready.extend(batch.events),
+                    Err(why) => return Some(Err(why)),
+                },
+                () = tokio::time::sleep_until(due) => {
+                    let now = Instant::now();
+                    if now >= self.end {
+                        return None;
+                    }
+                    self.next_bookmark = bookmark_after(now, self.end);
+                    if let Some(revision) = self.watcher.caught_up_to().filter(|r| *r >= self.told && *r > 0) {
+                        self.told = revision;
+                        return Some(Ok(Said::Bookmark(revision)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether more can be told without waiting.
+    pub fn has_more(&self) -> bool {
+        !self.initial.is_empty() || !self.ready.is_empty() || self.synced.is_some()
+    }
+
+    /// The next piece of the body: one event's own bytes, or many initial objects joined.
+    pub async fn next_chunk(&mut self) -> Option<Bytes> {
+        let said = match self.next().await? {
+            Ok(Said::Initial(first)) => return Some(self.initial_chunk(first)),
+            Ok(said) => self.line(said),
+            Err(why) => Err(why),
+        };
+        Some(said.unwrap_or_else(|why| {
+            // An error is the last thing that a watch says.
+            self.end = Instant::now();
+            self.ready.clear();
+            format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", why.to_value()).into()
+        }))
+    }
+
+    fn initial_chunk(&mut self, first: Arc<Stored>) -> Bytes {
+        let mut out = BytesMut::new();
+        let mut next = Some(first);
+        while let Some(stored) = next {
+            if let Ok(line) = self.line(Said::Initial(stored)) {
+                if out.is_empty() && line.len() >= INITIAL_CHUNK_BYTES {
+                    return line;
+                }
+                out.put_slice(&line);
+            }
+            next = if out.len() < INITIAL_CHUNK_BYTES { self.initial.pop_front() } else { None };
+        }
+        out.freeze()
+    }
+
+    fn line(&self, said: Said) -> Result<Bytes, Status> {
+        let (line, kind) = match said {
+            Said::Event(kind, event) => (event.line(kind), kind),
+            Said::Initial(stored) => (stored.line(Kind::Added), Kind::Added),
+            Said::Synced(revision) => return Ok(self.bookmark(revision, true)),
+            Said::Bookmark(revision) => return Ok(self.bookmark(revision, false)),
+        };
+        if !self.resource.converts {
+            return Ok(line);
+        }
+        let object = self.resource.convert_wire(&Stored::object_of_line(&line, kind))?;
+        let mut out = BytesMut::with_capacity(object.len() + 32);
+        out.put_slice(kind.line_start());
+        out.put_slice(&object);
+        out.put_slice(b"}\n");
+        Ok(out.freeze())
+    }
+
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({"kind": self.resource.def().kind, "apiVersion": self.resource.api_version, "metadata": metadata});
+        format!("{{\"type\":\"BOOKMARK\",\"object\":{object}}}\n").into()
+    }
+}
+
+/// Every minute, and shortly before the end.
+fn bookmark_after(now: Instant, end: Instant) -> Option<Instant> {
+    let last = end - BOOKMARK_BEFORE_END.min(end - now);
+    (now < last).then(|| last.min(now + BOOKMARK_EVERY))
+}
+
+fn check(query: &WatchQuery) -> Result<(), Status> {
+    let forbidden = |field: &str, why: &str| Err(invalid_options(vec![Cause::forbidden(field, why)]));
+    match (query.send_initial_events, query.version_match) {
+        (None, Match::Unset) | (Some(_), Match::NotOlderThan) => Ok(()),
+        (None, _) => forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+        (Some(_), Match::Unset) => forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+        (Some(_), Match::Exact) => {
+            let cause = Cause::not_supported("resourceVersionMatch", &json!("Exact"), &["NotOlderThan"]);
+            Err(invalid_options(vec![cause]))
+        }
+    }
+}

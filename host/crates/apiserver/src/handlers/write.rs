@@ -1,0 +1,176 @@
+//! Creation, and the parts of the write pipeline that creation and update share.
+
+use pintle_api::object::ObjectExt;
+use pintle_api::names::NameRule;
+use pintle_api::{Cause, Object, Status, metadata};
+use pintle_store::{Error as StoreError, Expect};
+use rand::Rng as _;
+use serde_json::json;
+
+use super::{Core, Scope, WriteOptions, Written, managed};
+use crate::admission::{AdmissionAttributes, Operation};
+use crate::cache::stored;
+use crate::registry::WriteContext;
+use crate::resources::Resource;
+
+/// A generated name that is taken is drawn again this often.
+const GENERATE_NAME_TRIES: usize = 8;
+/// What random endings are made of: no vowels and nothing that looks like another character.
+const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const NAME_ENDING: usize = 5;
+
+impl Core {
+    /// Creates the object in the scope's namespace. The scope's name is empty, or the name that an update asked for.
+    pub async fn create(&self, scope: &Scope, object: Object, options: &WriteOptions) -> Result<Written, Status> {
+        self.create_tracked(scope, object, options, false).await
+    }
+
+    /// The same for an object whose managedFields server-side apply has made.
+    pub async fn create_applied(&self, scope: &Scope, object: Object, options: &WriteOptions) -> Result<Written, Status> {
+        self.create_tracked(scope, object, options, true).await
+    }
+
+    async fn create_tracked(&self, scope: &Scope, mut object: Object, options: &WriteOptions, tracked: bool) -> Result<Written, Status> {
+        let resource = &scope.resource;
+        check_identity(scope, &object)?;
+        metadata::align_namespace(&mut object, if resource.is_namespaced() { &scope.namespace } else { "" })?;
+        if !scope.name.is_empty() && object.name() != scope.name {
+            return Err(name_differs(object.name(), &scope.name));
+        }
+        let generated = object.name().is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
+        let mut last = None;
+        for _ in 0..if generated { GENERATE_NAME_TRIES } else { 1 } {
+            match self.create_once(scope, object.clone(), options, generated, tracked).await {
+                Err(taken) if generated && taken.is(pintle_api::Reason::AlreadyExists) => last = Some(taken),
+                answer => return answer,
+            }
+        }
+        Err(last.unwrap_or_else(|| Status::internal("no name could be generated")))
+    }
+
+    async fn create_once(&self, scope: &Scope, mut object: Object, options: &WriteOptions, generate: bool, tracked: bool) -> Result<Written, Status> {
+        if generate {
+            let name = metadata::generated_name(object.str_at(&["metadata", "generateName"]), &random_ending());
+            object.set_at(&["metadata", "name"], json!(name));
+        }
+        let warnings = self.with_context(&scope.user, options.dry_run, |context| prepare_create(self, scope, &mut object, options, tracked, context))?;
+        let (resource, name) = (&scope.resource, object.name().to_owned());
+        let key = resource.key(&scope.namespace, &name);
+        let exists = || Status::already_exists(&resource.def().group, &resource.def().resource, &name);
+        if options.dry_run {
+            if self.cache.get(&resource.slot, &key).is_some() {
+                return Err(exists());
+            }
+            return Ok(Written { json: stored::encode(&object), revision: 0, created: true, warnings });
+        }
+        let mut kept = object.clone();
+        resource.to_storage(&mut kept);
+        let outcome = self.cache.commit(&resource.slot, &key, Expect::Absent, Some(&kept)).await;
+        if let Err(StoreError::Unknown(why)) = &outcome {
+            // The claims stay: releasing what may have been written would hand a number out twice.
+            return Err(Status::internal(format!("outcome unknown: {why}")));
+        }
+        self.with_context(&scope.user, false, |context| match &outcome {
+            Ok(_) => resource.strategy.after_commit(Some(&object), None, context),
+            Err(_) => resource.strategy.after_commit(None, Some(&object), context),
+        });
+        match outcome {
+            Ok(Some(stored)) => Ok(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings }),
+            Ok(None) => Err(Status::internal("a creation left nothing")),
+            Err(StoreError::Conflict { .. }) => Err(exists()),
+            Err(other) => Err(store_error(other)),
+        }
+    }
+}
+
+fn prepare_create(
+    core: &Core,
+    scope: &Scope,
+    object: &mut Object,
+    options: &WriteOptions,
+    tracked: bool,
+    context: &WriteContext<'_>,
+) -> Result<Vec<String>, Status> {
+    let (resource, strategy) = (&scope.resource, &scope.resource.strategy);
+    let name = object.name().to_owned();
+    let attributes = AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace: &scope.namespace, name: &name, old: None };
+    resource.stamp(object);
+    metadata::prepare_create(object, &uuid::Uuid::new_v4().to_string(), &seconds(context.now));
+    strategy.default(object);
+    core.admission.mutate(object, &attributes, context)?;
+    strategy.default(object);
+    strategy.prepare_create(object, context);
+    if strategy.has_generation() {
+        object.set_at(&["metadata", "generation"], json!(1));
+    }
+    if !tracked {
+        managed::track(scope, None, object, options, context.now);
+    }
+    let mut causes = metadata::validate_create(object, resource.is_namespaced(), name_rule(resource));
+    causes.extend(strategy.validate_create(object));
+    refuse_invalid(scope, &name, causes)?;
+    core.admission.validate(object, &attributes, context)?;
+    let warnings = strategy.warnings(object, None);
+    strategy.before_commit(object, None, context)?;
+    Ok(warnings)
+}
+
+/// Roles are named like the users and groups that they are for: any path segment.
+fn name_rule(resource: &Resource) -> NameRule {
+    if resource.def().group == "rbac.authorization.k8s.io" { NameRule::PathSegment } else { resource.strategy.name_rule() }
+}
+
+/// The kind in the body must be the one of the path.
+pub fn check_identity(scope: &Scope, object: &Object) -> Result<(), Status> {
+    let def = scope.resource.def();
+    let (api_version, kind) = (object.api_version(), object.kind());
+    if kind.is_empty() || api_version.is_empty() || (kind == def.kind && api_version == scope.resource.api_version) {
+        return Ok(());
+    }
+    if kind != def.kind {
+        let message = format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting ({}) to ({}.{}): unknown conversion",
+            def.kind, kind, version_of(&scope.resource.api_version), def.kind,
+            version = version_of(api_version)
+        );
+        return Err(Status::bad_request(message));
+    }
+    let message = format!("the API version in the data ({api_version}) does not match the expected API version ({})", scope.resource.api_version);
+    Err(Status::bad_request(message))
+}
+
+pub fn name_differs(have: &str, want: &str) -> Status {
+    Status::bad_request(format!("the name of the object ({have}) does not match the name on the URL ({want})"))
+}
+
+pub fn refuse_invalid(scope: &Scope, name: &str, causes: Vec<Cause>) -> Result<(), Status> {
+    let def = scope.resource.def();
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid(&def.group, &def.kind, name, causes)) }
+}
+
+/// RFC 3339 in whole seconds, as all timestamps of metadata are.
+pub fn seconds(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+pub fn store_error(error: StoreError) -> Status {
+    match error {
+        StoreError::TooLarge { size, limit } => Status::new(
+            413,
+            pintle_api::Reason::RequestEntityTooLarge,
+            format!("Request entity too large: the object has {size} bytes, the limit is {limit}"),
+        ),
+        StoreError::Unavailable(why) => Status::unavailable(format!("storage unavailable: {why}")),
+        StoreError::Unknown(why) => Status::new(504, pintle_api::Reason::Timeout, format!("outcome unknown: {why}")),
+        other => Status::internal(other),
+    }
+}
+
+fn version_of(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
+}
+
+fn random_ending() -> String {
+    let mut rng = rand::rng();
+    (0..NAME_ENDING).map(|_| char::from(NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())])).collect()
+}

@@ -1,0 +1,178 @@
+//! From results to responses.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
+use pintle_api::Status;
+use serde_json::{Value, json};
+
+use super::body::{Body, Item, ListBody};
+use super::negotiate::{Form, MetaVersion};
+use super::Response;
+use crate::handlers::list::List;
+use crate::handlers::table;
+use crate::resources::Resource;
+
+/// Smaller lists are sent as they are, for packing them costs more than it saves.
+const GZIP_FROM_BYTES: u64 = 128 << 10;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
+
+pub fn bytes(code: u16, content_type: HeaderValue, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+pub fn json_bytes(code: u16, json: Bytes) -> Response {
+    bytes(code, JSON, json)
+}
+
+pub fn value(code: u16, value: &Value) -> Response {
+    json_bytes(code, value.to_string().into())
+}
+
+pub fn text(code: u16, text: String) -> Response {
+    bytes(code, HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from(text))
+}
+
+pub fn status(status: &Status) -> Response {
+    let mut response = value(status.code, &status.to_value());
+    let headers = response.headers_mut();
+    if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status.code == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pintle\""));
+    }
+    response
+}
+
+/// One object in the form that was asked for.
+pub fn object(code: u16, resource: &Resource, json: Bytes, form: Form) -> Result<Response, Status> {
+    match form {
+        Form::Json => Ok(json_bytes(code, json)),
+        Form::Yaml => yaml(code, &json),
+        Form::Metadata(version) => Ok(json_bytes(code, table::metadata_only(&json, version)?)),
+        Form::Table { version, rows } => {
+            let revision = metadata_of(&json);
+            let row = table::row(resource, &json, rows, version, jiff::Timestamp::now())?;
+            let head = table_head(version, &revision, &table::columns(resource));
+            Ok(json_bytes(code, [head.as_bytes(), &row, b"]}"].concat().into()))
+        }
+    }
+}
+
+pub fn list(resource: &Resource, list: List, form: Form, gzip: bool) -> Result<Response, Status> {
+    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
+    if !list.continue_token.is_empty() {
+        metadata["continue"] = json!(list.continue_token);
+    }
+    if let Some(remaining) = list.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    let now = jiff::Timestamp::now();
+    let (head, tail) = match form {
+        Form::Table { version, .. } => (table_head(version, &metadata, &table::columns(resource)), "]}"),
+        Form::Metadata(version) => (list_head("PartialObjectMetadataList", version.api_version(), &metadata), "]}\n"),
+        Form::Json | Form::Yaml => (list_head(&resource.list_kind(), &resource.api_version, &metadata), "]}\n"),
+    };
+    let mut items = VecDeque::with_capacity(list.items.len());
+    for stored in list.items {
+        items.push_back(match form {
+            Form::Json | Form::Yaml if !resource.converts => Item::Shared(stored),
+            Form::Json | Form::Yaml => Item::Made(resource.wire(&stored)?),
+            Form::Metadata(version) => Item::Made(table::metadata_only(stored.as_slice(), version)?),
+            Form::Table { version, rows } => Item::Made(table::row(resource, &resource.wire(&stored)?, rows, version, now)?),
+        });
+    }
+    let body = ListBody::new(head.into(), items, Bytes::from_static(tail.as_bytes()));
+    if form == Form::Yaml {
+        return yaml(200, &body.collect());
+    }
+    if gzip && body.len() > GZIP_FROM_BYTES {
+        let mut response = bytes(200, JSON, body.gzip());
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        return Ok(response);
+    }
+    Ok(bytes(200, JSON, Body::List(body)))
+}
+
+/// A watch line in the form that was asked for. `first`: the table's columns go along.
+pub fn watch_line(resource: &Resource, line: &Bytes, form: Form, first: bool) -> Result<Bytes, Status> {
+    if matches!(form, Form::Json | Form::Yaml) {
+        return Ok(line.clone());
+    }
+    #[derive(serde::Deserialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        #[serde(borrow)]
+        object: &'a serde_json::value::RawValue,
+    }
+    let parsed: Line<'_> = serde_json::from_slice(line).map_err(Status::internal)?;
+    if parsed.r#type == "ERROR" {
+        return Ok(line.clone());
+    }
+    let json = parsed.object.get().as_bytes();
+    let object = match form {
+        Form::Metadata(version) => table::metadata_only(json, version)?,
+        Form::Table { version, .. } if parsed.r#type == "BOOKMARK" => {
+            let head = table_head(version, &metadata_of(json), &if first { table::columns(resource) } else { json!(null) });
+            let mut row = json!({"cells": [], "object": serde_json::from_slice::<Value>(json).map_err(Status::internal)?}).to_string();
+            row.insert_str(0, &head);
+            row.push_str("]}");
+            row.into()
+        }
+        Form::Table { version, rows } => {
+            let columns = if first { table::columns(resource) } else { json!(null) };
+            let head = table_head(version, &metadata_of(json), &columns);
+            let row = table::row(resource, json, rows, version, jiff::Timestamp::now())?;
+            [head.as_bytes(), &row, b"]}"].concat().into()
+        }
+        Form::Json | Form::Yaml => return Ok(line.clone()),
+    };
+    Ok([b"{\"type\":\"", parsed.r#type.as_bytes(), b"\",\"object\":", &object, b"}\n"].concat().into())
+}
+
+pub fn add_warnings(response: &mut Response, warnings: &[String]) {
+    for warning in warnings {
+        let quoted = warning.replace(['\n', '\r'], " ").replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+fn list_head(kind: &str, api_version: &str, metadata: &Value) -> String {
+    format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[")
+}
+
+fn table_head(version: MetaVersion, metadata: &Value, columns: &Value) -> String {
+    format!("{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":[", version.api_version())
+}
+
+/// The list metadata of a table that holds one object.
+fn metadata_of(json: &[u8]) -> Value {
+    #[derive(serde::Deserialize)]
+    struct Outer {
+        metadata: Inner,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Inner {
+        #[serde(default)]
+        resource_version: String,
+    }
+    let revision = serde_json::from_slice::<Outer>(json).map(|o| o.metadata.resource_version).unwrap_or_default();
+    json!({"resourceVersion": revision})
+}
+
+fn yaml(code: u16, json: &[u8]) -> Result<Response, Status> {
+    let value: Value = serde_json::from_slice(json).map_err(Status::internal)?;
+    let text = serde_saphyr::to_string(&value).map_err(Status::internal)?;
+    Ok(bytes(code, YAML, Bytes::from(text)))
+}

@@ -1,0 +1,163 @@
+//! Bodies of answers: whole, a list put together while it is sent, or a stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::stream::BoxStream;
+use http_body::{Frame, SizeHint};
+use std::io::Write as _;
+
+use crate::cache::Stored;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Pieces in which a list is handed to the connection.
+const CHUNK_BYTES: usize = 64 << 10;
+
+pub enum Body {
+    Full(Bytes),
+    List(ListBody),
+    Gzip(Box<GzipList>),
+    Stream(BoxStream<'static, Result<Bytes, BoxError>>),
+    Proxied(hyper::body::Incoming),
+}
+
+/// `head` item `,` item ... `tail`, without a copy of the whole.
+pub struct ListBody {
+    head: Bytes,
+    items: VecDeque<Item>,
+    tail: Bytes,
+    left: u64,
+    first: bool,
+}
+
+/// An object as the cache holds it, or bytes made for this answer.
+pub enum Item {
+    Shared(Arc<Stored>),
+    Made(Bytes),
+}
+
+pub struct GzipList {
+    list: ListBody,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Item {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(stored) => stored.as_slice(),
+            Self::Made(bytes) => bytes,
+        }
+    }
+}
+
+impl ListBody {
+    pub fn new(head: Bytes, items: VecDeque<Item>, tail: Bytes) -> Self {
+        let commas = items.len().saturating_sub(1);
+        let left = head.len() + tail.len() + commas + items.iter().map(|i| i.bytes().len()).sum::<usize>();
+        Self { head, items, tail, left: left as u64, first: true }
+    }
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+    /// The whole, for the forms that are made from it.
+    pub fn collect(mut self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.left as usize);
+        while let Some(chunk) = self.next() {
+            out.put_slice(&chunk);
+        }
+        out.freeze()
+    }
+    pub fn gzip(self) -> Body {
+        let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES), Compression::fast());
+        Body::Gzip(Box::new(GzipList { list: self, encoder: Some(encoder) }))
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(CHUNK_BYTES.min(self.left as usize));
+        out.put_slice(&std::mem::take(&mut self.head));
+        while out.len() < CHUNK_BYTES {
+            let Some(item) = self.items.pop_front() else {
+                out.put_slice(&std::mem::take(&mut self.tail));
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                out.put_u8(b',');
+            }
+            out.put_slice(item.bytes());
+        }
+        self.left = self.left.saturating_sub(out.len() as u64);
+        Some(out.freeze())
+    }
+}
+
+impl GzipList {
+    fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        let mut encoder = self.encoder.take()?;
+        let done = loop {
+            let Some(chunk) = self.list.next() else { break true };
+            if let Err(why) = encoder.write_all(&chunk) {
+                return Some(Err(why.into()));
+            }
+            if encoder.get_ref().len() >= CHUNK_BYTES / 2 {
+                break false;
+            }
+        };
+        if done {
+            return Some(encoder.finish().map(Bytes::from).map_err(Into::into));
+        }
+        let out = std::mem::replace(encoder.get_mut(), Vec::with_capacity(CHUNK_BYTES));
+        self.encoder = Some(encoder);
+        Some(Ok(out.into()))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full(bytes)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::List(list) => Poll::Ready(list.next().map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Gzip(list) => Poll::Ready(list.next().map(|chunk| chunk.map(Frame::data))),
+            Self::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
+            Self::Proxied(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::List(list) => list.is_empty(),
+            Self::Gzip(list) => list.encoder.is_none(),
+            Self::Stream(_) => false,
+            Self::Proxied(body) => body.is_end_stream(),
+        }
+    }
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::List(list) => SizeHint::with_exact(list.len()),
+            Self::Gzip(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Proxied(body) => body.size_hint(),
+        }
+    }
+}

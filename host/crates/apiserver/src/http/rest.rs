@@ -1,0 +1,394 @@
+//! Requests for resources: from path, query, headers and body to a handler, and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use pintle_api::object::ObjectExt;
+use pintle_api::schema;
+use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
+use serde_json::json;
+
+use super::body::Body;
+use super::metrics::{Gauge, Metrics};
+use super::negotiate::{self, Form};
+use super::path::ResourcePath;
+use super::{Response, answer};
+use crate::auth::User;
+use crate::handlers::delete::DeleteOptions;
+use crate::handlers::list::{ListQuery, Match};
+use crate::handlers::patch::PatchKind;
+use crate::handlers::watch::{Watch, WatchQuery};
+use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, connect, no_such_resource};
+
+/// The largest body of a request.
+pub const MAX_BODY_BYTES: usize = 3 << 20;
+const MANAGER_MAX_BYTES: usize = 128;
+
+pub struct Call {
+    pub core: Arc<Core>,
+    pub metrics: Arc<Metrics>,
+    pub user: Arc<User>,
+    pub path: ResourcePath,
+    pub verb: &'static str,
+    pub query: Vec<(String, String)>,
+    pub parts: Parts,
+    pub body: Incoming,
+}
+
+/// Streams of which nobody knows when they end: no time-out, and not counted as in flight.
+pub fn is_long_running(verb: &str, subresource: &str) -> bool {
+    verb == "watch" || matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy")
+}
+
+impl Call {
+    pub async fn serve(mut self) -> Result<Response, Status> {
+        let scope = self.scope()?;
+        if connect::SUBRESOURCES.contains(&scope.subresource.as_str()) {
+            return connect::serve(self, scope).await;
+        }
+        self.check_verb(&scope)?;
+        let form = Form::of(&self.parts.headers)?.with_rows(self.get("includeObject"))?;
+        match self.verb {
+            "get" => self.read(&scope, form),
+            "list" => {
+                let list = self.core.list(&scope, &self.list_query()?).await?;
+                answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers))
+            }
+            "watch" => self.watch(&scope, form).await,
+            "create" => self.create(scope, form).await,
+            "update" => self.update(&scope, form).await,
+            "patch" => self.patch(&scope, form).await,
+            "delete" => {
+                let options = self.delete_options().await?;
+                let (code, body) = self.core.delete(&scope, &options).await?.answer(&scope, &options)?;
+                Ok(answer::json_bytes(code, body))
+            }
+            "deletecollection" => {
+                let options = self.delete_options().await?;
+                let deleted = self.core.delete_collection(&scope, &self.list_query()?, &options).await?;
+                answer::list(&scope.resource, deleted, form, false)
+            }
+            _ => Err(no_such_resource()),
+        }
+    }
+
+    fn scope(&self) -> Result<Scope, Status> {
+        let path = &self.path;
+        let table = self.core.resources.load();
+        let resource = table.get(&path.group, &path.version, &path.resource).cloned().ok_or_else(no_such_resource)?;
+        let namespaced = resource.is_namespaced();
+        if namespaced && path.namespace.is_empty() && !path.name.is_empty() {
+            return Err(no_such_resource());
+        }
+        let of_namespace = resource.def().resource == "namespaces" && resource.def().group.is_empty();
+        if !namespaced && !path.namespace.is_empty() && !of_namespace {
+            return Err(no_such_resource());
+        }
+        let namespace = if namespaced { path.namespace.clone() } else { String::new() };
+        Ok(Scope { user: self.user.clone(), resource, namespace, name: path.name.clone(), subresource: path.subresource.clone() })
+    }
+
+    fn check_verb(&self, scope: &Scope) -> Result<(), Status> {
+        let def = scope.resource.def();
+        let allowed = if scope.subresource.is_empty() {
+            scope.resource.has_verb(self.verb)
+        } else {
+            let Some(sub) = def.subresources.iter().find(|s| s.name == scope.subresource) else { return Err(no_such_resource()) };
+            sub.verbs.iter().any(|v| v == self.verb)
+        };
+        if !allowed {
+            let mut status = Status::new(405, Reason::MethodNotAllowed, "the server does not allow this method on the requested resource");
+            status.details_mut();
+            return Err(status);
+        }
+        if scope.resource.is_namespaced() && scope.namespace.is_empty() && self.verb == "create" {
+            return Err(Status::bad_request("the server does not allow this method on the requested resource: a namespace is required"));
+        }
+        Ok(())
+    }
+
+    fn read(&self, scope: &Scope, form: Form) -> Result<Response, Status> {
+        let stored = self.core.get(scope)?;
+        if scope.subresource == "scale" {
+            let object = scope.resource.parse(&stored)?;
+            return Ok(answer::value(200, &crate::handlers::scale::of(scope, &object)?));
+        }
+        answer::object(200, &scope.resource, scope.resource.wire(&stored)?, form)
+    }
+
+    async fn watch(&self, scope: &Scope, form: Form) -> Result<Response, Status> {
+        let watch = match self.core.watch(scope, &self.watch_query()?).await {
+            Ok(watch) => watch,
+            // The stream itself tells that it cannot begin there, as clients expect it.
+            Err(old) if old.is(Reason::Expired) => {
+                let line = format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", old.to_value());
+                return Ok(answer::json_bytes(200, line.into()));
+            }
+            Err(other) => return Err(other),
+        };
+        Ok(answer::bytes(200, HeaderValue::from_static("application/json"), Body::Stream(stream(watch, form, self.metrics.clone()))))
+    }
+
+    async fn create(&mut self, mut scope: Scope, form: Form) -> Result<Response, Status> {
+        let options = self.write_options()?;
+        let body = self.read_body().await?;
+        let def = scope.resource.def();
+        let (group, resource, sub) = (def.group.to_string(), def.resource.to_string(), scope.subresource.clone());
+        let handler = self.core.special.iter().find(|((g, r, s), _)| *g == group && *r == resource && *s == sub).map(|(_, h)| h.clone());
+        if let Some(handler) = handler {
+            if matches!(form, Form::Table { .. } | Form::Metadata(_)) {
+                return Err(negotiate::not_acceptable());
+            }
+            let (object, warnings) = self.decode(&scope, &body, &options)?;
+            let call = SubresourceCall { core: self.core.clone(), scope, object, options };
+            let (code, object) = handler.create(call).await?;
+            let mut response = answer::value(code, &object);
+            answer::add_warnings(&mut response, &warnings);
+            return Ok(response);
+        }
+        if !scope.subresource.is_empty() || !scope.resource.is_stored() {
+            return Err(Status::method_not_allowed(&scope.resource.def().group, &scope.resource.def().resource, "create"));
+        }
+        let (object, warnings) = self.decode(&scope, &body, &options)?;
+        scope.name.clear();
+        let written = self.core.create(&scope, object, &options).await?;
+        written_answer(&scope, written, warnings, form)
+    }
+
+    async fn update(&mut self, scope: &Scope, form: Form) -> Result<Response, Status> {
+        let options = self.write_options()?;
+        let body = self.read_body().await?;
+        let (object, warnings) = self.decode(scope, &body, &options)?;
+        if scope.subresource == "scale" {
+            let scale = self.core.update_scale(scope, object, &options).await?;
+            return Ok(answer::value(200, &scale));
+        }
+        let written = self.core.update(scope, object, &options).await?;
+        written_answer(scope, written, warnings, form)
+    }
+
+    async fn patch(&mut self, scope: &Scope, form: Form) -> Result<Response, Status> {
+        let mut options = self.write_options()?;
+        options.force = matches!(self.get("force"), "true" | "1");
+        let kind = PatchKind::of(negotiate::content_type(&self.parts.headers))?;
+        if kind == PatchKind::Apply && self.get("fieldManager").is_empty() {
+            let cause = Cause::required("fieldManager", "is required for apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+        }
+        if kind != PatchKind::Apply && !self.get("force").is_empty() {
+            let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+        }
+        let body = self.read_body().await?;
+        let patch = if kind == PatchKind::Apply { negotiate::yaml_or_json(&body)? } else { negotiate::patch_json(&body)? };
+        if scope.subresource == "scale" {
+            let scale = self.core.patch_scale(scope, kind, patch, &options).await?;
+            return Ok(answer::value(200, &scale));
+        }
+        let written = self.core.patch(scope, kind, patch, &options).await?;
+        written_answer(scope, written, Vec::new(), form)
+    }
+
+    /// The body as an object of the kind that the scope takes, and warnings about its fields.
+    fn decode(&self, scope: &Scope, body: &Bytes, options: &WriteOptions) -> Result<(Object, Vec<String>), Status> {
+        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body)?;
+        if !object.is_object() {
+            return Err(Status::bad_request("the object provided is unrecognized (must be of type Object): not a JSON object"));
+        }
+        if scope.resource.custom && scope.subresource != "scale" {
+            return Ok((object, Vec::new()));
+        }
+        let warnings = check_fields(&mut object, &kind_of(scope), &duplicates, options.validation)?;
+        Ok((object, warnings))
+    }
+
+    fn list_query(&self) -> Result<ListQuery, Status> {
+        let limit = self.get("limit");
+        Ok(ListQuery {
+            label_selector: self.get("labelSelector").to_owned(),
+            field_selector: self.get("fieldSelector").to_owned(),
+            limit: if limit.is_empty() { 0 } else { limit.parse().map_err(|_| bad_parameter("limit", limit))? },
+            continue_token: self.get("continue").to_owned(),
+            resource_version: self.get("resourceVersion").to_owned(),
+            version_match: Match::parse(self.get("resourceVersionMatch"))?,
+        })
+    }
+
+    fn watch_query(&self) -> Result<WatchQuery, Status> {
+        let timeout = self.get("timeoutSeconds");
+        let seconds = if timeout.is_empty() { None } else { Some(timeout.parse::<u64>().map_err(|_| bad_parameter("timeoutSeconds", timeout))?) };
+        Ok(WatchQuery {
+            label_selector: self.get("labelSelector").to_owned(),
+            field_selector: self.get("fieldSelector").to_owned(),
+            resource_version: self.get("resourceVersion").to_owned(),
+            version_match: Match::parse(self.get("resourceVersionMatch"))?,
+            send_initial_events: match self.get("sendInitialEvents") {
+                "" => None,
+                text => Some(boolean("sendInitialEvents", text)?),
+            },
+            bookmarks: boolean("allowWatchBookmarks", self.get("allowWatchBookmarks"))?,
+            timeout: seconds.filter(|s| *s > 0).map(Duration::from_secs),
+        })
+    }
+
+    fn write_options(&self) -> Result<WriteOptions, Status> {
+        let validation = match self.get("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Strict" => FieldValidation::Strict,
+            "Ignore" => FieldValidation::Ignore,
+            other => {
+                let cause = Cause::not_supported("fieldValidation", &json!(other), &["Ignore", "Warn", "Strict"]);
+                return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+            }
+        };
+        let asked = self.get("fieldManager");
+        if asked.len() > MANAGER_MAX_BYTES {
+            let cause = Cause::too_long("fieldManager", MANAGER_MAX_BYTES);
+            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+        }
+        let field_manager = if asked.is_empty() { self.agent() } else { asked.to_owned() };
+        Ok(WriteOptions { dry_run: self.dry_run()?, field_manager, force: false, validation })
+    }
+
+    fn dry_run(&self) -> Result<bool, Status> {
+        let values: Vec<&str> = self.query.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.as_str()).collect();
+        if let Some(other) = values.iter().find(|v| !matches!(**v, "All" | "")) {
+            let cause = Cause::not_supported("dryRun", &json!(other), &["All"]);
+            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+        }
+        Ok(values.contains(&"All"))
+    }
+
+    async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
+        let body = self.read_body().await?;
+        if !body.is_empty() {
+            let (object, _) = negotiate::decode(&self.parts.headers, &body)?;
+            let mut options: DeleteOptions = serde_json::from_value(object).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?;
+            if self.dry_run()? {
+                options.dry_run = vec!["All".to_owned()];
+            }
+            return Ok(options);
+        }
+        let text = |key: &str| Some(self.get(key)).filter(|v| !v.is_empty()).map(str::to_owned);
+        let grace = text("gracePeriodSeconds");
+        Ok(DeleteOptions {
+            grace_period_seconds: grace.map(|g| g.parse().map_err(|_| bad_parameter("gracePeriodSeconds", &g))).transpose()?,
+            propagation_policy: text("propagationPolicy"),
+            orphan_dependents: text("orphanDependents").map(|v| boolean("orphanDependents", &v)).transpose()?,
+            preconditions: None,
+            dry_run: if self.dry_run()? { vec!["All".to_owned()] } else { Vec::new() },
+        })
+    }
+
+    pub fn get(&self, key: &str) -> &str {
+        self.query.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+    }
+
+    /// The first word of the user agent stands for the manager where none is named.
+    fn agent(&self) -> String {
+        let agent = self.parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+        let name = agent.split('/').next().unwrap_or("unknown");
+        name.chars().filter(|c| !c.is_control()).take(MANAGER_MAX_BYTES).collect()
+    }
+
+    async fn read_body(&mut self) -> Result<Bytes, Status> {
+        let too_large = || {
+            let message = format!("Request entity too large: limit is {MAX_BODY_BYTES}");
+            Status::new(413, Reason::RequestEntityTooLarge, message)
+        };
+        match Limited::new(&mut self.body, MAX_BODY_BYTES).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(why) if why.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Err(why) => Err(Status::bad_request(format!("the body could not be read: {why}"))),
+        }
+    }
+}
+
+fn kind_of(scope: &Scope) -> GroupVersionKind {
+    let def = scope.resource.def();
+    let sub = def.subresources.iter().find(|s| !scope.subresource.is_empty() && s.name == scope.subresource);
+    sub.and_then(|s| s.kind.clone()).unwrap_or_else(|| def.gvk())
+}
+
+/// Compares an object with its kind's type; unknown fields are refused, warned of or dropped, and never kept.
+pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+    let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
+    let findings = schema::check(object, of);
+    let refused = |why: &str| {
+        let kind = if object.kind().is_empty() { &gvk.kind } else { object.kind() };
+        Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {}: {why}", gvk.version, gvk.kind))
+    };
+    if let Some(why) = &findings.mismatch {
+        return Err(refused(why));
+    }
+    let mut warnings = Vec::new();
+    match validation {
+        FieldValidation::Strict => {
+            if let Some(why) = findings.strict_error(duplicates) {
+                return Err(refused(&why));
+            }
+        }
+        FieldValidation::Warn => warnings = findings.strict_faults(duplicates),
+        FieldValidation::Ignore => {}
+    }
+    schema::prune_unknown(object, of);
+    Ok(warnings)
+}
+
+fn written_answer(scope: &Scope, written: Written, mut warnings: Vec<String>, form: Form) -> Result<Response, Status> {
+    let code = if written.created { 201 } else { 200 };
+    warnings.extend(written.warnings);
+    let mut response = answer::object(code, &scope.resource, written.json, form)?;
+    answer::add_warnings(&mut response, &warnings);
+    Ok(response)
+}
+
+fn stream(watch: Watch, form: Form, metrics: Arc<Metrics>) -> futures::stream::BoxStream<'static, Result<Bytes, super::body::BoxError>> {
+    struct State {
+        watch: Watch,
+        metrics: Arc<Metrics>,
+        first: bool,
+    }
+    let state = State { watch, metrics, first: true };
+    futures::stream::unfold(state, move |mut state| async move {
+        let metrics = state.metrics.clone();
+        let _gauge = Gauge::raise(&metrics.watches);
+        let chunk = state.watch.next_chunk().await?;
+        let answer = in_form(&state.watch, chunk, form, state.first);
+        state.first = false;
+        Some((Ok(answer), state))
+    })
+    .boxed()
+}
+
+fn in_form(watch: &Watch, chunk: Bytes, form: Form, mut first: bool) -> Bytes {
+    if matches!(form, Form::Json | Form::Yaml) {
+        return chunk;
+    }
+    let mut out = Vec::with_capacity(chunk.len());
+    for line in chunk.split_inclusive(|b| *b == b'\n') {
+        match answer::watch_line(&watch.resource, &chunk.slice_ref(line), form, std::mem::take(&mut first)) {
+            Ok(line) => out.extend_from_slice(&line),
+            Err(why) => tracing::error!(%why, "a watch event cannot be shown"),
+        }
+    }
+    out.into()
+}
+
+fn boolean(name: &str, text: &str) -> Result<bool, Status> {
+    match text {
+        "" | "false" | "0" | "False" | "f" => Ok(false),
+        "true" | "1" | "True" | "t" => Ok(true),
+        other => Err(bad_parameter(name, other)),
+    }
+}
+
+fn bad_parameter(name: &str, value: &str) -> Status {
+    Status::bad_request(format!("invalid value {value:?} of the parameter {name}"))
+}

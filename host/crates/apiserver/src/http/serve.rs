@@ -1,0 +1,214 @@
+//! The listener, its connections, and what every request goes through before and after its handler.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderName, HeaderValue};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use pintle_api::{Reason, Status};
+use rustls_pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::metrics::{Gauge, Metrics};
+use super::path::{self, ResourcePath};
+use super::rest::{Call, is_long_running};
+use super::{Request, Response, answer, nonresource};
+use crate::auth::{Attributes, User};
+use crate::handlers::Core;
+
+/// A request that is no stream is answered within this time, or with 504.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Requests served at once; more wait their turn within the request timeout.
+const MAX_READS_IN_FLIGHT: usize = 400;
+const MAX_WRITES_IN_FLIGHT: usize = 400;
+/// Requests that wait their turn; more are refused with 429.
+const MAX_WAITING: i64 = 10_000;
+const MAX_STREAMS_PER_CONNECTION: u32 = 1000;
+/// Idle HTTP/2 connections are asked whether they live.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Open requests are given this long when the server ends.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// A failing accept (no file descriptors left) is tried again after this.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// One listening server.
+pub struct Front {
+    pub core: Arc<Core>,
+    pub metrics: Arc<Metrics>,
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Told to clients in discovery.
+    pub address: String,
+    reads: Semaphore,
+    writes: Semaphore,
+    waiting: AtomicI64,
+}
+
+impl Front {
+    pub fn new(core: Arc<Core>, tls: Arc<rustls::ServerConfig>, address: String) -> Arc<Self> {
+        Arc::new(Self {
+            core,
+            metrics: Arc::default(),
+            tls,
+            address,
+            reads: Semaphore::new(MAX_READS_IN_FLIGHT),
+            writes: Semaphore::new(MAX_WRITES_IN_FLIGHT),
+            waiting: AtomicI64::new(0),
+        })
+    }
+
+    /// Accepts until `stop` turns true, then lets open requests end.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let graceful = Arc::new(GracefulShutdown::new());
+        let acceptor = TlsAcceptor::from(self.tls.clone());
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (front, acceptor, watcher) = (self.clone(), acceptor.clone(), graceful.watcher());
+                    tokio::spawn(async move { front.connection(stream, peer, acceptor, watcher).await });
+                }
+                Err(why) => {
+                    tracing::warn!(%why, "accept failed");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+        drop(listener);
+        if let Some(graceful) = Arc::into_inner(graceful)
+            && tokio::time::timeout(SHUTDOWN_GRACE, graceful.shutdown()).await.is_err()
+        {
+            tracing::info!("open requests were cut");
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, watcher: hyper_util::server::graceful::Watcher) {
+        let _ = stream.set_nodelay(true);
+        let tls = match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(why)) => return tracing::debug!(%peer, %why, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
+        };
+        let chain: Arc<[CertificateDer<'static>]> = tls.get_ref().1.peer_certificates().unwrap_or(&[]).iter().cloned().collect();
+        let front = self.clone();
+        let service = service_fn(move |request: Request| {
+            let (front, chain) = (front.clone(), chain.clone());
+            async move { Ok::<_, Infallible>(front.answer(request, &chain).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS_PER_CONNECTION).keep_alive_interval(KEEP_ALIVE);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned();
+        if let Err(why) = watcher.watch(connection).await {
+            tracing::debug!(%peer, %why, "connection ended");
+        }
+    }
+
+    /// Every request: authenticate, authorize, wait for a turn, serve, count.
+    async fn answer(&self, request: Request, chain: &[CertificateDer<'static>]) -> Response {
+        let start = Instant::now();
+        let (parts, body) = request.into_parts();
+        let audit_id = parts.headers.get(&AUDIT_ID).cloned().unwrap_or_else(audit_id);
+        let resource = ResourcePath::parse(parts.uri.path());
+        let query = path::query(parts.uri.query());
+        let watching = query.iter().any(|(k, v)| k == "watch" && matches!(v.as_str(), "true" | "1" | ""));
+        let verb = resource.as_ref().map_or("", |r| r.verb(&parts.method, watching));
+        let name = resource.as_ref().map(|r| r.resource.clone()).unwrap_or_default();
+        let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));
+        let outcome = self.serve(parts, body, resource, query, verb, chain).await;
+        let mut response = outcome.unwrap_or_else(|status| answer::status(&status));
+        response.headers_mut().insert(AUDIT_ID, audit_id);
+        self.metrics.count(&name, verb, response.status().as_u16(), (!long).then(|| start.elapsed()));
+        response
+    }
+
+    async fn serve(
+        &self,
+        parts: http::request::Parts,
+        body: Incoming,
+        resource: Option<ResourcePath>,
+        query: Vec<(String, String)>,
+        verb: &'static str,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Response, Status> {
+        let user = Arc::new(self.core.authenticator.authenticate(&parts, chain)?);
+        let Some(path) = resource else {
+            return self.nonresource(&parts, &user).await;
+        };
+        self.authorize(&user, &path, &query, verb, &parts)?;
+        let long = is_long_running(verb, &path.subresource);
+        let call = Call { core: self.core.clone(), metrics: self.metrics.clone(), user, path, verb, query, parts, body };
+        if long {
+            return call.serve().await;
+        }
+        let reads = matches!(verb, "get" | "list");
+        let work = async {
+            let _turn = self.turn(reads).await?;
+            let _gauge = Gauge::raise(if reads { &self.metrics.in_flight_reads } else { &self.metrics.in_flight_writes });
+            call.serve().await
+        };
+        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::new(504, Reason::Timeout, "request did not complete within the allotted timeout")),
+        }
+    }
+
+    async fn nonresource(&self, parts: &http::request::Parts, user: &User) -> Result<Response, Status> {
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        self.core.authorize(&Attributes::of_path(user, &verb, parts.uri.path()))?;
+        nonresource::serve(&self.core, &self.metrics, parts, &self.address)
+    }
+
+    fn authorize(&self, user: &User, path: &ResourcePath, query: &[(String, String)], verb: &str, parts: &http::request::Parts) -> Result<(), Status> {
+        let field_selector = query.iter().find(|(k, _)| k == "fieldSelector").map_or("", |(_, v)| v.as_str());
+        // A list of one name by selector is, for the authorizer, a list of that name.
+        let by_selector = field_selector.split(',').find_map(|t| t.strip_prefix("metadata.name=")).map(|n| n.trim_start_matches('='));
+        let collective = matches!(verb, "list" | "watch" | "deletecollection");
+        let name = if path.name.is_empty() && collective { by_selector.unwrap_or("") } else { &path.name };
+        self.core.authorize(&Attributes {
+            user,
+            verb,
+            group: &path.group,
+            version: &path.version,
+            resource: &path.resource,
+            subresource: &path.subresource,
+            namespace: &path.namespace,
+            name,
+            path: parts.uri.path(),
+            field_selector: if collective { field_selector } else { "" },
+        })
+    }
+
+    async fn turn(&self, reads: bool) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
+        let turns = if reads { &self.reads } else { &self.writes };
+        if let Ok(permit) = turns.try_acquire() {
+            return Ok(permit);
+        }
+        let _waits = Gauge::raise(&self.waiting);
+        if self.waiting.load(std::sync::atomic::Ordering::Relaxed) > MAX_WAITING {
+            return Err(Status::too_many_requests("too many requests, please try again later", 1));
+        }
+        turns.acquire().await.map_err(|_| Status::unavailable("the server is shutting down"))
+    }
+}
+
+fn audit_id() -> HeaderValue {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut text = [0; 36];
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static(""))
+}

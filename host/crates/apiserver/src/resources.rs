@@ -1,0 +1,134 @@
+//! The table of served resources: each strategy with its place in the cache. Swapped whole when definitions of custom
+//! resources change; a request keeps the table it began with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pintle_api::object::ObjectExt;
+use pintle_api::{GroupVersionResource, Object, ResourceDef, Status};
+use serde_json::json;
+
+use crate::cache::{Cache, Fields, Slot, Stored};
+use crate::registry::Strategy;
+
+pub struct Resource {
+    pub strategy: Arc<dyn Strategy>,
+    pub slot: Arc<Slot>,
+    /// `apps/v1`
+    pub api_version: String,
+    /// Objects lie in another version's form and are turned on every read and write.
+    pub converts: bool,
+    /// Made from a CustomResourceDefinition.
+    pub custom: bool,
+}
+
+#[derive(Default)]
+pub struct Table {
+    /// In the order of discovery.
+    pub all: Vec<Arc<Resource>>,
+    by_name: HashMap<(String, String), Vec<Arc<Resource>>>,
+}
+
+impl Resource {
+    pub fn new(strategy: Arc<dyn Strategy>, cache: &Cache, custom: bool) -> Self {
+        let def = strategy.def();
+        let stored = strategy.storage();
+        let place = stored.clone().unwrap_or_else(|| def.gvr());
+        let converts = stored.is_some_and(|s| s != def.gvr());
+        let names: Vec<String> = strategy.selectable_fields().iter().map(|(name, _)| (*name).to_owned()).collect();
+        let reader = strategy.clone();
+        let read = Box::new(move |object: &Object| reader.selectable_fields().iter().map(|(_, value)| value(object)).collect());
+        let fields = if converts { None } else { Some(Fields { names, read }) };
+        let slot = cache.slot(&place.group, &place.resource, fields);
+        Self { api_version: def.api_version(), strategy, slot, converts, custom }
+    }
+
+    pub fn def(&self) -> &ResourceDef {
+        self.strategy.def()
+    }
+    pub fn is_namespaced(&self) -> bool {
+        self.def().is_namespaced()
+    }
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.def().verbs.iter().any(|v| v == verb)
+    }
+    /// Questions that are answered and never stored (token reviews and the like) cannot be read back.
+    pub fn is_stored(&self) -> bool {
+        self.has_verb("get") || self.has_verb("list")
+    }
+    pub fn has_status(&self) -> bool {
+        self.def().subresources.iter().any(|s| s.name == "status")
+    }
+    /// The key in the cache; `namespace` is empty for cluster-scoped resources.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+    }
+    pub fn not_found(&self, name: &str) -> Status {
+        Status::not_found(&self.def().group, &self.def().resource, name)
+    }
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.def().kind)
+    }
+
+    /// The object in this version's form.
+    pub fn parse(&self, stored: &Stored) -> Result<Object, Status> {
+        let mut object = stored.parse()?;
+        if self.converts {
+            self.strategy.from_storage(&mut object);
+            self.stamp(&mut object);
+        }
+        Ok(object)
+    }
+    /// The wire bytes in this version's form: shared where nothing is converted.
+    pub fn wire(&self, stored: &Stored) -> Result<Bytes, Status> {
+        if !self.converts {
+            return Ok(stored.json());
+        }
+        self.convert_wire(&stored.json())
+    }
+    pub fn convert_wire(&self, json: &Bytes) -> Result<Bytes, Status> {
+        if !self.converts {
+            return Ok(json.clone());
+        }
+        let mut object: Object = serde_json::from_slice(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
+        self.strategy.from_storage(&mut object);
+        self.stamp(&mut object);
+        Ok(serde_json::to_vec(&object).map_err(Status::internal)?.into())
+    }
+    pub fn to_storage(&self, object: &mut Object) {
+        if self.converts {
+            self.strategy.to_storage(object);
+        }
+    }
+    /// Sets `apiVersion` and `kind`.
+    pub fn stamp(&self, object: &mut Object) {
+        object.set_at(&["apiVersion"], json!(self.api_version));
+        object.set_at(&["kind"], json!(self.def().kind));
+    }
+}
+
+impl Table {
+    pub fn new(strategies: impl IntoIterator<Item = (Arc<dyn Strategy>, bool)>, cache: &Cache) -> Self {
+        let mut table = Self::default();
+        for (strategy, custom) in strategies {
+            let resource = Arc::new(Resource::new(strategy, cache, custom));
+            let def = resource.def();
+            let name = (def.group.to_string(), def.resource.to_string());
+            table.by_name.entry(name).or_default().push(resource.clone());
+            table.all.push(resource);
+        }
+        table
+    }
+    pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
+        // A short list: the versions of one resource.
+        let versions = self.by_name.get(&(group.to_owned(), resource.to_owned()))?;
+        versions.iter().find(|r| r.def().version == version)
+    }
+    pub fn find(&self, gvr: &GroupVersionResource) -> Option<&Arc<Resource>> {
+        self.get(&gvr.group, &gvr.version, &gvr.resource)
+    }
+    pub fn has_group_version(&self, group: &str, version: &str) -> bool {
+        self.all.iter().any(|r| r.def().group == group && r.def().version == version)
+    }
+}
