@@ -93,14 +93,15 @@ fn convert(own: &Value, dialect: Dialect) -> Value {
                 out.insert(key.clone(), value.as_array().into_iter().flatten().map(|branch| convert(branch, dialect)).collect());
             }
             "format" if value.as_str().is_some_and(|format| !is_supported_format(format)) => {}
-            _ if is_empty(value) => {}
+            // An empty default is a default.
+            _ if is_empty(value) && key != "default" => {}
             _ => {
                 out.insert(key.clone(), value.clone());
             }
         }
     }
     match dialect {
-        Dialect::V2 => simplify(&mut out),
+        Dialect::V2 => simplify(&mut out, own),
         Dialect::V3 if own.get(INT_OR_STRING) == Some(&true.into()) && !out.contains_key("anyOf") => {
             out.insert("anyOf".to_owned(), json!([{"type": "integer"}, {"type": "string"}]));
         }
@@ -125,7 +126,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn simplify(schema: &mut Map<String, Value>) {
+fn simplify(schema: &mut Map<String, Value>, own: &Map<String, Value>) {
     for alternatives in ["allOf", "anyOf", "oneOf", "not"] {
         schema.remove(alternatives);
     }
@@ -141,6 +142,21 @@ fn simplify(schema: &mut Map<String, Value>) {
         || (open && object_or_array(schema, "object"));
     if untyped {
         schema.remove("type");
+    }
+    relax_required(schema, own);
+}
+
+/// A nullable field has no type in this dialect, so it cannot be required either.
+fn relax_required(schema: &mut Map<String, Value>, own: &Map<String, Value>) {
+    let is_nullable = |field: Option<&Value>| field.is_some_and(|field| field["nullable"] == true);
+    if is_nullable(own.get("additionalProperties")) {
+        schema.remove("required");
+    }
+    let Some(Value::Array(required)) = schema.get_mut("required") else { return };
+    let properties = own.get("properties").and_then(Value::as_object);
+    required.retain(|name| !is_nullable(name.as_str().and_then(|name| properties?.get(name))));
+    if required.is_empty() {
+        schema.remove("required");
     }
 }
 

@@ -30,10 +30,10 @@ fn resource(group: &'static str, version: &'static str, resource: &'static str, 
 }
 
 fn custom_schema() -> Value {
-    json!({"type": "object", "description": "A foo.", "properties": {"spec": {"type": "object", "properties": {
+    json!({"type": "object", "description": "A foo.", "properties": {"spec": {"type": "object", "required": ["maybe"], "properties": {
         "port": {"x-kubernetes-int-or-string": true},
         "maybe": {"type": "object", "nullable": true, "properties": {"x": {"type": "string"}}},
-        "when": {"type": "string", "format": "unheard-of"},
+        "when": {"type": "string", "format": "unheard-of", "default": ""},
         "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }}}})
 }
@@ -71,7 +71,7 @@ fn version_3_has_a_document_for_each_group_version() {
     let custom: Value = serde_json::from_slice(&v3_json(&all, "apis/stable.example.com/v1", "v1.36.3").unwrap()).unwrap();
     let foo = &custom["components"]["schemas"]["com.example.stable.v1.Foo"];
     assert_eq!(foo["properties"]["metadata"]["allOf"][0]["$ref"], "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-    expect![[r#"{"properties":{"any":{"type":"object","x-kubernetes-preserve-unknown-fields":true},"maybe":{"nullable":true,"properties":{"x":{"type":"string"}},"type":"object"},"port":{"anyOf":[{"type":"integer"},{"type":"string"}],"x-kubernetes-int-or-string":true},"when":{"type":"string"}},"type":"object"}"#]]
+    expect![[r#"{"properties":{"any":{"type":"object","x-kubernetes-preserve-unknown-fields":true},"maybe":{"nullable":true,"properties":{"x":{"type":"string"}},"type":"object"},"port":{"anyOf":[{"type":"integer"},{"type":"string"}],"x-kubernetes-int-or-string":true},"when":{"default":"","type":"string"}},"required":["maybe"],"type":"object"}"#]]
         .assert_eq(&foo["properties"]["spec"].to_string());
 }
 
@@ -87,7 +87,7 @@ fn version_2_is_one_document_that_kubectl_can_read() {
         let name = reference.strip_prefix("#/definitions/").unwrap();
         assert!(definitions.get(name).is_some(), "{name}");
     }
-    expect![[r#"{"properties":{"any":{"x-kubernetes-preserve-unknown-fields":true},"maybe":{},"port":{"x-kubernetes-int-or-string":true},"when":{"type":"string"}},"type":"object"}"#]]
+    expect![[r#"{"properties":{"any":{"x-kubernetes-preserve-unknown-fields":true},"maybe":{},"port":{"x-kubernetes-int-or-string":true},"when":{"default":"","type":"string"}},"type":"object"}"#]]
         .assert_eq(&definitions["com.example.stable.v1.Foo"]["properties"]["spec"].to_string());
     let options = &definitions["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"]["x-kubernetes-group-version-kind"];
     assert_eq!(options[1], json!({"group": "stable.example.com", "version": "v1", "kind": "DeleteOptions"}));

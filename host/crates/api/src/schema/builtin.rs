@@ -11,6 +11,8 @@ use crate::GroupVersionKind;
 
 pub const OBJECT_META: &str = "apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
+const DELETE_OPTIONS: &str = "apimachinery.pkg.apis.meta.v1.DeleteOptions";
+
 pub struct Schemas {
     types: Types,
     /// Sorted by name, which lacks its `io.k8s.`.
@@ -45,6 +47,10 @@ impl Schemas {
     }
 
     pub fn for_kind(&self, gvk: &GroupVersionKind) -> Option<TypeRef<'_>> {
+        if gvk.kind == "DeleteOptions" {
+            // A kind of every group version.
+            return self.by_short_name(DELETE_OPTIONS);
+        }
         self.find_kind(gvk).map(|(_, _, node, _)| self.types.at(*node))
     }
 
@@ -55,14 +61,11 @@ impl Schemas {
 
     /// By full name.
     pub fn definition(&self, name: &str) -> Option<TypeRef<'_>> {
-        let short = name.strip_prefix(rows::NAME_PREFIX)?;
-        let found = self.definitions.binary_search_by_key(&short, |(name, _)| name).ok()?;
-        Some(self.types.at(self.definitions[found].1))
+        self.by_short_name(name.strip_prefix(rows::NAME_PREFIX)?)
     }
 
     pub fn object_meta(&self) -> TypeRef<'_> {
-        let found = self.definitions.binary_search_by_key(&OBJECT_META, |(name, _)| name);
-        found.map_or_else(|_| TypeRef::unknown(), |index| self.types.at(self.definitions[index].1))
+        self.by_short_name(OBJECT_META).unwrap_or_else(TypeRef::unknown)
     }
 
     /// The Go-like short name of a struct (`DeploymentSpec`), for messages. Searches all definitions.
@@ -76,6 +79,11 @@ impl Schemas {
         let found = self.definitions.iter().find(|(_, node)| std::ptr::eq(self.types.at(*node).node(), of.node()))?;
         let start = found.0.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
         Some(&found.0[start..])
+    }
+
+    fn by_short_name(&self, name: &str) -> Option<TypeRef<'_>> {
+        let found = self.definitions.binary_search_by_key(&name, |(known, _)| known).ok()?;
+        Some(self.types.at(self.definitions[found].1))
     }
 
     fn find_kind(&self, gvk: &GroupVersionKind) -> Option<&(&'static str, &'static str, NodeId, &'static str)> {
@@ -213,6 +221,7 @@ mod tests {
             assert!(builtin().for_kind(&kind(group, version, name)).is_some(), "{group}/{version} {name}");
         }
         assert!(builtin().for_kind(&kind("apps", "v1", "Pod")).is_none());
+        assert!(builtin().for_kind(&kind("any.example", "v1", "DeleteOptions")).unwrap().field("propagationPolicy").is_some());
         assert_eq!(builtin().struct_name(pod.field("spec").unwrap()), Some("PodSpec"));
         assert_eq!(builtin().qualified_name(pod.field("metadata").unwrap()), Some("v1.ObjectMeta"));
     }

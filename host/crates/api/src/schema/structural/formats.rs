@@ -109,20 +109,20 @@ fn is_isbn10(text: &str) -> bool {
         return false;
     }
     let values: Option<Vec<u32>> = digits.chars().enumerate().map(|(at, c)| if at == 9 && c == 'X' { Some(10) } else { c.to_digit(10) }).collect();
-    values.is_some_and(|values| values.iter().zip(1..).map(|(value, weight)| value * weight).sum::<u32>() % 11 == 0)
+    values.is_some_and(|values| values.iter().zip(1..).map(|(value, weight)| value * weight).sum::<u32>().is_multiple_of(11))
 }
 
 fn is_isbn13(text: &str) -> bool {
     let digits = digits_of(text);
     let values: Option<Vec<u32>> = digits.chars().map(|c| c.to_digit(10)).collect();
-    values.is_some_and(|values| values.len() == 13 && values.iter().zip([1, 3].iter().cycle()).map(|(value, weight)| value * weight).sum::<u32>() % 10 == 0)
+    values.is_some_and(|values| values.len() == 13 && values.iter().zip([1, 3].iter().cycle()).map(|(value, weight)| value * weight).sum::<u32>().is_multiple_of(10))
 }
 
 fn is_credit_card(text: &str) -> bool {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
     let doubled = |value: u32| if value > 4 { value * 2 - 9 } else { value * 2 };
     let sum: u32 = digits.iter().rev().enumerate().map(|(at, value)| if at % 2 == 1 { doubled(*value) } else { *value }).sum();
-    (13..=19).contains(&digits.len()) && sum % 10 == 0
+    (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -1,14 +1,23 @@
 //! Compiles a schema into the types that patches and server-side apply walk.
 
+use std::sync::LazyLock;
+
 use super::{Additional, Kind, ListType, Schema};
 use crate::schema::builtin::{Importer, OBJECT_META};
 use crate::schema::kinds::{Edge, ListKind, ListNode, MapKind, Node, NodeId, ObjectNode, ScalarKind, Types, TypesBuilder};
-use crate::schema::rows;
+use crate::schema::rows::{self, Definition};
+
+/// ObjectMeta and what it reaches: all lie in its own package.
+static METADATA_ROWS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
+    let package = OBJECT_META.rsplit_once('.').map_or(OBJECT_META, |(package, _)| package);
+    let mut rows = rows::read();
+    rows.retain(|row| row.name.starts_with(package));
+    rows
+});
 
 pub(super) fn compile(root: &Schema) -> (Types, NodeId) {
-    let rows = rows::read();
     let mut builder = TypesBuilder::default();
-    let metadata = Importer::new(&rows, &mut builder).definition(OBJECT_META);
+    let metadata = Importer::new(&METADATA_ROWS, &mut builder).definition(OBJECT_META);
     let root = Compiler { builder: &mut builder, metadata }.node(root, true);
     (builder.build(), root)
 }
