@@ -5,17 +5,34 @@
 //! through [`pintle_api::Client`] alone. The `pintle` binary starts a [`Manager`]; nobody else links this crate, because it links the
 //! compiler.
 
+mod actor;
 mod controller;
+mod driver;
 mod engine;
 mod events;
 pub mod grants;
 mod guest;
 mod index;
+mod ingress;
 mod load;
+mod manager;
 mod meta;
 pub mod plugin;
 mod revision;
+mod scheduler;
+mod seats;
 mod shared;
+mod source;
 
+pub use grants::PolicyRule;
 pub use guest::LogLine;
 pub use load::World;
+pub use manager::{Embedded, Handle, Manager, ManagerConfig, StartError};
+pub use shared::Clients;
+
+/// The route table's types, for the data plane: plain data.
+pub mod routes {
+    pub use crate::ingress::empty_table;
+    pub use crate::ingress::types::*;
+    pub use pintle_plugin_bindings::common::types::Pair;
+}

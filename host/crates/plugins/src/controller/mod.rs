@@ -24,12 +24,14 @@ use crate::guest::{self, Fault, Guest, HostState};
 use crate::index::{Entry, Informer, Listener, Subject};
 use crate::load::{LoadError, World};
 use crate::revision::Revision;
-use crate::shared::Shared;
+use crate::shared::{Shared, raised};
 use queue::{Change, Key, Queue, Work};
 use world::{ControllerWorld, gvr};
 
 /// For one call, when the Plugin names none.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+/// For the first full state of everything that it watches. Longer means that a resource is not served.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
 type Instance = Guest<ControllerWorld, Controller>;
 
@@ -38,6 +40,7 @@ pub struct Prepared {
     revision: Arc<Revision>,
     exports: ControllerPre<HostState<ControllerWorld>>,
     watches: Vec<Watch>,
+    informers: Vec<Arc<Informer>>,
 }
 
 struct Watch {
@@ -88,21 +91,23 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Pr
     for watch in &watches {
         require_grants(&revision, &watch.subject.resource)?;
     }
-    Ok(Prepared { revision, exports, watches })
+    let informers: Vec<Arc<Informer>> = watches.iter().map(|w| shared.informers.informer(&w.subject)).collect();
+    // Whole before the first key: a controller that sees half of its objects makes the other half again.
+    for (watch, informer) in watches.iter().zip(&informers) {
+        tokio::time::timeout(SYNC_TIMEOUT, informer.synced())
+            .await
+            .map_err(|_| LoadError::Start(format!("{} is not served, but it watches it", watch.subject.resource)))?;
+    }
+    Ok(Prepared { revision, exports, watches, informers })
 }
 
 impl Prepared {
     /// Begins to reconcile. The caller has stopped the revision before.
-    pub async fn start(self, shared: &Arc<Shared>) -> Running {
-        let Self { revision, exports, watches } = self;
+    pub fn start(self, shared: &Arc<Shared>) -> Running {
+        let Self { revision, exports, watches, informers } = self;
         let queue = Arc::new(Queue::default());
-        let informers: Vec<Arc<Informer>> = watches.iter().map(|w| shared.informers.informer(&w.subject)).collect();
         let relations = watches.iter().map(|w| w.relation.clone()).collect();
         let listener: Arc<dyn Listener> = Arc::new(Router { queue: queue.clone(), relations });
-        // Whole before the first key: a controller that sees half of its objects makes the other half again.
-        for informer in &informers {
-            informer.synced().await;
-        }
         for (tag, informer) in informers.iter().enumerate() {
             informer.subscribe(tag, &listener);
         }
@@ -285,7 +290,7 @@ impl Crew {
         let mut stop = self.stop.clone();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = raised(&mut stop) => {}
         }
     }
 }

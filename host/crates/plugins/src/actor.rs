@@ -1,0 +1,360 @@
+//! One plugin's life: what the Plugin object asks for, against what runs.
+//!
+//! A new revision is loaded, checked, linked and warmed beside the running one and takes over only when all of that went well; what goes
+//! wrong is a condition on the object, and the running one stays. A revision that keeps failing gives way to the one before it. Called by
+//! the manager; ends when the object is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pintle_api::client::{Patch, Target, WriteOptions};
+use pintle_api::quantity::Quantity;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::controller;
+use crate::driver::{Prepared, Running};
+use crate::events::{Event, Regarding};
+use crate::guest::{DEFAULT_MEMORY_BYTES, Limits, PluginLog};
+use crate::index::Entry;
+use crate::load::{LoadError, World, load};
+use crate::plugin::{API_VERSION, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Source, Spec, Status};
+use crate::revision::{Health, Revision};
+use crate::scheduler;
+use crate::shared::{Shared, raised};
+
+/// How often counters are written, when they changed.
+const COUNTERS: Duration = Duration::from_secs(60);
+/// How soon a load is tried again whose fault may pass.
+const RETRY: Duration = Duration::from_secs(15);
+/// The least and the most memory that an instance may be given.
+const MEMORY_RANGE: std::ops::RangeInclusive<usize> = (1 << 20)..=(4 << 30);
+/// Instances of one controller.
+const MAX_INSTANCES: u32 = 16;
+
+pub struct Actor {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    log: Arc<PluginLog>,
+    desired: watch::Receiver<Option<Arc<Entry>>>,
+    meta: Metadata,
+    /// The last spec that was acted upon, whether it worked or not.
+    seen: Option<Spec>,
+    live: Option<(Arc<Revision>, Running)>,
+    /// What ran before and would take over.
+    previous: Option<Spec>,
+    live_spec: Option<Spec>,
+    status: Status,
+    written: Status,
+    retry_at: Option<Instant>,
+}
+
+impl Actor {
+    pub fn new(shared: Arc<Shared>, name: Arc<str>, log: Arc<PluginLog>, desired: watch::Receiver<Option<Arc<Entry>>>) -> Self {
+        Self {
+            shared,
+            name,
+            log,
+            desired,
+            meta: Metadata::default(),
+            seen: None,
+            live: None,
+            previous: None,
+            live_spec: None,
+            status: Status::default(),
+            written: Status::default(),
+            retry_at: None,
+        }
+    }
+
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut counters = tokio::time::interval_at(Instant::now() + COUNTERS, COUNTERS);
+        self.desired.mark_changed();
+        loop {
+            let mut health = self.live.as_ref().map(|(revision, _)| revision.health.broken());
+            let was_broken = self.condition("Degraded").is_some_and(|c| c.status == "True" && c.reason == "KeepsFailing");
+            tokio::select! {
+                changed = self.desired.changed() => {
+                    let entry = self.desired.borrow_and_update().clone();
+                    match entry {
+                        Some(entry) if changed.is_ok() => self.adopt(&entry).await,
+                        _ => break,
+                    }
+                }
+                broken = turned(&mut health, !was_broken) => self.health_changed(broken).await,
+                () = until(self.retry_at) => {
+                    self.retry_at = None;
+                    self.seen = None;
+                    self.desired.mark_changed();
+                }
+                _ = counters.tick() => self.count(),
+                () = raised(&mut stop) => break,
+            }
+            self.write_status().await;
+        }
+        self.stop_live().await;
+    }
+
+    /// The object changed, perhaps only its status.
+    async fn adopt(&mut self, entry: &Entry) {
+        let plugin: Plugin = match serde_json::from_slice(&entry.json) {
+            Ok(plugin) => plugin,
+            Err(error) => return tracing::error!(plugin = %self.name, %error, "a Plugin that cannot be read"),
+        };
+        if self.meta.uid != plugin.metadata.uid {
+            self.status = plugin.status.clone();
+            self.status.stage = String::new();
+            self.written = plugin.status;
+        }
+        self.meta = plugin.metadata;
+        if self.seen.as_ref() == Some(&plugin.spec) {
+            return;
+        }
+        self.seen = Some(plugin.spec.clone());
+        self.retry_at = None;
+        self.status.observed_generation = self.meta.generation;
+        if self.meta.deletion_timestamp.is_some() || plugin.spec.paused {
+            self.pause().await;
+        } else {
+            self.replace(plugin.spec).await;
+        }
+    }
+
+    async fn pause(&mut self) {
+        self.stop_live().await;
+        self.live_spec = None;
+        self.status.stage = "Paused".to_owned();
+        self.set("Ready", false, "Paused", "the plugin is paused");
+        self.set("Degraded", false, "Paused", "");
+    }
+
+    async fn replace(&mut self, spec: Spec) {
+        match self.make_live(&spec).await {
+            Ok(revision) => {
+                self.set("Degraded", false, "AsExpected", "");
+                let message = format!("revision {} ({}) is live", revision.number, short(&revision.loaded.digest));
+                self.event("Normal", "Live", &message);
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Loads the spec's revision, warms it, and puts it in the place of the running one.
+    async fn make_live(&mut self, spec: &Spec) -> Result<Arc<Revision>, LoadError> {
+        let revision = self.load(spec).await?;
+        let prepared = Prepared::prepare(&self.shared, revision.clone(), spec, &self.meta).await?;
+        let old = self.live.take();
+        if let (Some((old, _)), Some(old_spec)) = (&old, self.live_spec.take())
+            && (old.loaded.digest != revision.loaded.digest || old.config != revision.config)
+        {
+            self.previous = Some(old_spec);
+        }
+        let running = prepared.start(&self.shared, old.map(|(_, running)| running)).await;
+        self.live = Some((revision.clone(), running));
+        self.live_spec = Some(spec.clone());
+        self.record(&revision, spec);
+        Ok(revision)
+    }
+
+    async fn load(&self, spec: &Spec) -> Result<Arc<Revision>, LoadError> {
+        let limits = limits(spec)?;
+        let (machine, components) = (self.shared.machine.clone(), self.shared.components.clone());
+        let (source, digest, world) = (spec.source.clone(), spec.digest.clone(), spec.world);
+        let work = move || {
+            let bytes = components.fetch(&source, &digest)?;
+            let loaded = load(&machine, &bytes, world)?;
+            if source.embedded.is_empty() && source.digest.is_empty() {
+                components.keep(&bytes, &loaded.digest).map_err(|e| LoadError::Source(format!("cannot be kept: {e}")))?;
+            }
+            Ok(loaded)
+        };
+        let loaded = tokio::task::spawn_blocking(work).await.map_err(|e| LoadError::Start(e.to_string()))??;
+        Ok(Arc::new(Revision {
+            plugin: self.name.clone(),
+            number: self.number_of(&loaded.digest, &spec.config),
+            loaded,
+            config: spec.config.as_str().into(),
+            limits,
+            instances: spec.limits.instances.unwrap_or(1).clamp(1, MAX_INSTANCES),
+            grants: spec.grants.as_slice().into(),
+            log: self.log.clone(),
+            health: Health::default(),
+        }))
+    }
+
+    /// The number that these bytes and this configuration have already, or the next.
+    fn number_of(&self, digest: &str, config: &str) -> i64 {
+        let known = self.status.revisions.iter().find(|r| r.digest == digest && r.config == config);
+        let next = || self.status.revisions.iter().map(|r| r.revision).max().unwrap_or_default() + 1;
+        known.map_or_else(next, |r| r.revision)
+    }
+
+    fn record(&mut self, revision: &Revision, spec: &Spec) {
+        let digest = revision.loaded.digest.to_string();
+        let (status, number) = (&mut self.status, revision.number);
+        (status.active_revision, status.active_digest) = (number, digest.clone());
+        if !status.revisions.iter().any(|r| r.revision == number) {
+            status.revisions.push(RevisionStatus { revision: number, digest, time: crate::events::time(), config: spec.config.clone() });
+        }
+        if status.revisions.len() > MAX_REVISIONS {
+            let dropped = status.revisions.remove(0);
+            if !status.revisions.iter().any(|r| r.digest == dropped.digest) {
+                self.shared.components.forget(&dropped.digest);
+            }
+        }
+        self.status.stage = "Live".to_owned();
+        self.set("Loaded", true, "Loaded", &format!("revision {number}"));
+        self.set("Ready", true, "Live", "");
+    }
+
+    /// What was asked for cannot be had; what runs goes on.
+    fn refuse(&mut self, error: &LoadError) {
+        let message = error.to_string();
+        self.log.write("error", &message);
+        self.set("Loaded", false, error.reason(), &message);
+        if self.live.is_none() {
+            self.status.stage = "Failed".to_owned();
+            self.set("Ready", false, error.reason(), &message);
+        }
+        self.event("Warning", error.reason(), &message);
+        if matches!(error, LoadError::Start(_) | LoadError::Source(_)) {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    async fn health_changed(&mut self, broken: bool) {
+        let Some((revision, _)) = &self.live else { return };
+        if !broken {
+            return self.set("Degraded", false, "Recovered", "");
+        }
+        let fault = revision.health.last_fault().map(|f| f.to_string()).unwrap_or_default();
+        let message = format!("revision {} keeps failing: {fault}", revision.number);
+        self.event("Warning", "KeepsFailing", &message);
+        let (digest, number) = (revision.loaded.digest.clone(), revision.number);
+        let Some(spec) = self.spec_before(&digest, number) else {
+            return self.set("Degraded", true, "KeepsFailing", &message);
+        };
+        match self.make_live(&spec).await {
+            Ok(back) => {
+                // The one that failed must not become the one to fall back to.
+                self.previous = None;
+                let message = format!("{message}; revision {} took over", back.number);
+                self.set("Degraded", true, "RolledBack", &message);
+                self.event("Warning", "RolledBack", &message);
+            }
+            Err(error) => self.set("Degraded", true, "KeepsFailing", &format!("{message}; going back failed: {error}")),
+        }
+    }
+
+    /// How the revision before this one was asked for: remembered, or put together from the status after a restart.
+    fn spec_before(&mut self, digest: &str, number: i64) -> Option<Spec> {
+        if let Some(spec) = self.previous.take() {
+            return Some(spec);
+        }
+        let before = self.status.revisions.iter().rev().find(|r| r.revision < number && r.digest != digest)?;
+        let spec = self.live_spec.clone()?;
+        let source = Source { digest: before.digest.clone(), ..Source::default() };
+        Some(Spec { source, digest: String::new(), config: before.config.clone(), ..spec })
+    }
+
+    async fn stop_live(&mut self) {
+        if let Some((_, running)) = self.live.take() {
+            running.stop(&self.shared).await;
+        }
+    }
+
+    /// Counters change with every call: they are written now and then, not whenever they differ.
+    fn count(&mut self) {
+        if let Some((revision, _)) = &self.live {
+            self.status.calls = revision.health.calls();
+            self.status.traps = revision.health.traps();
+        }
+    }
+
+    fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
+        let status = if holds { "True" } else { "False" };
+        let before = self.condition(kind).filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+        let condition = Condition {
+            kind: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: before.unwrap_or_else(crate::events::time),
+            observed_generation: self.meta.generation,
+        };
+        match self.status.conditions.iter_mut().find(|c| c.kind == kind) {
+            Some(old) => *old = condition,
+            None => self.status.conditions.push(condition),
+        }
+    }
+
+    fn event(&self, kind: &'static str, reason: &str, note: &str) {
+        let regarding = Regarding {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            namespace: String::new(),
+            name: self.name.to_string(),
+            uid: self.meta.uid.clone(),
+            resource_version: self.meta.resource_version.clone(),
+        };
+        self.shared.recorder.record(Event { regarding, kind, reason: reason.to_owned(), action: "Load".to_owned(), note: note.to_owned() });
+    }
+
+    async fn write_status(&mut self) {
+        if let Some((_, running)) = &self.live {
+            self.status.stage = if running.is_standby(&self.shared) { "Standby" } else { "Live" }.to_owned();
+        }
+        if self.meta.uid.is_empty() || self.status == self.written {
+            return;
+        }
+        let target = Target::object(PLUGINS, None, &self.name).subresource("status");
+        let patch = Patch::Merge(json!({"status": self.status}));
+        match self.shared.client.patch(&target, patch, &WriteOptions::default()).await {
+            Ok(_) => self.written = self.status.clone(),
+            Err(status) => tracing::debug!(plugin = %self.name, %status, "a Plugin's status was not written"),
+        }
+    }
+}
+
+fn limits(spec: &Spec) -> Result<Limits, LoadError> {
+    let memory_bytes = match &spec.limits.memory {
+        None => DEFAULT_MEMORY_BYTES,
+        Some(text) => {
+            let quantity = Quantity::parse(text).map_err(|e| LoadError::Configuration(format!("limits.memory: {e}")))?;
+            usize::try_from(quantity.value()).unwrap_or_default().clamp(*MEMORY_RANGE.start(), *MEMORY_RANGE.end())
+        }
+    };
+    let default = match spec.world {
+        World::Controller => controller::DEADLINE,
+        World::Scheduler => scheduler::DEADLINE,
+        World::Ingress => crate::ingress::DEADLINE,
+    };
+    let deadline = spec.limits.deadline_milliseconds.map_or(default, |ms| Duration::from_millis(ms.max(1)));
+    Ok(Limits { memory_bytes, deadline })
+}
+
+/// Waits until the health becomes `broken`, for ever when nothing runs.
+async fn turned(health: &mut Option<watch::Receiver<bool>>, broken: bool) -> bool {
+    if let Some(health) = health
+        && health.wait_for(|b| *b == broken).await.is_ok()
+    {
+        return broken;
+    }
+    std::future::pending().await
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn short(digest: &str) -> &str {
+    &digest[..digest.floor_char_boundary("sha256:".len() + 12)]
+}

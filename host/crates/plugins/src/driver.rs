@@ -1,0 +1,79 @@
+//! The three kinds of plugin behind one face, for the actor: prepare beside what runs, then take its place.
+
+use std::sync::Arc;
+
+use crate::load::{LoadError, World};
+use crate::plugin::{Metadata, Spec};
+use crate::revision::Revision;
+use crate::shared::Shared;
+use crate::{controller, ingress, scheduler};
+
+pub enum Prepared {
+    Controller(Box<controller::Prepared>),
+    Scheduler(Box<scheduler::Prepared>),
+    Ingress(Box<ingress::Prepared>),
+}
+
+pub enum Running {
+    Controller(controller::Running),
+    Scheduler(scheduler::Seat),
+    Ingress(ingress::Seat),
+}
+
+impl Prepared {
+    pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, spec: &Spec, meta: &Metadata) -> Result<Self, LoadError> {
+        Ok(match revision.loaded.world {
+            World::Controller => Self::Controller(Box::new(controller::prepare(shared, revision).await?)),
+            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(shared, revision, spec.scheduler_name(), meta).await?)),
+            World::Ingress => Self::Ingress(Box::new(ingress::prepare(shared, revision, meta).await?)),
+        })
+    }
+
+    /// Controllers: the old one's calls end before the new one's begin. Schedulers and ingress: the change falls between two calls.
+    pub async fn start(self, shared: &Arc<Shared>, old: Option<Running>) -> Running {
+        match self {
+            Self::Controller(prepared) => {
+                if let Some(old) = old {
+                    old.stop(shared).await;
+                }
+                Running::Controller(prepared.start(shared))
+            }
+            Self::Scheduler(prepared) => {
+                let seat = prepared.take_seat(shared);
+                match old {
+                    Some(Running::Scheduler(old)) if old == seat => {}
+                    Some(old) => old.stop(shared).await,
+                    None => {}
+                }
+                Running::Scheduler(seat)
+            }
+            Self::Ingress(prepared) => {
+                let seat = prepared.take_seat(shared);
+                match old {
+                    Some(Running::Ingress(_)) | None => {}
+                    Some(old) => old.stop(shared).await,
+                }
+                Running::Ingress(seat)
+            }
+        }
+    }
+}
+
+impl Running {
+    pub async fn stop(self, shared: &Arc<Shared>) {
+        match self {
+            Self::Controller(running) => running.stop().await,
+            Self::Scheduler(seat) => shared.schedulers.leave(&seat),
+            Self::Ingress(seat) => shared.ingresses.leave(&seat),
+        }
+    }
+
+    /// Another plugin of the same kind serves at the moment.
+    pub fn is_standby(&self, shared: &Arc<Shared>) -> bool {
+        match self {
+            Self::Controller(_) => false,
+            Self::Scheduler(seat) => !shared.schedulers.is_serving(seat),
+            Self::Ingress(seat) => !shared.ingresses.is_serving(seat),
+        }
+    }
+}

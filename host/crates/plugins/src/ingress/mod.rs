@@ -1,0 +1,229 @@
+//! Runs an ingress controller: gathers what it compiles, hands the route table to the data plane, writes the Ingresses' status.
+//!
+//! Changes are gathered for a moment before they are compiled. A compilation that fails, traps or is refused leaves the table before in
+//! force. One ingress plugin serves at a time, the newest. Called by the manager; the data plane reads [`crate::Handle::routes`].
+
+mod publish;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pintle_api::GroupVersionResource;
+pub use pintle_plugin_bindings::ingress::pintle::ingress::types::{self, RouteTable};
+use pintle_plugin_bindings::ingress::{Ingress, IngressPre};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use wasmtime::component::HasSelf;
+
+use crate::grants::allows;
+use crate::guest::{self, Fault, Guest, HostState};
+use crate::index::{Entry, Informer, Listener, Subject};
+use crate::load::{LoadError, World};
+use crate::plugin::Metadata;
+use crate::revision::Revision;
+use crate::seats::{Rank, Seats};
+use crate::shared::Shared;
+
+/// For one compilation of everything.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+/// Changes are gathered for so long after the first one.
+const GATHER: Duration = Duration::from_millis(30);
+/// Compilations begin at most so often, so that a rollout does not keep a core busy.
+const PACE: Duration = Duration::from_millis(200);
+/// A failed compilation is tried again after so long, even if nothing changes.
+const RETRY: Duration = Duration::from_secs(5);
+
+const fn core(name: &'static str) -> GroupVersionResource {
+    GroupVersionResource::constant("", "v1", name)
+}
+const fn networking(name: &'static str) -> GroupVersionResource {
+    GroupVersionResource::constant("networking.k8s.io", "v1", name)
+}
+
+/// What the world is fed, by kind.
+static INPUTS: [(&str, GroupVersionResource); 5] = [
+    ("Ingress", networking("ingresses")),
+    ("IngressClass", networking("ingressclasses")),
+    ("Service", core("services")),
+    ("EndpointSlice", GroupVersionResource::constant("discovery.k8s.io", "v1", "endpointslices")),
+    ("Secret", core("secrets")),
+];
+
+type Instance = Guest<(), Ingress>;
+
+/// A table without routes: everything is 404.
+pub fn empty_table() -> RouteTable {
+    RouteTable { hosts: Vec::new(), backends: Vec::new(), certificates: Vec::new(), fallback: None, served: Vec::new(), problems: Vec::new() }
+}
+
+pub struct Prepared {
+    rank: Rank,
+    holder: Arc<Holder>,
+}
+
+struct Holder {
+    revision: Arc<Revision>,
+    exports: IngressPre<HostState<()>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat(Rank);
+
+#[derive(Default)]
+pub struct Ingresses {
+    seats: Seats<Holder>,
+    driven: AtomicBool,
+}
+
+impl Ingresses {
+    pub fn leave(&self, seat: &Seat) {
+        self.seats.leave(&seat.0);
+    }
+    pub fn is_serving(&self, seat: &Seat) -> bool {
+        self.seats.serves(&seat.0)
+    }
+}
+
+pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, meta: &Metadata) -> Result<Prepared, LoadError> {
+    for (_, resource) in &INPUTS {
+        if !allows(&revision.grants, "list", resource, "", "") {
+            return Err(LoadError::MissingGrant { verb: "list", resource: resource.to_string(), why: "it compiles".to_owned() });
+        }
+    }
+    let component = &revision.loaded.component;
+    let link = || {
+        let mut linker = guest::linker::<()>(&shared.machine, component)?;
+        types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
+        IngressPre::new(linker.instantiate_pre(component)?)
+    };
+    let exports = link().map_err(|e: wasmtime::Error| LoadError::Mismatch(World::Ingress, format!("{e:#}")))?;
+    let holder = Arc::new(Holder { revision, exports });
+    instantiate(shared, &holder).await.map_err(|f| LoadError::Start(f.to_string()))?;
+    let rank = Rank { created: meta.creation_timestamp.clone(), plugin: holder.revision.plugin.clone() };
+    Ok(Prepared { rank, holder })
+}
+
+impl types::Host for HostState<()> {}
+
+impl Prepared {
+    pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
+        let seats = &shared.ingresses;
+        seats.seats.take(self.rank.clone(), self.holder);
+        if !seats.driven.swap(true, Ordering::AcqRel) {
+            // Weak, for the driver lives as long as somebody else holds the shared parts.
+            tokio::spawn(drive(Arc::downgrade(shared)));
+        }
+        Seat(self.rank)
+    }
+}
+
+async fn instantiate(shared: &Shared, holder: &Holder) -> Result<Instance, Fault> {
+    let Revision { config, log, limits, .. } = &*holder.revision;
+    let mut store = HostState::new((), config.clone(), log.clone(), *limits).into_store(&shared.machine);
+    let call = guest::begin(&shared.machine, &mut store, limits.deadline);
+    let exports = holder.exports.instantiate_async(&mut store).await;
+    let exports = guest::end(&store, call, exports)?;
+    Ok(Guest::new(&shared.machine, store, exports))
+}
+
+struct Dirty(Arc<Notify>);
+
+impl Listener for Dirty {
+    fn changed(&self, _: usize, _: Option<&Arc<Entry>>, _: Option<&Arc<Entry>>) {
+        self.0.notify_one();
+    }
+}
+
+async fn drive(weak: std::sync::Weak<Shared>) {
+    let Some(shared) = weak.upgrade() else { return };
+    let informers: Vec<(&str, Arc<Informer>)> =
+        INPUTS.iter().map(|(kind, resource)| (*kind, shared.informers.informer(&Subject::all(resource.clone())))).collect();
+    let mut serving = shared.ingresses.seats.serving();
+    drop(shared);
+    let dirty = Arc::new(Notify::new());
+    let listener: Arc<dyn Listener> = Arc::new(Dirty(dirty.clone()));
+    for (_, informer) in &informers {
+        informer.synced().await;
+        informer.subscribe(0, &listener);
+    }
+    let mut publisher = publish::Publisher::default();
+    let mut instance: Option<(Arc<Holder>, Instance)> = None;
+    dirty.notify_one();
+    let mut retry = None;
+    loop {
+        tokio::select! {
+            () = dirty.notified() => tokio::time::sleep(GATHER).await,
+            changed = serving.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+        }
+        let Some(shared) = weak.upgrade() else { return };
+        let holder = serving.borrow_and_update().clone();
+        let Some(holder) = holder else {
+            // No ingress plugin, no routes.
+            shared.routes.send_replace(Arc::new(empty_table()));
+            instance = None;
+            continue;
+        };
+        let begun = Instant::now();
+        match compile(&shared, &holder, &mut instance, &informers).await {
+            Some(table) => {
+                retry = None;
+                publisher.publish(&shared, &holder.revision, table, &informers[0].1).await;
+            }
+            None => retry = Some(Instant::now() + RETRY),
+        }
+        drop(shared);
+        tokio::time::sleep_until(begun + PACE).await;
+    }
+}
+
+async fn compile(
+    shared: &Shared,
+    holder: &Arc<Holder>,
+    kept: &mut Option<(Arc<Holder>, Instance)>,
+    informers: &[(&str, Arc<Informer>)],
+) -> Option<RouteTable> {
+    let Revision { log, health, limits, .. } = &*holder.revision;
+    let mut instance = match kept.take() {
+        Some((of, instance)) if Arc::ptr_eq(&of, holder) => instance,
+        _ => match instantiate(shared, holder).await {
+            Ok(instance) => instance,
+            Err(fault) => {
+                log.write("error", &format!("instantiate: {fault}"));
+                health.failed(&fault);
+                return None;
+            }
+        },
+    };
+    let objects = gather(informers);
+    let call = instance.begin(limits.deadline);
+    let answer = instance.exports.call_compile(&mut instance.store, &objects).await;
+    match instance.end(call, answer) {
+        Ok(answer) => {
+            health.returned();
+            *kept = Some((holder.clone(), instance));
+            answer.inspect_err(|why| log.write("warn", &format!("the change is refused, the table before stays: {why}"))).ok()
+        }
+        Err(fault) => {
+            log.write("error", &format!("compile: {fault}"));
+            health.failed(&fault);
+            None
+        }
+    }
+}
+
+fn gather(informers: &[(&str, Arc<Informer>)]) -> Vec<types::Object> {
+    let mut objects = Vec::new();
+    for (kind, informer) in informers {
+        let entries = informer.all();
+        objects.extend(entries.iter().map(|e| types::Object { kind: (*kind).to_owned(), json: e.json.to_vec() }));
+    }
+    objects
+}
+
+/// `namespace/name` to entry.
+fn by_path(entries: &[Arc<Entry>]) -> BTreeMap<String, &Arc<Entry>> {
+    entries.iter().map(|e| (format!("{}/{}", e.meta.namespace, e.meta.name), e)).collect()
+}

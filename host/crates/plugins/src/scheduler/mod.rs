@@ -1,0 +1,130 @@
+//! Runs scheduler components: the queue of pods without a node, the cluster as the components are fed it, assuming, binding.
+//!
+//! One driver for each scheduler name, whichever plugin serves it. The component decides; the driver checks each decision against what
+//! it knows before it binds. A new plugin or revision is fed everything and takes over between two decisions. Called by the manager.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pintle_api::GroupVersionResource;
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types;
+use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
+use wasmtime::component::HasSelf;
+
+use crate::grants::allows;
+use crate::guest::{self, Fault, Guest, HostState};
+use crate::load::{LoadError, World};
+use crate::plugin::Metadata;
+use crate::revision::Revision;
+use crate::seats::{Rank, Seats};
+use crate::shared::Shared;
+
+/// For one decision. Generous, for it runs on the wall's clock and the machine may be busy; slow ones are logged.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+
+pub type Instance = Guest<(), Scheduler>;
+
+/// A revision that is linked and took its configuration.
+pub struct Prepared {
+    seat: Seat,
+    holder: Arc<Holder>,
+}
+
+pub struct Holder {
+    pub revision: Arc<Revision>,
+    exports: SchedulerPre<HostState<()>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    scheduler: Arc<str>,
+    rank: Rank,
+}
+
+/// The drivers by scheduler name; one that was started stays, and waits when no plugin serves.
+#[derive(Default)]
+pub struct Schedulers(Mutex<HashMap<Arc<str>, Arc<Seats<Holder>>>>);
+
+impl Schedulers {
+    pub fn leave(&self, seat: &Seat) {
+        if let Some(seats) = self.seats(&seat.scheduler) {
+            seats.leave(&seat.rank);
+        }
+    }
+
+    pub fn is_serving(&self, seat: &Seat) -> bool {
+        self.seats(&seat.scheduler).is_some_and(|seats| seats.serves(&seat.rank))
+    }
+
+    fn seats(&self, scheduler: &str) -> Option<Arc<Seats<Holder>>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).get(scheduler).cloned()
+    }
+}
+
+pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, scheduler: &str, meta: &Metadata) -> Result<Prepared, LoadError> {
+    require_grants(&revision)?;
+    let component = &revision.loaded.component;
+    let link = || {
+        let mut linker = guest::linker::<()>(&shared.machine, component)?;
+        types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
+        SchedulerPre::new(linker.instantiate_pre(component)?)
+    };
+    let exports = link().map_err(|e: wasmtime::Error| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
+    let rank = Rank { created: meta.creation_timestamp.clone(), plugin: revision.plugin.clone() };
+    let holder = Arc::new(Holder { revision, exports });
+    holder.instantiate(shared).await?;
+    Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank }, holder })
+}
+
+impl types::Host for HostState<()> {}
+
+impl Prepared {
+    pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
+        let Self { seat, holder } = self;
+        let mut drivers = shared.schedulers.0.lock().unwrap_or_else(|e| e.into_inner());
+        let seats = drivers.entry(seat.scheduler.clone()).or_insert_with(|| {
+            let seats = Arc::new(Seats::default());
+            tokio::spawn(driver::drive(Arc::downgrade(shared), seat.scheduler.clone(), seats.serving()));
+            seats
+        });
+        seats.take(seat.rank.clone(), holder);
+        drop(drivers);
+        seat
+    }
+}
+
+impl Holder {
+    /// A fresh instance, configured and not fed.
+    pub async fn instantiate(&self, shared: &Shared) -> Result<Instance, LoadError> {
+        let start = |fault: Fault| LoadError::Start(fault.to_string());
+        let Revision { config, log, limits, .. } = &*self.revision;
+        let mut store = HostState::new((), config.clone(), log.clone(), *limits).into_store(&shared.machine);
+        let call = guest::begin(&shared.machine, &mut store, limits.deadline);
+        let exports = self.exports.instantiate_async(&mut store).await;
+        let exports = guest::end(&store, call, exports).map_err(start)?;
+        let mut instance = Guest::new(&shared.machine, store, exports);
+        let call = instance.begin(limits.deadline);
+        let answer = instance.exports.call_configure(&mut instance.store, config).await;
+        instance.end(call, answer).map_err(start)?.map_err(LoadError::Configuration)?;
+        Ok(instance)
+    }
+}
+
+/// What the driver does on the component's behalf.
+fn require_grants(revision: &Revision) -> Result<(), LoadError> {
+    let needed: [(&'static str, &'static str, &str); 4] =
+        [("list", "nodes", ""), ("list", "pods", ""), ("create", "pods", "binding"), ("patch", "pods", "status")];
+    for (verb, resource, subresource) in needed {
+        if !allows(&revision.grants, verb, &GroupVersionResource::constant("", "v1", resource), subresource, "") {
+            let resource = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+            return Err(LoadError::MissingGrant { verb, resource, why: "scheduling needs".to_owned() });
+        }
+    }
+    Ok(())
+}
+
+mod driver {
+    use super::*;
+    pub async fn drive(_shared: std::sync::Weak<Shared>, _name: Arc<str>, _serving: tokio::sync::watch::Receiver<Option<Arc<Holder>>>) {}
+}
