@@ -40,6 +40,11 @@ pub async fn run(context: &Context) -> Result<(), Status> {
     rest.push((CONFIG_MAPS, extension_authentication(context)));
     create_all(context, rest).await?;
     rbac::complete(context).await?;
+    // A loopback address means something else to everybody who would read it.
+    if context.advertise.is_loopback() {
+        tracing::warn!(address = %context.advertise, "the service default/kubernetes has no endpoints: the advertised address is a loopback one");
+        return Ok(());
+    }
     for (resource, wanted, path) in addresses(context) {
         ensure(context, resource, wanted, &path).await?;
     }

@@ -15,13 +15,16 @@ pub mod quota;
 mod rbac;
 mod service_accounts;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use pintle_api::{Client, ResourceDef, Status};
 use tokio::task::JoinSet;
 
-use crate::auth::Auth;
+use crate::LocalClient;
+use crate::auth::{Auth, User};
+use crate::handlers::Core;
+use crate::server::Config;
 
 /// Every resource that is served now, custom ones too.
 pub type Discover = Arc<dyn Fn() -> Vec<ResourceDef> + Send + Sync>;
@@ -39,6 +42,22 @@ pub struct Context {
     /// The address of the service default/kubernetes.
     pub service: IpAddr,
     pub service_cidr: String,
+}
+
+impl Context {
+    /// Of a server that is starting. `external`: where clients reach it.
+    pub fn new(core: &Arc<Core>, auth: &Arc<Auth>, config: &Config, external: SocketAddr) -> Self {
+        let resources = core.resources.clone();
+        Self {
+            client: Arc::new(LocalClient::new(core.clone(), User::loopback())),
+            auth: auth.clone(),
+            discover: Arc::new(move || resources.load().all.iter().map(|r| r.def().clone()).collect()),
+            advertise: external.ip(),
+            port: external.port(),
+            service: config.service_address(),
+            service_cidr: config.service_cidr.to_string(),
+        }
+    }
 }
 
 /// The running loops. Dropping it ends them.
@@ -67,3 +86,6 @@ pub fn start(context: Context) -> Bookkeeping {
 fn seconds(time: jiff::Timestamp) -> String {
     jiff::Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
+
+#[cfg(test)]
+mod tests;
