@@ -3,7 +3,14 @@
 //! A plugin sees the object to be, what was there before, and the rest of the cluster through the context's lookup. It
 //! writes nothing but the object. The write pipeline calls the chain; plugins live in their own files here.
 
+pub mod default_class;
+pub mod default_toleration_seconds;
+pub mod limit_ranger;
 pub mod namespace_lifecycle;
+pub mod priority;
+pub mod resource_quota;
+pub mod runtime_class;
+pub mod service_account;
 
 use pintle_api::{Object, Status};
 
@@ -45,7 +52,20 @@ pub struct Chain {
 impl Chain {
     /// Upstream's default plugins in upstream's order.
     pub fn standard() -> Self {
-        Self { mutate: vec![namespace_lifecycle::admit], validate: vec![] }
+        Self {
+            mutate: vec![
+                namespace_lifecycle::admit,
+                limit_ranger::admit,
+                service_account::admit,
+                priority::admit,
+                default_toleration_seconds::admit,
+                default_class::storage,
+                runtime_class::admit,
+                default_class::ingress,
+            ],
+            // The quota is last: it reserves what it lets through.
+            validate: vec![limit_ranger::validate, priority::validate, resource_quota::validate],
+        }
     }
     pub fn mutate(&self, object: &mut Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
         self.mutate.iter().try_for_each(|plugin| plugin(object, attributes, context))

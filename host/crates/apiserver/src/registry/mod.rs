@@ -1,14 +1,17 @@
 //! Resources: the wall between the generic machinery and the rules of each kind.
 
 pub mod allocator;
+pub mod binding;
 pub mod context;
 pub mod checks;
 pub mod def;
+pub mod eviction;
 pub mod faults;
 pub mod fields;
 pub mod kind;
 pub mod podspec;
 pub mod print;
+pub mod quota;
 pub mod scale;
 pub mod workload;
 pub mod strategy;

@@ -20,7 +20,6 @@ const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 pub fn kind() -> Kind {
     Kind {
         default,
-        // A type that an update leaves out is the old one's, not the default.
         validate,
         validate_change: |new, old, _, faults| {
             immutable(new, old, &["type"], faults);

@@ -10,6 +10,7 @@ pub mod qos;
 pub mod resources;
 pub mod security;
 pub mod template;
+pub mod totals;
 pub mod validate;
 pub mod volumes;
 

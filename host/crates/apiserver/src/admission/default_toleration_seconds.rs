@@ -1,0 +1,32 @@
+//! DefaultTolerationSeconds: a pod stays five minutes on a node that is not ready or not reachable, unless it says otherwise.
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Object, Status};
+use serde_json::{Value, json};
+
+use super::AdmissionAttributes;
+use super::Operation;
+use crate::registry::WriteContext;
+
+const SECONDS: i64 = 300;
+
+pub fn admit(pod: &mut Object, attributes: &AdmissionAttributes<'_>, _: &WriteContext<'_>) -> Result<(), Status> {
+    let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
+    if !writes || !attributes.is("", "pods") || !attributes.is_main() {
+        return Ok(());
+    }
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let list = pod.list_at(&["spec", "tolerations"]);
+        if !list.iter().any(|t| tolerates(t, key)) {
+            let mut list = list.to_vec();
+            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}));
+            pod.set_at(&["spec", "tolerations"], list.into());
+        }
+    }
+    Ok(())
+}
+
+fn tolerates(toleration: &Value, key: &str) -> bool {
+    let (own, effect) = (toleration.str_at(&["key"]), toleration.str_at(&["effect"]));
+    (own == key || own.is_empty()) && matches!(effect, "NoExecute" | "")
+}
