@@ -6,7 +6,6 @@
 
 pub mod admission;
 pub mod auth;
-pub mod bootstrap;
 pub mod bookkeeping;
 pub mod cache;
 pub mod custom;

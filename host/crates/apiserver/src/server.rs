@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::LocalClient;
 use crate::admission::Chain;
+use crate::bookkeeping::{self, Bookkeeping};
 use crate::auth::{Auth, Pki, ServerNames, Settings, User};
 use crate::cache::{Cache, Limits};
 use crate::handlers::Core;
@@ -70,6 +71,7 @@ pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     listener: JoinHandle<()>,
+    bookkeeping: Bookkeeping,
 }
 
 impl Config {
@@ -122,11 +124,13 @@ impl Server {
             special: crate::handlers::special::all(&auth),
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
-        crate::bootstrap::run(&core, &config, external).await?;
+        let context = bookkeeping::Context::new(&core, &auth, &config, external);
+        bookkeeping::bootstrap(&context).await?;
+        let bookkeeping = bookkeeping::start(context);
         let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());
         let (stop, stopped) = watch::channel(false);
         let listener = tokio::spawn(front.run(listener, stopped));
-        Ok(Self { core, auth, address, stop, listener })
+        Ok(Self { core, auth, address, stop, listener, bookkeeping })
     }
 
     /// Acts in process with an identity, through the same checks as a request.
@@ -150,6 +154,7 @@ impl Server {
     pub async fn shutdown(self) -> Result<(), pintle_store::Error> {
         self.stop.send_replace(true);
         let _ = self.listener.await;
+        drop(self.bookkeeping);
         self.core.cache.store().close().await
     }
 }

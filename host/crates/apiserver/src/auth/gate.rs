@@ -6,6 +6,8 @@
 use pintle_api::{Object, Status};
 
 use super::{Auth, User, certificate_admission, node_restriction, rbac};
+use crate::admission::{self, AdmissionAttributes};
+use crate::handlers::Core;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -30,20 +32,33 @@ pub struct Write<'a> {
     pub old: Option<&'a Object>,
 }
 
-impl Auth {
-    /// Whether this user may write this. Superusers pass at once.
-    pub fn admit(&self, user: &User, write: &Write<'_>) -> Result<(), Status> {
-        if user.in_group(super::SUPERUSERS) {
-            return Ok(());
+/// Whether this user may write this. Superusers pass at once.
+pub fn check(auth: &Auth, user: &User, write: &Write<'_>) -> Result<(), Status> {
+    if user.in_group(super::SUPERUSERS) {
+        return Ok(());
+    }
+    node_restriction::admit(user, write, &*auth.objects)?;
+    let Some(new) = write.new else { return Ok(()) };
+    match (write.group, write.resource, write.subresource) {
+        (rbac::GROUP, resource, "") => rbac::check_escalation(&auth.rbac, auth, user, resource, new, write.old),
+        ("certificates.k8s.io", "certificatesigningrequests", subresource) => {
+            certificate_admission::admit(auth, user, subresource, new, write.old)
         }
-        node_restriction::admit(user, write, &*self.objects)?;
-        let Some(new) = write.new else { return Ok(()) };
-        match (write.group, write.resource, write.subresource) {
-            (rbac::GROUP, resource, "") => rbac::check_escalation(&self.rbac, self, user, resource, new, write.old),
-            ("certificates.k8s.io", "certificatesigningrequests", subresource) => {
-                certificate_admission::admit(self, user, subresource, new, write.old)
-            }
-            _ => Ok(()),
-        }
+        _ => Ok(()),
+    }
+}
+
+impl Core {
+    /// For the write pipeline: the gate with what admission was given. `new` is `None` on a deletion.
+    pub fn gate(&self, user: &User, new: Option<&Object>, attributes: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        let def = attributes.resource.def();
+        let operation = match attributes.operation {
+            admission::Operation::Create => Operation::Create,
+            admission::Operation::Update => Operation::Update,
+            admission::Operation::Delete => Operation::Delete,
+            admission::Operation::Connect => return Ok(()),
+        };
+        let AdmissionAttributes { subresource, namespace, name, old, .. } = *attributes;
+        self.authorizer.admit(user, &Write { operation, group: &def.group, resource: &def.resource, subresource, namespace, name, new, old })
     }
 }

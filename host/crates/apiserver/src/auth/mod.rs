@@ -76,6 +76,10 @@ pub enum Decision {
 /// Synchronous and cheap: it runs on every request, over state that it keeps indexed.
 pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+    /// The checks on a write's content that depend on who writes ([`gate`]). Runs after mutation, before the commit.
+    fn admit(&self, _user: &User, _write: &gate::Write<'_>) -> Result<(), Status> {
+        Ok(())
+    }
 }
 
 pub trait Authenticator: Send + Sync + 'static {
@@ -166,6 +170,10 @@ impl Authorizer for Auth {
             return Decision::Allow;
         }
         if self.rbac.allows(asked) { Decision::Allow } else { of_node }
+    }
+
+    fn admit(&self, user: &User, write: &gate::Write<'_>) -> Result<(), Status> {
+        gate::check(self, user, write)
     }
 }
 

@@ -11,7 +11,7 @@ mod garbage;
 mod meta;
 mod namespaces;
 mod queue;
-pub mod quota;
+mod quota;
 mod rbac;
 mod service_accounts;
 

@@ -24,7 +24,6 @@ const ROLES: GroupVersionResource = GroupVersionResource::constant("rbac.authori
 struct Cluster {
     server: Server,
     client: Arc<dyn Client>,
-    _loops: Bookkeeping,
     _dir: tempfile::TempDir,
 }
 
@@ -33,11 +32,9 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let config =
             Config { storage: Storage::Memory, advertise_address: [10, 1, 2, 3].into(), ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
-        let server = Server::start(config.clone()).await.unwrap();
-        let context = Context::new(server.core(), server.auth(), &config, SocketAddr::new(config.advertise_address, server.address().port()));
-        bootstrap(&context).await.unwrap();
-        let client = context.client.clone();
-        Self { server, client, _loops: start(context), _dir: dir }
+        let server = Server::start(config).await.unwrap();
+        let client = Arc::new(server.local_client(User::loopback()));
+        Self { server, client, _dir: dir }
     }
 
     async fn create(&self, resource: GroupVersionResource, namespace: &str, object: Value) -> Object {

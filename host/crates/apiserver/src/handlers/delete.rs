@@ -100,7 +100,8 @@ impl Core {
                 AdmissionAttributes { operation: Operation::Delete, resource, subresource: "", namespace: &scope.namespace, name: &name, old: Some(&old) };
             let mut seen = old.clone();
             self.admission.mutate(&mut seen, &attributes, context)?;
-            self.admission.validate(&seen, &attributes, context)
+            self.admission.validate(&seen, &attributes, context)?;
+            self.gate(context.user, None, &attributes)
         })?;
         let step = step(scope, &old, options);
         if dry_run {

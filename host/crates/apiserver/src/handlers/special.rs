@@ -8,7 +8,8 @@ use pintle_api::client::BoxFuture;
 use pintle_api::Object;
 
 use super::{SubresourceCall, SubresourceHandler};
-use crate::auth::{Auth, reviews, token_request};
+use crate::auth::gate::{self, Write};
+use crate::auth::{Auth, Authorizer, reviews, token_request};
 
 pub type Special = HashMap<(&'static str, &'static str, &'static str), Arc<dyn SubresourceHandler>>;
 
@@ -42,6 +43,17 @@ pub fn all(auth: &Arc<Auth>) -> Special {
         let auth = auth.clone();
         Box::pin(async move {
             let scope = &call.scope;
+            let write = Write {
+                operation: gate::Operation::Create,
+                group: "",
+                resource: "serviceaccounts",
+                subresource: "token",
+                namespace: &scope.namespace,
+                name: &scope.name,
+                new: Some(&call.object),
+                old: None,
+            };
+            auth.admit(&scope.user, &write)?;
             let answer = token_request::create(&auth, &scope.namespace, &scope.name, call.object, jiff::Timestamp::now())?;
             Ok((201, answer))
         })

@@ -158,6 +158,7 @@ fn prepare_update(
     causes.extend(strategy.validate_update(new, old, part));
     refuse_invalid(scope, &scope.name, causes)?;
     core.admission.validate(new, &attributes, context)?;
+    core.gate(context.user, Some(new), &attributes)?;
     let warnings = strategy.warnings(new, Some(old));
     strategy.before_commit(new, Some(old), context)?;
     Ok(Some(warnings))

@@ -110,6 +110,7 @@ fn prepare_create(
     causes.extend(strategy.validate_create(object));
     refuse_invalid(scope, &name, causes)?;
     core.admission.validate(object, &attributes, context)?;
+    core.gate(context.user, Some(object), &attributes)?;
     let warnings = strategy.warnings(object, None);
     strategy.before_commit(object, None, context)?;
     Ok(warnings)

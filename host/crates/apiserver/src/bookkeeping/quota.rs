@@ -1,10 +1,6 @@
 //! ResourceQuotas: `status.used` follows what is in the namespace.
 //!
-//! Refusing what would exceed a quota is admission's part ([`admit`]); it counts live objects, so this status is for those who
-//! look at it.
-
-pub mod admit;
-pub mod usage;
+//! Refusing what would exceed a quota is admission's part; it counts live objects, so this status is for those who look at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +8,33 @@ use std::time::Duration;
 
 use pintle_api::client::{ListOptions, Target, WriteOptions};
 use pintle_api::object::ObjectExt;
-use pintle_api::{GroupVersionResource, Object, Reason, ResourceDef, Status};
+use pintle_api::{GroupVersionResource, Reason, ResourceDef, Status};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::Context;
 use super::follow::{Change, Interest, follow};
 use super::meta::Meta;
 use super::queue::{Outcome, Queue};
-use usage::Amounts;
+use crate::registry::podspec::totals::Amounts;
+use crate::registry::quota::used;
 
-pub const QUOTAS: GroupVersionResource = GroupVersionResource::constant("", "v1", "resourcequotas");
+const QUOTAS: GroupVersionResource = GroupVersionResource::constant("", "v1", "resourcequotas");
 const WORKERS: usize = 2;
-/// Resources that have more to count than objects are watched; the rest is counted again this often, as upstream's
-/// resynchronisation would, and whenever a quota is written.
+/// What has quotas of its own names is watched; the rest is counted again this often, and whenever a quota is written.
 const RECOUNT: Duration = Duration::from_secs(5);
 /// Changes within this time are counted together.
 const GATHER: Duration = Duration::from_millis(50);
+const WATCHED: [(&str, &str); 8] = [
+    ("", "pods"),
+    ("", "services"),
+    ("", "persistentvolumeclaims"),
+    ("", "configmaps"),
+    ("", "secrets"),
+    ("", "replicationcontrollers"),
+    ("apps", "replicasets"),
+    ("apps", "deployments"),
+];
 
 /// Names of the quotas in each namespace that has any.
 type Known = Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>;
@@ -37,17 +44,18 @@ pub async fn run(context: Context) {
     let queue: Queue<String> = Queue::default();
     let mut watches = JoinSet::new();
     watches.spawn(watch_quotas(&context, known.clone(), queue.clone()));
-    let measured = (context.discover)().into_iter().filter(|d| usage::is_measured(&d.group, &d.resource) && d.resource != "resourcequotas");
-    for def in measured.chain((context.discover)().into_iter().filter(|d| d.group == "apps" && d.resource == "replicasets")) {
+    let is_watched = |d: &ResourceDef| WATCHED.contains(&(&*d.group, &*d.resource));
+    for def in (context.discover)().into_iter().filter(is_watched) {
         let (known, queue) = (known.clone(), queue.clone());
         watches.spawn(follow(context.client.clone(), Interest::all(def.gvr()), move |change| {
             let (Change::Now(object) | Change::Gone(object)) = change else { return };
-            let has_quotas = |namespace: &str| known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(namespace);
-            if known.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            // Most clusters have no quota: then not even the name is read.
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_empty() {
                 return;
             }
             if let Ok(meta) = object.parse_as::<Meta>()
-                && has_quotas(&meta.metadata.namespace)
+                && known.contains_key(&meta.metadata.namespace)
             {
                 queue.add_after(meta.metadata.namespace, GATHER);
             }
@@ -101,47 +109,29 @@ fn watch_quotas(context: &Context, known: Known, queue: Queue<String>) -> impl F
 async fn count(context: &Context, namespace: &str) -> Result<(), Status> {
     let listed = context.client.list(&Target::collection(QUOTAS, Some(namespace)), &ListOptions::default()).await?;
     let served = (context.discover)();
+    // `deployments.apps` or `pods`, as after `count/`.
+    let resolve = |name: &str| -> Option<GroupVersionResource> {
+        let (resource, group) = name.split_once('.').unwrap_or((name, ""));
+        served.iter().find(|d| d.group == group && d.resource == resource).map(ResourceDef::gvr)
+    };
     for quota in listed.items {
         let mut quota = quota.parse()?;
         if quota.is_being_deleted() {
             continue;
         }
-        let hard = usage::amounts(&quota, &["spec", "hard"]);
-        let used = used(context, &served, namespace, &quota, &hard).await?;
-        let unchanged = usage::amounts(&quota, &["status", "hard"]) == hard && usage::amounts(&quota, &["status", "used"]) == used;
-        if unchanged && quota.at(&["status", "used"]).is_some() {
+        let limit = quota.at(&["spec", "hard"]).cloned().unwrap_or(Value::Object(serde_json::Map::new()));
+        let now = shown(&used(&quota, namespace, &*context.auth.objects, &resolve));
+        if quota.at(&["status", "used"]) == Some(&now) && quota.at(&["status", "hard"]) == Some(&limit) {
             continue;
         }
         let target = Target::object(QUOTAS, Some(namespace), quota.name()).subresource("status");
-        let stated = quota.at(&["spec", "hard"]).cloned().unwrap_or_else(|| usage::to_value(&hard));
-        quota.set_at(&["status", "hard"], stated);
-        quota.set_at(&["status", "used"], usage::to_value(&used));
+        quota.set_at(&["status", "hard"], limit);
+        quota.set_at(&["status", "used"], now);
         context.client.update(&target, quota, &WriteOptions::default()).await?;
     }
     Ok(())
 }
 
-async fn used(context: &Context, served: &[ResourceDef], namespace: &str, quota: &Object, hard: &Amounts) -> Result<Amounts, Status> {
-    let mut used: Amounts = Amounts::new();
-    let mut seen = BTreeSet::new();
-    for def in served.iter().filter(|d| d.is_namespaced()) {
-        let tracked: Vec<&String> = hard.keys().filter(|name| usage::tracks(&def.group, &def.resource, name)).collect();
-        if tracked.is_empty() || !seen.insert((def.group.clone(), def.resource.clone())) {
-            continue;
-        }
-        for name in &tracked {
-            used.entry((*name).clone()).or_insert_with(|| usage::whole(0));
-        }
-        let gvr = def.gvr();
-        let listed = context.client.list(&Target::collection(gvr.clone(), Some(namespace)), &ListOptions::default()).await?;
-        for object in listed.items {
-            let object = object.parse()?;
-            if usage::in_scope(quota, &gvr, &object) {
-                let mut of_object = usage::of_object(&def.group, &def.resource, &object);
-                of_object.retain(|name, _| hard.contains_key(name));
-                usage::add(&mut used, &of_object);
-            }
-        }
-    }
-    Ok(used)
+fn shown(amounts: &Amounts) -> Value {
+    Value::Object(amounts.iter().map(|(name, amount)| (name.clone(), Value::String(amount.to_string()))).collect())
 }
