@@ -15,6 +15,7 @@ pub struct Meta {
     pub controller: Option<Owner>,
     /// Seconds since 1970.
     pub created: i64,
+    pub generation: i64,
     pub deleting: bool,
     pub phase: Box<str>,
     pub ready: bool,
@@ -79,6 +80,8 @@ struct Metadata<'a> {
     creation_timestamp: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     deletion_timestamp: Option<Cow<'a, str>>,
+    #[serde(default)]
+    generation: i64,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +142,7 @@ impl From<Outline<'_>> for Meta {
                 uid: r.uid.into(),
             }),
             created: metadata.creation_timestamp.map_or(0, |t| seconds(&t)),
+            generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
             phase: status.phase.0.into(),
             ready: status.conditions.0,

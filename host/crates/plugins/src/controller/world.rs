@@ -258,7 +258,7 @@ fn object(entry: &Entry) -> objects::Object {
 }
 
 fn summary(entry: &Entry) -> Summary {
-    let Meta { namespace, name, uid, labels, controller, created, deleting, phase, ready, node } = &entry.meta;
+    let Meta { namespace, name, uid, labels, controller, created, deleting, phase, ready, node, .. } = &entry.meta;
     Summary {
         namespace: namespace.to_string(),
         name: name.to_string(),

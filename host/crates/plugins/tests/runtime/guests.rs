@@ -1,0 +1,50 @@
+//! The SDK's example guests as components, built once a test run.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+pub fn controller() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| build("controller"))
+}
+
+pub fn scheduler() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| build("scheduler"))
+}
+
+pub fn ingress() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| build("ingress"))
+}
+
+/// The core module before it becomes a component.
+pub fn core_module() -> Vec<u8> {
+    controller();
+    std::fs::read(module("controller")).expect("the core module")
+}
+
+/// A component in the text format, as bytes.
+pub fn from_text(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("a component")
+}
+
+fn build(world: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "--quiet", "--package", "pintle-sdk", "--features", world, "--example", &format!("probe_{world}")])
+        .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let core = std::fs::read(module(world)).expect("the core module");
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.module(&core).expect("a module with its world").validate(true).encode().expect("a component")
+}
+
+fn module(world: &str) -> std::path::PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"), Into::into);
+    target.join(format!("wasm32-unknown-unknown/plugin/examples/probe_{world}.wasm"))
+}

@@ -1,0 +1,7 @@
+//! The plugin runtime as its users meet it: Plugin objects in, conditions and effects out, over an API in memory.
+
+mod cluster;
+mod controllers;
+mod guests;
+mod harness;
+mod loading;
