@@ -2,12 +2,16 @@
 //! resources change; a request keeps the table it began with.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::io::{Read as _, Write as _};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, ResourceDef, Status};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::cache::{Cache, Fields, Slot, Stored};
 use crate::registry::Strategy;
@@ -28,6 +32,46 @@ pub struct Table {
     /// In the order of discovery.
     pub all: Vec<Arc<Resource>>,
     by_name: HashMap<(String, String), Vec<Arc<Resource>>>,
+    /// Discovery and OpenAPI documents made so far, by what they are.
+    pub documents: Documents,
+}
+
+/// Documents that follow from the table alone, made on first demand and kept packed.
+#[derive(Default)]
+pub struct Documents(Mutex<HashMap<String, Document>>);
+
+#[derive(Clone)]
+pub struct Document {
+    pub gzip: Bytes,
+    pub etag: String,
+}
+
+impl Documents {
+    pub fn get_or_make(&self, name: &str, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<Document> {
+        if let Some(document) = self.lock().get(name) {
+            return Some(document.clone());
+        }
+        let plain = make()?;
+        let digest = Sha256::digest(&plain);
+        let etag = digest[..16].iter().map(|b| format!("{b:02X}")).collect();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&plain).ok()?;
+        let document = Document { gzip: encoder.finish().ok()?.into(), etag };
+        self.lock().insert(name.to_owned(), document.clone());
+        Some(document)
+    }
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Document>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Document {
+    pub fn plain(&self) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let read = flate2::read::GzDecoder::new(&*self.gzip).read_to_end(&mut plain);
+        debug_assert!(read.is_ok(), "packed by this server");
+        plain
+    }
 }
 
 impl Resource {

@@ -246,6 +246,9 @@ fn step(scope: &Scope, old: &Object, options: &DeleteOptions) -> Step {
         return Step::Remove;
     }
     set_deadline(&mut new, grace, None);
+    if scope.resource.def().resource == "namespaces" && scope.resource.def().group.is_empty() {
+        new.remove_at(&["metadata", "deletionGracePeriodSeconds"]);
+    }
     if let Some(generation) = new.i64_at(&["metadata", "generation"]).filter(|g| *g > 0) {
         new.set_at(&["metadata", "generation"], json!(generation + 1));
     }

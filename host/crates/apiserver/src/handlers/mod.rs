@@ -3,8 +3,10 @@
 //! A caller has authenticated and authorized before. Reads come from the cache; writes go through defaults, admission,
 //! preparation and validation to the store. Errors are answers already ([`Status`]).
 
+pub mod binding;
 pub mod connect;
 pub mod delete;
+pub mod eviction;
 pub mod list;
 pub mod lookup;
 pub mod managed;

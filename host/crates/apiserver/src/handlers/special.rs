@@ -7,6 +7,8 @@ use pintle_api::Status;
 use pintle_api::client::BoxFuture;
 use pintle_api::Object;
 
+use super::binding::Binding;
+use super::eviction::Eviction;
 use super::{SubresourceCall, SubresourceHandler};
 use crate::auth::gate::{self, Write};
 use crate::auth::{Auth, Authorizer, reviews, token_request};
@@ -59,5 +61,8 @@ pub fn all(auth: &Arc<Auth>) -> Special {
         })
     };
     all.insert(("", "serviceaccounts", "token"), Arc::new(token));
+    all.insert(("", "pods", "binding"), Arc::new(Binding));
+    all.insert(("", "bindings", ""), Arc::new(Binding));
+    all.insert(("", "pods", "eviction"), Arc::new(Eviction));
     all
 }

@@ -1,15 +1,16 @@
 //! Paths that name no resource: health, version, metrics, discovery, OpenAPI.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;
-use pintle_api::discovery;
-use pintle_api::{GroupVersion, ResourceDef, Status};
+use pintle_api::openapi::{self, Published};
+use pintle_api::{GroupVersion, ResourceDef, Status, discovery};
 use serde_json::{Value, json};
 
 use super::metrics::Metrics;
-use super::{Response, answer};
+use super::{Response, answer, negotiate};
 use crate::handlers::{Core, no_such_resource};
+use crate::resources::{Document, Table};
 
 /// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
 pub const GIT_VERSION: &str = "v1.36.3+pintle";
@@ -27,12 +28,13 @@ pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Re
         ["version"] => Ok(answer::value(200, &version())),
         ["metrics"] => Ok(answer::text(200, metrics.render(&counts(core), core.cache.revision()))),
         [""] => Ok(answer::value(200, &root(core))),
-        ["api"] | ["apis"] => Ok(groups(core, parts, segments[0] == "api", address)),
-        ["api", version] => resources(core, "", version),
+        ["api"] | ["apis"] => groups(core, parts, segments[0] == "api", address),
+        ["openapi", path @ ..] => openapi(core, parts, path),
+        ["api", version] => resources(core, parts, "", version),
         ["apis", group] => {
             with_defs(core, |defs| discovery::api_group(defs, group)).map(|v| answer::value(200, &v)).ok_or_else(no_such_resource)
         }
-        ["apis", group, version] => resources(core, group, version),
+        ["apis", group, version] => resources(core, parts, group, version),
         _ => Err(Status::new(404, pintle_api::Reason::NotFound, "the server could not find the requested resource")),
     }
 }
@@ -74,23 +76,80 @@ fn root(core: &Core) -> Value {
     json!({"paths": paths})
 }
 
-fn groups(core: &Core, parts: &Parts, is_core: bool, address: &str) -> Response {
-    let accept = parts.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+fn groups(core: &Core, parts: &Parts, is_core: bool, address: &str) -> Result<Response, Status> {
+    let accept = accept(parts);
     if let Some(form) = discovery::wants_aggregated(accept) {
-        let body = with_defs(core, |defs| discovery::aggregated(defs, is_core, form));
-        let mut response = answer::value(200, &body);
-        if let Ok(content_type) = HeaderValue::from_str(&form.content_type()) {
-            response.headers_mut().insert(CONTENT_TYPE, content_type);
-        }
-        return response;
+        let name = format!("discovery {is_core} {}", form.version());
+        return document(core, parts, &name, &form.content_type(), |defs| Some(discovery::aggregated(defs, is_core, form).to_string().into_bytes()));
     }
     let body = if is_core { discovery::api_versions(address) } else { with_defs(core, discovery::api_group_list) };
-    answer::value(200, &body)
+    Ok(answer::value(200, &body))
 }
 
-fn resources(core: &Core, group: &str, version: &str) -> Result<Response, Status> {
+fn resources(core: &Core, parts: &Parts, group: &str, version: &str) -> Result<Response, Status> {
     let of = GroupVersion::new(group.to_owned(), version.to_owned());
-    with_defs(core, |defs| discovery::api_resource_list(defs, &of)).map(|v| answer::json_bytes(200, Bytes::from(v.to_string()))).ok_or_else(no_such_resource)
+    document(core, parts, &format!("resources {group}/{version}"), JSON, |defs| {
+        discovery::api_resource_list(defs, &of).map(|list| list.to_string().into_bytes())
+    })
+}
+
+const JSON: &str = "application/json";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+fn openapi(core: &Core, parts: &Parts, path: &[&str]) -> Result<Response, Status> {
+    let published = |table: &Table, make: &dyn Fn(&[Published<'_>]) -> Option<Vec<u8>>| {
+        let all: Vec<Published<'_>> = table.all.iter().map(|r| Published { def: r.def(), schema: r.strategy.openapi_schema() }).collect();
+        make(&all)
+    };
+    let table = core.resources.load_full();
+    let serve = |name: &str, content_type: &str, make: &dyn Fn(&[Published<'_>]) -> Option<Vec<u8>>| {
+        let made = table.documents.get_or_make(name, || published(&table, make));
+        made.map(|document| packed(parts, content_type, &document)).ok_or_else(no_such_resource)
+    };
+    match path {
+        ["v2"] if accept(parts).contains("proto-openapi.spec.v2") => serve("openapi v2 pb", V2_PROTOBUF, &|all| Some(openapi::v2_protobuf(all, GIT_VERSION))),
+        ["v2"] => serve("openapi v2", JSON, &|all| Some(openapi::v2_json(all, GIT_VERSION))),
+        ["v3"] => serve("openapi v3", JSON, &|all| Some(openapi::v3_index(all, GIT_VERSION).to_string().into_bytes())),
+        ["v3", rest @ ..] => {
+            let path = rest.join("/");
+            serve(&format!("openapi v3 {path}"), JSON, &|all| openapi::v3_json(all, &path, GIT_VERSION))
+        }
+        _ => Err(no_such_resource()),
+    }
+}
+
+fn document(core: &Core, parts: &Parts, name: &str, content_type: &str, make: impl FnOnce(&[&ResourceDef]) -> Option<Vec<u8>>) -> Result<Response, Status> {
+    let table = core.resources.load_full();
+    let made = table.documents.get_or_make(name, || {
+        let defs: Vec<&ResourceDef> = table.all.iter().map(|r| r.def()).collect();
+        make(&defs)
+    });
+    made.map(|document| packed(parts, content_type, &document)).ok_or_else(no_such_resource)
+}
+
+/// A kept document: packed as it lies where the client takes that, and nothing but its tag where it has it already.
+fn packed(parts: &Parts, content_type: &str, document: &Document) -> Response {
+    let tag = format!("\"{}\"", document.etag);
+    let known = parts.headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|known| known.contains(&tag));
+    let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static(JSON));
+    let mut response = match known {
+        true => answer::bytes(304, content_type, Bytes::new()),
+        false if negotiate::takes_gzip(&parts.headers) => {
+            let mut response = answer::bytes(200, content_type, document.gzip.clone());
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        }
+        false => answer::bytes(200, content_type, Bytes::from(document.plain())),
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    response
+}
+
+fn accept(parts: &Parts) -> &str {
+    parts.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("")
 }
 
 fn with_defs<T>(core: &Core, act: impl FnOnce(&[&ResourceDef]) -> T) -> T {

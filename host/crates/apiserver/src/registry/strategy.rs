@@ -107,6 +107,11 @@ pub trait Strategy: Send + Sync + 'static {
         pintle_api::schema::builtin().for_kind(&self.def().gvk()).unwrap_or_else(pintle_api::schema::TypeRef::unknown)
     }
 
+    /// The `openAPIV3Schema` of a custom resource's version.
+    fn openapi_schema(&self) -> Option<&Value> {
+        None
+    }
+
     /// Of kinds with a `scale` subresource.
     fn scale_paths(&self) -> ScalePaths {
         ScalePaths { spec: ".spec.replicas".into(), status: ".status.replicas".into(), selector: Some(".spec.selector".into()) }
