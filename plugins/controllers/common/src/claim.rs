@@ -33,8 +33,9 @@ pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Resu
     }
     let matching = Query { namespace, label_selector: claimant.selector.to_string(), ..Query::default() };
     let mut certain = false;
-    for object in api.list(resource, &matching)? {
-        if object.controller().is_some() || object.deleting() {
+    // Summaries: most that match are owned already, and those were read above.
+    for summary in api.list_summaries(resource, &matching)? {
+        if summary.controller.is_some() || summary.deleting {
             continue;
         }
         // The cache may be behind: never adopt for an owner that is being deleted or was replaced.
@@ -45,6 +46,11 @@ pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Resu
             }
             certain = true;
         }
+        let object = match api.get(resource, namespace, &summary.name) {
+            Ok(object) => object,
+            Err(ApiError::NotFound(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
         if let Some(adopted) = ignore_gone(adopt(api, claimant, &object, resource))? {
             owned.push(adopted);
         }

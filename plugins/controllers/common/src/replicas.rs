@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use pintle_sdk::controller::{Api, ApiError, DeleteOptions, EventType, Failure, Key, Query, Relation, Resource, Watch};
+use pintle_sdk::controller::{Api, ApiError, Failure, Key, Query, Relation, Resource, Watch};
 use pintle_sdk::selector::Selector;
 use serde_json::{Map, Value, json};
 
 use crate::claim::{Claimant, claim};
 use crate::conditions::{self, Condition};
 use crate::fields::Fields;
-use crate::{pods, resources, template, time};
+use crate::route::Owners;
+use crate::{pod_control, pods, resources, template, time};
 
 /// Most pods made or deleted in one go; the rest follows at once in the next.
 const BURST: usize = 500;
@@ -30,23 +31,7 @@ pub fn watches(kind: &Replicas) -> Vec<Watch> {
 impl Replicas {
     /// A pod concerns its controller, before and after; an orphan concerns every set that would adopt it.
     pub fn route(&self, api: &dyn Api, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
-        let mut keys = Vec::new();
-        for pod in [before, after].into_iter().flatten() {
-            match pod.controller() {
-                Some(owner) if owner.text(&["kind"]) == self.kind => keys.push(Key { namespace: pod.namespace().to_owned(), name: owner.text(&["name"]).to_owned() }),
-                Some(_) => {}
-                None => keys.extend(self.adopters(api, pod)),
-            }
-        }
-        keys.dedup();
-        keys
-    }
-
-    fn adopters(&self, api: &dyn Api, pod: &Value) -> Vec<Key> {
-        let query = Query { namespace: pod.namespace(), ..Default::default() };
-        let sets = api.list(self.resource, &query).unwrap_or_default();
-        let wants = |set: &&Value| (self.selector)(set).is_some_and(|s| !s.is_empty() && s.matches(pod.labels()));
-        sets.iter().filter(wants).map(|s| Key { namespace: pod.namespace().to_owned(), name: s.name().to_owned() }).collect()
+        Owners { resource: self.resource, kind: self.kind, selector: self.selector }.of(api, before, after)
     }
 
     pub fn reconcile(&self, api: &dyn Api, key: &Key) -> Result<Option<Duration>, Failure> {
@@ -72,30 +57,13 @@ impl Replicas {
         if owned.len() < wanted {
             for _ in 0..(wanted - owned.len()).min(BURST) {
                 let pod = template::pod(&set["spec"]["template"], set, self.api_version, self.kind);
-                match api.create(resources::PODS, set.namespace(), &pod) {
-                    Ok(created) => {
-                        self.note(api, set, EventType::Normal, "SuccessfulCreate", &format!("Created pod: {}", created.name()));
-                        owned.push(created);
-                    }
-                    Err(error) => {
-                        self.note(api, set, EventType::Warning, "FailedCreate", &format!("Error creating: {error}"));
-                        return Err(("FailedCreate", retry(error)));
-                    }
-                }
+                owned.push(pod_control::create(api, self.resource, set, &pod).map_err(|f| ("FailedCreate", f))?);
             }
         } else if owned.len() > wanted {
             let excess = (owned.len() - wanted).min(BURST);
             self.sort_for_deletion(api, set, owned);
             for pod in owned.drain(..excess).collect::<Vec<_>>() {
-                let options = DeleteOptions { uid: pod.uid(), ..DeleteOptions::default() };
-                match api.delete(resources::PODS, pod.namespace(), pod.name(), &options) {
-                    Ok(()) => self.note(api, set, EventType::Normal, "SuccessfulDelete", &format!("Deleted pod: {}", pod.name())),
-                    Err(ApiError::NotFound(_)) => {}
-                    Err(error) => {
-                        self.note(api, set, EventType::Warning, "FailedDelete", &format!("Error deleting: {error}"));
-                        return Err(("FailedDelete", retry(error)));
-                    }
-                }
+                pod_control::delete(api, self.resource, set, &pod).map_err(|f| ("FailedDelete", f))?;
             }
         }
         Ok(())
@@ -175,10 +143,6 @@ impl Replicas {
         }
         Ok(again.map(|seconds| Duration::from_secs(seconds.unsigned_abs())))
     }
-
-    fn note(&self, api: &dyn Api, set: &Value, kind: EventType, reason: &str, message: &str) {
-        api.event(self.resource, set.namespace(), set.name(), kind, reason, message);
-    }
 }
 
 /// Counts of zero are left out, as the API's types do.
@@ -188,9 +152,4 @@ fn set_count(status: &mut Value, field: &str, count: usize) {
     } else {
         status[field] = json!(count);
     }
-}
-
-/// A pod that is refused today may be accepted tomorrow (quota, admission): so always retry.
-fn retry(error: ApiError) -> Failure {
-    Failure::Retry(error.to_string())
 }
