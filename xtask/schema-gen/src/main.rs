@@ -1,11 +1,13 @@
 //! Writes the tables of built-in types that `pintle-api` carries, from the schemas in k8s-openapi:
 //! `types.txt` (structure, loaded by every process) and `descriptions.txt.gz` (read only for OpenAPI).
 //!
+//! `cargo run -p schema-gen protobuf FOLDER VERSION` writes `messages.txt` (the protobuf form) from upstream's API modules in FOLDER.
 //! Run `cargo run -p schema-gen` after raising k8s-openapi, `-- --check` to see whether the files are current.
 //! A crate of its own, so that neither the host nor xtask compiles k8s-openapi with schemars.
 //! What these schemas do not say (list kinds and keys, patch strategies) is the hand-kept `merge.txt` beside them.
 
 mod kinds;
+mod protobuf;
 mod table;
 
 use std::io::{Read, Write};
@@ -14,6 +16,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, modules, version] = args.as_slice()
+        && verb == "protobuf"
+    {
+        let rows = protobuf::render(Path::new(modules), version)?;
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/api/src/protobuf");
+        return publish(&directory.join("messages.txt"), rows.as_bytes(), false);
+    }
     let check = std::env::args().skip(1).any(|arg| arg == "--check");
     let collected = kinds::collect();
     let (types, descriptions) = table::render(&collected)?;

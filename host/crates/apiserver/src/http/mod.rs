@@ -7,7 +7,6 @@ pub mod metrics;
 pub mod nonresource;
 pub mod negotiate;
 pub mod path;
-pub mod protobuf;
 pub mod rest;
 pub mod serve;
 

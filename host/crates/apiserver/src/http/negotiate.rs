@@ -2,9 +2,8 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use pintle_api::{Object, Reason, Status, schema};
+use pintle_api::{protobuf, Object, Reason, Status, schema};
 
-use super::protobuf;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
@@ -103,11 +102,11 @@ pub fn decode(headers: &HeaderMap, body: &[u8]) -> Result<(Object, Vec<String>),
     match content_type(headers) {
         "" | "application/json" | "*/*" => json(body),
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body).map(|object| (object, Vec::new())),
-        protobuf::CONTENT_TYPE => {
-            let object = protobuf::decode(body).map_err(|why| Status::bad_request(format!("unable to decode the protobuf body: {why}")))?;
+        protobuf::MEDIA_TYPE => {
+            let object = protobuf::to_json(body, None).map_err(|why| Status::bad_request(format!("unable to decode the protobuf body: {why}")))?;
             Ok((object, Vec::new()))
         }
-        other => Err(unsupported(other, &["application/json", "application/yaml", protobuf::CONTENT_TYPE])),
+        other => Err(unsupported(other, &["application/json", "application/yaml", protobuf::MEDIA_TYPE])),
     }
 }
 
