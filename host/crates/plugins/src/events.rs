@@ -23,7 +23,7 @@ const SERIES_IDLE: Duration = Duration::from_secs(360);
 /// The count of a series is written at most so often.
 const SERIES_WRITE: Duration = Duration::from_secs(10);
 /// Series and buckets that are remembered.
-const MAX_REMEMBERED: usize = 10_000;
+const MAX_REMEMBERED: usize = 2_000;
 /// Upstream refuses longer notes.
 const MAX_NOTE_BYTES: usize = 1024;
 

@@ -46,17 +46,6 @@ pub enum Fault {
     Memory(usize),
 }
 
-impl Fault {
-    /// A word for conditions and events.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Fault::Trap(_) => "Trapped",
-            Fault::Deadline(_) => "DeadlineExceeded",
-            Fault::Memory(_) => "OutOfMemory",
-        }
-    }
-}
-
 /// The last lines that a plugin logged, and where they go.
 pub struct PluginLog {
     plugin: String,

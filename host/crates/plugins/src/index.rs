@@ -116,10 +116,6 @@ impl Informer {
         let _ = synced.wait_for(|done| *done).await;
     }
 
-    pub fn is_synced(&self) -> bool {
-        *self.synced.borrow()
-    }
-
     /// Tells the listener of every object there is, then of each change.
     pub fn subscribe(&self, tag: usize, listener: &Arc<dyn Listener>) {
         let mut index = self.write();

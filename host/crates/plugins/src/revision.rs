@@ -85,9 +85,6 @@ impl Health {
     pub fn traps(&self) -> u64 {
         self.traps.load(Ordering::Relaxed)
     }
-    pub fn strikes(&self) -> u32 {
-        self.strikes.load(Ordering::Relaxed)
-    }
     pub fn last_fault(&self) -> Option<Fault> {
         self.last.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }

@@ -139,11 +139,6 @@ impl Running {
         self.queue.close();
         while self.workers.join_next().await.is_some() {}
     }
-
-    /// Keys and changes that wait.
-    pub fn backlog(&self) -> usize {
-        self.queue.len()
-    }
 }
 
 fn link(shared: &Shared, revision: &Revision) -> wasmtime::Result<ControllerPre<HostState<ControllerWorld>>> {

@@ -160,15 +160,6 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    pub fn len(&self) -> usize {
-        let state = self.lock();
-        state.ready.len() + state.changes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -233,7 +224,7 @@ mod tests {
         assert_eq!(next(&queue).await, key("a"));
         queue.add(key("a"));
         assert_eq!(next(&queue).await, key("b"));
-        assert_eq!(queue.len(), 0, "a runs, so it is not handed out again");
+        assert!(queue.lock().ready.is_empty(), "a runs, so it is not handed out again");
         queue.done(key("a"), false);
         assert_eq!(next(&queue).await, key("a"));
     }

@@ -2,12 +2,13 @@
 //!
 //! The host keeps sums of requests beside, to check a decision before it binds. Pure: the driver feeds what it returns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Delta, Namespace, Node, Placement, Pod, Resources};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Delta, Namespace, Node, Placement, Pod, Preemption, Resources};
 
 use super::amounts;
+use super::commit::Victim;
 use super::podspec::{self, PodSpec};
 use crate::index::Entry;
 
@@ -25,6 +26,8 @@ pub struct Cluster {
     nominated: HashMap<Uid, Nomination>,
     namespaces: HashMap<String, Namespace>,
     budgets: Vec<Budget>,
+    /// How many pods on nodes have each priority.
+    priorities: BTreeMap<i32, usize>,
     /// What the component was not told yet, in order.
     pub untold: Vec<Delta>,
 }
@@ -219,6 +222,22 @@ impl Cluster {
         all
     }
 
+    /// Whether any pod on a node has a lower priority: else nobody can be evicted.
+    pub fn has_lower(&self, priority: i32) -> bool {
+        self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
+    }
+
+    /// The chosen victims, if every one is on the node and of lower priority.
+    pub fn victims(&self, choice: &Preemption, priority: i32) -> Option<Vec<Victim>> {
+        self.node(choice.node)?;
+        let victim = |uid: &String| {
+            let placed = self.pods.get(uid.as_str()).filter(|p| p.node == choice.node && p.priority < priority)?;
+            let meta = &placed.entry.as_ref()?.meta;
+            Some(Victim { namespace: meta.namespace.to_string(), name: meta.name.to_string(), uid: uid.clone() })
+        };
+        choice.victims.iter().map(victim).collect()
+    }
+
     fn node(&self, id: u32) -> Option<&HostNode> {
         self.nodes.get(id as usize)?.as_ref()
     }
@@ -259,6 +278,7 @@ impl Cluster {
             amounts::add(&mut node.used, &placed.requests);
             node.pods += 1;
         }
+        *self.priorities.entry(placed.priority).or_default() += 1;
         self.pods.insert(uid, placed);
     }
 
@@ -267,11 +287,12 @@ impl Cluster {
             amounts::subtract(&mut node.used, &placed.requests);
             node.pods = node.pods.saturating_sub(1);
         }
-    }
-
-    /// Lower priority than the pod's and on the node: whether evicting could help at all.
-    pub fn has_lower(&self, priority: i32) -> bool {
-        self.pods.values().any(|p| p.priority < priority)
+        if let Some(count) = self.priorities.get_mut(&placed.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&placed.priority);
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub fn unschedulable(nodes: usize, rejections: &[Rejection], preemption: &Preemp
     let mut message = available(nodes, reasons(rejections));
     match preemption {
         Preemption::NotTried => {}
+        Preemption::Terminating => message.push_str(" preemption: not eligible due to a terminating pod on the nominated node."),
         Preemption::Never => message.push_str(" preemption: not eligible due to preemptionPolicy=Never."),
         Preemption::NoVictims => {
             let count = |resolvable: bool| -> u32 { rejections.iter().filter(|r| r.resolvable == resolvable).map(|r| r.nodes).sum() };
@@ -40,6 +41,8 @@ pub enum Preemption {
     /// The pod's policy forbids it.
     Never,
     NoVictims,
+    /// Victims of an earlier attempt are still going.
+    Terminating,
 }
 
 fn available(nodes: usize, reasons: Vec<String>) -> String {

@@ -3,6 +3,18 @@
 //! One driver for each scheduler name, whichever plugin serves it. The component decides; the driver checks each decision against what
 //! it knows before it binds. A new plugin or revision is fed everything and takes over between two decisions. Called by the manager.
 
+mod amounts;
+mod cluster;
+mod commit;
+mod driver;
+mod inbox;
+mod message;
+mod nodespec;
+mod pairs;
+mod podspec;
+mod queue;
+mod volumes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -122,9 +134,4 @@ fn require_grants(revision: &Revision) -> Result<(), LoadError> {
         }
     }
     Ok(())
-}
-
-mod driver {
-    use super::*;
-    pub async fn drive(_shared: std::sync::Weak<Shared>, _name: Arc<str>, _serving: tokio::sync::watch::Receiver<Option<Arc<Holder>>>) {}
 }

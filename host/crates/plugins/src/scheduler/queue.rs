@@ -171,10 +171,6 @@ impl Queue {
         self.later.peek().map(|Reverse((due, _, _))| *due)
     }
 
-    pub fn len(&self) -> usize {
-        self.pods.len()
-    }
-
     fn wake(&mut self, now: Instant) {
         while let Some(Reverse((due, _, _))) = self.later.peek() {
             if *due > now {

@@ -4,4 +4,6 @@ mod cluster;
 mod controllers;
 mod guests;
 mod harness;
+mod ingresses;
 mod loading;
+mod schedulers;

@@ -1,0 +1,572 @@
+//! The loop of one scheduler name: take in what changed, feed it, decide the next pod, check the decision, assume it, bind it aside.
+//!
+//! Everything here runs in one task, so cluster, queue and instance need no locks and a plugin is exchanged between two decisions.
+//! A fault costs the instance: the pod backs off, the next instance is fed everything again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use pintle_api::GroupVersionResource;
+use pintle_plugin_bindings::common::types::Pair;
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Choice, Delta, Namespace, Outcome, Pod, Rejection, Scope};
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, Uid};
+use super::commit::{Bound, Committer, Victim};
+use super::inbox::{Change, Inbox, Topic};
+use super::message::{self, Preemption};
+use super::podspec::{self, LabelSelector};
+use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
+use super::volumes::{CLAIMS, CLASSES, Needs, VOLUMES, Volumes};
+use super::{Holder, Instance};
+use crate::guest::Fault;
+use crate::index::{Entry, Informer, Listener, Subject};
+use crate::shared::Shared;
+
+/// For one batch of changes.
+const FEED_DEADLINE: Duration = Duration::from_secs(10);
+/// Changes that cross in one call, so that no call is long.
+const FEED_BATCH: usize = 500;
+/// A decision that takes longer is written to the plugin's log.
+const SLOW: Duration = Duration::from_millis(100);
+/// Nodes that the component gives back, best first: the next ones stand in when the host refuses the best.
+const TOP: u32 = 3;
+/// Below so many nodes every one is looked at; above, a share that shrinks from half to a twentieth. Upstream's figures.
+const LOOK_AT_ALL: u32 = 100;
+/// Decisions before the task lets others run.
+const DECISIONS_IN_A_ROW: u32 = 16;
+
+pub const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
+const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
+const BUDGETS: GroupVersionResource = GroupVersionResource::constant("policy", "v1", "poddisruptionbudgets");
+
+struct Driver {
+    shared: Weak<Shared>,
+    scheduler: Arc<str>,
+    serving: watch::Receiver<Option<Arc<Holder>>>,
+    inbox: Arc<Inbox>,
+    volumes: Volumes,
+    budgets: Arc<Informer>,
+    cluster: Cluster,
+    queue: Queue,
+    /// Who decides, and how what is decided is carried out.
+    desk: Option<Desk>,
+    results: mpsc::UnboundedReceiver<Bound>,
+    report: mpsc::UnboundedSender<Bound>,
+    /// Where the next decision begins to look, so that sampling is fair.
+    start: u32,
+    /// Victims of a pod that are still there.
+    evicting: HashMap<Uid, HashSet<String>>,
+    rest_until: Option<Instant>,
+}
+
+struct Desk {
+    holder: Arc<Holder>,
+    committer: Committer,
+    /// `None` after a fault.
+    instance: Option<Instance>,
+}
+
+/// Runs for as long as the process's plugins do.
+pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Receiver<Option<Arc<Holder>>>) {
+    let Some(strong) = shared.upgrade() else { return };
+    let informer = |resource: GroupVersionResource| strong.informers.informer(&Subject::all(resource));
+    // In this order, so that nodes are known before the pods on them.
+    let fed = [
+        (Topic::Nodes, informer(NODES)),
+        (Topic::Namespaces, informer(NAMESPACES)),
+        (Topic::Budgets, informer(BUDGETS)),
+        (Topic::Volumes, informer(CLAIMS)),
+        (Topic::Volumes, informer(VOLUMES)),
+        (Topic::Volumes, informer(CLASSES)),
+        (Topic::Pods, informer(PODS)),
+    ];
+    drop(strong);
+    let inbox = Inbox::new(fed.iter().map(|(topic, _)| *topic).collect());
+    let listener: Arc<dyn Listener> = inbox.clone();
+    for (tag, (_, informer)) in fed.iter().enumerate() {
+        informer.synced().await;
+        informer.subscribe(tag, &listener);
+    }
+    let [_, _, (_, budgets), (_, claims), (_, volumes), (_, classes), _pods] = &fed;
+    let (report, results) = mpsc::unbounded_channel();
+    let driver = Driver {
+        volumes: Volumes { claims: claims.clone(), volumes: volumes.clone(), classes: classes.clone() },
+        budgets: budgets.clone(),
+        shared,
+        scheduler,
+        serving,
+        inbox,
+        cluster: Cluster::default(),
+        queue: Queue::default(),
+        desk: None,
+        results,
+        report,
+        start: 0,
+        evicting: HashMap::new(),
+        rest_until: None,
+    };
+    driver.run().await;
+    drop(fed);
+}
+
+impl Driver {
+    async fn run(mut self) {
+        self.serving.mark_changed();
+        let mut decisions = 0;
+        loop {
+            self.take_changes();
+            while let Ok(bound) = self.results.try_recv() {
+                self.settle(bound);
+            }
+            if self.serving.has_changed().is_err() || self.shared.strong_count() == 0 {
+                return;
+            }
+            self.exchange();
+            let ready = self.ready().await;
+            match self.next(ready) {
+                Some(uid) => self.decide(uid).await,
+                None => {
+                    self.wait().await;
+                    continue;
+                }
+            }
+            decisions += 1;
+            if decisions % DECISIONS_IN_A_ROW == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// The next pod, when there is somebody to decide it and room to bind it.
+    fn next(&mut self, ready: bool) -> Option<Uid> {
+        let may = ready && self.desk.as_ref().is_some_and(|d| d.committer.has_room());
+        if may { self.queue.pop(Instant::now()) } else { None }
+    }
+
+    async fn wait(&mut self) {
+        let due = match (self.rest_until, self.queue.next_due()) {
+            (Some(rest), _) => Some(rest),
+            (None, due) => due,
+        };
+        let sleep = async {
+            match due {
+                // Never at once: what is due but cannot be decided must not spin.
+                Some(due) => tokio::time::sleep_until(due.max(Instant::now() + Duration::from_millis(1))).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.inbox.arrived.notified() => {}
+            bound = self.results.recv() => if let Some(bound) = bound { self.settle(bound) },
+            _ = self.serving.changed() => self.serving.mark_changed(),
+            () = sleep => {}
+        }
+    }
+
+    /// Puts whoever serves now at the desk.
+    fn exchange(&mut self) {
+        if !self.serving.has_changed().unwrap_or(false) {
+            return;
+        }
+        let holder = self.serving.borrow_and_update().clone();
+        self.rest_until = None;
+        self.desk = holder.zip(self.shared.upgrade()).map(|(holder, shared)| {
+            let client = (shared.clients)(&holder.revision.plugin);
+            let committer = Committer::new(client, self.scheduler.clone(), self.report.clone());
+            Desk { holder, committer, instance: None }
+        });
+    }
+
+    /// An instance that knows everything; false when there is none for now.
+    async fn ready(&mut self) -> bool {
+        if self.rest_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        self.rest_until = None;
+        let Some(desk) = &mut self.desk else { return false };
+        let mut instance = match desk.instance.take() {
+            Some(instance) => instance,
+            None => {
+                let Some(shared) = self.shared.upgrade() else { return false };
+                match desk.holder.instantiate(&shared).await {
+                    Ok(instance) => {
+                        self.cluster.untold = self.cluster.everything();
+                        instance
+                    }
+                    Err(error) => {
+                        self.fault(&Fault::Trap(error.to_string()), "start");
+                        return false;
+                    }
+                }
+            }
+        };
+        let untold = std::mem::take(&mut self.cluster.untold);
+        match feed(&mut instance, untold).await {
+            Ok(()) => {
+                desk.instance = Some(instance);
+                true
+            }
+            Err(fault) => {
+                self.fault(&fault, "feed");
+                false
+            }
+        }
+    }
+
+    /// Counts a fault; the next instance waits as long as it must.
+    fn fault(&mut self, fault: &Fault, what: &str) {
+        let Some(desk) = &self.desk else { return };
+        let revision = &desk.holder.revision;
+        revision.log.write("error", &format!("{what}: {fault}"));
+        let pause = revision.health.failed(fault);
+        if !pause.is_zero() {
+            self.rest_until = Some(Instant::now() + pause);
+        }
+    }
+
+    async fn decide(&mut self, uid: Uid) {
+        let Some(waiting) = self.queue.get(&uid) else { return };
+        let mut pod = waiting.spec.pod.clone();
+        let needs = match self.volumes.needs(&pod.namespace, &waiting.spec.claims) {
+            Ok(needs) => needs,
+            Err(why) => return self.hold_back(&uid, message::blocked(self.cluster.nodes(), &why), VOLUME_CHANGED | NODE_CHANGED, None),
+        };
+        pod.volume_nodes.clone_from(&needs.nodes);
+        pod.nominated = self.cluster.id(&waiting.spec.nominated);
+        let scope = self.scope();
+        let Some(desk) = &mut self.desk else { return };
+        let Some(mut instance) = desk.instance.take() else { return };
+        let begun = Instant::now();
+        let call = instance.begin(desk.holder.revision.limits.deadline);
+        let outcome = instance.exports.call_schedule(&mut instance.store, &pod, scope).await;
+        let outcome = instance.end(call, outcome);
+        if begun.elapsed() > SLOW {
+            let line = format!("{}/{} took {} ms to decide", pod.namespace, pod.name, begun.elapsed().as_millis());
+            desk.holder.revision.log.write("warn", &line);
+        }
+        match outcome {
+            Err(fault) => {
+                drop(instance);
+                self.fault(&fault, &format!("schedule {}/{}", pod.namespace, pod.name));
+                self.queue.back_off(&uid, Instant::now());
+            }
+            Ok(answer) => {
+                desk.holder.revision.health.returned();
+                desk.instance = Some(instance);
+                match answer {
+                    Ok(Outcome::Fits(choice)) => self.fits(uid, pod, needs, choice),
+                    Ok(Outcome::None(rejections)) => self.fits_nowhere(uid, pod, rejections).await,
+                    Err(why) => self.could_not_decide(&uid, &why),
+                }
+            }
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top: TOP }
+    }
+
+    fn fits(&mut self, uid: Uid, pod: Pod, needs: Needs, choice: Choice) {
+        self.start = choice.next_start;
+        let Some(desk) = &self.desk else { return };
+        let Some(node) = choice.ranked.iter().map(|r| r.node).find(|id| self.cluster.admits(*id, &pod)) else {
+            let line = format!("{}/{}: the host knows none of the chosen nodes to have room; the pod is tried again", pod.namespace, pod.name);
+            desk.holder.revision.log.write("warn", &line);
+            return self.queue.back_off(&uid, Instant::now());
+        };
+        let (Some(name), Some(waiting)) = (self.cluster.name(node).map(str::to_owned), self.queue.get(&uid)) else { return };
+        if needs.to_select.is_empty() {
+            desk.committer.bind(waiting.entry.clone(), name);
+            self.cluster.assume(pod, node);
+        } else {
+            // The claims are bound near the node first; the pod comes back when they are.
+            desk.committer.select_node(&pod.namespace, needs.to_select, name);
+            self.queue.park(&uid, VOLUME_CHANGED, Instant::now());
+        }
+    }
+
+    async fn fits_nowhere(&mut self, uid: Uid, pod: Pod, rejections: Vec<Rejection>) {
+        let (preemption, victims) = self.preempt(&uid, &pod, &rejections).await;
+        let nodes = self.cluster.nodes();
+        let mut nominated = None;
+        if let Some((node, victims)) = victims
+            && let Some(name) = self.cluster.name(node).map(str::to_owned)
+            && let Some(desk) = &self.desk
+        {
+            self.evicting.insert(uid.clone(), victims.iter().map(|v| v.uid.clone()).collect());
+            self.cluster.nominate(&pod, node);
+            desk.committer.evict(victims, &pod, &name);
+            nominated = Some(name);
+        }
+        self.hold_back(&uid, message::unschedulable(nodes, &rejections, &preemption), what_helps(&rejections), nominated);
+    }
+
+    /// Asks whom to evict, and checks that each may be.
+    async fn preempt(&mut self, uid: &Uid, pod: &Pod, rejections: &[Rejection]) -> (Preemption, Option<(u32, Vec<Victim>)>) {
+        if !pod.may_preempt {
+            return (Preemption::Never, None);
+        }
+        if let Some(victims) = self.evicting.get(uid)
+            && victims.iter().any(|v| self.cluster.is_placed(v))
+        {
+            return (Preemption::Terminating, None);
+        }
+        self.evicting.remove(uid);
+        self.cluster.withdraw(uid);
+        let could = rejections.iter().any(|r| r.resolvable) && self.cluster.has_lower(pod.priority);
+        let Some(desk) = self.desk.as_mut().filter(|_| could) else { return (Preemption::NoVictims, None) };
+        let Some(mut instance) = desk.instance.take() else { return (Preemption::NoVictims, None) };
+        let call = instance.begin(desk.holder.revision.limits.deadline);
+        let answer = instance.exports.call_preempt(&mut instance.store, pod).await;
+        match instance.end(call, answer) {
+            Err(fault) => {
+                drop(instance);
+                self.fault(&fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
+                (Preemption::NoVictims, None)
+            }
+            Ok(answer) => {
+                desk.holder.revision.health.returned();
+                desk.instance = Some(instance);
+                let log = desk.holder.revision.log.clone();
+                match answer {
+                    Ok(Some(choice)) => match self.cluster.victims(&choice, pod.priority) {
+                        Some(victims) => (Preemption::NotTried, Some((choice.node, victims))),
+                        None => {
+                            log.write("warn", &format!("{}/{}: the chosen victims may not be evicted for it", pod.namespace, pod.name));
+                            (Preemption::NoVictims, None)
+                        }
+                    },
+                    Ok(None) => (Preemption::NoVictims, None),
+                    Err(why) => {
+                        log.write("warn", &format!("preempt for {}/{}: {why}", pod.namespace, pod.name));
+                        (Preemption::NoVictims, None)
+                    }
+                }
+            }
+        }
+    }
+
+    fn could_not_decide(&mut self, uid: &Uid, why: &str) {
+        let now = Instant::now();
+        if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get_mut(uid)) {
+            desk.holder.revision.log.write("warn", &format!("{}/{}: {why}", waiting.spec.pod.namespace, waiting.spec.pod.name));
+            desk.committer.not_scheduled(waiting, "SchedulerError", why.to_owned(), None);
+        }
+        self.queue.back_off(uid, now);
+    }
+
+    /// Says why and waits for what helps.
+    fn hold_back(&mut self, uid: &Uid, why: String, helps: Happened, nominated: Option<String>) {
+        if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get_mut(uid)) {
+            desk.committer.not_scheduled(waiting, "Unschedulable", why, nominated);
+        }
+        self.queue.park(uid, helps, Instant::now());
+    }
+
+    /// A binding ended.
+    fn settle(&mut self, bound: Bound) {
+        let Bound { uid, outcome } = bound;
+        let Err(status) = outcome else {
+            self.queue.remove(&uid);
+            self.evicting.remove(&uid);
+            return;
+        };
+        // The watch has shown it on a node already: another's binding, or ours whose answer was lost.
+        if self.cluster.placed_entry(&uid).is_some() {
+            self.queue.remove(&uid);
+            return;
+        }
+        self.cluster.forget(&uid);
+        if status.code == 404 {
+            self.queue.remove(&uid);
+            return;
+        }
+        if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get(&uid)) {
+            let pod = &waiting.spec.pod;
+            desk.holder.revision.log.write("warn", &format!("{}/{} was not bound: {status}", pod.namespace, pod.name));
+        }
+        self.queue.back_off(&uid, Instant::now());
+    }
+
+    fn take_changes(&mut self) {
+        let changes = self.inbox.take();
+        if changes.is_empty() {
+            return;
+        }
+        let mut happened = 0;
+        let mut budgets = false;
+        for change in changes {
+            happened |= match change.topic {
+                Topic::Pods => self.pod_changed(change),
+                Topic::Nodes => self.node_changed(change),
+                Topic::Namespaces => self.namespace_changed(change),
+                Topic::Volumes => VOLUME_CHANGED,
+                Topic::Budgets => {
+                    budgets = true;
+                    0
+                }
+            };
+        }
+        if budgets {
+            self.cluster.set_budgets(self.budgets.all().iter().filter_map(budget).collect());
+        }
+        if happened != 0 {
+            self.queue.happened(happened, Instant::now());
+        }
+    }
+
+    fn pod_changed(&mut self, change: Change) -> Happened {
+        let mut happened = 0;
+        if let Some(before) = &change.before
+            && change.after.as_ref().is_none_or(|after| after.meta.uid != before.meta.uid)
+        {
+            happened |= self.pod_gone(&before.meta.uid);
+        }
+        let Some(after) = change.after else { return happened };
+        let uid = after.meta.uid.clone();
+        let finished = matches!(&*after.meta.phase, "Succeeded" | "Failed");
+        if finished {
+            return happened | self.pod_gone(&uid);
+        }
+        if after.meta.node.is_empty() {
+            self.pending(after);
+            return happened;
+        }
+        self.queue.remove(&uid);
+        self.evicting.remove(&uid);
+        let known = self.cluster.placed_entry(&uid);
+        let changed = known.is_none_or(|k| k.meta.labels != after.meta.labels || k.meta.generation != after.meta.generation);
+        if let Err(error) = self.cluster.observe(&after) {
+            tracing::error!(pod = %after.meta.name, %error, "a pod that cannot be read takes no room");
+        }
+        if changed { happened | POD_CHANGED } else { happened }
+    }
+
+    fn pending(&mut self, entry: Arc<Entry>) {
+        if entry.meta.deleting {
+            self.queue.remove(&entry.meta.uid);
+            return;
+        }
+        // Bound already; this state is older than that.
+        if self.cluster.is_placed(&entry.meta.uid) && self.queue.get(&entry.meta.uid).is_none() {
+            return;
+        }
+        match podspec::parse(&entry.json) {
+            Ok(spec) if *spec.scheduler == *self.scheduler => self.queue.upsert(entry, spec, Instant::now()),
+            Ok(_) => {}
+            Err(error) => tracing::error!(pod = %entry.meta.name, %error, "a pod that cannot be read is not scheduled"),
+        }
+    }
+
+    fn pod_gone(&mut self, uid: &Uid) -> Happened {
+        self.queue.remove(uid);
+        self.evicting.remove(uid);
+        let held_room = self.cluster.is_placed(uid);
+        self.cluster.forget(uid);
+        if held_room { POD_GONE } else { 0 }
+    }
+
+    fn node_changed(&mut self, change: Change) -> Happened {
+        match change.after {
+            Some(after) => match self.cluster.upsert_node(&after.json) {
+                Ok(true) => NODE_CHANGED,
+                Ok(false) => 0,
+                Err(error) => {
+                    tracing::error!(node = %after.meta.name, %error, "a node that cannot be read gets no pods");
+                    0
+                }
+            },
+            None => {
+                if let Some(before) = change.before {
+                    self.cluster.remove_node(&before.meta.name);
+                }
+                // A spread or an affinity may hold without it.
+                NODE_CHANGED
+            }
+        }
+    }
+
+    fn namespace_changed(&mut self, change: Change) -> Happened {
+        let Some(after) = change.after else {
+            if let Some(before) = change.before {
+                self.cluster.remove_namespace(&before.meta.name);
+            }
+            return 0;
+        };
+        let labels = after.meta.labels.iter().map(|(key, value)| Pair { key: key.to_string(), value: value.to_string() }).collect();
+        let changed = self.cluster.upsert_namespace(Namespace { name: after.meta.name.to_string(), labels });
+        if changed { POD_CHANGED } else { 0 }
+    }
+}
+
+async fn feed(instance: &mut Instance, deltas: Vec<Delta>) -> Result<(), Fault> {
+    for batch in deltas.chunks(FEED_BATCH) {
+        let call = instance.begin(FEED_DEADLINE);
+        let answer = instance.exports.call_feed(&mut instance.store, batch).await;
+        instance.end(call, answer)?;
+    }
+    Ok(())
+}
+
+/// How many nodes that fit are enough, of so many; 0 for all.
+fn enough(nodes: u32) -> u32 {
+    if nodes <= LOOK_AT_ALL {
+        return 0;
+    }
+    let percent = 50u32.saturating_sub(nodes / 125).max(5);
+    (nodes * percent / 100).max(LOOK_AT_ALL)
+}
+
+/// What could make the filters that refused pass.
+fn what_helps(rejections: &[Rejection]) -> Happened {
+    let of = |filter: &str| match filter {
+        "NodeResourcesFit" | "NodePorts" => NODE_CHANGED | POD_GONE,
+        "NodeAffinity" | "NodeName" | "NodeUnschedulable" | "TaintToleration" => NODE_CHANGED,
+        "VolumeBinding" | "VolumeZone" => NODE_CHANGED | VOLUME_CHANGED,
+        "InterPodAffinity" | "PodTopologySpread" => NODE_CHANGED | POD_GONE | POD_CHANGED,
+        _ => ANYTHING,
+    };
+    // Without nodes only a node helps.
+    rejections.iter().fold(NODE_CHANGED, |all, r| all | of(&r.filter))
+}
+
+fn budget(entry: &Arc<Entry>) -> Option<Budget> {
+    #[derive(Deserialize)]
+    struct Object {
+        #[serde(default)]
+        spec: Spec,
+        #[serde(default)]
+        status: Status,
+    }
+    #[derive(Default, Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        selector: Option<LabelSelector>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Status {
+        #[serde(default)]
+        disruptions_allowed: i32,
+    }
+    let object: Object = serde_json::from_slice(&entry.json).ok()?;
+    Some(Budget {
+        namespace: entry.meta.namespace.to_string(),
+        name: entry.meta.name.to_string(),
+        selector: object.spec.selector.map(LabelSelector::lift),
+        allowed: object.status.disruptions_allowed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sampling_looks_at_all_of_few_and_at_a_share_of_many() {
+        assert_eq!([50, 100, 101, 1000, 5000, 15000].map(super::enough), [0, 0, 100, 420, 500, 750]);
+    }
+}
