@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub cni_conf_dir: PathBuf,
     /// Image archives that must be on the node before it is ready.
     pub preload: Vec<PathBuf>,
+    /// Leaves the node's own containerd running when the node stops.
+    pub keep_runtime: bool,
     /// Ends the node; its containers keep running.
     pub stop: CancellationToken,
 }
@@ -71,6 +73,7 @@ impl NodeConfig {
             cgroup_root: default_cgroup_root(data_dir, name),
             cni_conf_dir: data_dir.join("cni/net.d"),
             preload: Vec::new(),
+            keep_runtime: false,
             stop: CancellationToken::new(),
         }
     }
@@ -127,7 +130,7 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
     );
     // (call points: proxy::run(&config) and dns::run(&config) join here)
     let result = kubelet.await;
-    if let Some(own) = own {
+    if let Some(own) = own.filter(|_| !config.keep_runtime) {
         own.stop().await;
     }
     Ok(result?)

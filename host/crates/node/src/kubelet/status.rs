@@ -110,7 +110,7 @@ pub fn patch(old: Option<&PodStatus>, new: &PodStatus, uid: &str) -> Option<Valu
     for (key, value) in &after {
         if key == "conditions" {
             let known = before.get("conditions").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
-            let fresh: Vec<Value> = value.as_array().into_iter().flatten().filter(|c| !known.contains(c)).cloned().collect();
+            let fresh: Vec<Value> = value.as_array().into_iter().flatten().filter(|c| !known.contains(c)).map(explicit).collect();
             if !fresh.is_empty() {
                 changed.insert(key.clone(), Value::Array(fresh));
             }
@@ -134,6 +134,17 @@ pub fn patch(old: Option<&PodStatus>, new: &PodStatus, uid: &str) -> Option<Valu
         return None;
     }
     Some(json!({"metadata": {"uid": uid}, "status": changed}))
+}
+
+/// Conditions are merged field by field: what no longer has a reason must say so.
+fn explicit(condition: &Value) -> Value {
+    let mut condition = condition.clone();
+    if let Some(map) = condition.as_object_mut() {
+        for field in ["reason", "message"] {
+            map.entry(field).or_insert(Value::Null);
+        }
+    }
+    condition
 }
 
 fn restarts_by_policy(state: &PodState, c: &ContainerState, _policy: &str) -> bool {
