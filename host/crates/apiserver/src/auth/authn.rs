@@ -3,6 +3,9 @@
 //! A service account token counts only while its account, pod, secret or node lives. A credential that is given but
 //! wrong is 401, never anonymous. Impersonation is applied last, by the `impersonation` module.
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::request::Parts;
@@ -16,6 +19,8 @@ use super::{AUTHENTICATED, Auth, Authenticator, User, impersonation, service_acc
 
 /// An object that is being deleted vouches for its tokens this much longer, in seconds.
 const DELETION_LEEWAY_SECONDS: i64 = 60;
+/// About a kilobyte each; when full, the table starts anew.
+const REMEMBERED_CERTIFICATES: usize = 1024;
 const WEBSOCKET_TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
 const SERVICE_ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
@@ -33,8 +38,8 @@ pub struct TokenIdentity {
 
 impl Authenticator for Auth {
     fn authenticate(&self, parts: &Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status> {
-        let user = match peer.first().and_then(user_of_certificate) {
-            Some(user) => with_group(user, AUTHENTICATED),
+        let user = match peer.first().and_then(|leaf| self.certificates.user(leaf, Timestamp::now())) {
+            Some(user) => user,
             None => match bearer_token(parts) {
                 Some(token) => self.authenticate_token(&token, &self.settings.audiences).map_err(|e| {
                     tracing::debug!(error = %e, "bearer token refused");
@@ -45,6 +50,39 @@ impl Authenticator for Auth {
             },
         };
         impersonation::apply(self, user, &parts.headers)
+    }
+
+    fn issuer_document(&self, path: &str) -> Option<(&'static str, serde_json::Value)> {
+        match path {
+            "/.well-known/openid-configuration" => Some(("application/json", self.tokens.discovery_document(&self.settings.external_url))),
+            "/openid/v1/jwks" => Some(("application/jwk-set+json", self.tokens.key_set())),
+            _ => None,
+        }
+    }
+}
+
+/// The users of certificates that were seen, so that a connection's certificate is read once and not at each request.
+#[derive(Default)]
+pub struct Certificates {
+    seen: RwLock<HashMap<Vec<u8>, (i64, User)>>,
+}
+
+impl Certificates {
+    /// The certificate was verified when the connection began; its end may have come since.
+    fn user(&self, leaf: &CertificateDer<'_>, now: Timestamp) -> Option<User> {
+        let valid = |(end, user): &(i64, User)| (*end > now.as_second()).then(|| user.clone());
+        if let Some(known) = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(leaf.as_ref()) {
+            return valid(known);
+        }
+        let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
+        let read = (certificate.validity().not_after.timestamp(), with_group(user_of_certificate(leaf)?, AUTHENTICATED));
+        let user = valid(&read);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= REMEMBERED_CERTIFICATES {
+            seen.clear();
+        }
+        seen.insert(leaf.to_vec(), read);
+        user
     }
 }
 

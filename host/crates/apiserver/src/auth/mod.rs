@@ -85,6 +85,10 @@ pub trait Authorizer: Send + Sync + 'static {
 pub trait Authenticator: Send + Sync + 'static {
     /// `peer` is the verified client certificate chain, leaf first; empty without one.
     fn authenticate(&self, parts: &::http::request::Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status>;
+    /// The documents by which others verify this server's tokens: path, content type and body.
+    fn issuer_document(&self, _path: &str) -> Option<(&'static str, serde_json::Value)> {
+        None
+    }
 }
 
 /// What an installation chooses.
@@ -108,6 +112,7 @@ pub struct Auth {
     pub nodes: NodeIndex,
     pub settings: Settings,
     pub(crate) objects: Arc<dyn Lookup>,
+    certificates: authn::Certificates,
     /// Grants by the plugin's name.
     plugins: RwLock<HashMap<String, Arc<[Rule]>>>,
 }
@@ -115,7 +120,7 @@ pub struct Auth {
 impl Auth {
     pub fn new(pki: Arc<Pki>, settings: Settings, objects: Arc<dyn Lookup>) -> Result<Arc<Self>, tokens::KeyError> {
         let tokens = Tokens::new(&pki.service_account_key, &settings.issuer)?;
-        Ok(Arc::new(Self { pki, tokens, rbac: RbacIndex::default(), nodes: NodeIndex::default(), settings, objects, plugins: RwLock::default() }))
+        Ok(Arc::new(Self { pki, tokens, rbac: RbacIndex::default(), nodes: NodeIndex::default(), settings, objects, certificates: authn::Certificates::default(), plugins: RwLock::default() }))
     }
 
     /// The resources whose changes [`Auth::observe`] must see, before a reader can.

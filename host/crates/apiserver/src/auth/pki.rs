@@ -110,6 +110,13 @@ impl Pki {
         Ok(pki)
     }
 
+    /// The authority alone, to issue identities beside a server that runs.
+    pub fn load_authority(data_dir: &Path) -> Result<Self> {
+        let (ca_certificate, ca_issuer, ca_ends) = certificate_authority(&data_dir.join("pki"))?;
+        let none = || Identity { certificate: String::new(), key: String::new() };
+        Ok(Self { ca_certificate, ca_issuer, ca_ends, server: none(), admin: none(), kubelet_client: none(), service_account_key: String::new() })
+    }
+
     /// PEM of the authority's certificate: what clients trust.
     pub fn ca_pem(&self) -> &str {
         &self.ca_certificate

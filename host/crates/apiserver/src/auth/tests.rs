@@ -74,6 +74,7 @@ fn a_pods_token_lives_and_dies_with_the_pod() {
         nodes: NodeIndex::default(),
         settings: first.settings.clone(),
         objects: second.objects.clone(),
+        certificates: authn::Certificates::default(),
         plugins: RwLock::default(),
     };
     assert_eq!(with_bearer(&transplanted, &token).unwrap_err().code, 401);

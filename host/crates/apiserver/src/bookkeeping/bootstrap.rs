@@ -38,6 +38,7 @@ pub async fn run(context: &Context) -> Result<(), Status> {
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [context.service_cidr]},
     })));
     rest.push((CONFIG_MAPS, extension_authentication(context)));
+    rest.push((CONFIG_MAPS, cluster_info(context)));
     create_all(context, rest).await?;
     rbac::complete(context).await?;
     // A loopback address means something else to everybody who would read it.
@@ -162,6 +163,17 @@ fn flow_control() -> Vec<(GroupVersionResource, Object)> {
         level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}})),
         level("catch-all", json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}})),
     ]
+}
+
+/// Where the cluster is and whom to trust, readable by everybody, for machines that join.
+fn cluster_info(context: &Context) -> Object {
+    let server = format!("https://{}", std::net::SocketAddr::new(context.advertise, context.port));
+    let cluster = json!({"certificate-authority-data": encode(context.auth.pki.ca_pem()), "server": server});
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "clusters": [{"name": "", "cluster": cluster}]});
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cluster-info", "namespace": "kube-public"},
+        "data": {"kubeconfig": kubeconfig.to_string()},
+    })
 }
 
 /// From which aggregated API servers learn whom to trust.

@@ -35,6 +35,8 @@ pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(600);
+/// How often a serving request that may not be approved yet is looked at again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 const NODE_PREFIX: &str = "system:node:";
 
 /// What a PEM request asks for, its signature verified.
@@ -61,7 +63,7 @@ pub async fn run(context: Context) {
         let context = &context;
         async move {
             match work(context, &name).await {
-                Ok(()) => Outcome::Done,
+                Ok(outcome) => outcome,
                 Err(status) if status.is(Reason::NotFound) => Outcome::Done,
                 Err(_) => Outcome::Retry,
             }
@@ -75,21 +77,24 @@ pub fn subject_of(object: &Object) -> Result<(String, Vec<String>), String> {
     parse(object).map(|p| (p.common_name, p.organizations))
 }
 
-async fn work(context: &Context, name: &str) -> Result<(), Status> {
+async fn work(context: &Context, name: &str) -> Result<Outcome, Status> {
     let target = Target::object(REQUESTS, None, name);
     let mut object = context.client.get(&target).await?.parse()?;
     if !object.str_at(&["status", "certificate"]).is_empty() || has(&object, "Denied") || has(&object, "Failed") {
-        return Ok(());
+        return Ok(Outcome::Done);
     }
     let signer = object.str_at(&["spec", "signerName"]).to_owned();
     if ![CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&signer.as_str()) {
-        return Ok(());
+        return Ok(Outcome::Done);
     }
     if !has(&object, "Approved") {
-        let Some(message) = approval(context, &object, &signer).await else { return Ok(()) };
+        let Some(message) = approval(context, &object, &signer).await else {
+            // A node asks for its certificate before it has told its addresses.
+            return Ok(if signer == KUBELET_SERVING { Outcome::After(ASK_AGAIN) } else { Outcome::Done });
+        };
         add_condition(&mut object, "Approved", "AutoApproved", message);
         // The change comes back through the watch and is signed then.
-        return context.client.update(&target.subresource("approval"), object, &WriteOptions::default()).await.map(|_| ());
+        return context.client.update(&target.subresource("approval"), object, &WriteOptions::default()).await.map(|_| Outcome::Done);
     }
     let usages = strings(object.at(&["spec"]).unwrap_or(&Value::Null), "usages");
     let checked = parse(&object).and_then(|parsed| check(&parsed, &usages, &signer).map(|()| parsed));
@@ -97,7 +102,7 @@ async fn work(context: &Context, name: &str) -> Result<(), Status> {
         Ok(certificate) => object.set_at(&["status", "certificate"], json!(encode(certificate))),
         Err(why) => add_condition(&mut object, "Failed", "SignerValidationFailure", &why),
     }
-    context.client.update(&target.subresource("status"), object, &WriteOptions::default()).await.map(|_| ())
+    context.client.update(&target.subresource("status"), object, &WriteOptions::default()).await.map(|_| Outcome::Done)
 }
 
 /// Why the request may be approved at once; `None`: a human decides.

@@ -179,6 +179,21 @@ async fn foreground_waits_and_orphans_stay() {
 }
 
 #[tokio::test]
+async fn a_circle_of_owners_ends() {
+    let cluster = Cluster::start().await;
+    let first = cluster.create(CONFIG_MAPS, "default", config_map("first", &[])).await;
+    let second = cluster.create(CONFIG_MAPS, "default", config_map("second", &[(&first, true)])).await;
+    let third = cluster.create(CONFIG_MAPS, "default", config_map("third", &[(&second, true)])).await;
+    let closing = config_map("first", &[(&third, true)])["metadata"]["ownerReferences"].clone();
+    let patch = Patch::Merge(json!({"metadata": {"ownerReferences": closing}}));
+    cluster.client.patch(&map("first"), patch, &WriteOptions::default()).await.unwrap();
+    cluster.delete(&map("first"), "Foreground").await;
+    for name in ["first", "second", "third"] {
+        cluster.until(&map(name), |o| o.is_none()).await;
+    }
+}
+
+#[tokio::test]
 async fn tokens_in_secrets() {
     let cluster = Cluster::start().await;
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
@@ -224,9 +239,9 @@ async fn quotas_are_counted() {
     cluster.create(QUOTAS, "kube-public", quota).await;
     let target = Target::object(QUOTAS, Some("kube-public"), "q");
     let used = |o: Option<&Object>, name: &str| o.map(|o| o.str_at(&["status", "used", name]).to_owned()).unwrap_or_default();
-    cluster.until(&target, |o| used(o, "configmaps") == "1" && used(o, "count/secrets") == "0").await;
+    cluster.until(&target, |o| used(o, "configmaps") == "2" && used(o, "count/secrets") == "0").await;
     cluster.create(CONFIG_MAPS, "kube-public", config_map("one", &[])).await;
-    cluster.until(&target, |o| used(o, "configmaps") == "2").await;
+    cluster.until(&target, |o| used(o, "configmaps") == "3").await;
     let listed = cluster.client.list(&Target::collection(CONFIG_MAPS, Some("kube-public")), &ListOptions::default()).await.unwrap();
-    assert_eq!(listed.items.len(), 2);
+    assert_eq!(listed.items.len(), 3, "with kube-root-ca.crt and cluster-info");
 }

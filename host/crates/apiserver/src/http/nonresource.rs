@@ -35,6 +35,10 @@ pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Re
             with_defs(core, |defs| discovery::api_group(defs, group)).map(|v| answer::value(200, &v)).ok_or_else(no_such_resource)
         }
         ["apis", group, version] => resources(core, parts, group, version),
+        [".well-known", ..] | ["openid", ..] => {
+            let (content_type, document) = core.authenticator.issuer_document(trimmed).ok_or_else(no_such_resource)?;
+            Ok(answer::bytes(200, HeaderValue::from_static(content_type), Bytes::from(document.to_string())))
+        }
         _ => Err(Status::new(404, pintle_api::Reason::NotFound, "the server could not find the requested resource")),
     }
 }
@@ -72,7 +76,7 @@ fn root(core: &Core) -> Value {
             paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
         }
     });
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
     json!({"paths": paths})
 }
 
