@@ -6,6 +6,7 @@ pub mod mutatingwebhookconfigurations;
 pub mod validatingadmissionpolicies;
 pub mod validatingadmissionpolicybindings;
 pub mod validatingwebhookconfigurations;
+pub mod webhooks;
 
 use super::strategy::Strategy;
 

@@ -1,5 +1,6 @@
 //! `admissionregistration.k8s.io/v1` MutatingAdmissionPolicyBinding.
 
+use super::webhooks::{BINDING_COLUMNS, binding_cells, default_binding, validate_binding};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 
@@ -7,9 +8,8 @@ pub fn kind() -> Kind {
     Kind {
         generation: true,
         unconditional_update: false,
-        ..Kind::new(
-            cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding")
-                .categories(&["api-extensions"]),
-        )
+        default: default_binding,
+        validate: |binding, faults| validate_binding(binding, false, faults),
+        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding").categories(&["api-extensions"])).table(BINDING_COLUMNS, binding_cells)
     }
 }

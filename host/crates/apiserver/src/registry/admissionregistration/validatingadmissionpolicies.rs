@@ -1,16 +1,19 @@
 //! `admissionregistration.k8s.io/v1` ValidatingAdmissionPolicy.
 
+use super::webhooks::{default_policy, policy_cells, validate_policy};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
+use crate::registry::print::{AGE, NAME, number, text};
 
 pub fn kind() -> Kind {
     Kind {
         generation: true,
         unconditional_update: false,
-        ..Kind::new(
-            cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy")
-                .categories(&["api-extensions"])
-                .status(),
+        default: default_policy,
+        validate: validate_policy,
+        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy").categories(&["api-extensions"]).status()).table(
+            &[NAME, number("Validations", "Number of rules."), text("ParamKind", "Kind of the parameters."), AGE],
+            |policy, now| policy_cells(policy, "validations", now),
         )
     }
 }

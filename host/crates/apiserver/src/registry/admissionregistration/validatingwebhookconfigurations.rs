@@ -1,5 +1,6 @@
 //! `admissionregistration.k8s.io/v1` ValidatingWebhookConfiguration.
 
+use super::webhooks::{WEBHOOK_COLUMNS, default_webhooks, validate_webhooks, webhook_cells};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 
@@ -7,9 +8,8 @@ pub fn kind() -> Kind {
     Kind {
         generation: true,
         unconditional_update: false,
-        ..Kind::new(
-            cluster("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
-                .categories(&["api-extensions"]),
-        )
+        default: |configuration| default_webhooks(configuration, false),
+        validate: validate_webhooks,
+        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration").categories(&["api-extensions"])).table(WEBHOOK_COLUMNS, webhook_cells)
     }
 }

@@ -1,11 +1,91 @@
-//! `apiregistration.k8s.io/v1` APIService.
+//! `apiregistration.k8s.io/v1` APIService: who serves a group's version.
 
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::immutable;
 use crate::registry::def::cluster;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::{default_missing, is_set, object_mut, spec_mut};
 use crate::registry::kind::Kind;
+use crate::registry::print::{AGE, NAME, age, text};
+use crate::registry::strategy::Part;
+use crate::registry::workload::SPEC;
 
 pub fn kind() -> Kind {
     Kind {
         unconditional_update: false,
-        ..Kind::new(cluster("apiregistration.k8s.io/v1", "apiservices", "APIService").categories(&["api-extensions"]).status())
+        default: |service| {
+            if let Some(service) = spec_mut(service).and_then(|spec| object_mut(spec, "service")) {
+                default_missing(service, "port", 443);
+            }
+        },
+        validate,
+        validate_change: |new, old, part, faults| {
+            if part == Part::Main {
+                immutable(new, old, &["spec", "group"], faults);
+                immutable(new, old, &["spec", "version"], faults);
+            }
+        },
+        ..Kind::new(cluster("apiregistration.k8s.io/v1", "apiservices", "APIService").categories(&["api-extensions"]).status()).table(
+            &[NAME, text("Service", "The service behind it."), text("Available", "Whether it answers."), AGE],
+            |service, now| vec![service.name().into(), backend(service).into(), available(service).into(), age(service, now)],
+        )
+    }
+}
+
+fn backend(service: &Value) -> String {
+    match service.at(&["spec", "service"]).filter(|s| !s.is_null()) {
+        Some(backend) => format!("{}/{}", backend.str_at(&["namespace"]), backend.str_at(&["name"])),
+        None => "Local".to_owned(),
+    }
+}
+
+fn available(service: &Value) -> String {
+    let found = service.list_at(&["status", "conditions"]).iter().find(|c| c.str_at(&["type"]) == "Available");
+    found.map_or("Unknown".to_owned(), |c| match c.str_at(&["status"]) {
+        "True" => "True".to_owned(),
+        other => format!("{other} ({})", c.str_at(&["reason"])),
+    })
+}
+
+fn validate(service: &Value, faults: &mut Faults) {
+    let at = |field: &str| service.str_at(&["spec", field]);
+    let expected = format!("{}.{}", at("version"), at("group"));
+    if service.name() != expected {
+        let shown = service.name();
+        faults.invalid_str(&Path::root("metadata.name"), shown, &format!("must be `spec.version+\".\"+spec.group`: {expected:?}"));
+    }
+    if at("version").is_empty() {
+        faults.required(&SPEC.field("version"), "");
+    }
+    let number = |field: &str| service.i64_at(&["spec", field]).unwrap_or(0);
+    for (field, high) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
+        if !(1..=high).contains(&number(field)) {
+            let detail = format!("must be positive and less than {}", if high == 20_000 { "20000" } else { "1000" });
+            faults.invalid(&SPEC.field(field), &number(field).into(), &detail);
+        }
+    }
+    let insecure = service.bool_at(&["spec", "insecureSkipTLSVerify"]);
+    match service.at(&["spec", "service"]).filter(|s| !s.is_null()) {
+        None => {
+            if is_set(service.at(&["spec", "caBundle"])) {
+                let detail = "local APIServices may not have a caBundle";
+                faults.invalid(&SPEC.field("caBundle"), &service["spec"]["caBundle"], detail);
+            }
+            if insecure {
+                let detail = "local APIServices may not have insecureSkipTLSVerify";
+                faults.invalid(&SPEC.field("insecureSkipTLSVerify"), &Value::Bool(true), detail);
+            }
+        }
+        Some(backend) => {
+            for field in ["namespace", "name"].iter().filter(|f| backend.str_at(&[f]).is_empty()) {
+                faults.required(&SPEC.field("service").field(field), "");
+            }
+            if insecure && is_set(service.at(&["spec", "caBundle"])) {
+                let detail = "may not be true if caBundle is present";
+                faults.invalid(&SPEC.field("insecureSkipTLSVerify"), &Value::Bool(true), detail);
+            }
+        }
     }
 }

@@ -1,8 +1,22 @@
-//! `v1` ComponentStatus.
+//! `v1` ComponentStatus: an old view of the control plane's health, read only.
+
+use pintle_api::object::ObjectExt;
 
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
+use crate::registry::print::{NAME, text};
 
 pub fn kind() -> Kind {
-    Kind::new(cluster("v1", "componentstatuses", "ComponentStatus").short(&["cs"]).verbs(&["get", "list"]))
+    let def = cluster("v1", "componentstatuses", "ComponentStatus").short(&["cs"]).verbs(&["get", "list"]);
+    Kind::new(def).table(
+        &[NAME, text("Status", "Whether it is healthy."), text("Message", "What it says."), text("Error", "What is wrong.")],
+        |component, _| {
+            let healthy = component.list_at(&["conditions"]).iter().find(|c| c.str_at(&["type"]) == "Healthy");
+            let (state, message, error) = healthy.map_or(("Unknown", "", ""), |c| {
+                let state = if c.str_at(&["status"]) == "True" { "Healthy" } else { "Unhealthy" };
+                (state, c.str_at(&["message"]), c.str_at(&["error"]))
+            });
+            vec![component.name().into(), state.into(), message.into(), error.into()]
+        },
+    )
 }

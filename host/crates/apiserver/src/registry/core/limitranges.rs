@@ -1,8 +1,97 @@
 //! `v1` LimitRange.
 
+use std::collections::{BTreeSet, HashSet};
+
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::quantity;
 use crate::registry::def::namespaced;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::{Fields, each_mut, ensure_object, spec_mut};
 use crate::registry::kind::Kind;
+use crate::registry::podspec::totals::{Amounts, amounts};
+
+const SIDES: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
 
 pub fn kind() -> Kind {
-    Kind { create_on_update: true, ..Kind::new(namespaced("v1", "limitranges", "LimitRange").short(&["limits"])) }
+    Kind {
+        create_on_update: true,
+        default,
+        validate,
+        ..Kind::new(namespaced("v1", "limitranges", "LimitRange").short(&["limits"]))
+    }
+}
+
+fn default(range: &mut Value) {
+    let Some(spec) = spec_mut(range) else { return };
+    for item in each_mut(spec, "limits").filter(|item| item.get("type").is_some_and(|t| t == "Container")) {
+        fill(item, "default", "max");
+        fill(item, "defaultRequest", "default");
+        fill(item, "defaultRequest", "min");
+    }
+}
+
+fn fill(item: &mut Fields, to: &str, from: &str) {
+    let source = item.get(from).and_then(Value::as_object).cloned().unwrap_or_default();
+    let target = ensure_object(item, to);
+    for (name, value) in source {
+        target.entry(name).or_insert(value);
+    }
+}
+
+fn validate(range: &Value, faults: &mut Faults) {
+    let list = Path::root("spec.limits");
+    let mut seen = HashSet::new();
+    for (i, item) in range.list_at(&["spec", "limits"]).iter().enumerate() {
+        let here = list.index(i);
+        let kind = item.str_at(&["type"]);
+        if !matches!(kind, "Container" | "Pod" | "PersistentVolumeClaim") && !kind.contains('/') {
+            faults.invalid_str(&here.field("type"), kind, "must be a standard limit type or fully qualified");
+        }
+        if !seen.insert(kind) {
+            faults.duplicate(&here.field("type"), &kind.into());
+        }
+        for side in SIDES {
+            let at = here.field(side);
+            for (name, value) in item.map_at(&[side]).into_iter().flatten() {
+                quantity(value, &at.key(name), faults);
+            }
+        }
+        if kind == "Pod" {
+            for side in ["default", "defaultRequest"].iter().filter(|s| item.map_at(&[s]).is_some_and(|m| !m.is_empty())) {
+                faults.forbidden(&here.field(side), "may not be specified when `type` is 'Pod'");
+            }
+        }
+        let storage = |side: &str| item.at(&[side, "storage"]).is_some();
+        if kind == "PersistentVolumeClaim" && !storage("min") && !storage("max") {
+            faults.required(&here.field("limits"), "either minimum or maximum storage value is required, but neither was provided");
+        }
+        order(item, &here, faults);
+    }
+}
+
+/// Smallest, default and largest values must follow each other.
+fn order(item: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let [max, min, default, request] = ["max", "min", "default", "defaultRequest"].map(|side| amounts(item.get(side)));
+    let names: BTreeSet<&String> = [&max, &min, &default, &request].into_iter().flat_map(Amounts::keys).collect();
+    for name in names {
+        let pairs = [
+            (&min, "min value", &max, "max value", "min"),
+            (&min, "min value", &request, "default request value", "defaultRequest"),
+            (&request, "default request value", &max, "max value", "defaultRequest"),
+            (&request, "default request value", &default, "default limit value", "defaultRequest"),
+            (&min, "min value", &default, "default value", "default"),
+            (&default, "default value", &max, "max value", "default"),
+        ];
+        for (low, low_name, high, high_name, field) in pairs {
+            if let (Some(low), Some(high)) = (low.get(name), high.get(name))
+                && low > high
+            {
+                let shown = if field == "min" || low_name == "min value" && field == "default" { low } else { low.max(high) };
+                let at = path.field(field);
+                faults.invalid_str(&at.key(name), &shown.to_string(), &format!("{low_name} {low} is greater than {high_name} {high}"));
+            }
+        }
+    }
 }

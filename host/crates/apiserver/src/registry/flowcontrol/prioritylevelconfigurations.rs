@@ -1,11 +1,68 @@
 //! `flowcontrol.apiserver.k8s.io/v1` PriorityLevelConfiguration.
 
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::one_of;
 use crate::registry::def::cluster;
+use crate::registry::fields::{default_empty, default_missing, object_mut, spec_mut};
 use crate::registry::kind::Kind;
+use crate::registry::print::{AGE, NAME, NONE, age, text};
+use crate::registry::workload::SPEC;
 
 pub fn kind() -> Kind {
     Kind {
         generation: true,
-        ..Kind::new(cluster("flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations", "PriorityLevelConfiguration").status())
+        default,
+        validate: |level, faults| {
+            let kind = level.str_at(&["spec", "type"]);
+            one_of(kind, &["Exempt", "Limited"], &SPEC.field("type"), faults);
+            let limited = level.at(&["spec", "limited"]).is_some_and(Value::is_object);
+            if kind == "Limited" && !limited {
+                faults.required(&SPEC.field("limited"), "must not be empty when type is Limited");
+            } else if kind == "Exempt" && limited {
+                faults.forbidden(&SPEC.field("limited"), "must be nil if the type is not Limited");
+            }
+        },
+        ..Kind::new(cluster("flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations", "PriorityLevelConfiguration").status()).table(
+            &[
+                NAME,
+                text("Type", "Limited or exempt."),
+                text("NominalConcurrencyShares", "Share of the server's seats."),
+                text("Queues", "Number of queues."),
+                text("HandSize", "Queues that a flow may use."),
+                text("QueueLengthLimit", "Requests that a queue holds."),
+                AGE,
+            ],
+            |level, now| {
+                let at = |path: &[&str]| level.at(path).filter(|v| !v.is_null()).cloned().unwrap_or(NONE.into());
+                let queuing = |field: &str| at(&["spec", "limited", "limitResponse", "queuing", field]);
+                vec![
+                    level.name().into(),
+                    level.str_at(&["spec", "type"]).into(),
+                    at(&["spec", "limited", "nominalConcurrencyShares"]),
+                    queuing("queues"),
+                    queuing("handSize"),
+                    queuing("queueLengthLimit"),
+                    age(level, now),
+                ]
+            },
+        )
+    }
+}
+
+fn default(level: &mut Value) {
+    let Some(spec) = spec_mut(level) else { return };
+    for (kind, shares) in [("exempt", 0), ("limited", 30)] {
+        if let Some(part) = object_mut(spec, kind) {
+            default_missing(part, "nominalConcurrencyShares", shares);
+            default_missing(part, "lendablePercent", 0);
+        }
+    }
+    let response = object_mut(spec, "limited").and_then(|l| object_mut(l, "limitResponse"));
+    if let Some(queuing) = response.and_then(|r| object_mut(r, "queuing")) {
+        default_empty(queuing, "handSize", 8);
+        default_empty(queuing, "queues", 64);
+        default_empty(queuing, "queueLengthLimit", 50);
     }
 }

@@ -1,8 +1,49 @@
-//! `networking.k8s.io/v1` IPAddress.
+//! `networking.k8s.io/v1` IPAddress: an address in use, named by itself.
 
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::{IMMUTABLE, ip};
 use crate::registry::def::cluster;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::same;
 use crate::registry::kind::Kind;
+use crate::registry::print::{NAME, NONE, text};
+use crate::registry::workload::SPEC;
 
 pub fn kind() -> Kind {
-    Kind::new(cluster("networking.k8s.io/v1", "ipaddresses", "IPAddress").short(&["ip"]))
+    Kind {
+        names: pintle_api::names::NameRule::PathSegment,
+        validate,
+        validate_change: |new, old, _, faults| {
+            if !same(new.at(&["spec", "parentRef"]), old.at(&["spec", "parentRef"])) {
+                faults.invalid(&SPEC.field("parentRef"), new.at(&["spec", "parentRef"]).unwrap_or(&Value::Null), IMMUTABLE);
+            }
+        },
+        fields: &[("metadata.name", |a| a.name().to_owned())],
+        ..Kind::new(cluster("networking.k8s.io/v1", "ipaddresses", "IPAddress").short(&["ip"]))
+            .table(&[NAME, text("ParentRef", "What the address belongs to.")], |address, _| vec![address.name().into(), parent(address).into()])
+    }
+}
+
+fn parent(address: &Value) -> String {
+    let Some(parent) = address.at(&["spec", "parentRef"]).filter(|p| !p.is_null()) else { return NONE.to_owned() };
+    let (group, resource) = (parent.str_at(&["group"]), parent.str_at(&["resource"]));
+    let mut text = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }.to_ascii_lowercase();
+    for part in [parent.str_at(&["namespace"]), parent.str_at(&["name"])].iter().filter(|p| !p.is_empty()) {
+        text.push('/');
+        text.push_str(part);
+    }
+    text
+}
+
+fn validate(address: &Value, faults: &mut Faults) {
+    ip(address.name(), &Path::root("metadata.name"), faults);
+    let Some(parent) = address.at(&["spec", "parentRef"]).filter(|p| !p.is_null()) else {
+        return faults.required(&SPEC.field("parentRef"), "");
+    };
+    let here = SPEC.field("parentRef");
+    for field in ["resource", "name"].iter().filter(|f| parent.str_at(&[f]).is_empty()) {
+        faults.required(&here.field(field), "");
+    }
 }

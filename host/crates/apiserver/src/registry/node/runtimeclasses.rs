@@ -1,8 +1,36 @@
-//! `node.k8s.io/v1` RuntimeClass.
+//! `node.k8s.io/v1` RuntimeClass. The handler never changes.
 
+use pintle_api::names;
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::{immutable, label_map, nonnegative_quantity};
 use crate::registry::def::cluster;
+use crate::registry::faults::{Faults, Path};
 use crate::registry::kind::Kind;
+use crate::registry::podspec::affinity::tolerations;
+use crate::registry::print::{AGE, NAME, age, text};
 
 pub fn kind() -> Kind {
-    Kind { create_on_update: true, unconditional_update: false, ..Kind::new(cluster("node.k8s.io/v1", "runtimeclasses", "RuntimeClass")) }
+    Kind {
+        create_on_update: true,
+        unconditional_update: false,
+        validate,
+        validate_change: |new, old, _, faults| immutable(new, old, &["handler"], faults),
+        ..Kind::new(cluster("node.k8s.io/v1", "runtimeclasses", "RuntimeClass"))
+            .table(&[NAME, text("Handler", "The runtime's name for it."), AGE], |class, now| {
+                vec![class.name().into(), class.str_at(&["handler"]).into(), age(class, now)]
+            })
+    }
+}
+
+fn validate(class: &Value, faults: &mut Faults) {
+    let handler = class.str_at(&["handler"]);
+    faults.texts(&Path::root("handler"), handler, names::dns1123_label(handler));
+    let overhead = Path::root("overhead.podFixed");
+    for (name, value) in class.map_at(&["overhead", "podFixed"]).into_iter().flatten() {
+        nonnegative_quantity(value, &overhead.key(name), faults);
+    }
+    label_map(class.at(&["scheduling", "nodeSelector"]), &Path::root("scheduling.nodeSelector"), faults);
+    tolerations(class.list_at(&["scheduling", "tolerations"]), &Path::root("scheduling.tolerations"), faults);
 }

@@ -1,8 +1,134 @@
-//! `pintle.dev/v1alpha1` Plugin.
+//! `pintle.dev/v1alpha1` Plugin: a WebAssembly component that decides, as an object among the others.
+//!
+//! The spec says which component in which world with which grants; the status says which revision lives. Loading it is the
+//! plugin runtime's work, which watches these objects.
 
+use pintle_api::names::{self, NameRule};
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
+use crate::registry::faults::Faults;
+use crate::registry::checks::count_set;
+use crate::registry::fields::{default_missing, ensure_object, spec_mut};
 use crate::registry::kind::Kind;
+use crate::registry::print::{AGE, NAME, NONE, age, bool_or, boolean, text, text_or, wide};
+use crate::registry::rbac::rules::validate_rule;
+use crate::registry::strategy::{Column, Part};
+use crate::registry::workload::SPEC;
+
+const WORLDS: [&str; 4] = ["admission", "controller", "ingress", "scheduler"];
+const SOURCES: [&str; 4] = ["digest", "embedded", "file", "inline"];
+/// Bytes of a component that travels inside the object, as base64.
+const MAX_INLINE_BYTES: usize = 1536 * 1024;
+const MEMORY: &str = "64Mi";
+const DEADLINE_MILLISECONDS: i64 = 1000;
+/// `sha256:` and 64 hexadecimal digits.
+const DIGEST_BYTES: usize = 71;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("World", "What the plugin decides."),
+    text("Stage", "Whether its newest revision lives."),
+    text("Revision", "The revision that decides."),
+    text("Ready", "Whether it answers."),
+    AGE,
+    wide("Digest", "The component that decides."),
+    Column { priority: 1, ..boolean("Paused", "Whether it is kept from deciding.") },
+];
 
 pub fn kind() -> Kind {
-    Kind { generation: true, ..Kind::new(cluster("pintle.dev/v1alpha1", "plugins", "Plugin").short(&["plug"]).status()) }
+    Kind {
+        names: NameRule::Subdomain,
+        generation: true,
+        default,
+        validate,
+        validate_change: |new, old, part, faults| {
+            if part == Part::Main {
+                immutable(new, old, &["spec", "world"], faults);
+            }
+        },
+        fields: &[("spec.world", |p| p.str_at(&["spec", "world"]).to_owned())],
+        ..Kind::new(cluster("pintle.dev/v1alpha1", "plugins", "Plugin").short(&["plug"]).status()).table(COLUMNS, cells)
+    }
 }
+
+fn default(plugin: &mut Value) {
+    let Some(spec) = spec_mut(plugin) else { return };
+    default_missing(spec, "paused", false);
+    let limits = ensure_object(spec, "limits");
+    default_missing(limits, "memory", MEMORY);
+    default_missing(limits, "deadlineMilliseconds", DEADLINE_MILLISECONDS);
+}
+
+fn validate(plugin: &Value, faults: &mut Faults) {
+    let spec = plugin.get("spec").unwrap_or(&Value::Null);
+    one_of(spec.str_at(&["world"]), &WORLDS, &SPEC.field("world"), faults);
+    source(spec, faults);
+    let digest = spec.str_at(&["digest"]);
+    if !digest.is_empty() && !is_digest(digest) {
+        faults.invalid_str(&SPEC.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
+    }
+    let revision = spec.str_at(&["revision"]);
+    if !revision.is_empty() {
+        faults.texts(&SPEC.field("revision"), revision, names::label_value(revision));
+    }
+    let grants = SPEC.field("grants");
+    for (i, rule) in spec.list_at(&["grants"]).iter().enumerate() {
+        validate_rule(rule, false, &grants.index(i), faults);
+    }
+    let limits = SPEC.field("limits");
+    if let Some(memory) = spec.at(&["limits", "memory"]) {
+        crate::registry::core::persistentvolumeclaims::positive_quantity(memory, &limits.field("memory"), faults);
+    }
+    positive(spec.at(&["limits", "deadlineMilliseconds"]), &limits.field("deadlineMilliseconds"), faults);
+}
+
+fn source(spec: &Value, faults: &mut Faults) {
+    let path = SPEC.field("source");
+    let source = spec.get("source").unwrap_or(&Value::Null);
+    match count_set(source, &SOURCES) {
+        0 => faults.required(&path, "must specify one of: `inline`, `file`, `digest` or `embedded`"),
+        1 => {}
+        _ => faults.invalid(&path, &Value::from(shown_sources(source)), "may not have more than one field specified at a time"),
+    }
+    if source.str_at(&["inline"]).len() > MAX_INLINE_BYTES {
+        faults.too_long(&path.field("inline"), MAX_INLINE_BYTES);
+    }
+    let file = source.str_at(&["file"]);
+    if !file.is_empty() && !file.starts_with('/') {
+        faults.invalid_str(&path.field("file"), file, "must be an absolute path");
+    }
+    let digest = source.str_at(&["digest"]);
+    if !digest.is_empty() && !is_digest(digest) {
+        faults.invalid_str(&path.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
+    }
+}
+
+/// Names alone: a component's bytes do not belong into a message.
+fn shown_sources(source: &Value) -> String {
+    source.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(",")
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == DIGEST_BYTES && text.strip_prefix("sha256:").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn cells(plugin: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    let ready = plugin.list_at(&["status", "conditions"]).iter().find(|c| c.str_at(&["type"]) == "Ready");
+    vec![
+        plugin.name().into(),
+        plugin.str_at(&["spec", "world"]).into(),
+        text_or(plugin, &["status", "stage"], NONE),
+        match crate::registry::fields::text(plugin, &["status", "activeRevision"]) {
+            revision if revision.is_empty() => NONE.into(),
+            revision => revision.into(),
+        },
+        ready.map_or("Unknown".into(), |c| c.str_at(&["status"]).into()),
+        age(plugin, now),
+        text_or(plugin, &["status", "digest"], NONE),
+        bool_or(plugin, &["spec", "paused"], false),
+    ]
+}
+

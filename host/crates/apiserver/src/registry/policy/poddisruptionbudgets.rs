@@ -1,12 +1,60 @@
 //! `policy/v1` PodDisruptionBudget.
 
+use pintle_api::object::ObjectExt;
+use serde_json::{Value, json};
+
+use crate::registry::checks::{int_or_percent, label_selector, not_over_100_percent, one_of_if_set};
 use crate::registry::def::namespaced;
+use crate::registry::faults::Faults;
+use crate::registry::fields::is_set;
 use crate::registry::kind::Kind;
+use crate::registry::print::{AGE, NAME, age, count, number, text};
+use crate::registry::strategy::Column;
+use crate::registry::workload::SPEC;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("Min Available", "Pods that must stay."),
+    text("Max Unavailable", "Pods that may be missing."),
+    number("Allowed Disruptions", "Pods that may be evicted now."),
+    AGE,
+];
 
 pub fn kind() -> Kind {
     Kind {
         generation: true,
         unconditional_update: false,
-        ..Kind::new(namespaced("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget").short(&["pdb"]).status())
+        create: |budget, _| {
+            let zero = json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+            budget.set_at(&["status"], zero);
+        },
+        validate,
+        ..Kind::new(namespaced("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget").short(&["pdb"]).status()).table(COLUMNS, |budget, now| {
+            let shown = |field: &str| match budget.at(&["spec", field]).filter(|v| !v.is_null()) {
+                None => Value::from("N/A"),
+                Some(Value::String(text)) => text.as_str().into(),
+                Some(number) => number.to_string().into(),
+            };
+            let allowed = count(budget, &["status", "disruptionsAllowed"]);
+            vec![budget.name().into(), shown("minAvailable"), shown("maxUnavailable"), allowed, age(budget, now)]
+        })
     }
+}
+
+fn validate(budget: &Value, faults: &mut Faults) {
+    let at = |field: &str| budget.at(&["spec", field]).filter(|v| !v.is_null());
+    if is_set(at("minAvailable")) && is_set(at("maxUnavailable")) {
+        faults.invalid(&SPEC, &budget["spec"], "minAvailable and maxUnavailable cannot be both set");
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        if let Some(value) = at(field) {
+            int_or_percent(value, &SPEC.field(field), faults);
+            not_over_100_percent(value, &SPEC.field(field), faults);
+        }
+    }
+    if let Some(selector) = at("selector") {
+        label_selector(selector, &SPEC.field("selector"), faults);
+    }
+    let policy = budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]);
+    one_of_if_set(policy, &["AlwaysAllow", "IfHealthyBudget"], &SPEC.field("unhealthyPodEvictionPolicy"), faults);
 }

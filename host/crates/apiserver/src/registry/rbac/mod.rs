@@ -4,6 +4,7 @@ pub mod clusterrolebindings;
 pub mod clusterroles;
 pub mod rolebindings;
 pub mod roles;
+pub mod rules;
 
 use super::strategy::Strategy;
 

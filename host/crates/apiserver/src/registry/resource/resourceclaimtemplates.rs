@@ -1,8 +1,9 @@
-//! `resource.k8s.io/v1` ResourceClaimTemplate.
+//! `resource.k8s.io/v1` ResourceClaimTemplate. Stored for its clients; nothing here allocates devices.
 
 use crate::registry::def::namespaced;
 use crate::registry::kind::Kind;
+use crate::registry::print::{NAME_AND_AGE, name_and_age};
 
 pub fn kind() -> Kind {
-    Kind::new(namespaced("resource.k8s.io/v1", "resourceclaimtemplates", "ResourceClaimTemplate"))
+    Kind { generation: false, ..Kind::new(namespaced("resource.k8s.io/v1", "resourceclaimtemplates", "ResourceClaimTemplate")).table(NAME_AND_AGE, name_and_age) }
 }

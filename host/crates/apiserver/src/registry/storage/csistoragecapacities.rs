@@ -1,8 +1,42 @@
 //! `storage.k8s.io/v1` CSIStorageCapacity.
 
+use pintle_api::object::ObjectExt;
+use serde_json::Value;
+
+use crate::registry::checks::{immutable, nonnegative_quantity};
 use crate::registry::def::namespaced;
+use crate::registry::faults::{Faults, Path};
+use crate::registry::fields::text as field_text;
 use crate::registry::kind::Kind;
+use crate::registry::print::{NAME, UNSET, text};
 
 pub fn kind() -> Kind {
-    Kind { unconditional_update: false, ..Kind::new(namespaced("storage.k8s.io/v1", "csistoragecapacities", "CSIStorageCapacity")) }
+    Kind {
+        unconditional_update: false,
+        validate,
+        validate_change: |new, old, _, faults| {
+            for field in ["nodeTopology", "storageClassName"] {
+                immutable(new, old, &[field], faults);
+            }
+        },
+        ..Kind::new(namespaced("storage.k8s.io/v1", "csistoragecapacities", "CSIStorageCapacity")).table(
+            &[NAME, text("StorageClassName", "Class that the capacity is of."), text("Capacity", "What is free.")],
+            |object, _| {
+                let capacity = field_text(object, &["capacity"]);
+                let capacity = if capacity.is_empty() { UNSET.to_owned() } else { capacity };
+                vec![object.name().into(), object.str_at(&["storageClassName"]).into(), capacity.into()]
+            },
+        )
+    }
+}
+
+fn validate(object: &Value, faults: &mut Faults) {
+    if object.str_at(&["storageClassName"]).is_empty() {
+        faults.required(&Path::root("storageClassName"), "");
+    }
+    for field in ["capacity", "maximumVolumeSize"] {
+        if let Some(value) = object.get(field).filter(|v| !v.is_null()) {
+            nonnegative_quantity(value, &Path::root(field), faults);
+        }
+    }
 }
