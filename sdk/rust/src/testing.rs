@@ -199,7 +199,7 @@ impl Api for FakeCluster {
     fn update_status(&self, resource: Resource, namespace: &str, name: &str, object: &Value) -> Result<Value> {
         self.write("status", resource, namespace, name, object, true)
     }
-    /// Merge semantics for every kind of patch: enough for what controllers send.
+    /// Merge semantics for every kind of patch, and `$deleteFromPrimitiveList`: enough for what controllers send.
     fn patch(&self, resource: Resource, namespace: &str, name: &str, subresource: &str, _kind: PatchType, body: &Value) -> Result<Value> {
         let mut next = self.get(resource, namespace, name)?;
         let uid = &body["metadata"]["uid"];
@@ -211,7 +211,12 @@ impl Api for FakeCluster {
         let shown = body.to_string();
         self.note(&verb, resource, &format!("{namespace}/{name} {shown}"))?;
         self.stamp(&mut next);
-        self.objects.borrow_mut().insert((resource, namespace.to_owned(), name.to_owned()), next.clone());
+        let place = (resource, namespace.to_owned(), name.to_owned());
+        if is_over(&next) {
+            self.objects.borrow_mut().remove(&place);
+        } else {
+            self.objects.borrow_mut().insert(place, next.clone());
+        }
         Ok(next)
     }
     fn delete(&self, resource: Resource, namespace: &str, name: &str, options: &DeleteOptions<'_>) -> Result<()> {
@@ -220,12 +225,23 @@ impl Api for FakeCluster {
             return Err(ApiError::Conflict("the uid differs".to_owned()));
         }
         self.note("delete", resource, &format!("{namespace}/{name}"))?;
-        self.remove(resource, namespace, name);
+        if current["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
+            let now = self.now_rfc3339();
+            self.change(resource, namespace, name, |object| object["metadata"]["deletionTimestamp"] = json!(now));
+        } else {
+            self.remove(resource, namespace, name);
+        }
         Ok(())
     }
     fn event(&self, _resource: Resource, _namespace: &str, name: &str, kind: EventType, reason: &str, message: &str) {
         self.actions.borrow_mut().push(format!("event {name} {kind:?} {reason}: {message}"));
     }
+}
+
+/// Deleted, and no finalizer keeps it.
+fn is_over(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].as_array().is_none_or(Vec::is_empty)
 }
 
 fn names(object: &Value) -> (String, String) {
@@ -271,7 +287,12 @@ fn merge(target: &mut Value, patch: &Value) {
         *target = json!({});
     }
     for (key, value) in patch {
-        if value.is_null() {
+        if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            let gone = value.as_array().cloned().unwrap_or_default();
+            if let Some(list) = target[list].as_array_mut() {
+                list.retain(|item| !gone.contains(item));
+            }
+        } else if value.is_null() {
             target.as_object_mut().expect("made an object above").remove(key);
         } else {
             merge(&mut target[key], value);

@@ -18,6 +18,11 @@ pub struct Claimant<'a> {
 
 /// The objects of `resource` in the claimant's namespace that are its own after adoption and release.
 pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Result<Vec<Value>, Failure> {
+    claim_marked(api, claimant, resource, "")
+}
+
+/// The same, for objects that bear a finalizer for as long as they belong to the claimant.
+pub fn claim_marked(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource, finalizer: &str) -> Result<Vec<Value>, Failure> {
     let owner = claimant.object;
     let namespace = owner.namespace();
     let mut owned = Vec::new();
@@ -25,7 +30,7 @@ pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Resu
         if claimant.selector.matches(object.labels()) {
             owned.push(object);
         } else if !owner.deleting() {
-            ignore_gone(release(api, owner.uid(), &object, resource))?;
+            ignore_gone(release(api, owner.uid(), &object, resource, finalizer))?;
         }
     }
     if owner.deleting() || claimant.selector.is_empty() {
@@ -51,24 +56,37 @@ pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Resu
             Err(ApiError::NotFound(_)) => continue,
             Err(error) => return Err(error.into()),
         };
-        if let Some(adopted) = ignore_gone(adopt(api, claimant, &object, resource))? {
+        if let Some(adopted) = ignore_gone(adopt(api, claimant, &object, resource, finalizer))? {
             owned.push(adopted);
         }
     }
     Ok(owned)
 }
 
-fn adopt(api: &dyn Api, claimant: &Claimant<'_>, object: &Value, resource: Resource) -> Result<Value, ApiError> {
+fn adopt(api: &dyn Api, claimant: &Claimant<'_>, object: &Value, resource: Resource, finalizer: &str) -> Result<Value, ApiError> {
     let reference = controller_reference(claimant.object, claimant.api_version, claimant.kind);
     let mut references = object.items(&["metadata", "ownerReferences"]).to_vec();
     references.push(reference);
-    let body = json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": references}});
-    api.patch(resource, object.namespace(), object.name(), "", PatchType::Merge, &body)
+    let mut finalizers = object.items(&["metadata", "finalizers"]).to_vec();
+    if !finalizers.iter().any(|f| f == finalizer) {
+        finalizers.push(json!(finalizer));
+    }
+    patch(api, object, resource, json!(references), (!finalizer.is_empty()).then_some(finalizers))
 }
 
-fn release(api: &dyn Api, owner_uid: &str, object: &Value, resource: Resource) -> Result<Value, ApiError> {
+fn release(api: &dyn Api, owner_uid: &str, object: &Value, resource: Resource, finalizer: &str) -> Result<Value, ApiError> {
     let kept: Vec<&Value> = object.items(&["metadata", "ownerReferences"]).iter().filter(|r| r.text(&["uid"]) != owner_uid).collect();
-    let body = json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": kept}});
+    let finalizers = object.items(&["metadata", "finalizers"]);
+    let marked = !finalizer.is_empty() && finalizers.iter().any(|f| f == finalizer);
+    let left = marked.then(|| finalizers.iter().filter(|f| *f != finalizer).cloned().collect());
+    patch(api, object, resource, json!(kept), left)
+}
+
+fn patch(api: &dyn Api, object: &Value, resource: Resource, references: Value, finalizers: Option<Vec<Value>>) -> Result<Value, ApiError> {
+    let mut body = json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": references}});
+    if let Some(finalizers) = finalizers {
+        body["metadata"]["finalizers"] = json!(finalizers);
+    }
     api.patch(resource, object.namespace(), object.name(), "", PatchType::Merge, &body)
 }
 
