@@ -17,7 +17,7 @@ fn main() {
         .flatten()
         .flatten()
         .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "wasm"))
+        .filter(|p| p.extension().is_some_and(|e| e == "wasm") && p.with_extension("json").exists())
         .collect();
     found.sort();
     let mut table = String::from("&[\n");
@@ -25,7 +25,9 @@ fn main() {
         println!("cargo:rerun-if-changed={}", file.display());
         let name = file.file_stem().expect("has a name").to_string_lossy();
         let full = file.canonicalize().expect("was just listed");
-        table.push_str(&format!("    ({name:?}, include_bytes!({full:?}).as_slice()),\n"));
+        let manifest = full.with_extension("json");
+        println!("cargo:rerun-if-changed={}", manifest.display());
+        table.push_str(&format!("    ({name:?}, include_bytes!({full:?}).as_slice(), include_str!({manifest:?})),\n"));
     }
     table.push_str("]\n");
     std::fs::write(out.join("plugins.rs"), table).expect("OUT_DIR is writable");

@@ -20,6 +20,8 @@ struct Plugin {
     /// The package without `pintle-`: the component's file name, and the name of the Plugin object.
     name: String,
     world: String,
+    /// Grants and configuration of the default Plugin object; goes beside the component. Without one it is not embedded.
+    manifest: PathBuf,
 }
 
 /// Builds the named plugins, or all when there is no name.
@@ -36,12 +38,17 @@ pub fn build(names: &[String]) -> Result<()> {
         compile(plugins)?;
         for plugin in plugins {
             componentize(&target, plugin).with_context(|| format!("component {}", plugin.name))?;
+            if !plugin.manifest.exists() {
+                continue;
+            }
+            let beside = target.join("plugins").join(format!("{}.json", plugin.name));
+            crate::programs::copy_if_changed(&plugin.manifest.to_string_lossy(), &beside.to_string_lossy())?;
         }
     }
     Ok(())
 }
 
-/// Target directory, and every workspace member below `plugins/` with the world that it asks the SDK for.
+/// Target directory, and every workspace member below `plugins/` that is a cdylib, with the world that it asks the SDK for.
 fn discover() -> Result<(PathBuf, Vec<Plugin>)> {
     let output = cargo().args(["metadata", "--no-deps", "--format-version=1"]).output().context("cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
@@ -55,12 +62,17 @@ fn discover() -> Result<(PathBuf, Vec<Plugin>)> {
         }
         let dependencies = package["dependencies"].as_array().into_iter().flatten();
         let Some(sdk) = dependencies.into_iter().find(|d| d["name"] == SDK && d["kind"].is_null()) else { continue };
+        let is_component = |target: &Value| target["crate_types"].as_array().is_some_and(|types| types.iter().any(|t| t == "cdylib"));
+        if !package["targets"].as_array().is_some_and(|targets| targets.iter().any(is_component)) {
+            continue;
+        }
+        let manifest = PathBuf::from(text(&package["manifest_path"])).with_file_name("plugin.json");
         let package = text(&package["name"]);
         let [world] = sdk["features"].as_array().map(Vec::as_slice).unwrap_or_default() else {
             bail!("{package} must ask {SDK} for exactly one feature: its world");
         };
         let name = package.strip_prefix("pintle-").unwrap_or(&package).to_owned();
-        plugins.push(Plugin { package, name, world: text(world) });
+        plugins.push(Plugin { package, name, world: text(world), manifest });
     }
     Ok((PathBuf::from(text(&metadata["target_directory"])), plugins))
 }

@@ -40,7 +40,6 @@ pub fn down(args: &DownArgs) -> Result<()> {
     // Containers, shims and containerd: killed through the cgroups, which none of them can leave.
     machine::remove_cgroups(&cgroup)?;
     for node in &state.nodes {
-        pintle_node::clean_up(node.netns.as_deref()).with_context(|| format!("cleaning up after node {}", node.name))?;
         images::forget_runtime(&node.folder);
     }
     network::remove(&state);

@@ -13,5 +13,4 @@ mod state;
 pub mod status;
 pub mod up;
 
-pub use images::import;
-pub use layout::Layout;
+pub use images::{ImportArgs, import};

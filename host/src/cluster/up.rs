@@ -146,7 +146,8 @@ fn ensure_node(args: &UpArgs, layout: &Layout, state: &mut State, ordinal: usize
         .arg(&folder)
         .args(["--node-name", &name])
         .args(["--node-ip", &address])
-        .args(["--cgroup-root", &format!("/{}", layout.cgroup())]);
+        .args(["--cgroup-root", &format!("/{}/{name}", layout.cgroup())])
+        .arg("--keep-runtime");
     if args.runtime_endpoint.is_some() && ordinal == 1 {
         command.args(["--runtime-endpoint", &endpoint]);
     }

@@ -5,6 +5,8 @@
 
 pub mod containerd;
 pub mod kubelet;
+pub mod network;
+pub mod proxy;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
