@@ -34,16 +34,21 @@ pub fn build(names: &[String]) -> Result<()> {
     for plugin in plugins.iter().filter(|p| names.is_empty() || names.contains(&p.name)) {
         worlds.entry(&plugin.world).or_default().push(plugin);
     }
-    for plugins in worlds.values() {
-        compile(plugins)?;
-        for plugin in plugins {
-            componentize(&target, plugin).with_context(|| format!("component {}", plugin.name))?;
-            if !plugin.manifest.exists() {
-                continue;
-            }
-            let beside = target.join("plugins").join(format!("{}.json", plugin.name));
-            crate::programs::copy_if_changed(&plugin.manifest.to_string_lossy(), &beside.to_string_lossy())?;
+    // A world that does not build must not keep the others from it.
+    let faults: Vec<String> = worlds.values().filter_map(|plugins| build_world(&target, plugins).err()).map(|e| format!("{e:#}")).collect();
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}
+
+fn build_world(target: &Path, plugins: &[&Plugin]) -> Result<()> {
+    compile(plugins)?;
+    for plugin in plugins {
+        componentize(target, plugin).with_context(|| format!("component {}", plugin.name))?;
+        if !plugin.manifest.exists() {
+            continue;
         }
+        let beside = target.join("plugins").join(format!("{}.json", plugin.name));
+        crate::programs::copy_if_changed(&plugin.manifest.to_string_lossy(), &beside.to_string_lossy())?;
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub struct Source {
     /// Base64; at most 1 MiB of bytes, for an object holds no more.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub inline: String,
-    /// A file's name in the host's folder of components (`DATA-DIR/plugins/components`).
+    /// A file in the host's folder of components (`DATA-DIR/plugins/components`): its name or its whole path.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub file: String,
     /// A component inside the pintle binary.

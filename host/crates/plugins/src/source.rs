@@ -75,7 +75,8 @@ impl Components {
             let path = self.by_digest(digest).ok_or_else(|| LoadError::Source(format!("{digest:?} is no sha256 digest")))?;
             return read_file(&path);
         }
-        let name = Path::new(file);
+        // A bare name, or the whole path of a file in the folder.
+        let name = Path::new(file).strip_prefix(&self.folder).unwrap_or(Path::new(file));
         if name.components().count() != 1 || name.file_name().is_none() {
             return Err(LoadError::Source(format!("file must be a name in {}, not {file:?}", self.folder.display())));
         }

@@ -11,7 +11,7 @@ use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
 use crate::registry::checks::count_set;
-use crate::registry::fields::{default_missing, ensure_object, spec_mut};
+use crate::registry::fields::{default_missing, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, bool_or, boolean, text, text_or, wide};
 use crate::registry::rbac::rules::validate_rule;
@@ -22,8 +22,6 @@ const WORLDS: [&str; 4] = ["admission", "controller", "ingress", "scheduler"];
 const SOURCES: [&str; 4] = ["digest", "embedded", "file", "inline"];
 /// Bytes of a component that travels inside the object, as base64.
 const MAX_INLINE_BYTES: usize = 1536 * 1024;
-const MEMORY: &str = "64Mi";
-const DEADLINE_MILLISECONDS: i64 = 1000;
 /// `sha256:` and 64 hexadecimal digits.
 const DIGEST_BYTES: usize = 71;
 
@@ -56,10 +54,8 @@ pub fn kind() -> Kind {
 
 fn default(plugin: &mut Value) {
     let Some(spec) = spec_mut(plugin) else { return };
+    // Limits that are not named are the plugin runtime's to choose: each world has its own.
     default_missing(spec, "paused", false);
-    let limits = ensure_object(spec, "limits");
-    default_missing(limits, "memory", MEMORY);
-    default_missing(limits, "deadlineMilliseconds", DEADLINE_MILLISECONDS);
 }
 
 fn validate(plugin: &Value, faults: &mut Faults) {
@@ -97,8 +93,8 @@ fn source(spec: &Value, faults: &mut Faults) {
         faults.too_long(&path.field("inline"), MAX_INLINE_BYTES);
     }
     let file = source.str_at(&["file"]);
-    if !file.is_empty() && !file.starts_with('/') {
-        faults.invalid_str(&path.field("file"), file, "must be an absolute path");
+    if file.contains("..") {
+        faults.invalid_str(&path.field("file"), file, "must be a file in the host's folder of components");
     }
     let digest = source.str_at(&["digest"]);
     if !digest.is_empty() && !is_digest(digest) {
@@ -127,7 +123,7 @@ fn cells(plugin: &Value, now: jiff::Timestamp) -> Vec<Value> {
         },
         ready.map_or("Unknown".into(), |c| c.str_at(&["status"]).into()),
         age(plugin, now),
-        text_or(plugin, &["status", "digest"], NONE),
+        text_or(plugin, &["status", "activeDigest"], NONE),
         bool_or(plugin, &["spec", "paused"], false),
     ]
 }
