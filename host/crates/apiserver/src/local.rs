@@ -77,7 +77,9 @@ impl LocalClient {
         let sub = scope.subresource.clone();
         let handler = self.core.special.iter().find(|((g, r, s), _)| *g == def.group && *r == def.resource && *s == sub).map(|(_, h)| h.clone());
         if let Some(handler) = handler {
-            let (_, object) = handler.create(SubresourceCall { core: self.core.clone(), scope, object, options }).await?;
+            let call = SubresourceCall { core: self.core.clone(), scope, object, options };
+            call.gate()?;
+            let (_, object) = handler.create(call).await?;
             return Ok(Served { json: serde_json::to_vec(&object).map_err(Status::internal)?.into(), revision: 0 });
         }
         if !sub.is_empty() || !scope.resource.is_stored() {

@@ -7,7 +7,7 @@ use pintle_api::{Object, Status};
 
 use super::{Auth, User, certificate_admission, node_restriction, rbac};
 use crate::admission::{self, AdmissionAttributes};
-use crate::handlers::Core;
+use crate::handlers::{Core, SubresourceCall};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -60,5 +60,23 @@ impl Core {
         };
         let AdmissionAttributes { subresource, namespace, name, old, .. } = *attributes;
         self.authorizer.admit(user, &Write { operation, group: &def.group, resource: &def.resource, subresource, namespace, name, new, old })
+    }
+}
+
+impl SubresourceCall {
+    /// The gate for what is posted to a subresource: token requests, evictions, bindings.
+    pub fn gate(&self) -> Result<(), Status> {
+        let (scope, def) = (&self.scope, self.scope.resource.def());
+        let write = Write {
+            operation: Operation::Create,
+            group: &def.group,
+            resource: &def.resource,
+            subresource: &scope.subresource,
+            namespace: &scope.namespace,
+            name: &scope.name,
+            new: Some(&self.object),
+            old: None,
+        };
+        self.core.authorizer.admit(&scope.user, &write)
     }
 }

@@ -9,7 +9,6 @@ use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use pintle_api::object::ObjectExt;
 use pintle_api::schema;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
 use serde_json::json;
@@ -147,6 +146,7 @@ impl Call {
             }
             let (object, warnings) = self.decode(&scope, &body, &options)?;
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
+            call.gate()?;
             let (code, object) = handler.create(call).await?;
             let mut response = answer::value(code, &object);
             answer::add_warnings(&mut response, &warnings);
@@ -202,7 +202,8 @@ impl Call {
             return Err(Status::bad_request("the object provided is unrecognized (must be of type Object): not a JSON object"));
         }
         if scope.resource.custom && scope.subresource != "scale" {
-            return Ok((object, Vec::new()));
+            let warnings = check_custom(scope, &mut object, &duplicates, options.validation)?;
+            return Ok((object, warnings));
         }
         let warnings = check_fields(&mut object, &kind_of(scope), &duplicates, options.validation)?;
         Ok((object, warnings))
@@ -320,10 +321,19 @@ fn kind_of(scope: &Scope) -> GroupVersionKind {
 pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
     let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
     let findings = schema::check(object, of);
-    let refused = |why: &str| {
-        let kind = if object.kind().is_empty() { &gvk.kind } else { object.kind() };
-        Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {}: {why}", gvk.version, gvk.kind))
-    };
+    let warnings = judge(&findings, gvk, duplicates, validation)?;
+    schema::prune_unknown(object, of);
+    Ok(warnings)
+}
+
+/// The same by the schema of a custom kind.
+pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+    let Some(findings) = scope.resource.strategy.prune(object) else { return Ok(Vec::new()) };
+    judge(&findings, &scope.resource.def().gvk(), duplicates, validation)
+}
+
+fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+    let refused = |why: &str| Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", gvk.kind, gvk.version, gvk.kind));
     if let Some(why) = &findings.mismatch {
         return Err(refused(why));
     }
@@ -337,7 +347,6 @@ pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &[S
         FieldValidation::Warn => warnings = findings.strict_faults(duplicates),
         FieldValidation::Ignore => {}
     }
-    schema::prune_unknown(object, of);
     Ok(warnings)
 }
 
