@@ -32,6 +32,8 @@ pub struct Table {
     /// In the order of discovery.
     pub all: Vec<Arc<Resource>>,
     by_name: HashMap<(String, String), Vec<Arc<Resource>>>,
+    /// From which definitions the custom resources were made: uid, generation, ending.
+    pub stamp: Vec<(String, i64, bool)>,
     /// Discovery and OpenAPI documents made so far, by what they are.
     pub documents: Documents,
 }
@@ -80,10 +82,16 @@ impl Resource {
         let stored = strategy.storage();
         let place = stored.clone().unwrap_or_else(|| def.gvr());
         let converts = stored.is_some_and(|s| s != def.gvr());
-        let names: Vec<String> = strategy.selectable_fields().iter().map(|(name, _)| (*name).to_owned()).collect();
         let reader = strategy.clone();
-        let read = Box::new(move |object: &Object| reader.selectable_fields().iter().map(|(_, value)| value(object)).collect());
-        let fields = if converts { None } else { Some(Fields { names, read }) };
+        let read = Box::new(move |object: &Object| {
+            if !converts || custom {
+                return reader.selectable_values(object);
+            }
+            let mut own = object.clone();
+            reader.from_storage(&mut own);
+            reader.selectable_values(&own)
+        });
+        let fields = Some(Fields { names: strategy.selectable_names(), read });
         let slot = cache.slot(&place.group, &place.resource, fields);
         Self { api_version: def.api_version(), strategy, slot, converts, custom }
     }
@@ -155,14 +163,21 @@ impl Resource {
 impl Table {
     pub fn new(strategies: impl IntoIterator<Item = (Arc<dyn Strategy>, bool)>, cache: &Cache) -> Self {
         let mut table = Self::default();
-        for (strategy, custom) in strategies {
-            let resource = Arc::new(Resource::new(strategy, cache, custom));
-            let def = resource.def();
-            let name = (def.group.to_string(), def.resource.to_string());
-            table.by_name.entry(name).or_default().push(resource.clone());
-            table.all.push(resource);
-        }
+        strategies.into_iter().for_each(|(strategy, custom)| table.add(Arc::new(Resource::new(strategy, cache, custom))));
         table
+    }
+    /// The same built-in resources with these custom ones.
+    pub fn with_custom(&self, custom: impl IntoIterator<Item = Arc<Resource>>) -> Self {
+        let mut table = Self::default();
+        self.all.iter().filter(|r| !r.custom).for_each(|r| table.add(r.clone()));
+        custom.into_iter().for_each(|r| table.add(r));
+        table
+    }
+    fn add(&mut self, resource: Arc<Resource>) {
+        let def = resource.def();
+        let name = (def.group.to_string(), def.resource.to_string());
+        self.by_name.entry(name).or_default().push(resource.clone());
+        self.all.push(resource);
     }
     pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
         // A short list: the versions of one resource.

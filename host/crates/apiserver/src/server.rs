@@ -72,6 +72,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listener: JoinHandle<()>,
     bookkeeping: Bookkeeping,
+    definitions: JoinHandle<()>,
 }
 
 impl Config {
@@ -126,11 +127,13 @@ impl Server {
         });
         let context = bookkeeping::Context::new(&core, &auth, &config, external);
         bookkeeping::bootstrap(&context).await?;
+        crate::custom::load(&core).await?;
+        let definitions = tokio::spawn(crate::custom::run(core.clone()));
         let bookkeeping = bookkeeping::start(context);
         let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());
         let (stop, stopped) = watch::channel(false);
         let listener = tokio::spawn(front.run(listener, stopped));
-        Ok(Self { core, auth, address, stop, listener, bookkeeping })
+        Ok(Self { core, auth, address, stop, listener, bookkeeping, definitions })
     }
 
     /// Acts in process with an identity, through the same checks as a request.
@@ -155,6 +158,7 @@ impl Server {
         self.stop.send_replace(true);
         let _ = self.listener.await;
         drop(self.bookkeeping);
+        self.definitions.abort();
         self.core.cache.store().close().await
     }
 }
@@ -167,7 +171,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, pintle_store::Err
             let opened = tokio::task::spawn_blocking(move || pintle_store::embedded::open(path, pintle_store::embedded::Options::default())).await;
             Ok(opened.map_err(|e| pintle_store::Error::Unavailable(e.to_string()))??)
         }
-        Storage::Etcd(_) => Err(pintle_store::Error::Unavailable("etcd".into())),
+        Storage::Etcd(endpoints) => Ok(pintle_store::etcd::open(pintle_store::etcd::Options::new(endpoints)).await?),
     }
 }
 

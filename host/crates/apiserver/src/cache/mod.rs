@@ -101,6 +101,22 @@ impl Fields {
     pub fn none() -> Self {
         Self { names: Vec::new(), read: Box::new(|_| Vec::new()) }
     }
+    /// The old fields in their places, then those of the new ones that were not there. `None`: all were.
+    fn extended(old: &Arc<Self>, new: Self) -> Option<Self> {
+        let missing: Vec<usize> = (0..new.names.len()).filter(|at| !old.names.contains(&new.names[*at])).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let names = old.names.iter().cloned().chain(missing.iter().map(|at| new.names[*at].clone())).collect();
+        let old = old.clone();
+        let read = move |object: &Object| {
+            let mut values = (old.read)(object);
+            let more = (new.read)(object);
+            values.extend(missing.iter().map(|at| more.get(*at).cloned().unwrap_or_default()));
+            values
+        };
+        Some(Self { names, read: Box::new(read) })
+    }
 }
 
 impl Cache {
@@ -119,8 +135,8 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The place of a resource, made on first use. Objects already loaded get their fields read. `None`: leave the fields as
-    /// they are, because another version of the resource names them.
+    /// The place of a resource, made on first use. Fields that were not known before are added and read from the objects
+    /// that are loaded already; versions of one resource share a place.
     pub fn slot(&self, group: &str, resource: &str, fields: Option<Fields>) -> Arc<Slot> {
         let group = if group.is_empty() { "core" } else { group };
         self.write_state().slot(&format!("{ROOT}{group}/{resource}/"), fields)

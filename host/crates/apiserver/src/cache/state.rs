@@ -46,7 +46,7 @@ impl State {
     pub fn slot(&mut self, prefix: &str, fields: Option<Fields>) -> Arc<Slot> {
         if let Some(id) = self.by_prefix.get(prefix) {
             let slot = self.slots[*id].slot.clone();
-            if let Some(fields) = fields.filter(|f| f.names != slot.fields().names) {
+            if let Some(fields) = fields.and_then(|f| Fields::extended(&slot.fields(), f)) {
                 slot.fields.store(Arc::new(fields));
                 self.slots[*id].index_again();
             }

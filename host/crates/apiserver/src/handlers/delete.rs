@@ -288,6 +288,11 @@ fn set_finalizers(object: &mut Object, scope: &Scope, options: &DeleteOptions) {
     };
     let mut finalizers: Vec<Value> =
         object.list_at(&["metadata", "finalizers"]).iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    let def = scope.resource.def();
+    if def.resource == "customresourcedefinitions" && def.group == "apiextensions.k8s.io" && !finalizers.iter().any(|f| f == crate::custom::CLEANUP) {
+        // The definition goes last, after the objects that it defines.
+        finalizers.push(json!(crate::custom::CLEANUP));
+    }
     if orphan {
         finalizers.push(json!(ORPHAN));
     }

@@ -126,6 +126,11 @@ impl Core {
         self.cache.get(&scope.resource.slot, &scope.key()).ok_or_else(|| scope.not_found())
     }
 
+    /// The same, parsed.
+    pub fn read(&self, scope: &Scope) -> Result<pintle_api::Object, Status> {
+        scope.resource.parse(&*self.get(scope)?)
+    }
+
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         match self.authorizer.authorize(attributes) {
             Decision::Allow => Ok(()),

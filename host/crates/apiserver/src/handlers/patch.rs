@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::update::Changed;
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
-use crate::http::rest::check_fields;
+use crate::http::rest::{check_custom, check_fields};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
@@ -58,19 +58,18 @@ impl Core {
     }
 
     /// Server-side apply: an object that does not exist is created.
-    async fn apply(&self, scope: &Scope, mut config: Value, options: &WriteOptions) -> Result<Written, Status> {
+    async fn apply(&self, scope: &Scope, config: Value, options: &WriteOptions) -> Result<Written, Status> {
         if !config.is_object() {
             return Err(Status::bad_request("error decoding the applied configuration: not an object"));
         }
         check_applied(scope, &config)?;
-        let warnings = checked(scope, &mut config, options.validation)?;
         for _ in 0..2 {
             let exists = self.cache.get(&scope.resource.slot, &scope.key()).is_some();
             let answer = if exists {
-                let change = |old: &Object| managed::apply(scope, Some(old), &config, options).map(|object| Changed { object, tracked: true });
+                let change = |old: &Object| applied(scope, Some(old), &config, options).map(|object| Changed { object, tracked: true });
                 self.change(scope, options, &change).await
             } else if scope.subresource.is_empty() {
-                let object = managed::apply(scope, None, &config, options)?;
+                let object = applied(scope, None, &config, options)?;
                 self.create_applied(scope, object, options).await
             } else {
                 Err(scope.not_found())
@@ -79,10 +78,7 @@ impl Core {
                 Err(raced) if raced.is(Reason::AlreadyExists) && !exists => {}
                 Err(raced) if raced.is(Reason::NotFound) && exists && scope.subresource.is_empty() => {}
                 Err(other) => return Err(other),
-                Ok(mut written) => {
-                    written.warnings.splice(0..0, warnings);
-                    return Ok(written);
-                }
+                Ok(written) => return Ok(written),
             }
         }
         Err(scope.stale())
@@ -97,9 +93,16 @@ fn patched(scope: &Scope, kind: PatchKind, old: &Object, patch: &Value) -> Resul
     }
 }
 
+/// Unknown fields were refused while the fields' owners were worked out; what remains is brought into normal form.
+fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteOptions) -> Result<Object, Status> {
+    let mut object = managed::apply(scope, old, config, options)?;
+    checked(scope, &mut object, FieldValidation::Ignore)?;
+    Ok(object)
+}
+
 fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
     if scope.resource.custom {
-        return Ok(Vec::new());
+        return check_custom(scope, object, &[], validation);
     }
     check_fields(object, &scope.resource.def().gvk(), &[], validation)
 }

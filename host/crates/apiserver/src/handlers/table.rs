@@ -12,8 +12,7 @@ use crate::resources::Resource;
 
 /// `columnDefinitions` of the resource.
 pub fn columns(resource: &Resource) -> Value {
-    let own = resource.strategy.columns();
-    let own = own.iter().map(|c| definition(c.name, c.kind, c.format, c.description, c.priority));
+    let own = resource.strategy.column_definitions().into_iter();
     if resource.strategy.whole_table() {
         return own.collect();
     }

@@ -167,7 +167,7 @@ fn prepare_update(
     if part != Part::Main {
         keep_metadata_of(new, old, part);
     }
-    if strategy.has_generation() && differs_in_content(new, old) {
+    if strategy.has_generation() && differs_in_content(new, old, resource.has_status()) {
         let next = old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1;
         new.set_at(&["metadata", "generation"], json!(next));
     }
@@ -208,10 +208,14 @@ fn keep_metadata_of(new: &mut Object, old: &Object, part: Part) {
     }
 }
 
-/// Whether anything differs but the metadata and the status.
-fn differs_in_content(new: &Object, old: &Object) -> bool {
+/// Whether anything differs but the metadata, and but the status where that is written apart.
+fn differs_in_content(new: &Object, old: &Object, has_status: bool) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
-    let counts = |key: &&String| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    let counts = |key: &&String| match key.as_str() {
+        "apiVersion" | "kind" | "metadata" => false,
+        "status" => !has_status,
+        _ => true,
+    };
     new.keys().filter(counts).any(|key| new.get(key) != old.get(key)) || old.keys().filter(counts).any(|key| !new.contains_key(key))
 }
 

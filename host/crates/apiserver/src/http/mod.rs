@@ -3,10 +3,12 @@
 
 pub mod answer;
 pub mod body;
+pub mod insecure;
 pub mod metrics;
 pub mod nonresource;
 pub mod negotiate;
 pub mod path;
+pub mod proxy;
 pub mod rest;
 pub mod serve;
 

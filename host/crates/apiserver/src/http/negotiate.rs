@@ -2,7 +2,8 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use pintle_api::{protobuf, Object, Reason, Status, schema};
+use pintle_api::{Object, Reason, Status, protobuf, schema};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +102,7 @@ pub fn content_type(headers: &HeaderMap) -> &str {
 pub fn decode(headers: &HeaderMap, body: &[u8]) -> Result<(Object, Vec<String>), Status> {
     match content_type(headers) {
         "" | "application/json" | "*/*" => json(body),
-        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body).map(|object| (object, Vec::new())),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Vec::new())),
         protobuf::MEDIA_TYPE => {
             let object = protobuf::to_json(body, None).map_err(|why| Status::bad_request(format!("unable to decode the protobuf body: {why}")))?;
             Ok((object, Vec::new()))
@@ -124,16 +125,28 @@ pub fn patch_json(body: &[u8]) -> Result<Object, Status> {
 }
 
 /// An applied configuration: YAML, of which JSON is a part.
-pub fn yaml_or_json(body: &[u8]) -> Result<Object, Status> {
-    if body.trim_ascii_start().first() == Some(&b'{') && let Ok(object) = serde_json::from_slice(body) {
+pub fn yaml_or_json(body: &[u8], strict: bool) -> Result<Object, Status> {
+    if body.trim_ascii_start().first() == Some(&b'{')
+        && let Ok(object) = serde_json::from_slice(body)
+    {
         return Ok(object);
     }
-    yaml(body)
+    yaml(body, strict)
 }
 
-pub fn yaml(body: &[u8]) -> Result<Object, Status> {
+/// Of keys that stand twice the last counts, unless validation is strict.
+pub fn yaml(body: &[u8], strict: bool) -> Result<Object, Status> {
     let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
-    serde_saphyr::from_str(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
+    let duplicate_keys = if strict { DuplicateKeyPolicy::Error } else { DuplicateKeyPolicy::LastWins };
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { duplicate_keys: duplicate_keys }).map_err(|error| {
+        let message = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => {
+                format!("error decoding YAML: line {}: key {key:?} already set in map", location.line())
+            }
+            other => format!("error decoding YAML: {other}"),
+        };
+        Status::bad_request(message)
+    })
 }
 
 pub fn unsupported(have: &str, want: &[&str]) -> Status {

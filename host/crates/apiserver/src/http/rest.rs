@@ -186,7 +186,7 @@ impl Call {
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
         let body = self.read_body().await?;
-        let patch = if kind == PatchKind::Apply { negotiate::yaml_or_json(&body)? } else { negotiate::patch_json(&body)? };
+        let patch = if kind == PatchKind::Apply { negotiate::yaml_or_json(&body, options.validation == FieldValidation::Strict)? } else { negotiate::patch_json(&body)? };
         if scope.subresource == "scale" {
             let scale = self.core.patch_scale(scope, kind, patch, &options).await?;
             return Ok(answer::value(200, &scale));

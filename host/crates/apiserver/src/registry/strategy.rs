@@ -128,6 +128,24 @@ pub trait Strategy: Send + Sync + 'static {
         }
     }
 
+    /// The names in [`Strategy::selectable_fields`], for kinds that know theirs only at run time too.
+    fn selectable_names(&self) -> Vec<String> {
+        self.selectable_fields().iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+    /// The values, in the same order.
+    fn selectable_values(&self, object: &Object) -> Vec<String> {
+        self.selectable_fields().iter().map(|(_, value)| value(object)).collect()
+    }
+    /// [`Strategy::columns`] as a table has them.
+    fn column_definitions(&self) -> Vec<Value> {
+        let definition = |c: &Column| serde_json::json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority});
+        self.columns().iter().map(definition).collect()
+    }
+    /// Removes what the schema of a custom kind does not name, and tells what that was. `None`: a built-in kind.
+    fn prune(&self, _object: &mut Object) -> Option<pintle_api::schema::Findings> {
+        None
+    }
+
     /// True where `PUT` to a name that does not exist makes the object (leases, endpoints, events, ...).
     fn allow_create_on_update(&self) -> bool {
         false

@@ -1,0 +1,166 @@
+//! Custom resources: every CustomResourceDefinition becomes strategies of the served table, and is told what became of it.
+//!
+//! A loop follows the definitions, swaps the table, then sets the conditions, so that an established definition is served.
+//! A definition that ends takes its objects along. Conversion by webhook is not done here: versions differ by name only.
+
+mod column;
+mod definition;
+mod strategy;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use serde_json::{Value, json};
+
+use crate::auth::User;
+use crate::cache::{Filter, Stored};
+use crate::handlers::delete::DeleteOptions;
+use crate::handlers::update::Changed;
+use crate::handlers::{Core, Scope, WriteOptions};
+use crate::registry::Strategy;
+use crate::resources::Resource;
+
+use definition::Definition;
+pub use strategy::CustomStrategy;
+
+/// Holds a definition until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+/// Ending definitions whose objects wait for finalizers are looked at again after this.
+const CLEANUP_EVERY: Duration = Duration::from_millis(500);
+const MANAGER: &str = "pintle-apiextensions";
+
+/// Serves what is defined already. Before the server is ready.
+pub async fn load(core: &Arc<Core>) -> Result<(), Status> {
+    reconcile(core).await.map(drop)
+}
+
+/// Follows the definitions until the server ends.
+pub async fn run(core: Arc<Core>) {
+    let Ok(resource) = core.resource(&DEFINITIONS) else { return };
+    loop {
+        let (_, mut watcher) = core.cache.snapshot_and_watch(&resource.slot, Filter::everything(""));
+        let again = reconcile(&core).await.unwrap_or_else(|why| {
+            tracing::warn!(%why, "definitions of custom resources");
+            true
+        });
+        let changed = async { watcher.next().await.is_ok() };
+        if again {
+            let _ = tokio::time::timeout(CLEANUP_EVERY, changed).await;
+        } else {
+            changed.await;
+        }
+    }
+}
+
+/// Makes the table fit the definitions and the definitions' status fit the table. True: something ends but is not gone yet.
+async fn reconcile(core: &Arc<Core>) -> Result<bool, Status> {
+    let resource = core.resource(&DEFINITIONS)?;
+    let stored = core.cache.snapshot(&resource.slot).page(&Filter::everything(""), None, 0).items;
+    let mut definitions: Vec<Definition> = Vec::new();
+    for one in &stored {
+        let object = resource.parse(one)?;
+        let taken = definition::conflict(&object, &definitions);
+        definitions.push(Definition::read(object, taken));
+    }
+    swap(core, &stored, &definitions);
+    let mut ending = false;
+    for definition in &definitions {
+        if definition.object.is_being_deleted() {
+            ending |= !end(core, &resource, definition).await?;
+        } else if definition.status() != definition.object.at(&["status"]).cloned().unwrap_or(Value::Null) {
+            set_status(core, &resource, definition).await?;
+        }
+    }
+    Ok(ending)
+}
+
+fn swap(core: &Core, stored: &[Arc<Stored>], definitions: &[Definition]) {
+    let present = core.resources.load_full();
+    let stamp: Vec<(String, i64, bool)> = definitions
+        .iter()
+        .zip(stored)
+        .filter(|(d, _)| d.is_served())
+        .map(|(d, _)| (d.object.uid().to_owned(), d.object.i64_at(&["metadata", "generation"]).unwrap_or(0), d.object.is_being_deleted()))
+        .collect();
+    if present.stamp == stamp {
+        return;
+    }
+    let mut custom = Vec::new();
+    for definition in definitions.iter().filter(|d| d.is_served()) {
+        for strategy in strategy::of(definition) {
+            custom.push(Arc::new(Resource::new(Arc::new(strategy) as Arc<dyn Strategy>, &core.cache, true)));
+        }
+    }
+    let mut table = present.with_custom(custom);
+    table.stamp = stamp;
+    core.resources.store(Arc::new(table));
+}
+
+async fn set_status(core: &Core, resource: &Arc<Resource>, definition: &Definition) -> Result<(), Status> {
+    let scope = scope(resource, definition.object.name(), "status");
+    let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
+    let change = |old: &Object| {
+        let mut object = old.clone();
+        object.set_at(&["status"], definition.status());
+        Ok(Changed { object, tracked: false })
+    };
+    match core.change(&scope, &options, &change).await {
+        Err(gone) if gone.is(Reason::NotFound) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Deletes the definition's objects; once there are none, lets the definition go. True: it went.
+async fn end(core: &Arc<Core>, resource: &Arc<Resource>, definition: &Definition) -> Result<bool, Status> {
+    let has_finalizer = definition.object.list_at(&["metadata", "finalizers"]).iter().any(|f| f == CLEANUP);
+    if !has_finalizer {
+        return Ok(true);
+    }
+    let table = core.resources.load_full();
+    let served = table.all.iter().find(|r| r.custom && r.def().group == definition.group && r.def().resource == definition.plural).cloned();
+    if let Some(served) = served {
+        let items = core.cache.snapshot(&served.slot).page(&Filter::everything(""), None, 0).items;
+        let mut left = 0;
+        for stored in &items {
+            let scope = Scope { namespace: stored.namespace().to_owned(), ..scope(&served, stored.name(), "") };
+            match core.delete(&scope, &DeleteOptions::default()).await {
+                Ok(crate::handlers::delete::Deleted::Waits(_)) => left += 1,
+                Ok(_) => {}
+                Err(gone) if gone.is(Reason::NotFound) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        if left > 0 {
+            return Ok(false);
+        }
+    }
+    let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
+    let change = |old: &Object| {
+        let mut object = old.clone();
+        let kept: Vec<Value> = old.list_at(&["metadata", "finalizers"]).iter().filter(|f| *f != CLEANUP).cloned().collect();
+        object.set_at(&["metadata", "finalizers"], Value::Array(kept));
+        Ok(Changed { object, tracked: false })
+    };
+    match core.change(&scope(resource, definition.object.name(), ""), &options, &change).await {
+        Err(gone) if gone.is(Reason::NotFound) => Ok(true),
+        other => other.map(|_| true),
+    }
+}
+
+fn scope(resource: &Arc<Resource>, name: &str, subresource: &str) -> Scope {
+    Scope {
+        user: Arc::new(User::loopback()),
+        resource: resource.clone(),
+        namespace: String::new(),
+        name: name.to_owned(),
+        subresource: subresource.to_owned(),
+    }
+}
+
+/// `{"type": ..., "status": ...}` as conditions are written.
+fn condition(kind: &str, is_true: bool, reason: &str, message: &str, since: &str) -> Value {
+    json!({"type": kind, "status": if is_true { "True" } else { "False" }, "reason": reason, "message": message, "lastTransitionTime": since})
+}

@@ -1,0 +1,87 @@
+//! `pods/binding`: a scheduler's decision becomes the pod's node.
+
+use std::sync::Arc;
+
+use pintle_api::client::BoxFuture;
+use pintle_api::object::ObjectExt;
+use pintle_api::{Cause, Object, Status};
+use serde_json::{Value, json};
+
+use super::write::seconds;
+use super::{Core, Scope, SubresourceCall, SubresourceHandler};
+
+/// Answers `pods/NAME/binding`, and `bindings`, where the name stands in the body.
+pub struct Binding;
+
+impl SubresourceHandler for Binding {
+    fn create(&self, call: SubresourceCall) -> BoxFuture<'static, Result<(u16, Object), Status>> {
+        Box::pin(async move {
+            let SubresourceCall { core, scope, object, options } = call;
+            let scope = of_pod(&core, scope, &object)?;
+            let node = target(&scope, &object)?;
+            if !options.dry_run {
+                core.rewrite(&scope, &|pod| bind(&scope, pod, &object, &node)).await?;
+            }
+            Ok((201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+        })
+    }
+}
+
+fn of_pod(core: &Core, scope: Scope, binding: &Object) -> Result<Scope, Status> {
+    let pods = core.resource(&pintle_api::GroupVersionResource::constant("", "v1", "pods"))?;
+    let name = if scope.name.is_empty() { binding.name().to_owned() } else { scope.name.clone() };
+    if name.is_empty() || (!binding.name().is_empty() && binding.name() != name) {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
+    Ok(Scope { resource: Arc::clone(&pods), name, subresource: "binding".to_owned(), ..scope })
+}
+
+fn target(scope: &Scope, binding: &Object) -> Result<String, Status> {
+    let kind = binding.str_at(&["target", "kind"]);
+    let name = binding.str_at(&["target", "name"]);
+    let mut causes = Vec::new();
+    if !matches!(kind, "" | "Node") {
+        causes.push(Cause::not_supported("target.kind", &json!(kind), &["Node", "<empty>"]));
+    }
+    if name.is_empty() {
+        causes.push(Cause::required("target.name", ""));
+    }
+    if causes.is_empty() { Ok(name.to_owned()) } else { Err(Status::invalid("", "Binding", &scope.name, causes)) }
+}
+
+fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str) -> Result<(), Status> {
+    let uid = binding.uid();
+    if !uid.is_empty() && uid != pod.uid() {
+        return Err(scope.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid())));
+    }
+    if pod.is_being_deleted() {
+        return Err(scope.conflict(&format!("pod {} is being deleted, cannot be assigned to a host", scope.name)));
+    }
+    let present = pod.str_at(&["spec", "nodeName"]);
+    if !present.is_empty() {
+        return Err(scope.conflict(&format!("pod {} is already assigned to node {present:?}", scope.name)));
+    }
+    if !pod.list_at(&["spec", "schedulingGates"]).is_empty() {
+        return Err(scope.conflict(&format!("pod {} has non-empty .spec.schedulingGates", scope.name)));
+    }
+    pod.set_at(&["spec", "nodeName"], json!(node));
+    for map in ["annotations", "labels"] {
+        for (key, value) in binding.map_at(&["metadata", map]).into_iter().flatten() {
+            if map == "annotations" || key.starts_with("topology.kubernetes.io/") || key == "kubernetes.io/hostname" {
+                pod.set_at(&["metadata", map, key], value.clone());
+            }
+        }
+    }
+    set_scheduled(pod);
+    Ok(())
+}
+
+fn set_scheduled(pod: &mut Object) {
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": seconds(jiff::Timestamp::now()),
+        "observedGeneration": pod.i64_at(&["metadata", "generation"]),
+    });
+    let mut conditions: Vec<Value> = pod.list_at(&["status", "conditions"]).iter().filter(|c| c["type"] != "PodScheduled").cloned().collect();
+    conditions.push(condition);
+    pod.set_at(&["status", "conditions"], Value::Array(conditions));
+}

@@ -1,0 +1,114 @@
+//! `pods/eviction`: a deletion that asks the pod's disruption budget first.
+
+use pintle_api::client::BoxFuture;
+use pintle_api::object::ObjectExt;
+use pintle_api::selector::LabelSelector;
+use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Status};
+use serde_json::json;
+
+use super::delete::DeleteOptions;
+use super::write::seconds;
+use super::{Core, Scope, SubresourceCall, SubresourceHandler};
+use crate::cache::Filter;
+
+const BUDGETS: GroupVersionResource = GroupVersionResource::constant("policy", "v1", "poddisruptionbudgets");
+/// Evictions of pods whose deletion is not yet seen by the budget's controller.
+const MAX_DISRUPTED_PODS: usize = 2000;
+/// When the budget's controller has not looked at the newest budget yet, in seconds.
+const RETRY_AFTER: u32 = 10;
+
+pub struct Eviction;
+
+impl SubresourceHandler for Eviction {
+    fn create(&self, call: SubresourceCall) -> BoxFuture<'static, Result<(u16, Object), Status>> {
+        Box::pin(async move {
+            let SubresourceCall { core, scope, object, options } = call;
+            if !object.name().is_empty() && object.name() != scope.name {
+                return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+            }
+            let mut deletion: DeleteOptions = match object.at(&["deleteOptions"]) {
+                Some(value) if !value.is_null() => {
+                    serde_json::from_value(value.clone()).map_err(|e| Status::bad_request(format!("invalid deleteOptions: {e}")))?
+                }
+                _ => DeleteOptions::default(),
+            };
+            if options.dry_run {
+                deletion.dry_run = vec!["All".to_owned()];
+            }
+            let pod_scope = Scope { subresource: String::new(), ..scope };
+            let pod = core.read(&pod_scope)?;
+            if !ignores_budgets(&pod) {
+                take_from_budget(&core, &pod_scope, &pod, super::delete::is_dry_run(&deletion.dry_run)).await?;
+            }
+            core.delete(&pod_scope, &deletion).await?;
+            Ok((201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+        })
+    }
+}
+
+/// A pod that serves nobody: it has ended, has not begun, or goes already.
+fn ignores_budgets(pod: &Object) -> bool {
+    pod.is_being_deleted() || matches!(pod.str_at(&["status", "phase"]), "Succeeded" | "Failed" | "Pending")
+}
+
+fn is_ready(pod: &Object) -> bool {
+    pod.list_at(&["status", "conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+async fn take_from_budget(core: &Core, scope: &Scope, pod: &Object, dry_run: bool) -> Result<(), Status> {
+    let resource = core.resource(&BUDGETS)?;
+    let all = core.cache.snapshot(&resource.slot).page(&Filter::everything(&scope.namespace), None, 0).items;
+    let mut matching = Vec::new();
+    for stored in all {
+        let budget = resource.parse(&stored)?;
+        let selector = LabelSelector::from_spec(budget.at(&["spec", "selector"])).map_err(|e| Status::internal(e.to_string()))?;
+        if selector.matches(pod.map_at(&["metadata", "labels"])) {
+            matching.push(budget);
+        }
+    }
+    let budget = match matching.as_slice() {
+        [] => return Ok(()),
+        [one] => one,
+        _ => return Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+    };
+    // An unhealthy pod may go where the budget says so, or where enough others are healthy.
+    if !is_ready(pod) {
+        let status = |field: &str| budget.i64_at(&["status", field]).unwrap_or(0);
+        let enough = status("currentHealthy") >= status("desiredHealthy") && status("desiredHealthy") > 0;
+        if budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow" || enough {
+            return Ok(());
+        }
+    }
+    let budget_scope = Scope { resource, name: budget.name().to_owned(), subresource: "status".to_owned(), ..scope.clone() };
+    if dry_run {
+        return take(&mut budget.clone(), &scope.name);
+    }
+    core.rewrite(&budget_scope, &|budget| take(budget, &scope.name)).await
+}
+
+fn take(budget: &mut Object, pod: &str) -> Result<(), Status> {
+    let generation = budget.i64_at(&["metadata", "generation"]).unwrap_or(0);
+    let name = budget.name().to_owned();
+    if budget.i64_at(&["status", "observedGeneration"]).unwrap_or(0) < generation {
+        let why = format!("The disruption budget {name} is still being processed by the server.");
+        return Err(refused(why, RETRY_AFTER));
+    }
+    let allowed = budget.i64_at(&["status", "disruptionsAllowed"]).unwrap_or(0);
+    if allowed < 1 {
+        let have = budget.i64_at(&["status", "currentHealthy"]).unwrap_or(0);
+        let want = budget.i64_at(&["status", "desiredHealthy"]).unwrap_or(0);
+        return Err(refused(format!("The disruption budget {name} needs {want} healthy pods and has {have} currently"), 0));
+    }
+    if budget.map_at(&["status", "disruptedPods"]).is_some_and(|pods| pods.len() > MAX_DISRUPTED_PODS) {
+        return Err(Status::forbidden("policy", "poddisruptionbudgets", &name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+    }
+    budget.set_at(&["status", "disruptionsAllowed"], json!(allowed - 1));
+    budget.set_at(&["status", "disruptedPods", pod], json!(seconds(jiff::Timestamp::now())));
+    Ok(())
+}
+
+fn refused(cause: String, retry_after: u32) -> Status {
+    let mut status = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", retry_after);
+    status.details_mut().causes = vec![Cause::new(CauseKind::DisruptionBudget, "", cause)];
+    status
+}

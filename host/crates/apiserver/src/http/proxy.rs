@@ -1,0 +1,143 @@
+//! Passes a request on to another HTTP server and its answer back, upgraded connections byte for byte.
+//!
+//! One connection a request: streams are few and long. Credentials of the client stop here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use pintle_api::Status;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{Body, Response};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Buffer of each direction of an upgraded connection.
+const COPY_BUFFER_BYTES: usize = 32 << 10;
+
+/// Headers that speak of one connection only, and those that prove the client's identity to this server.
+const NOT_PASSED: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::AUTHORIZATION,
+    header::HOST,
+];
+
+/// Where to.
+pub struct Backend {
+    pub host: String,
+    pub port: u16,
+    /// `None`: plain HTTP.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Path and query.
+    pub path: String,
+}
+
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
+    let names_upgrade = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("upgrade"));
+    headers.contains_key(header::UPGRADE) && headers.get_all(header::CONNECTION).iter().any(names_upgrade)
+}
+
+/// Sends the request to the backend and gives its answer; `Err` when there is none. An upgrade goes on in the background
+/// until either side ends it.
+pub async fn pass(mut parts: Parts, body: Incoming, backend: &Backend) -> Result<Response, String> {
+    let stream = connect(backend).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
+    tokio::spawn(async move {
+        if let Err(why) = connection.with_upgrades().await {
+            tracing::debug!(%why, "connection to a backend ended");
+        }
+    });
+    let upgrade = is_upgrade(&parts.headers).then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
+    let mut request = http::Request::new(body);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = backend.path.parse().map_err(|_| format!("the path {:?} cannot be passed on", backend.path))?;
+    *request.headers_mut() = passed_on(&parts.headers, upgrade.is_some());
+    request.headers_mut().insert(header::HOST, host_header(backend)?);
+    let mut answer = sender.send_request(request).await.map_err(|why| why.to_string())?;
+    if answer.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        let (parts, body) = answer.into_parts();
+        let mut response = Response::new(Body::Proxied(body));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = passed_on(&parts.headers, false);
+        return Ok(response);
+    }
+    let Some(client) = upgrade else { return Err("the backend upgraded a connection that was not to be".to_owned()) };
+    let server = hyper::upgrade::on(&mut answer);
+    tokio::spawn(join(client, server));
+    let mut response = Response::new(Body::Full(bytes::Bytes::new()));
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = std::mem::take(answer.headers_mut());
+    Ok(response)
+}
+
+/// A connection to the backend, TLS where it is asked for.
+pub async fn connect(backend: &Backend) -> Result<Box<dyn Duplex>, String> {
+    let address = (backend.host.as_str(), backend.port);
+    let dialled = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    let failed = |why: &dyn std::fmt::Display| format!("dial tcp {}:{}: {why}", backend.host, backend.port);
+    let stream = dialled.map_err(|_| failed(&"i/o timeout"))?.map_err(|why| failed(&why))?;
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &backend.tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(backend.host.clone()).map_err(|why| failed(&why))?;
+    let secured = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(tls.clone()).connect(name, stream)).await;
+    Ok(Box::new(secured.map_err(|_| failed(&"TLS handshake timeout"))?.map_err(|why| failed(&why))?))
+}
+
+/// An answer with another code than success, as the Status that it means.
+pub async fn refused(response: Response, limit: usize) -> Status {
+    let code = response.status().as_u16();
+    let body = http_body_util::BodyExt::collect(http_body_util::Limited::new(response.into_body(), limit)).await;
+    let body = body.map(|b| b.to_bytes()).unwrap_or_default();
+    let mut status = Status::from_body(code, &body);
+    status.message = status.message.trim_end().to_owned();
+    status.reason = match (code, status.reason) {
+        (400, pintle_api::Reason::Unknown) => pintle_api::Reason::BadRequest,
+        (404, pintle_api::Reason::Unknown) => pintle_api::Reason::NotFound,
+        (500.., pintle_api::Reason::Unknown) => pintle_api::Reason::InternalError,
+        (_, known) => known,
+    };
+    status
+}
+
+async fn join(client: OnUpgrade, server: OnUpgrade) {
+    let (client, server) = match tokio::try_join!(client, server) {
+        Ok(both) => both,
+        Err(why) => return tracing::debug!(%why, "an upgrade failed"),
+    };
+    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+    let copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES).await;
+    tracing::debug!(?copied, "an upgraded connection ended");
+}
+
+fn passed_on(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let is_upgrade = upgrade && matches!(*name, header::CONNECTION | header::UPGRADE);
+        if is_upgrade || !(NOT_PASSED.contains(name) || name.as_str().starts_with("impersonate-") || name.as_str() == "keep-alive") {
+            passed.append(name, value.clone());
+        }
+    }
+    passed
+}
+
+fn host_header(backend: &Backend) -> Result<HeaderValue, String> {
+    let host = if backend.host.contains(':') { format!("[{}]", backend.host) } else { backend.host.clone() };
+    HeaderValue::from_str(&format!("{host}:{}", backend.port)).map_err(|why| why.to_string())
+}
