@@ -18,16 +18,31 @@ pub struct Claimant<'a> {
 
 /// The objects of `resource` in the claimant's namespace that are its own after adoption and release.
 pub fn claim(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource) -> Result<Vec<Value>, Failure> {
-    claim_marked(api, claimant, resource, "")
+    claim_with(api, claimant, resource, "", &|_| true)
 }
 
 /// The same, for objects that bear a finalizer for as long as they belong to the claimant.
 pub fn claim_marked(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource, finalizer: &str) -> Result<Vec<Value>, Failure> {
+    claim_with(api, claimant, resource, finalizer, &|_| true)
+}
+
+/// The same, for owners that know their own by name as well.
+pub fn claim_members(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource, is_member: &dyn Fn(&str) -> bool) -> Result<Vec<Value>, Failure> {
+    claim_with(api, claimant, resource, "", is_member)
+}
+
+fn claim_with(
+    api: &dyn Api,
+    claimant: &Claimant<'_>,
+    resource: Resource,
+    finalizer: &str,
+    is_member: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Value>, Failure> {
     let owner = claimant.object;
     let namespace = owner.namespace();
     let mut owned = Vec::new();
     for object in api.list(resource, &Query { namespace, owner_uid: owner.uid(), ..Query::default() })? {
-        if claimant.selector.matches(object.labels()) {
+        if claimant.selector.matches(object.labels()) && is_member(object.name()) {
             owned.push(object);
         } else if !owner.deleting() {
             ignore_gone(release(api, owner.uid(), &object, resource, finalizer))?;
@@ -40,7 +55,7 @@ pub fn claim_marked(api: &dyn Api, claimant: &Claimant<'_>, resource: Resource, 
     let mut certain = false;
     // Summaries: most that match are owned already, and those were read above.
     for summary in api.list_summaries(resource, &matching)? {
-        if summary.controller.is_some() || summary.deleting {
+        if summary.controller.is_some() || summary.deleting || !is_member(&summary.name) {
             continue;
         }
         // The cache may be behind: never adopt for an owner that is being deleted or was replaced.
