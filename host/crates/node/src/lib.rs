@@ -4,6 +4,7 @@
 //! network, and makes no decision about where pods run. The `pintle` binary calls [`run`], one task or process a node.
 
 pub mod containerd;
+pub mod dns;
 pub mod kubelet;
 pub mod network;
 pub mod proxy;

@@ -55,6 +55,23 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Lifts a pod's limits before its containers change; [`Cgroups::create_pod`] sets them again.
+    pub fn raise_pod(&self, pod: &Pod) -> io::Result<()> {
+        let group = self.pod_group(pod);
+        let set = |hierarchy: &Path, file: &str, value: &str| {
+            let file = hierarchy.join(&group).join(file);
+            if file.exists() {
+                write(&file, value);
+            }
+        };
+        for hierarchy in self.hierarchies() {
+            for (file, value) in [("cpu.cfs_quota_us", "-1"), ("memory.limit_in_bytes", "-1"), ("cpu.max", "max"), ("memory.max", "max")] {
+                set(hierarchy, file, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Empties and removes a pod's groups; a group still in use stays and is reported.
     pub fn remove_pod(&self, uid: &str) -> io::Result<()> {
         for parent in ["", "burstable/", "besteffort/"] {

@@ -11,6 +11,7 @@ use k8s_cri::v1::{ContainerState as CriState, ContainerStatus, PodSandbox, PodSa
 use k8s_openapi::api::core::v1::Pod;
 use pintle_api::client::Target;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::admission;
 use super::context::Context;
@@ -77,6 +78,7 @@ pub async fn run(context: Arc<Context>, table: Table, mut ended: mpsc::Receiver<
     let mut compare = tokio::time::interval(Duration::from_secs(COMPARE_SECONDS));
     let mut sweep = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
     let mut synced = false;
+    let mut sweeping: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
             change = source.recv() => match change {
@@ -91,7 +93,7 @@ pub async fn run(context: Arc<Context>, table: Table, mut ended: mpsc::Receiver<
                     }
                     synced = true;
                     found.clear();
-                    clean_leftovers(&context, &table).await;
+                    sweep.reset_immediately();
                 }
                 Some(Change::Put(served)) => match served.parse_as::<Pod>() {
                     Ok(pod) => take(&context, &table, pod, &mut found, &done_tx).await,
@@ -110,7 +112,10 @@ pub async fn run(context: Arc<Context>, table: Table, mut ended: mpsc::Receiver<
             }
             Some(uid) = done.recv() => table.drop_pod(&uid),
             _ = compare.tick(), if synced => compare_with_runtime(&context).await,
-            _ = sweep.tick(), if synced => clean_leftovers(&context, &table).await,
+            _ = sweep.tick(), if synced && sweeping.as_ref().is_none_or(JoinHandle::is_finished) => {
+                let (context, table) = (context.clone(), table.clone());
+                sweeping = Some(tokio::spawn(async move { clean_leftovers(&context, &table).await }));
+            }
         }
     }
 }
@@ -203,6 +208,8 @@ pub fn restore(state: &mut PodState, mut found: Found) {
                 let started_at = moment(status.started_at);
                 c.started = told.is_none_or(|t| t.started == Some(true));
                 c.ready = told.is_some_and(|t| t.ready);
+                // Read again when the next change of the object asks for something else.
+                c.applied = told.and_then(|t| t.resources.clone());
                 c.run = Run::Running { id: status.id.clone(), started_at, post_start_done: true, kill: None };
             } else {
                 let exit = Terminated {
@@ -265,7 +272,6 @@ async fn compare_with_runtime(context: &Arc<Context>) {
 
 /// Removes sandboxes, folders and cgroups of pods that the API no longer has.
 async fn clean_leftovers(context: &Arc<Context>, table: &Table) {
-    let known: HashSet<String> = table.uids().into_iter().collect();
     let mut strangers: HashSet<String> = HashSet::new();
     let Ok(sandboxes) = context.cri.sandboxes(None).await else { return };
     strangers.extend(sandboxes.into_iter().filter_map(|s| s.labels.get(LABEL_UID).cloned()));
@@ -274,6 +280,8 @@ async fn clean_leftovers(context: &Arc<Context>, table: &Table) {
         strangers.extend(entries.map(|e| e.file_name().to_string_lossy().into_owned()));
     }
     strangers.extend(context.cgroups.pods());
+    // After the lists: a pod that came meanwhile must not look like a stranger.
+    let known: HashSet<String> = table.uids().into_iter().collect();
     for uid in strangers.into_iter().filter(|uid| !known.contains(uid) && !uid.is_empty()) {
         tracing::info!(uid, "removing what is left of a pod");
         let result = match remove_from_runtime(context, &uid).await {

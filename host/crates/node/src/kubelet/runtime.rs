@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_cri::v1::{ContainerState as CriState, ContainerStatus, Image, PodSandboxConfig};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use pintle_api::Reason;
 use pintle_api::client::Target;
 use pintle_api::object::ObjectExt;
@@ -111,6 +111,32 @@ impl PodShared {
             () = cancel.cancelled() => Ok(()),
         };
         self.send(Event::PostStartDone { name: name.to_owned(), id: up.id, error: outcome.err() }).await;
+    }
+
+    /// The pod's own group first makes room for more, at the end it is what the containers add up to.
+    pub async fn resize(&self, pod: &Pod, containers: Vec<(String, String)>) -> Result<Vec<(String, ResourceRequirements)>, String> {
+        let cgroups = self.context.cgroups.clone();
+        let owned = pod.clone();
+        blocking(move || cgroups.raise_pod(&owned)).await?;
+        let mut done = Vec::new();
+        for (name, id) in containers {
+            let Some((spec, _)) = container_spec(pod, &name) else { continue };
+            let mut resources = container_config::resources(pod, &spec, self.context.memory_bytes);
+            if resources.cpu_quota == 0 {
+                resources.cpu_quota = -1;
+            }
+            if let Err(error) = self.context.cri.update_resources(&id, resources).await {
+                self.context.recorder.pod(pod, Some(&name), true, "ResizeError", error.to_string());
+                return Err(error.to_string());
+            }
+            done.push((name, spec.resources.unwrap_or_default()));
+        }
+        let (cgroups, owned) = (self.context.cgroups.clone(), pod.clone());
+        blocking(move || cgroups.create_pod(&owned)).await?;
+        let generation = pod.metadata.generation.unwrap_or(0);
+        let message = format!("Pod resize completed: {{\"generation\":{generation}}}");
+        self.context.recorder.pod(pod, None, false, "ResizeCompleted", message);
+        Ok(done)
     }
 
     pub fn cancel_starts(&self) {

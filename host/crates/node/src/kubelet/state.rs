@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
 /// Everything that decides a pod's next step.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct PodState {
     pub deleted: Work,
     /// When the last kill of the whole pod must be over.
     pub stop_deadline: Option<Timestamp>,
+    /// Bringing running containers to changed requests and limits.
+    pub resize: Work,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub struct ContainerState {
     pub ready: bool,
     /// The `BackOff` event of the present wait was sent.
     pub backoff_told: bool,
+    /// Requests and limits that the running instance was given.
+    pub applied: Option<ResourceRequirements>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +144,8 @@ pub enum Event {
     PostStartDone { name: String, id: String, error: Option<String> },
     ContainerExited { name: String, exit: Terminated },
     Probed { name: String, id: String, kind: ProbeKind, healthy: bool, message: String },
+    /// Names of containers with what they were given, or why it failed.
+    Resized(Result<Vec<(String, ResourceRequirements)>, String>),
     Released(Result<(), String>),
     TornDown(Result<(), String>),
     ObjectDeleted(Result<(), String>),
@@ -179,6 +185,8 @@ pub enum Action {
     StartContainer { name: String, attempt: u32 },
     /// Gives up image pulls and hooks of containers that are starting.
     CancelStarts,
+    /// Gives running containers, by name and id, the requests and limits of the spec.
+    Resize { containers: Vec<(String, String)> },
     Kill { name: String, id: String, grace_seconds: i64, pre_stop: bool, message: String },
     StopSandbox { id: String },
     /// Removes a finished instance and its log.
@@ -208,6 +216,7 @@ impl PodState {
             torn_down: Work::Pending,
             deleted: Work::Pending,
             stop_deadline: None,
+            resize: Work::Done,
         };
         state.adopt_containers();
         state
@@ -262,6 +271,7 @@ impl ContainerState {
             started: false,
             ready: false,
             backoff_told: false,
+            applied: None,
         }
     }
     pub fn running_id(&self) -> Option<&str> {

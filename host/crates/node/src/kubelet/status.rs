@@ -12,10 +12,12 @@ use serde_json::{Map, Value, json};
 
 use super::resources::qos_class;
 use super::state::*;
-use super::step::{backoff_until, crash_delay, failed_for_good, pod_title, will_restart};
+use super::step::{backoff_until, crash_delay, failed_for_good, pod_title, resizable, will_restart};
 
 /// The conditions that the kubelet decides, in the order that upstream writes them.
 const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Conditions that are there only while they hold.
+const PASSING: [&str; 1] = ["PodResizeInProgress"];
 /// What a container is said to have exited with when the node cannot know.
 const UNKNOWN_EXIT_CODE: i32 = 137;
 
@@ -111,6 +113,10 @@ pub fn patch(old: Option<&PodStatus>, new: &PodStatus, uid: &str) -> Option<Valu
         if key == "conditions" {
             let known = before.get("conditions").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
             let fresh: Vec<Value> = value.as_array().into_iter().flatten().filter(|c| !known.contains(c)).map(explicit).collect();
+            let mut fresh = fresh;
+            let has = |list: &[Value], kind: &str| list.iter().any(|c| c["type"] == kind);
+            let gone = PASSING.iter().filter(|kind| has(known, kind) && !has(value.as_array().map_or(&[], Vec::as_slice), kind));
+            fresh.extend(gone.map(|kind| json!({"type": kind, "$patch": "delete"})));
             if !fresh.is_empty() {
                 changed.insert(key.clone(), Value::Array(fresh));
             }
@@ -187,7 +193,8 @@ fn container_status(state: &PodState, c: &ContainerState, terminal: bool, now: T
         _ => c.ready && c.running_id().is_some(),
     };
     let spec = container_spec(&state.pod, &c.name).map(|(s, _)| s);
-    let resources = spec.as_ref().and_then(|s| s.resources.clone()).filter(|_| c.running_id().is_some());
+    let wanted = spec.as_ref().and_then(|s| s.resources.clone()).filter(|_| c.running_id().is_some());
+    let resources = c.applied.clone().or_else(|| wanted.clone()).filter(|_| c.running_id().is_some());
     ContainerStatus {
         name: c.name.clone(),
         image: spec.and_then(|s| s.image).unwrap_or_else(|| c.image.clone()),
@@ -196,7 +203,7 @@ fn container_status(state: &PodState, c: &ContainerState, terminal: bool, now: T
         restart_count: i32::try_from(c.restarts).unwrap_or(i32::MAX),
         ready,
         started: Some(c.running_id().is_some() && c.started),
-        allocated_resources: resources.as_ref().and_then(|r| r.requests.clone()).filter(|r| !r.is_empty()),
+        allocated_resources: wanted.and_then(|r| r.requests).filter(|r| !r.is_empty()),
         resources,
         last_state: Some(ApiState { terminated: last.map(terminated), ..ApiState::default() }),
         state: Some(current),
@@ -256,6 +263,8 @@ fn conditions(state: &PodState, status: &PodStatus, old: &PodStatus, now: Timest
     let phase = status.phase.as_deref().unwrap_or("");
     let containers_ready = containers_ready(state, status, phase);
     let ready = pod_ready(state, others, &containers_ready);
+    let resizing = state.resize != Work::Done || !resizable(state).is_empty();
+    let passing = resizing.then(|| condition(state, "PodResizeInProgress", yes_or_no(true), others, now));
     OWNED
         .iter()
         .map(|kind| {
@@ -268,6 +277,7 @@ fn conditions(state: &PodState, status: &PodStatus, old: &PodStatus, now: Timest
             };
             condition(state, kind, verdict, others, now)
         })
+        .chain(passing)
         .collect()
 }
 

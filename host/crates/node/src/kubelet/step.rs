@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
+use super::resources::milli;
 use super::state::*;
+
 
 /// First restart delay after a crash, in seconds; doubled for each further one.
 const CRASH_DELAY_SECONDS: i64 = 10;
@@ -38,7 +40,7 @@ pub fn step(mut state: PodState, event: Event, now: Timestamp) -> (PodState, Vec
 /// The next moment at which time alone changes something.
 pub fn next_wake(state: &PodState, now: Timestamp) -> Option<Timestamp> {
     let mut times: Vec<Timestamp> = Vec::new();
-    for work in [&state.volumes, &state.released, &state.torn_down, &state.deleted] {
+    for work in [&state.volumes, &state.released, &state.torn_down, &state.deleted, &state.resize] {
         if let Work::Failed { retry_at, .. } = work {
             times.push(*retry_at);
         }
@@ -122,6 +124,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, actions: &mut Vec<
         Event::PostStartDone { name, id, error } => post_start_done(state, &name, &id, error, now, actions),
         Event::ContainerExited { exit, .. } => container_exited(state, exit, actions),
         Event::Probed { name, id, kind, healthy, .. } => probed(state, &name, &id, kind, healthy, now, actions),
+        Event::Resized(result) => resized(state, result, now),
         Event::Released(result) => state.released = settled(&state.released, result, now),
         Event::TornDown(result) => state.torn_down = settled(&state.torn_down, result, now),
         Event::ObjectDeleted(result) => state.deleted = settled(&state.deleted, result, now),
@@ -289,6 +292,15 @@ fn probed(state: &mut PodState, name: &str, id: &str, kind: ProbeKind, healthy: 
     }
 }
 
+fn resized(state: &mut PodState, result: Result<Vec<(String, ResourceRequirements)>, String>, now: Timestamp) {
+    state.resize = settled(&state.resize, result.as_ref().map(|_| ()).map_err(Clone::clone), now);
+    for (name, resources) in result.unwrap_or_default() {
+        if let Some(c) = state.container_mut(&name) {
+            c.applied = Some(resources);
+        }
+    }
+}
+
 // --- plan ------------------------------------------------------------------------------------------------------
 
 fn plan(state: &mut PodState, now: Timestamp, actions: &mut Vec<Action>) {
@@ -304,7 +316,52 @@ fn plan(state: &mut PodState, now: Timestamp, actions: &mut Vec<Action>) {
     plan_ground(state, now, actions);
     if let (Work::Done, Sandbox::Ready { .. }) = (&state.volumes, &state.sandbox) {
         plan_containers(state, now, actions);
+        plan_resize(state, now, actions);
     }
+}
+
+/// Running containers whose requests or limits are no longer the spec's: changed in place, or started anew if the
+/// container's policy says so.
+fn plan_resize(state: &mut PodState, now: Timestamp, actions: &mut Vec<Action>) {
+    if matches!(state.resize, Work::InFlight { .. }) || matches!(state.resize, Work::Failed { retry_at, .. } if retry_at > now) {
+        return;
+    }
+    let grace = grace_seconds(state);
+    let mut containers = Vec::new();
+    for (name, id, restart) in resizable(state) {
+        let Some(c) = state.container_mut(&name) else { continue };
+        let Run::Running { kill, .. } = &mut c.run else { continue };
+        if restart {
+            *kill = Some(Kill { deadline: after(now, grace) });
+            let message = format!("Container {name} resize requires restart");
+            actions.push(Action::Kill { name, id, grace_seconds: grace, pre_stop: true, message });
+        } else {
+            containers.push((name, id));
+        }
+    }
+    if containers.is_empty() {
+        state.resize = Work::Done;
+    } else {
+        state.resize = in_flight(&state.resize);
+        actions.push(Action::Resize { containers });
+    }
+}
+
+/// Containers that run with other requests or limits than the spec's: name, id, and whether they must be restarted.
+pub fn resizable(state: &PodState) -> Vec<(String, String, bool)> {
+    let mut out = Vec::new();
+    for (spec, kind) in all_containers(&state.pod) {
+        let Some(c) = state.container(&spec.name).filter(|_| matches!(kind, Kind::App | Kind::Sidecar)) else { continue };
+        let Run::Running { id, kill: None, .. } = &c.run else { continue };
+        let Some(applied) = &c.applied else { continue };
+        let wanted = spec.resources.clone().unwrap_or_default();
+        let changed: Vec<&str> = ["cpu", "memory"].into_iter().filter(|n| amounts(&wanted, n) != amounts(applied, n)).collect();
+        let restart = spec.resize_policy.iter().flatten().any(|p| p.restart_policy == "RestartContainer" && changed.contains(&p.resource_name.as_str()));
+        if !changed.is_empty() {
+            out.push((spec.name.clone(), id.clone(), restart));
+        }
+    }
+    out
 }
 
 fn is_ending(state: &PodState) -> bool {
@@ -482,12 +539,14 @@ fn start_if_due(state: &mut PodState, index: usize, now: Timestamp, actions: &mu
         }
         Run::Idle => {}
     }
+    let resources = container_spec(&state.pod, &c.name).and_then(|(spec, _)| spec.resources).unwrap_or_default();
     let c = &mut state.containers[index];
     if let (Some(exit), Run::Idle) = (&c.latest, &c.run) {
         let forgotten = c.backoff.updated.is_none_or(|t| seconds_between(t, exit.finished_at) > CRASH_MEMORY_SECONDS);
         c.backoff = Backoff { level: if forgotten { 1 } else { c.backoff.level + 1 }, updated: Some(now) };
     }
     c.run = Run::Starting;
+    c.applied = Some(resources);
     let attempt = if c.latest.is_some() { c.restarts + 1 } else { c.restarts };
     actions.push(Action::StartContainer { name: c.name.clone(), attempt });
 }
@@ -570,6 +629,11 @@ pub fn pod_title(pod: &Pod) -> String {
     let m = &pod.metadata;
     let part = |v: &Option<String>| v.clone().unwrap_or_default();
     format!("{}_{}({})", part(&m.name), part(&m.namespace), part(&m.uid))
+}
+
+/// Request and limit of one resource, in thousandths.
+fn amounts(resources: &ResourceRequirements, name: &str) -> [Option<i128>; 2] {
+    [&resources.requests, &resources.limits].map(|side| side.as_ref()?.get(name).map(|q| milli(&q.0)))
 }
 
 fn due(work: &Work, now: Timestamp) -> bool {

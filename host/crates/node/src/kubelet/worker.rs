@@ -191,6 +191,10 @@ impl Worker {
                 let ips = self.pod_ips();
                 tokio::spawn(async move { shared.start_container(&state, &name, attempt, &ips).await });
             }
+            Action::Resize { containers } => {
+                let shared = self.shared.clone();
+                self.spawn(async move { Event::Resized(shared.resize(&pod, containers).await) });
+            }
             Action::CancelStarts => self.shared.cancel_starts(),
             Action::Kill { name, id, grace_seconds, pre_stop, message } => self.kill(pod, name, id, grace_seconds, pre_stop, message),
             Action::StopSandbox { id } => {

@@ -10,7 +10,7 @@ mod interfaces;
 pub mod iptables;
 mod routes;
 mod rules;
-mod sources;
+pub mod sources;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -42,10 +42,11 @@ fn hash(parts: &[&str]) -> String {
     let mut bits = 0u32;
     let mut count = 0;
     let mut text = String::with_capacity(LENGTH);
-    for byte in bytes {
-        bits = bits << 8 | u32::from(byte);
+    // Ten bytes make sixteen letters of five bits.
+    for byte in &bytes[..LENGTH * 5 / 8] {
+        bits = bits << 8 | u32::from(*byte);
         count += 8;
-        while count >= 5 && text.len() < LENGTH {
+        while count >= 5 {
             count -= 5;
             text.push(char::from(ALPHABET[(bits >> count & 31) as usize]));
         }
