@@ -1,0 +1,8 @@
+//! End-to-end tests, and what they share.
+
+mod api;
+mod cluster;
+mod machine;
+mod plugins;
+mod run;
+mod tour;

@@ -1,0 +1,66 @@
+//! Policies as components, on a live control plane: swapped, rolled back, refused, removed.
+
+use serde_json::Value;
+
+use super::cluster::Server;
+use super::run::wait;
+
+const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"capacity": {"cpu": "64", "memory": "64Gi", "pods": "500"},
+    "allocatable": {"cpu": "64", "memory": "64Gi", "pods": "500"}, "conditions": [{"type": "Ready", "status": "True"}]}}"#;
+
+fn with_a_node() -> Server {
+    let server = Server::start();
+    server.kubectl_with_input(&["create", "-f", "-"], NODE).ok();
+    wait("the default plugins", 120, || {
+        let plugins = server.kubectl(&["get", "plugins", "-o", "json"]).ok();
+        let plugins: Value = serde_json::from_str(&plugins).expect("kubectl prints JSON");
+        let items = plugins["items"].as_array().cloned().unwrap_or_default();
+        let waiting: Vec<String> = items.iter().filter(|p| !is_ready(p)).map(|p| p["metadata"]["name"].to_string()).collect();
+        if !items.is_empty() && waiting.is_empty() { Ok(()) } else { Err(format!("not ready: {waiting:?}")) }
+    });
+    server
+}
+
+fn is_ready(plugin: &Value) -> bool {
+    plugin["status"]["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+fn bound_pods(server: &Server) -> Vec<String> {
+    let text = server.kubectl(&["get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{\"\\n\"}{end}"]).ok();
+    text.lines().filter(|l| l.split(' ').nth(1).is_some_and(|n| !n.is_empty())).map(str::to_owned).collect()
+}
+
+#[test]
+fn without_the_replicaset_plugin_replicasets_stand_still_and_nothing_else_does() {
+    let server = with_a_node();
+    server.kubectl(&["create", "deployment", "web", "--image=x", "--replicas=2"]).ok();
+    wait("two pods", 30, || if bound_pods(&server).len() == 2 { Ok(()) } else { Err(format!("{:?}", bound_pods(&server))) });
+    server.kubectl(&["patch", "plugin", "controller-replicaset", "--type=merge", "-p", r#"{"spec":{"paused":true}}"#]).ok();
+    server.kubectl(&["create", "deployment", "other", "--image=x", "--replicas=1"]).ok();
+    wait("the Deployment controller to go on", 30, || {
+        let sets = server.kubectl(&["get", "replicasets", "-l", "app=other", "-o", "name"]).ok();
+        if sets.trim().is_empty() { Err("no ReplicaSet yet".to_owned()) } else { Ok(()) }
+    });
+    server.kubectl(&["run", "single", "--image=x"]).ok();
+    wait("the scheduler to go on", 30, || if bound_pods(&server).iter().any(|p| p.starts_with("single ")) { Ok(()) } else { Err("not bound".to_owned()) });
+    assert_eq!(server.kubectl(&["get", "pods", "-l", "app=other", "-o", "name"]).ok(), "");
+    server.kubectl(&["patch", "plugin", "controller-replicaset", "--type=merge", "-p", r#"{"spec":{"paused":false}}"#]).ok();
+    wait("the ReplicaSet to resume", 30, || if bound_pods(&server).iter().any(|p| p.starts_with("other-")) { Ok(()) } else { Err("no pod".to_owned()) });
+}
+
+#[test]
+fn a_plugin_that_is_no_component_says_so_and_harms_nothing() {
+    let server = with_a_node();
+    let plugin = r#"{"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": "broken"},
+        "spec": {"world": "controller", "source": {"inline": "bm90IHdhc20="}}}"#;
+    server.kubectl_with_input(&["create", "-f", "-"], plugin).ok();
+    let message = wait("the condition", 30, || {
+        let text = server.kubectl(&["get", "plugin", "broken", "-o", "json"]).ok();
+        let plugin: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
+        let loaded = plugin["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == "Loaded").cloned();
+        loaded.filter(|c| c["status"] == "False").map(|c| c["message"].as_str().unwrap_or_default().to_owned()).ok_or(text)
+    });
+    assert!(message.contains("not a component"), "{message}");
+    server.kubectl(&["create", "deployment", "web", "--image=x"]).ok();
+    wait("a pod all the same", 30, || if bound_pods(&server).len() == 1 { Ok(()) } else { Err("not bound".to_owned()) });
+}

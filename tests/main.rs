@@ -1,0 +1,5 @@
+//! The product from outside: the release binary, real kubectl, containerd and iptables, and nothing of the project linked in.
+//!
+//! `cargo xtask test` builds what these tests run. Clusters with nodes live in network namespaces that the test makes and removes.
+
+mod e2e;
