@@ -2,7 +2,7 @@
 //! that could help. Pure: time is handed in. Holds each pod once, so it is bounded by the cluster's pods.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,16 +47,28 @@ enum State {
     /// What may help.
     Unschedulable(Happened),
     Gated,
-    /// Handed out: being decided or bound. What happened meanwhile.
-    Out(Happened),
+    /// Handed out at this count of happenings: being decided or bound.
+    Out(u64),
 }
 
-#[derive(Default)]
 pub struct Queue {
     pods: HashMap<Uid, Waiting>,
+    /// The unschedulable ones, so that what happens looks at no others.
+    parked: HashSet<Uid>,
+    /// Counts what happened; `last` has the count at which each bit happened last.
+    happenings: u64,
+    last: [u64; Happened::BITS as usize],
     active: BinaryHeap<(i32, Reverse<Instant>, Reverse<u64>, Uid)>,
     later: BinaryHeap<Reverse<(Instant, u64, Uid)>>,
     turns: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        // Counts begin at 1: a pod that was handed out at 0 is one that changed meanwhile.
+        let (pods, parked, active, later) = (HashMap::new(), HashSet::new(), BinaryHeap::new(), BinaryHeap::new());
+        Self { pods, parked, happenings: 1, last: Default::default(), active, later, turns: 0 }
+    }
 }
 
 impl Queue {
@@ -82,14 +94,19 @@ impl Queue {
             return;
         }
         match known.state {
-            State::Out(_) => known.state = State::Out(ANYTHING),
-            _ if known.spec.gated => known.state = State::Gated,
+            // Decided as it was: whatever comes of that, it is looked at again.
+            State::Out(_) => known.state = State::Out(0),
+            _ if known.spec.gated => {
+                known.state = State::Gated;
+                self.parked.remove(&uid);
+            }
             State::Backoff => {}
             State::Active | State::Gated | State::Unschedulable(_) => self.activate(&uid, now),
         }
     }
 
     pub fn remove(&mut self, uid: &str) -> Option<Waiting> {
+        self.parked.remove(uid);
         self.pods.remove(uid)
     }
 
@@ -109,7 +126,7 @@ impl Queue {
                 && pod.turn == turn
                 && pod.state == State::Active
             {
-                pod.state = State::Out(0);
+                pod.state = State::Out(self.happenings);
                 pod.attempts += 1;
                 return Some(uid);
             }
@@ -124,14 +141,15 @@ impl Queue {
             return;
         };
         (pod.state, pod.turn) = (State::Backoff, turn);
-        self.later.push(Reverse((now + back_off_of(pod.attempts), turn, uid)));
+        self.later.push(Reverse((now + back_off_of(pod.attempts), turn, uid.clone())));
+        self.parked.remove(&uid);
     }
 
     /// No node fits until something of `helps` happens.
     pub fn park(&mut self, uid: &str, helps: Happened, now: Instant) {
         let Some(pod) = self.pods.get(uid) else { return };
         // What helps happened while it was decided.
-        if matches!(pod.state, State::Out(happened) if happened & helps != 0) {
+        if matches!(pod.state, State::Out(since) if self.happened_since(helps, since)) {
             return self.back_off(uid, now);
         }
         let turn = self.next_turn();
@@ -139,20 +157,21 @@ impl Queue {
         let uid = uid.clone();
         if let Some(pod) = self.pods.get_mut(&uid) {
             (pod.state, pod.turn, pod.since) = (State::Unschedulable(helps), turn, now);
-            self.later.push(Reverse((now + STUCK, turn, uid)));
+            self.later.push(Reverse((now + STUCK, turn, uid.clone())));
+            self.parked.insert(uid);
         }
     }
 
     /// Something changed: whom it may help comes back, after the rest of its back-off.
     pub fn happened(&mut self, what: Happened, now: Instant) {
-        let mut helped = Vec::new();
-        for (uid, pod) in &mut self.pods {
-            match &mut pod.state {
-                State::Unschedulable(helps) if *helps & what != 0 => helped.push(uid.clone()),
-                State::Out(happened) => *happened |= what,
-                _ => {}
+        self.happenings += 1;
+        for (bit, last) in self.last.iter_mut().enumerate() {
+            if what & (1 << bit) != 0 {
+                *last = self.happenings;
             }
         }
+        let helps = |uid: &&Uid| matches!(self.pods.get(*uid).map(|p| p.state), Some(State::Unschedulable(helps)) if helps & what != 0);
+        let helped: Vec<Uid> = self.parked.iter().filter(helps).cloned().collect();
         for uid in helped {
             let turn = self.next_turn();
             let Some(pod) = self.pods.get_mut(&uid) else { continue };
@@ -161,6 +180,7 @@ impl Queue {
                 self.activate(&uid, now);
             } else {
                 (pod.state, pod.turn) = (State::Backoff, turn);
+                self.parked.remove(&uid);
                 self.later.push(Reverse((due, turn, uid)));
             }
         }
@@ -169,6 +189,11 @@ impl Queue {
     /// When the next pod is due by time alone.
     pub fn next_due(&self) -> Option<Instant> {
         self.later.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// A pod that was handed out at 0 changed meanwhile: for it everything did.
+    fn happened_since(&self, helps: Happened, since: u64) -> bool {
+        since == 0 || self.last.iter().enumerate().any(|(bit, last)| helps & (1 << bit) != 0 && *last > since)
     }
 
     fn wake(&mut self, now: Instant) {
@@ -185,6 +210,7 @@ impl Queue {
 
     fn activate(&mut self, uid: &Uid, now: Instant) {
         let turn = self.next_turn();
+        self.parked.remove(uid);
         if let Some(pod) = self.pods.get_mut(uid) {
             (pod.state, pod.turn, pod.since) = (State::Active, turn, now);
             self.active.push((pod.spec.pod.priority, Reverse(now), Reverse(turn), uid.clone()));
