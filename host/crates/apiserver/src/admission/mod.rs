@@ -11,6 +11,8 @@ pub mod priority;
 pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
+#[cfg(test)]
+mod tests;
 
 use pintle_api::{Object, Status};
 

@@ -122,7 +122,8 @@ fn judge(
     if resource.group.is_empty() && resource.resource == "pods" {
         every_container_states(object, &limits).map_err(|why| attributes.forbidden(&format!("failed quota: {}: {why}", quota.name())))?;
     }
-    let asked: Amounts = asked.iter().filter(|(name, amount)| limits.contains_key(*name) && !amount.is_zero()).map(|(n, a)| (n.clone(), *a)).collect();
+    let asked: Amounts =
+        asked.iter().filter(|(name, amount)| limits.contains_key(*name) && !amount.is_zero()).map(|(n, a)| (n.clone(), *a)).collect();
     if asked.is_empty() {
         return Ok(());
     }
@@ -141,14 +142,9 @@ fn judge(
     if over.is_empty() {
         return Ok(());
     }
-    let shown = |from: &Amounts| over.iter().map(|n| format!("{n}={}", from.get(*n).copied().unwrap_or_default())).collect::<Vec<_>>().join(",");
-    let why = format!(
-        "exceeded quota: {}, requested: {}, used: {}, limited: {}",
-        quota.name(),
-        shown(&asked),
-        shown(&now),
-        shown(&limits)
-    );
+    let shown =
+        |from: &Amounts| over.iter().map(|n| format!("{n}={}", from.get(*n).copied().unwrap_or_default())).collect::<Vec<_>>().join(",");
+    let why = format!("exceeded quota: {}, requested: {}, used: {}, limited: {}", quota.name(), shown(&asked), shown(&now), shown(&limits));
     Err(attributes.forbidden(&why))
 }
 

@@ -73,7 +73,7 @@ impl Allocators {
     /// Takes over the claims of the stored services. Called once at start, before the first write.
     pub fn rebuild<'a>(&self, services: impl IntoIterator<Item = &'a pintle_api::Object>) {
         for service in services {
-            super::core::services::claims_of(service).reclaim(self);
+            super::core::service_claims::claims_of(service).reclaim(self);
         }
     }
 

@@ -1,18 +1,15 @@
 //! Resources: the wall between the generic machinery and the rules of each kind.
 
 pub mod allocator;
-pub mod binding;
 pub mod context;
 pub mod checks;
 pub mod def;
-pub mod eviction;
 pub mod faults;
 pub mod fields;
 pub mod kind;
 pub mod podspec;
 pub mod print;
 pub mod quota;
-pub mod scale;
 pub mod workload;
 pub mod strategy;
 pub mod table;
@@ -38,6 +35,9 @@ pub mod resource;
 pub mod reviews;
 pub mod scheduling;
 pub mod storage;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use context::{Lookup, WriteContext};
 pub use strategy::{Column, Part, Strategy};

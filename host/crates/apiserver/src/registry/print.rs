@@ -12,7 +12,8 @@ pub const NONE: &str = "<none>";
 pub const UNSET: &str = "<unset>";
 pub const UNKNOWN: &str = "<unknown>";
 
-pub const NAME: Column = Column { name: "Name", kind: "string", format: "name", description: "Name of the object, unique in its namespace.", priority: 0 };
+pub const NAME: Column =
+    Column { name: "Name", kind: "string", format: "name", description: "Name of the object, unique in its namespace.", priority: 0 };
 pub const AGE: Column = text("Age", "Time since the object was made.");
 
 pub const fn text(name: &'static str, description: &'static str) -> Column {
@@ -34,7 +35,8 @@ pub const IMAGES: Column = wide("Images", "Images of the template's containers."
 pub const SELECTOR: Column = wide("Selector", "Labels that the object's pods carry.");
 
 /// The table of a kind that has no columns of its own.
-pub const PLAIN: &[Column] = &[NAME, Column { name: "Created At", kind: "date", format: "", description: "When the object was made.", priority: 0 }];
+pub const PLAIN: &[Column] =
+    &[NAME, Column { name: "Created At", kind: "date", format: "", description: "When the object was made.", priority: 0 }];
 
 pub fn plain_cells(object: &Value, _now: Timestamp) -> Vec<Value> {
     vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()]
@@ -136,12 +138,15 @@ pub fn selector_text(selector: Option<&Value>) -> String {
         let mut values: Vec<&str> = expression.list_at(&["values"]).iter().filter_map(Value::as_str).collect();
         values.sort_unstable();
         let values = values.join(",");
-        parts.push((key.to_owned(), match expression.str_at(&["operator"]) {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.to_owned(),
-            _ => format!("!{key}"),
-        }));
+        parts.push((
+            key.to_owned(),
+            match expression.str_at(&["operator"]) {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "Exists" => key.to_owned(),
+                _ => format!("!{key}"),
+            },
+        ));
     }
     parts.sort_by(|a, b| a.0.cmp(&b.0));
     parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")

@@ -10,8 +10,8 @@ use pintle_api::{GroupVersionResource, Object};
 use serde_json::Value;
 
 use super::context::Lookup;
-use super::podspec::totals::{self, Amounts, add};
 use super::podspec::qos;
+use super::podspec::totals::{self, Amounts, add};
 
 /// Kinds that a quota counts by a plain name as well as by `count/...`.
 const PLAIN: [(&str, &str); 7] = [

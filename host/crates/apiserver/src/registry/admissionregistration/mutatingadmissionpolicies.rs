@@ -11,9 +11,12 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         default: default_policy,
         validate: validate_policy,
-        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy").categories(&["api-extensions"])).table(
-            &[NAME, number("Mutations", "Number of rules."), text("ParamKind", "Kind of the parameters."), AGE],
-            |policy, now| policy_cells(policy, "mutations", now),
+        ..Kind::new(
+            cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy")
+                .categories(&["api-extensions"]),
         )
+        .table(&[NAME, number("Mutations", "Number of rules."), text("ParamKind", "Kind of the parameters."), AGE], |policy, now| {
+            policy_cells(policy, "mutations", now)
+        })
     }
 }

@@ -10,6 +10,10 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         default: |configuration| default_webhooks(configuration, true),
         validate: validate_webhooks,
-        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration").categories(&["api-extensions"])).table(WEBHOOK_COLUMNS, webhook_cells)
+        ..Kind::new(
+            cluster("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration")
+                .categories(&["api-extensions"]),
+        )
+        .table(WEBHOOK_COLUMNS, webhook_cells)
     }
 }

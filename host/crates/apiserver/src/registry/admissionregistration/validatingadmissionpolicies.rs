@@ -11,9 +11,13 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         default: default_policy,
         validate: validate_policy,
-        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy").categories(&["api-extensions"]).status()).table(
-            &[NAME, number("Validations", "Number of rules."), text("ParamKind", "Kind of the parameters."), AGE],
-            |policy, now| policy_cells(policy, "validations", now),
+        ..Kind::new(
+            cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy")
+                .categories(&["api-extensions"])
+                .status(),
         )
+        .table(&[NAME, number("Validations", "Number of rules."), text("ParamKind", "Kind of the parameters."), AGE], |policy, now| {
+            policy_cells(policy, "validations", now)
+        })
     }
 }

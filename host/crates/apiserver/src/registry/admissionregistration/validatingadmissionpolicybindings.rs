@@ -10,6 +10,10 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         default: default_binding,
         validate: |binding, faults| validate_binding(binding, true, faults),
-        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding").categories(&["api-extensions"])).table(BINDING_COLUMNS, binding_cells)
+        ..Kind::new(
+            cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding")
+                .categories(&["api-extensions"]),
+        )
+        .table(BINDING_COLUMNS, binding_cells)
     }
 }

@@ -10,6 +10,10 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         default: |configuration| default_webhooks(configuration, false),
         validate: validate_webhooks,
-        ..Kind::new(cluster("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration").categories(&["api-extensions"])).table(WEBHOOK_COLUMNS, webhook_cells)
+        ..Kind::new(
+            cluster("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
+                .categories(&["api-extensions"]),
+        )
+        .table(WEBHOOK_COLUMNS, webhook_cells)
     }
 }

@@ -84,7 +84,9 @@ fn default(definition: &mut Value) {
     }
     let conversion = ensure_object(spec, "conversion");
     default_empty(conversion, "strategy", "None");
-    if let Some(service) = object_mut(conversion, "webhook").and_then(|w| object_mut(w, "clientConfig")).and_then(|c| object_mut(c, "service")) {
+    if let Some(service) =
+        object_mut(conversion, "webhook").and_then(|w| object_mut(w, "clientConfig")).and_then(|c| object_mut(c, "service"))
+    {
         default_missing(service, "port", 443);
     }
 }

@@ -27,10 +27,10 @@ pub fn kind() -> Kind {
                 immutable(new, old, &["spec", "version"], faults);
             }
         },
-        ..Kind::new(cluster("apiregistration.k8s.io/v1", "apiservices", "APIService").categories(&["api-extensions"]).status()).table(
-            &[NAME, text("Service", "The service behind it."), text("Available", "Whether it answers."), AGE],
-            |service, now| vec![service.name().into(), backend(service).into(), available(service).into(), age(service, now)],
-        )
+        ..Kind::new(cluster("apiregistration.k8s.io/v1", "apiservices", "APIService").categories(&["api-extensions"]).status())
+            .table(&[NAME, text("Service", "The service behind it."), text("Available", "Whether it answers."), AGE], |service, now| {
+                vec![service.name().into(), backend(service).into(), available(service).into(), age(service, now)]
+            })
     }
 }
 

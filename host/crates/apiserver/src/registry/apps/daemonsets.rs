@@ -14,14 +14,8 @@ use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::{SPEC, int_or_percent_value, no_smaller_collision_count, nonnegative_spec, validate_selector_and_template};
 
 const HISTORY: i64 = 10;
-const COUNTS: [&str; 6] = [
-    "currentNumberScheduled",
-    "desiredNumberScheduled",
-    "numberMisscheduled",
-    "numberReady",
-    "updatedNumberScheduled",
-    "numberAvailable",
-];
+const COUNTS: [&str; 6] =
+    ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady", "updatedNumberScheduled", "numberAvailable"];
 const COLUMNS: &[Column] = &[
     NAME,
     number("Desired", "Nodes that should run the pod."),
@@ -42,7 +36,10 @@ pub fn kind() -> Kind {
         generation: true,
         default,
         create: |set, _| {
-            set.set_at(&["status"], json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}));
+            set.set_at(
+                &["status"],
+                json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}),
+            );
         },
         validate,
         validate_change,

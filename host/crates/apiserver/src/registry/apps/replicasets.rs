@@ -33,11 +33,14 @@ pub fn kind() -> Kind {
         validate,
         validate_change,
         fields: &[("status.replicas", |rs| replicas_text(rs))],
-        ..Kind::new(namespaced("apps/v1", "replicasets", "ReplicaSet").short(&["rs"]).in_all().status().scale()).table(COLUMNS, |set, now| {
-            let mut row = first_cells(set, now);
-            row.push(print::selector(set.at(&["spec", "selector"])));
-            row
-        })
+        ..Kind::new(namespaced("apps/v1", "replicasets", "ReplicaSet").short(&["rs"]).in_all().status().scale()).table(
+            COLUMNS,
+            |set, now| {
+                let mut row = first_cells(set, now);
+                row.push(print::selector(set.at(&["spec", "selector"])));
+                row
+            },
+        )
     }
 }
 

@@ -18,8 +18,15 @@ use crate::registry::workload::{
 };
 
 const HISTORY: i64 = 10;
-const CHANGEABLE: [&str; 7] =
-    ["replicas", "template", "updateStrategy", "minReadySeconds", "ordinals", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy"];
+const CHANGEABLE: [&str; 7] = [
+    "replicas",
+    "template",
+    "updateStrategy",
+    "minReadySeconds",
+    "ordinals",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+];
 const COLUMNS: &[Column] = &[NAME, text("Ready", "Pods that are ready, of those wanted."), AGE, CONTAINERS, IMAGES];
 
 pub fn kind() -> Kind {

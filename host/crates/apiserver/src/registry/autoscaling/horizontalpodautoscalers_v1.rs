@@ -37,7 +37,11 @@ pub fn kind() -> Kind {
 }
 
 fn cpu_metric(field: &str, percent: Value) -> Value {
-    let part = if field == "target" { json!({"type": "Utilization", "averageUtilization": percent}) } else { json!({"averageUtilization": percent}) };
+    let part = if field == "target" {
+        json!({"type": "Utilization", "averageUtilization": percent})
+    } else {
+        json!({"averageUtilization": percent})
+    };
     json!({"type": "Resource", "resource": {"name": "cpu", field: part}})
 }
 
@@ -91,7 +95,8 @@ fn from_storage(scaler: &mut Value) {
     }
     if let Some(current) = scaler.remove_at(&["status", "currentMetrics"]) {
         let cpu = |m: &&Value| m.str_at(&["resource", "name"]) == "cpu";
-        let measured = current.as_array().into_iter().flatten().find(cpu).and_then(|m| m.at(&["resource", "current", "averageUtilization"]).cloned());
+        let measured =
+            current.as_array().into_iter().flatten().find(cpu).and_then(|m| m.at(&["resource", "current", "averageUtilization"]).cloned());
         if let Some(percent) = measured.filter(|p| !p.is_null()) {
             scaler.set_at(&["status", "currentCPUUtilizationPercentage"], percent);
         }

@@ -104,7 +104,8 @@ fn schedule(schedule: &str, path: &Path<'_>, faults: &mut Faults) {
 /// Whether the text is five fields of cron or one of its shorthands.
 fn check_cron(schedule: &str) -> Result<(), String> {
     if let Some(word) = schedule.strip_prefix('@') {
-        let known = matches!(word, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly") || word.starts_with("every ");
+        let known =
+            matches!(word, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly") || word.starts_with("every ");
         return if known { Ok(()) } else { Err(format!("unrecognized descriptor: {schedule}")) };
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
@@ -123,7 +124,9 @@ fn check_cron(schedule: &str) -> Result<(), String> {
 fn check_cron_part(part: &str, low: i64, high: i64, words: &[&str]) -> Result<(), String> {
     let number = |text: &str| {
         let named = words.iter().position(|w| w.eq_ignore_ascii_case(text)).map(|i| i as i64 + low);
-        named.or_else(|| text.parse::<i64>().ok()).ok_or_else(|| format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"))
+        named
+            .or_else(|| text.parse::<i64>().ok())
+            .ok_or_else(|| format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"))
     };
     let (range, step) = match part.split_once('/') {
         Some((range, step)) => (range, Some(number(step)?)),
@@ -158,7 +161,9 @@ fn cells(job: &Value, now: jiff::Timestamp) -> Vec<Value> {
         job.str_at(&["spec", "schedule"]).into(),
         text_or(job, &["spec", "timeZone"], NONE),
         // Text, as upstream prints a pointer.
-        job.at(&["spec", "suspend"]).and_then(Value::as_bool).map_or(print::UNSET.into(), |s| if s { "True".into() } else { "False".into() }),
+        job.at(&["spec", "suspend"])
+            .and_then(Value::as_bool)
+            .map_or(print::UNSET.into(), |s| if s { "True".into() } else { "False".into() }),
         job.list_at(&["status", "active"]).len().into(),
         if last.is_empty() { NONE.into() } else { since(last, now).into() },
         age(job, now),

@@ -44,8 +44,15 @@ fn generated_labels(job: &Value, faults: &mut Faults) {
 }
 
 pub fn validate_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let counts =
-        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes"];
+    let counts = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ];
     for field in counts {
         nonnegative(spec.get(field), &path.field(field), faults);
     }
@@ -122,11 +129,8 @@ fn failure_policy(policy: &Value, spec: &Value, path: &Path<'_>, faults: &mut Fa
     if rules.len() > MAX_POLICY_RULES {
         faults.too_many(&list, rules.len(), MAX_POLICY_RULES);
     }
-    let names: HashSet<&str> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|l| spec.list_at(&["template", "spec", l]))
-        .map(|c| c.str_at(&["name"]))
-        .collect();
+    let names: HashSet<&str> =
+        ["containers", "initContainers"].iter().flat_map(|l| spec.list_at(&["template", "spec", l])).map(|c| c.str_at(&["name"])).collect();
     for (i, rule) in rules.iter().enumerate() {
         let here = list.index(i);
         let action = rule.str_at(&["action"]);
@@ -157,7 +161,11 @@ fn exit_codes(codes: &Value, names: &HashSet<&str>, path: &Path<'_>, faults: &mu
     }
     let container = codes.str_at(&["containerName"]);
     if !container.is_empty() && !names.contains(container) {
-        faults.invalid_str(&path.field("containerName"), container, "must be one of the container or initContainer names in the pod template");
+        faults.invalid_str(
+            &path.field("containerName"),
+            container,
+            "must be one of the container or initContainer names in the pod template",
+        );
     }
     let list = path.field("values");
     let values = codes.list_at(&["values"]);
@@ -212,7 +220,14 @@ fn template_change(new: &Value, old: &Value, faults: &mut Faults) {
 
 fn without_directives(template: &Value) -> Value {
     let mut copy = template.clone();
-    for path in [&["spec", "nodeSelector"][..], &["spec", "tolerations"], &["spec", "schedulingGates"], &["spec", "affinity", "nodeAffinity"], &["metadata", "labels"], &["metadata", "annotations"]] {
+    for path in [
+        &["spec", "nodeSelector"][..],
+        &["spec", "tolerations"],
+        &["spec", "schedulingGates"],
+        &["spec", "affinity", "nodeAffinity"],
+        &["metadata", "labels"],
+        &["metadata", "annotations"],
+    ] {
         copy.remove_at(path);
     }
     for list in ["containers", "initContainers"] {

@@ -112,7 +112,8 @@ fn stamp_conditions(new: &mut Value, old: &Value, context: &WriteContext<'_>) {
     let Some(fields) = new.as_object_mut() else { return };
     let Some(conditions) = ensure_object(fields, "status").get_mut("conditions").and_then(Value::as_array_mut) else { return };
     for condition in conditions {
-        let known = |c: &&Value| c.str_at(&["type"]) == condition.str_at(&["type"]) && c.str_at(&["status"]) == condition.str_at(&["status"]);
+        let known =
+            |c: &&Value| c.str_at(&["type"]) == condition.str_at(&["type"]) && c.str_at(&["status"]) == condition.str_at(&["status"]);
         let before = old.list_at(&["status", "conditions"]).iter().find(known).map(|c| c.str_at(&["lastTransitionTime"]).to_owned());
         if condition.str_at(&["lastUpdateTime"]).is_empty() {
             condition.set_at(&["lastUpdateTime"], now.as_str().into());
@@ -157,7 +158,9 @@ fn parse_request(encoded: &str) -> Result<(), &'static str> {
         return Err("PEM block type must be CERTIFICATE REQUEST");
     }
     use x509_parser::prelude::FromDer;
-    x509_parser::certification_request::X509CertificationRequest::from_der(&block.contents).map(|_| ()).map_err(|_| "malformed certificate request")
+    x509_parser::certification_request::X509CertificationRequest::from_der(&block.contents)
+        .map(|_| ())
+        .map_err(|_| "malformed certificate request")
 }
 
 fn signer_name(name: &str, path: &Path<'_>, faults: &mut Faults) {
@@ -210,7 +213,14 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
 
 fn cells(request: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let has = |kind: &str| request.list_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == kind);
-    let mut state = if has("Denied") { "Denied" } else if has("Approved") { "Approved" } else { "Pending" }.to_owned();
+    let mut state = if has("Denied") {
+        "Denied"
+    } else if has("Approved") {
+        "Approved"
+    } else {
+        "Pending"
+    }
+    .to_owned();
     if has("Failed") {
         state.push_str(",Failed");
     }

@@ -14,9 +14,10 @@ pub fn kind() -> Kind {
         create_on_update: true,
         unconditional_update: false,
         validate,
-        ..Kind::new(namespaced("coordination.k8s.io/v1", "leases", "Lease")).table(&[NAME, text("Holder", "Who holds it."), AGE], |lease, now| {
-            vec![lease.name().into(), lease.str_at(&["spec", "holderIdentity"]).into(), age(lease, now)]
-        })
+        ..Kind::new(namespaced("coordination.k8s.io/v1", "leases", "Lease"))
+            .table(&[NAME, text("Holder", "Who holds it."), AGE], |lease, now| {
+                vec![lease.name().into(), lease.str_at(&["spec", "holderIdentity"]).into(), age(lease, now)]
+            })
     }
 }
 

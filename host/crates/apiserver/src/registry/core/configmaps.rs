@@ -57,4 +57,3 @@ pub fn frozen(new: &Value, old: &Value, data: &[&str], faults: &mut Faults) {
         faults.forbidden(&Path::root(field), FROZEN);
     }
 }
-

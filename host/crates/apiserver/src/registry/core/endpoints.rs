@@ -20,7 +20,9 @@ pub fn kind() -> Kind {
         default,
         validate,
         ..Kind::new(namespaced("v1", "endpoints", "Endpoints").short(&["ep"]))
-            .table(&[NAME, text("Endpoints", "Addresses that are ready."), AGE], |e, now| vec![e.name().into(), listed(e).into(), age(e, now)])
+            .table(&[NAME, text("Endpoints", "Addresses that are ready."), AGE], |e, now| {
+                vec![e.name().into(), listed(e).into(), age(e, now)]
+            })
     }
 }
 

@@ -15,12 +15,7 @@ use crate::registry::podspec::totals::{Amounts, amounts};
 const SIDES: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
 
 pub fn kind() -> Kind {
-    Kind {
-        create_on_update: true,
-        default,
-        validate,
-        ..Kind::new(namespaced("v1", "limitranges", "LimitRange").short(&["limits"]))
-    }
+    Kind { create_on_update: true, default, validate, ..Kind::new(namespaced("v1", "limitranges", "LimitRange").short(&["limits"])) }
 }
 
 fn default(range: &mut Value) {

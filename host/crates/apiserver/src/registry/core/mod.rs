@@ -16,6 +16,7 @@ pub mod podtemplates;
 pub mod replicationcontrollers;
 pub mod resourcequotas;
 pub mod secrets;
+pub mod service_claims;
 pub mod serviceaccounts;
 pub mod services;
 pub mod services_validate;

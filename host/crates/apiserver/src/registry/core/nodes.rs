@@ -30,10 +30,12 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub fn kind() -> Kind {
-    let def = cluster("v1", "nodes", "Node")
-        .short(&["no"])
-        .status()
-        .sub_of_kind("proxy", "v1", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]);
+    let def = cluster("v1", "nodes", "Node").short(&["no"]).status().sub_of_kind(
+        "proxy",
+        "v1",
+        "NodeProxyOptions",
+        &["create", "delete", "get", "patch", "update"],
+    );
     Kind {
         keeps_status_on_create: true,
         default,

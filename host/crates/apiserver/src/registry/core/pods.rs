@@ -161,7 +161,10 @@ fn merge_match_label_keys(pod: &mut Value) {
     let labels = pod.at(&["metadata", "labels"]).cloned().unwrap_or(Value::Null);
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(affinity) = pod.get_mut("spec").and_then(|s| s.get_mut("affinity")).and_then(|a| a.get_mut(kind)) else { continue };
-        for (list, inner) in [("requiredDuringSchedulingIgnoredDuringExecution", None), ("preferredDuringSchedulingIgnoredDuringExecution", Some("podAffinityTerm"))] {
+        for (list, inner) in [
+            ("requiredDuringSchedulingIgnoredDuringExecution", None),
+            ("preferredDuringSchedulingIgnoredDuringExecution", Some("podAffinityTerm")),
+        ] {
             for term in affinity.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
                 let term = match inner {
                     Some(inner) => term.get_mut(inner),

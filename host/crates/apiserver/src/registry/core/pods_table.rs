@@ -55,7 +55,13 @@ impl<'a> Summary<'a> {
         let phase = pod.str_at(&["status", "phase"]);
         let reason = pod.str_at(&["status", "reason"]);
         let gated = conditions(pod).any(|c| c.str_at(&["type"]) == "PodScheduled" && c.str_at(&["reason"]) == "SchedulingGated");
-        let state = if gated { "SchedulingGated" } else if reason.is_empty() { phase } else { reason };
+        let state = if gated {
+            "SchedulingGated"
+        } else if reason.is_empty() {
+            phase
+        } else {
+            reason
+        };
         let sidecars = pod.list_at(&["spec", "initContainers"]).iter().filter(|c| is_sidecar(c)).count();
         let total = pod.list_at(&["spec", "containers"]).len() + sidecars;
         let mut row = Summary { ready: 0, total, state: state.to_owned(), restarts: 0, last_restart: None };

@@ -19,7 +19,12 @@ pub fn kind() -> Kind {
         },
         validate: |object, faults| validate_template(object.get("template").unwrap_or(&Value::Null), &Path::root("template"), faults),
         ..Kind::new(namespaced("v1", "podtemplates", "PodTemplate")).table(
-            &[NAME, text("Containers", "Names of the containers."), text("Images", "Images of the containers."), text("Pod Labels", "Labels of the pods.")],
+            &[
+                NAME,
+                text("Containers", "Names of the containers."),
+                text("Images", "Images of the containers."),
+                text("Pod Labels", "Labels of the pods."),
+            ],
             |object, _| {
                 let template = object.get("template").unwrap_or(&Value::Null);
                 let [containers, images] = print::containers(template);

@@ -26,10 +26,13 @@ pub fn kind() -> Kind {
             frozen(new, old, &["data"], faults);
         },
         fields: &[("type", |s| s.str_at(&["type"]).to_owned())],
-        ..Kind::new(namespaced("v1", "secrets", "Secret")).table(&[NAME, text("Type", "What the data is for."), number("Data", "Number of keys."), AGE], |secret, now| {
-            let keys = secret.map_at(&["data"]).map_or(0, serde_json::Map::len);
-            vec![secret.name().into(), secret.str_at(&["type"]).into(), keys.into(), age(secret, now)]
-        })
+        ..Kind::new(namespaced("v1", "secrets", "Secret")).table(
+            &[NAME, text("Type", "What the data is for."), number("Data", "Number of keys."), AGE],
+            |secret, now| {
+                let keys = secret.map_at(&["data"]).map_or(0, serde_json::Map::len);
+                vec![secret.name().into(), secret.str_at(&["type"]).into(), keys.into(), age(secret, now)]
+            },
+        )
     }
 }
 

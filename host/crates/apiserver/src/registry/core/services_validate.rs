@@ -194,8 +194,12 @@ fn family_of_address(service: &Value, i: usize, text: &str, path: &Path<'_>, fau
     let family = service.list_at(&["spec", "ipFamilies"]).get(i).and_then(Value::as_str);
     let is_v6 = text.contains(':');
     match family {
-        Some(family @ "IPv4") if is_v6 => faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`")),
-        Some(family @ "IPv6") if !is_v6 => faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`")),
+        Some(family @ "IPv4") if is_v6 => {
+            faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`"))
+        }
+        Some(family @ "IPv6") if !is_v6 => {
+            faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`"))
+        }
         _ => {}
     }
 }

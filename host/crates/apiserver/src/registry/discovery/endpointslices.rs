@@ -19,8 +19,13 @@ const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
 const SHOWN: usize = 3;
-const COLUMNS: &[Column] =
-    &[NAME, text("AddressType", "Family of the addresses."), text("Ports", "Ports of the endpoints."), text("Endpoints", "Addresses."), AGE];
+const COLUMNS: &[Column] = &[
+    NAME,
+    text("AddressType", "Family of the addresses."),
+    text("Ports", "Ports of the endpoints."),
+    text("Endpoints", "Addresses."),
+    AGE,
+];
 
 pub fn kind() -> Kind {
     Kind {

@@ -42,9 +42,8 @@ pub fn kind() -> Kind {
         storage: Some(GroupVersionResource::constant("", "v1", "events")),
         to_storage: |event| rename(event, "v1", |(newer, core)| (newer, core)),
         from_storage: |event| rename(event, "events.k8s.io/v1", |(newer, core)| (core, newer)),
-        ..Kind::new(namespaced("events.k8s.io/v1", "events", "Event").short(&["ev"])).table(core::COLUMNS, |event, now| {
-            core::cells(&in_core_form(event), now)
-        })
+        ..Kind::new(namespaced("events.k8s.io/v1", "events", "Event").short(&["ev"]))
+            .table(core::COLUMNS, |event, now| core::cells(&in_core_form(event), now))
     }
 }
 

@@ -57,10 +57,13 @@ fn validate(class: &Value, faults: &mut Faults) {
     let Some(parameters) = class.at(&["spec", "parameters"]).filter(|p| !p.is_null()) else { return };
     let here = SPEC.field("parameters");
     for field in ["kind", "name"].iter().filter(|f| parameters.str_at(&[f]).is_empty()) {
-        faults.required(&here.field(field), match *field {
-            "kind" => "kind is required",
-            _ => "name is required",
-        });
+        faults.required(
+            &here.field(field),
+            match *field {
+                "kind" => "kind is required",
+                _ => "name is required",
+            },
+        );
     }
     one_of(parameters.str_at(&["scope"]), &["Cluster", "Namespace"], &here.field("scope"), faults);
     match (parameters.str_at(&["scope"]), parameters.str_at(&["namespace"])) {

@@ -151,7 +151,7 @@ fn service_backend(service: &Value, path: &Path<'_>, faults: &mut Faults) {
     if name.is_empty() {
         faults.required(&path.field("service.name"), "");
     } else {
-        faults.texts(&path.field("service.name"), name, names::dns1035_label(name));
+        faults.texts(&path.field("service.name"), name, names::dns1123_label(name));
     }
     let (port_name, number) = (service.str_at(&["port", "name"]), service.i64_at(&["port", "number"]).unwrap_or(0));
     match (port_name.is_empty(), number) {

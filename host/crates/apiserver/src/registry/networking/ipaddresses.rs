@@ -22,7 +22,9 @@ pub fn kind() -> Kind {
         },
         fields: &[("metadata.name", |a| a.name().to_owned())],
         ..Kind::new(cluster("networking.k8s.io/v1", "ipaddresses", "IPAddress").short(&["ip"]))
-            .table(&[NAME, text("ParentRef", "What the address belongs to.")], |address, _| vec![address.name().into(), parent(address).into()])
+            .table(&[NAME, text("ParentRef", "What the address belongs to.")], |address, _| {
+                vec![address.name().into(), parent(address).into()]
+            })
     }
 }
 

@@ -17,10 +17,10 @@ pub fn kind() -> Kind {
         generation: true,
         default,
         validate,
-        ..Kind::new(namespaced("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy").short(&["netpol"])).table(
-            &[NAME, text("Pod-Selector", "Pods that the policy is about."), AGE],
-            |policy, now| vec![policy.name().into(), print::selector(policy.at(&["spec", "podSelector"])), age(policy, now)],
-        )
+        ..Kind::new(namespaced("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy").short(&["netpol"]))
+            .table(&[NAME, text("Pod-Selector", "Pods that the policy is about."), AGE], |policy, now| {
+                vec![policy.name().into(), print::selector(policy.at(&["spec", "podSelector"])), age(policy, now)]
+            })
     }
 }
 

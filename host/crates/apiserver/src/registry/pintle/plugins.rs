@@ -7,10 +7,10 @@ use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use crate::registry::checks::count_set;
 use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
-use crate::registry::checks::count_set;
 use crate::registry::fields::{default_missing, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, bool_or, boolean, text, text_or, wide};
@@ -52,10 +52,11 @@ pub fn kind() -> Kind {
     }
 }
 
+/// Limits that are left out are the runtime's, which differ from world to world.
 fn default(plugin: &mut Value) {
-    let Some(spec) = spec_mut(plugin) else { return };
-    // Limits that are not named are the plugin runtime's to choose: each world has its own.
-    default_missing(spec, "paused", false);
+    if let Some(spec) = spec_mut(plugin) {
+        default_missing(spec, "paused", false);
+    }
 }
 
 fn validate(plugin: &Value, faults: &mut Faults) {
@@ -66,10 +67,6 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     if !digest.is_empty() && !is_digest(digest) {
         faults.invalid_str(&SPEC.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
     }
-    let revision = spec.str_at(&["revision"]);
-    if !revision.is_empty() {
-        faults.texts(&SPEC.field("revision"), revision, names::label_value(revision));
-    }
     let grants = SPEC.field("grants");
     for (i, rule) in spec.list_at(&["grants"]).iter().enumerate() {
         validate_rule(rule, false, &grants.index(i), faults);
@@ -78,7 +75,15 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     if let Some(memory) = spec.at(&["limits", "memory"]) {
         crate::registry::core::persistentvolumeclaims::positive_quantity(memory, &limits.field("memory"), faults);
     }
-    positive(spec.at(&["limits", "deadlineMilliseconds"]), &limits.field("deadlineMilliseconds"), faults);
+    for field in ["deadlineMilliseconds", "instances"] {
+        if let Some(value) = spec.at(&["limits", field]).filter(|v| !v.is_null()) {
+            positive(Some(value), &limits.field(field), faults);
+        }
+    }
+    let scheduler = spec.str_at(&["schedulerName"]);
+    if !scheduler.is_empty() {
+        faults.texts(&SPEC.field("schedulerName"), scheduler, names::dns1123_subdomain(scheduler));
+    }
 }
 
 fn source(spec: &Value, faults: &mut Faults) {
@@ -127,4 +132,3 @@ fn cells(plugin: &Value, now: jiff::Timestamp) -> Vec<Value> {
         bool_or(plugin, &["spec", "paused"], false),
     ]
 }
-

@@ -8,8 +8,7 @@ use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::same;
 
 const SPEC: Path<'static> = Path::root("spec");
-const UPDATABLE: &str =
-    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// Faults of an update of a pod's main part.
 pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
@@ -102,9 +101,7 @@ fn same_but_for_updatable(new: &Value, old: &Value, gated: bool) -> bool {
         "activeDeadlineSeconds" | "schedulingGates" | "tolerations" | "containers" | "initContainers" => true,
         "nodeSelector" => gated,
         "affinity" => gated && pod_affinity_is_same(new, old),
-        "terminationGracePeriodSeconds" => {
-            old.i64_at(&[key]).is_some_and(|g| g < 0) && new.i64_at(&[key]) == Some(1)
-        }
+        "terminationGracePeriodSeconds" => old.i64_at(&[key]).is_some_and(|g| g < 0) && new.i64_at(&[key]) == Some(1),
         _ => false,
     };
     let keys = |v: &Value| v.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();

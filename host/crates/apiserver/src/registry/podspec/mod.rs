@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod change;
 pub mod containers;
 pub mod defaults;
+pub mod environment;
 pub mod qos;
 pub mod resources;
 pub mod security;

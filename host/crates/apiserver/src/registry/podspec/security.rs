@@ -76,7 +76,14 @@ fn profiles(context: &Value, path: &Path<'_>, faults: &mut Faults) {
         let kind = profile.str_at(&["type"]);
         let file = profile.get(local);
         match kind {
-            "" => faults.required(&here.field("type"), if field == "seccompProfile" { "type is required when seccompProfile is set" } else { "type is required when appArmorProfile is set" }),
+            "" => faults.required(
+                &here.field("type"),
+                if field == "seccompProfile" {
+                    "type is required when seccompProfile is set"
+                } else {
+                    "type is required when appArmorProfile is set"
+                },
+            ),
             "Localhost" if !is_set(file) => {
                 let detail = if field == "seccompProfile" {
                     "must be set when seccomp type is Localhost"
@@ -121,10 +128,7 @@ fn is_sysctl(name: &str) -> bool {
     let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let part = |part: &str| {
         let bytes = part.as_bytes();
-        !bytes.is_empty()
-            && edge(bytes[0])
-            && edge(bytes[bytes.len() - 1])
-            && bytes.iter().all(|b| edge(*b) || matches!(b, b'-' | b'_'))
+        !bytes.is_empty() && edge(bytes[0]) && edge(bytes[bytes.len() - 1]) && bytes.iter().all(|b| edge(*b) || matches!(b, b'-' | b'_'))
     };
     name.len() <= MAX_SYSCTL_BYTES && name.split(['.', '/']).all(part)
 }

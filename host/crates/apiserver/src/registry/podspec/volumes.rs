@@ -6,7 +6,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use super::containers::{field_ref, resource_field_ref};
+use super::environment::{field_ref, resource_field_ref};
 use crate::registry::checks::one_of_if_set;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
@@ -34,7 +34,9 @@ const HOST_PATH_TYPES: [&str; 7] = ["BlockDevice", "CharDevice", "Directory", "D
 pub fn validate<'a>(volumes: &'a [Value], pod_name: &str, path: &Path<'_>, faults: &mut Faults) -> Known<'a> {
     let mut known = Known::new();
     let is_created = |claim: &str| {
-        let made_for = |v: &Value| is_set(v.get("ephemeral")) && claim.strip_prefix(pod_name).and_then(|r| r.strip_prefix('-')) == Some(v.str_at(&["name"]));
+        let made_for = |v: &Value| {
+            is_set(v.get("ephemeral")) && claim.strip_prefix(pod_name).and_then(|r| r.strip_prefix('-')) == Some(v.str_at(&["name"]))
+        };
         !pod_name.is_empty() && volumes.iter().any(made_for)
     };
     for (i, volume) in volumes.iter().enumerate() {
@@ -103,7 +105,9 @@ fn source(volume: &Value, path: &Path<'_>, faults: &mut Faults) {
             }
             "csi" => required(source, "driver", &here, faults),
             "ephemeral" if !is_set(source.get("volumeClaimTemplate")) => faults.required(&here.field("volumeClaimTemplate"), ""),
-            "image" => one_of_if_set(source.str_at(&["pullPolicy"]), &["Always", "IfNotPresent", "Never"], &here.field("pullPolicy"), faults),
+            "image" => {
+                one_of_if_set(source.str_at(&["pullPolicy"]), &["Always", "IfNotPresent", "Never"], &here.field("pullPolicy"), faults)
+            }
             _ => {}
         }
     }

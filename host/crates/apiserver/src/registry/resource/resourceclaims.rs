@@ -18,7 +18,9 @@ pub fn kind() -> Kind {
             }
         },
         ..Kind::new(namespaced("resource.k8s.io/v1", "resourceclaims", "ResourceClaim").status())
-            .table(&[NAME, text("State", "What happens to the claim."), AGE], |claim, now| vec![claim.name().into(), state(claim).into(), age(claim, now)])
+            .table(&[NAME, text("State", "What happens to the claim."), AGE], |claim, now| {
+                vec![claim.name().into(), state(claim).into(), age(claim, now)]
+            })
     }
 }
 

@@ -5,5 +5,8 @@ use crate::registry::kind::Kind;
 use crate::registry::print::{NAME_AND_AGE, name_and_age};
 
 pub fn kind() -> Kind {
-    Kind { generation: false, ..Kind::new(namespaced("resource.k8s.io/v1", "resourceclaimtemplates", "ResourceClaimTemplate")).table(NAME_AND_AGE, name_and_age) }
+    Kind {
+        generation: false,
+        ..Kind::new(namespaced("resource.k8s.io/v1", "resourceclaimtemplates", "ResourceClaimTemplate")).table(NAME_AND_AGE, name_and_age)
+    }
 }

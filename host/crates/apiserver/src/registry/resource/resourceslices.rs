@@ -17,7 +17,13 @@ pub fn kind() -> Kind {
             &[NAME, text("Node", "Node with the devices."), text("Driver", "Their driver."), text("Pool", "Their pool."), AGE],
             |slice, now| {
                 let of = |path: &[&str]| slice.str_at(path).into();
-                vec![slice.name().into(), of(&["spec", "nodeName"]), of(&["spec", "driver"]), of(&["spec", "pool", "name"]), age(slice, now)]
+                vec![
+                    slice.name().into(),
+                    of(&["spec", "nodeName"]),
+                    of(&["spec", "driver"]),
+                    of(&["spec", "pool", "name"]),
+                    age(slice, now),
+                ]
             },
         )
     }

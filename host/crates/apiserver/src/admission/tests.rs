@@ -1,0 +1,200 @@
+use expect_test::expect;
+use pintle_api::Object;
+use pintle_api::object::ObjectExt;
+use serde_json::{Value, json};
+
+use super::{AdmissionAttributes, Chain, Operation};
+use crate::cache::{Cache, Limits};
+use crate::registry::tests::{World, pretty, strategy};
+use crate::resources::Resource;
+
+/// Runs the whole chain over a creation in the namespace `a`.
+async fn create(world: &World, resource: &str, mut object: Object) -> Result<Object, String> {
+    let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
+    let resource = Resource::new(strategy(resource).into(), &cache, false);
+    object.set_at(&["metadata", "namespace"], "a".into());
+    resource.strategy.default(&mut object);
+    let name = object.name().to_owned();
+    let attributes =
+        AdmissionAttributes { operation: Operation::Create, resource: &resource, subresource: "", namespace: "a", name: &name, old: None };
+    let chain = Chain::standard();
+    world.with(|context| {
+        chain.mutate(&mut object, &attributes, context).map_err(|s| s.message)?;
+        resource.strategy.default(&mut object);
+        chain.validate(&object, &attributes, context).map_err(|s| s.message)?;
+        Ok(object)
+    })
+}
+
+fn world(more: &[(&str, Value)]) -> World {
+    let mut world = World::default();
+    let basic = [
+        ("namespaces", json!({"metadata": {"name": "a"}, "status": {"phase": "Active"}})),
+        ("serviceaccounts", json!({"metadata": {"name": "default", "namespace": "a"}, "imagePullSecrets": [{"name": "reg"}]})),
+    ];
+    for (resource, object) in basic.into_iter().chain(more.iter().cloned()) {
+        world.objects.entry(resource.to_owned()).or_default().push(object);
+    }
+    world
+}
+
+fn pod(name: &str, resources: Value) -> Value {
+    json!({"metadata": {"name": name, "uid": name}, "spec": {"containers": [{"name": "c", "image": "i:v1", "resources": resources}]}})
+}
+
+#[tokio::test]
+async fn a_pod_gets_its_account_priority_and_tolerations() {
+    let mut made = create(&world(&[]), "pods", pod("p", json!({}))).await.unwrap();
+    let volume = made["spec"]["volumes"][0]["name"].as_str().unwrap().to_owned();
+    assert!(volume.starts_with("kube-api-access-") && volume.len() == 21, "{volume}");
+    made["spec"]["volumes"][0]["name"] = "token".into();
+    made["spec"]["containers"][0]["volumeMounts"][0]["name"] = "token".into();
+    expect![[r#"
+        {
+          "containers": [
+            {
+              "image": "i:v1",
+              "imagePullPolicy": "IfNotPresent",
+              "name": "c",
+              "resources": {},
+              "terminationMessagePath": "/dev/termination-log",
+              "terminationMessagePolicy": "File",
+              "volumeMounts": [
+                {
+                  "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                  "name": "token",
+                  "readOnly": true
+                }
+              ]
+            }
+          ],
+          "dnsPolicy": "ClusterFirst",
+          "enableServiceLinks": true,
+          "imagePullSecrets": [
+            {
+              "name": "reg"
+            }
+          ],
+          "preemptionPolicy": "PreemptLowerPriority",
+          "priority": 0,
+          "restartPolicy": "Always",
+          "schedulerName": "default-scheduler",
+          "securityContext": {},
+          "serviceAccount": "default",
+          "serviceAccountName": "default",
+          "terminationGracePeriodSeconds": 30,
+          "tolerations": [
+            {
+              "effect": "NoExecute",
+              "key": "node.kubernetes.io/not-ready",
+              "operator": "Exists",
+              "tolerationSeconds": 300
+            },
+            {
+              "effect": "NoExecute",
+              "key": "node.kubernetes.io/unreachable",
+              "operator": "Exists",
+              "tolerationSeconds": 300
+            }
+          ],
+          "volumes": [
+            {
+              "name": "token",
+              "projected": {
+                "defaultMode": 420,
+                "sources": [
+                  {
+                    "serviceAccountToken": {
+                      "expirationSeconds": 3607,
+                      "path": "token"
+                    }
+                  },
+                  {
+                    "configMap": {
+                      "items": [
+                        {
+                          "key": "ca.crt",
+                          "path": "ca.crt"
+                        }
+                      ],
+                      "name": "kube-root-ca.crt"
+                    }
+                  },
+                  {
+                    "downwardAPI": {
+                      "items": [
+                        {
+                          "fieldRef": {
+                            "apiVersion": "v1",
+                            "fieldPath": "metadata.namespace"
+                          },
+                          "path": "namespace"
+                        }
+                      ]
+                    }
+                  }
+                ]
+              }
+            }
+          ]
+        }"#]].assert_eq(&pretty(&made["spec"]));
+}
+
+#[tokio::test]
+async fn a_pod_without_account_or_class_is_refused() {
+    let mut other = pod("p", json!({}));
+    other["spec"]["serviceAccountName"] = "none".into();
+    expect![[r#"pods "p" is forbidden: error looking up service account a/none: serviceaccount "none" not found"#]].assert_eq(&create(&world(&[]), "pods", other).await.unwrap_err());
+    let mut classed = pod("p", json!({}));
+    classed["spec"]["priorityClassName"] = "none".into();
+    expect![[r#"pods "p" is forbidden: no PriorityClass with name none was found"#]].assert_eq(&create(&world(&[]), "pods", classed).await.unwrap_err());
+    let mut quiet = pod("p", json!({}));
+    quiet["spec"]["automountServiceAccountToken"] = false.into();
+    assert_eq!(create(&world(&[]), "pods", quiet).await.unwrap().at(&["spec", "volumes"]), None);
+}
+
+#[tokio::test]
+async fn limit_ranges_fill_in_and_bound() {
+    let range = json!({"metadata": {"name": "r", "namespace": "a"}, "spec": {"limits": [
+        {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "min": {"cpu": "50m"}, "max": {"cpu": "1"}},
+    ]}});
+    let world = world(&[("limitranges", range)]);
+    let made = create(&world, "pods", pod("p", json!({}))).await.unwrap();
+    expect![[r#"{"limits":{"cpu":"500m"},"requests":{"cpu":"100m"}}"#]].assert_eq(&made["spec"]["containers"][0]["resources"].to_string());
+    expect!["LimitRanger plugin set: cpu request for container c; cpu limit for container c"].assert_eq(made.annotation("kubernetes.io/limit-ranger").unwrap());
+    let greedy = pod("p", json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "2"}}));
+    expect![[r#"pods "p" is forbidden: [minimum cpu usage per Container is 50m, but request is 10m, maximum cpu usage per Container is 1, but limit is 2]"#]].assert_eq(&create(&world, "pods", greedy).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn quotas_hold_even_before_writes_are_seen() {
+    let quota = json!({"metadata": {"name": "q", "namespace": "a"}, "spec": {"hard": {"pods": "2", "requests.cpu": "1"}}});
+    let mut world = world(&[("resourcequotas", quota)]);
+    expect![[r#"pods "p" is forbidden: failed quota: q: must specify requests.cpu for: c"#]].assert_eq(&create(&world, "pods", pod("p", json!({}))).await.unwrap_err());
+    let wants = |cpu: &str| json!({"requests": {"cpu": cpu}});
+    let first = create(&world, "pods", pod("p1", wants("600m"))).await.unwrap();
+    expect![[r#"pods "p2" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#]].assert_eq(&create(&world, "pods", pod("p2", wants("500m"))).await.unwrap_err());
+    world.objects.entry("pods".to_owned()).or_default().push(first);
+    expect![[r#"pods "p2" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#]].assert_eq(&create(&world, "pods", pod("p2", wants("500m"))).await.unwrap_err());
+    assert!(create(&world, "pods", pod("p3", wants("400m"))).await.is_ok());
+    expect![[r#"pods "p4" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"#]].assert_eq(&create(&world, "pods", pod("p4", wants("0"))).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn defaults_of_classes_are_taken() {
+    let class = |resource: &str, mark: &str| {
+        let object = json!({"metadata": {"name": "std", "annotations": {mark: "true"}}});
+        (resource.to_owned(), object)
+    };
+    let mut world = world(&[]);
+    for (resource, object) in [
+        class("storageclasses.storage.k8s.io", "storageclass.kubernetes.io/is-default-class"),
+        class("ingressclasses.networking.k8s.io", "ingressclass.kubernetes.io/is-default-class"),
+    ] {
+        world.objects.insert(resource, vec![object]);
+    }
+    let claim = create(&world, "persistentvolumeclaims", json!({"metadata": {"name": "c"}, "spec": {}})).await.unwrap();
+    assert_eq!(claim.str_at(&["spec", "storageClassName"]), "std");
+    let ingress = create(&world, "networking.k8s.io/ingresses", json!({"metadata": {"name": "i"}, "spec": {}})).await.unwrap();
+    assert_eq!(ingress.str_at(&["spec", "ingressClassName"]), "std");
+}

@@ -1,0 +1,199 @@
+//! Addresses and node ports of Services: chosen or claimed before a write, given back after it.
+
+use std::net::IpAddr;
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Cause, Status};
+use serde_json::{Value, json};
+
+use super::services::{is_type, needs_address, needs_health_port, needs_node_port, node_port, ports};
+use crate::registry::allocator::{Allocators, ClaimError, NODE_PORT_FIRST, NODE_PORT_LAST};
+use crate::registry::context::WriteContext;
+use crate::registry::fields::{default_missing, same, spec_mut};
+
+pub fn before_commit(new: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) -> Result<(), Status> {
+    let claims = claims_of(new);
+    let result = allocate(new, old, context);
+    if result.is_err() && !context.dry_run {
+        // What was picked before the failure goes back, what the old state holds stays.
+        release_missing(&claims_of(new), old, context.allocators);
+        release_missing(&claims, old, context.allocators);
+    }
+    result
+}
+
+pub fn after_commit(new: Option<&Value>, old: Option<&Value>, context: &WriteContext<'_>) {
+    if let Some(old) = old {
+        release_missing(&claims_of(old), new, context.allocators);
+    }
+}
+
+fn allocate(service: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) -> Result<(), Status> {
+    let owner = owner(service);
+    let old_claims = old.map(claims_of).unwrap_or_default();
+    if needs_address(service) {
+        choose_families(service, context)?;
+        if service.str_at(&["spec", "clusterIP"]) != "None" {
+            allocate_address(service, &owner, &old_claims, context)?;
+        }
+    }
+    if needs_node_port(service) {
+        allocate_node_ports(service, &owner, context)?;
+    }
+    if needs_health_port(service) {
+        let asked = service.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0);
+        let port = claim_or_pick_port(&owner, asked, context).map_err(|e| port_fault(service, "spec.healthCheckNodePort", asked, e))?;
+        service.set_at(&["spec", "healthCheckNodePort"], port.into());
+    }
+    Ok(())
+}
+
+/// This cluster has one family of addresses, IPv4; a headless service without selector may still speak of both.
+fn choose_families(service: &mut Value, _: &WriteContext<'_>) -> Result<(), Status> {
+    let headless_without_selector =
+        service.str_at(&["spec", "clusterIP"]) == "None" && service.map_at(&["spec", "selector"]).is_none_or(|s| s.is_empty());
+    if let Some(spec) = spec_mut(service) {
+        default_missing(spec, "ipFamilyPolicy", if headless_without_selector { "RequireDualStack" } else { "SingleStack" });
+        if same(spec.get("ipFamilies"), None) {
+            spec.insert("ipFamilies".to_owned(), json!(["IPv4"]));
+        }
+    }
+    let policy = service.str_at(&["spec", "ipFamilyPolicy"]).to_owned();
+    let families: Vec<String> = service.list_at(&["spec", "ipFamilies"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    if headless_without_selector {
+        if families.len() == 1 && policy != "SingleStack" {
+            let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
+            service.set_at(&["spec", "ipFamilies"], json!([families[0], other]));
+        }
+        return Ok(());
+    }
+    let mut causes = Vec::new();
+    if policy == "RequireDualStack" {
+        causes.push(Cause::invalid(
+            "spec.ipFamilyPolicy",
+            &policy.as_str().into(),
+            "this cluster is not configured for dual-stack services",
+        ));
+    }
+    if policy == "SingleStack" && families.len() > 1 {
+        let detail = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.as_str().into(), detail));
+    }
+    for (i, family) in families.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+        causes.push(Cause::invalid(format!("spec.ipFamilies[{i}]"), &family.as_str().into(), "not configured on this cluster"));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", service.name(), causes)) }
+}
+
+fn allocate_address(service: &mut Value, owner: &str, held: &Claims, context: &WriteContext<'_>) -> Result<(), Status> {
+    let asked = service.list_at(&["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or("").to_owned();
+    let address = if asked.is_empty() {
+        context.allocators.pick_address(owner, context.dry_run).map_err(|e| address_fault(service, &asked, &e.to_string()))?
+    } else {
+        let address: IpAddr = asked.parse().map_err(|_| address_fault(service, &asked, "not an IP address"))?;
+        if !held.addresses.contains(&address) {
+            let network = context.allocators.network();
+            context.allocators.claim_address(owner, address, context.dry_run).map_err(|e| {
+                let why = match e {
+                    ClaimError::OutOfRange(_) => {
+                        format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {network}")
+                    }
+                    other => format!("failed to allocate IP {asked}: {other}"),
+                };
+                address_fault(service, &asked, &why)
+            })?;
+        }
+        address
+    };
+    service.set_at(&["spec", "clusterIP"], address.to_string().into());
+    service.set_at(&["spec", "clusterIPs"], json!([address.to_string()]));
+    Ok(())
+}
+
+fn address_fault(service: &Value, asked: &str, why: &str) -> Status {
+    let value = if asked.is_empty() { json!(null) } else { json!([asked]) };
+    Status::invalid("", "Service", service.name(), vec![Cause::invalid("spec.clusterIPs", &value, why)])
+}
+
+fn allocate_node_ports(service: &mut Value, owner: &str, context: &WriteContext<'_>) -> Result<(), Status> {
+    let wants_all =
+        !is_type(service, "LoadBalancer") || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
+    // One number serves the protocols of one port: DNS has TCP and UDP behind the same node port.
+    let mut by_port: Vec<(i64, String, i64)> = Vec::new();
+    for i in 0..ports(service).len() {
+        let entry = &ports(service)[i];
+        let (port, protocol, asked) = (entry.i64_at(&["port"]).unwrap_or(0), entry.str_at(&["protocol"]).to_owned(), node_port(entry));
+        if asked == 0 && !wants_all {
+            continue;
+        }
+        let shared = by_port.iter().find(|(p, other, _)| *p == port && *other != protocol).map(|(_, _, number)| *number);
+        let asked = if asked == 0 { shared.unwrap_or(0) } else { asked };
+        let number =
+            claim_or_pick_port(owner, asked, context).map_err(|e| port_fault(service, &format!("spec.ports[{i}].nodePort"), asked, e))?;
+        by_port.push((port, protocol, number));
+        service["spec"]["ports"][i]["nodePort"] = number.into();
+    }
+    Ok(())
+}
+
+fn claim_or_pick_port(owner: &str, asked: i64, context: &WriteContext<'_>) -> Result<i64, ClaimError> {
+    if asked == 0 {
+        return context.allocators.pick_port(owner, context.dry_run).map(i64::from);
+    }
+    let port = u32::try_from(asked).map_err(|_| ClaimError::OutOfRange("port"))?;
+    context.allocators.claim_port(owner, port, context.dry_run).map(|()| asked)
+}
+
+fn port_fault(service: &Value, field: &str, asked: i64, fault: ClaimError) -> Status {
+    let why = match fault {
+        ClaimError::OutOfRange(_) => {
+            format!("provided port is not in the valid range. The range of valid ports is {NODE_PORT_FIRST}-{NODE_PORT_LAST}")
+        }
+        other => other.to_string(),
+    };
+    Status::invalid("", "Service", service.name(), vec![Cause::invalid(field, &asked.into(), &why)])
+}
+
+/// What one state of a service holds.
+#[derive(Debug, Default)]
+pub struct Claims {
+    owner: String,
+    addresses: Vec<IpAddr>,
+    ports: Vec<u32>,
+}
+
+pub fn claims_of(service: &Value) -> Claims {
+    let as_port = |n: i64| u32::try_from(n).ok().filter(|p| *p != 0);
+    let health = service.i64_at(&["spec", "healthCheckNodePort"]).and_then(as_port);
+    Claims {
+        owner: owner(service),
+        addresses: service.list_at(&["spec", "clusterIPs"]).iter().filter_map(|ip| ip.as_str()?.parse().ok()).collect(),
+        ports: ports(service).iter().filter_map(|p| as_port(node_port(p))).chain(health).collect(),
+    }
+}
+
+impl Claims {
+    /// Enters the claims of a stored service; one that clashes was stored before this server knew and is left as it is.
+    pub fn reclaim(&self, allocators: &Allocators) {
+        for address in &self.addresses {
+            if let Err(fault) = allocators.claim_address(&self.owner, *address, false) {
+                tracing::warn!(service = self.owner, %address, %fault, "address of a stored service");
+            }
+        }
+        for port in &self.ports {
+            if let Err(fault) = allocators.claim_port(&self.owner, *port, false) {
+                tracing::warn!(service = self.owner, port, %fault, "node port of a stored service");
+            }
+        }
+    }
+}
+
+fn release_missing(claims: &Claims, keeper: Option<&Value>, allocators: &Allocators) {
+    let kept = keeper.map(claims_of).unwrap_or_default();
+    claims.addresses.iter().filter(|a| !kept.addresses.contains(a)).for_each(|a| allocators.release_address(&claims.owner, *a));
+    claims.ports.iter().filter(|p| !kept.ports.contains(p)).for_each(|p| allocators.release_port(&claims.owner, *p));
+}
+
+fn owner(service: &Value) -> String {
+    format!("{}/{}", service.namespace(), service.name())
+}

@@ -1,0 +1,101 @@
+//! Defaults, faults and rows of the main kinds, as a client sees them.
+
+mod defaults;
+mod discovery;
+mod faults;
+mod rows;
+mod services;
+mod subresources;
+
+use std::collections::BTreeMap;
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{GroupVersionResource, Object};
+use serde_json::{Value, json};
+
+use super::allocator::Allocators;
+use super::context::{Lookup, WriteContext};
+use super::strategy::{Part, Strategy};
+use crate::auth::User;
+
+pub const NOW: &str = "2026-01-01T12:00:00Z";
+
+/// Objects by resource, for checks across kinds.
+#[derive(Default)]
+pub struct World {
+    pub objects: BTreeMap<String, Vec<Object>>,
+    pub allocators: Allocators,
+}
+
+impl Lookup for World {
+    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Object> {
+        self.list(resource, namespace).into_iter().find(|o| o.name() == name)
+    }
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Object> {
+        let all = self.objects.get(&resource.to_string()).cloned().unwrap_or_default();
+        all.into_iter().filter(|o| namespace.is_none_or(|n| o.namespace() == n)).collect()
+    }
+}
+
+impl World {
+    pub fn with<T>(&self, run: impl FnOnce(&WriteContext<'_>) -> T) -> T {
+        let user = User { name: "alice".to_owned(), groups: vec!["system:authenticated".to_owned()], ..User::default() };
+        let now = NOW.parse().unwrap();
+        run(&WriteContext { now, user: &user, dry_run: false, objects: self, allocators: &self.allocators })
+    }
+}
+
+pub fn strategy(resource: &str) -> Box<dyn Strategy> {
+    let (group, name) = resource.split_once('/').unwrap_or(("", resource));
+    let found = super::all().into_iter().rfind(|s| s.def().group == group && s.def().resource == name);
+    found.unwrap_or_else(|| panic!("no resource {resource}"))
+}
+
+/// The object as it is stored after creation.
+pub fn created(resource: &str, mut object: Value) -> Value {
+    let strategy = strategy(resource);
+    if object.name().is_empty() {
+        object.set_at(&["metadata", "name"], "x".into());
+    }
+    object.set_at(&["metadata", "uid"], "uid-1".into());
+    strategy.default(&mut object);
+    World::default().with(|context| strategy.prepare_create(&mut object, context));
+    object
+}
+
+/// Faults of a creation, one a line.
+pub fn create_faults(resource: &str, object: Value) -> String {
+    let object = created(resource, object);
+    listed(strategy(resource).validate_create(&object))
+}
+
+/// Faults of an update of a created object by a change of fields.
+pub fn update_faults(resource: &str, object: Value, part: Part, change: impl FnOnce(&mut Value)) -> String {
+    let mut old = created(resource, object);
+    old.set_at(&["metadata", "resourceVersion"], "1".into());
+    let mut new = old.clone();
+    change(&mut new);
+    let strategy = strategy(resource);
+    strategy.default(&mut new);
+    World::default().with(|context| strategy.prepare_update(&mut new, &old, part, context));
+    listed(strategy.validate_update(&new, &old, part))
+}
+
+pub fn listed(causes: Vec<pintle_api::Cause>) -> String {
+    causes.into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect::<Vec<_>>().join("\n")
+}
+
+pub fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap()
+}
+
+pub fn pod(spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "a"}, "spec": spec})
+}
+
+pub fn deployment() -> Value {
+    json!({"metadata": {"name": "web", "namespace": "a"}, "spec": {
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "web:v1"}]}},
+    }})
+}
