@@ -93,6 +93,8 @@ pub enum NodeError {
     Containerd(#[from] ContainerdError),
     #[error("kubelet: {0}")]
     Kubelet(#[from] KubeletError),
+    #[error("network: {0}")]
+    Network(#[from] network::NetworkError),
     #[error("cannot make {0}: {1}")]
     Folder(PathBuf, std::io::Error),
 }
@@ -103,7 +105,11 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
         std::fs::create_dir_all(dir).map_err(|e| NodeError::Folder(dir.clone(), e))?;
     }
     // The pod network comes first: the runtime reports itself ready once it finds the configuration.
-    // (call point: network::set_up(&config))
+    let tool = network::Tool::choose().await.map_err(network::NetworkError::from)?;
+    let sources = network::Sources::start(config.client.clone());
+    let _network = network::start(&config, &sources, &tool);
+    let _proxy = proxy::start(&config, &sources, &tool);
+    let _dns = dns::start(&config, &sources);
     let own = match &config.runtime_endpoint {
         Some(_) => None,
         None => Some(Containerd::start(ContainerdConfig::new(&config.data_dir, &config.cni_conf_dir)).await?),
@@ -131,7 +137,6 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
         },
         config.stop.child_token(),
     );
-    // (call points: proxy::run(&config) and dns::run(&config) join here)
     let result = kubelet.await;
     if let Some(own) = own.filter(|_| !config.keep_runtime) {
         own.stop().await;

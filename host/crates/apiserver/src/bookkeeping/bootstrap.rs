@@ -34,6 +34,7 @@ pub async fn run(context: &Context) -> Result<(), Status> {
     rest.extend(priorities());
     rest.extend(flow_control());
     rest.push((SERVICES, service(context)));
+    rest.extend(dns_service(context).map(|service| (SERVICES, service)));
     rest.push((SERVICE_CIDRS, json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [context.service_cidr]},
     })));
@@ -103,6 +104,24 @@ fn service(context: &Context) -> Object {
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": context.port}],
         },
     })
+}
+
+/// Cluster DNS, at the tenth address of the range. Every node answers for its own pods and adds itself as an endpoint, so traffic stays on the node.
+fn dns_service(context: &Context) -> Option<Object> {
+    let range: ipnet::IpNet = context.service_cidr.split(',').next()?.trim().parse().ok()?;
+    let address = range.hosts().nth(9)?.to_string();
+    let port = |name: &str, protocol: &str| json!({"name": name, "port": 53, "protocol": protocol, "targetPort": 53});
+    Some(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kube-dns", "namespace": "kube-system",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
+        },
+        "spec": {
+            "clusterIP": address, "clusterIPs": [address], "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Local",
+            "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
+        },
+    }))
 }
 
 /// Endpoints and EndpointSlice of the service, with the fields that must be true.

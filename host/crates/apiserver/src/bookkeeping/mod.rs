@@ -10,6 +10,7 @@ mod follow;
 mod garbage;
 mod meta;
 mod namespaces;
+mod node_ipam;
 mod queue;
 mod quota;
 mod rbac;
@@ -75,6 +76,7 @@ pub fn start(context: Context) -> Bookkeeping {
     let mut tasks = JoinSet::new();
     tasks.spawn(rbac::aggregate(context.client.clone()));
     tasks.spawn(namespaces::run(context.clone()));
+    tasks.spawn(node_ipam::run(context.clone()));
     tasks.spawn(service_accounts::run(context.clone()));
     tasks.spawn(certificates::run(context.clone()));
     tasks.spawn(garbage::run(context.clone()));

@@ -73,7 +73,49 @@ fn services() {
             ("in.default.svc.cluster.local.", A),
             ("loop.default.svc.cluster.local.", A),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            A web.default.svc.cluster.local.
+            web.default.svc.cluster.local. A 10.96.7.7
+            A WEB.default.svc.cluster.local.
+            WEB.default.svc.cluster.local. A 10.96.7.7
+            AAAA web.default.svc.cluster.local.
+            NoData
+            SRV _http._tcp.web.default.svc.cluster.local.
+            _http._tcp.web.default.svc.cluster.local. SRV 0 100 80 web.default.svc.cluster.local.
+            + web.default.svc.cluster.local. A 10.96.7.7
+            SRV _http._udp.web.default.svc.cluster.local.
+            NoName
+            SRV web.default.svc.cluster.local.
+            web.default.svc.cluster.local. SRV 0 50 80 web.default.svc.cluster.local.
+            web.default.svc.cluster.local. SRV 0 50 53 web.default.svc.cluster.local.
+            + web.default.svc.cluster.local. A 10.96.7.7
+            A db.default.svc.cluster.local.
+            db.default.svc.cluster.local. A 10.244.0.5
+            db.default.svc.cluster.local. A 10.244.1.6
+            A db-0.db.default.svc.cluster.local.
+            db-0.db.default.svc.cluster.local. A 10.244.0.5
+            A 10-244-1-6.db.default.svc.cluster.local.
+            10-244-1-6.db.default.svc.cluster.local. A 10.244.1.6
+            A 10-244-1-7.db.default.svc.cluster.local.
+            NoName
+            SRV _sql._tcp.db.default.svc.cluster.local.
+            _sql._tcp.db.default.svc.cluster.local. SRV 0 50 5432 db-0.db.default.svc.cluster.local.
+            _sql._tcp.db.default.svc.cluster.local. SRV 0 50 5432 10-244-1-6.db.default.svc.cluster.local.
+            + 10-244-1-6.db.default.svc.cluster.local. A 10.244.1.6
+            + db-0.db.default.svc.cluster.local. A 10.244.0.5
+            A empty.default.svc.cluster.local.
+            NoName
+            A out.default.svc.cluster.local.
+            out.default.svc.cluster.local. CNAME foo.example.com.
+            then foo.example.com.
+            CNAME out.default.svc.cluster.local.
+            out.default.svc.cluster.local. CNAME foo.example.com.
+            A in.default.svc.cluster.local.
+            in.default.svc.cluster.local. CNAME web.default.svc.cluster.local.
+            web.default.svc.cluster.local. A 10.96.7.7
+            A loop.default.svc.cluster.local.
+            loop.default.svc.cluster.local. CNAME loop.default.svc.cluster.local.
+        "#]],
     );
 }
 
@@ -98,7 +140,39 @@ fn everything_else() {
             ("example.com.", A),
             ("notcluster.local.", A),
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            A 10-244-1-7.default.pod.cluster.local.
+            10-244-1-7.default.pod.cluster.local. A 10.244.1.7
+            A nonsense.default.pod.cluster.local.
+            NoName
+            A nothing.default.svc.cluster.local.
+            NoName
+            A default.svc.cluster.local.
+            NoData
+            A a.b.cluster.local.
+            NoName
+            SOA cluster.local.
+            cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
+            NS cluster.local.
+            cluster.local. NS ns.dns.cluster.local.
+            + ns.dns.cluster.local. A 10.96.0.10
+            A cluster.local.
+            NoData
+            TXT dns-version.cluster.local.
+            dns-version.cluster.local. TXT 1.1.0
+            PTR 7.7.96.10.in-addr.arpa.
+            7.7.96.10.in-addr.arpa. PTR web.default.svc.cluster.local.
+            PTR 5.0.244.10.in-addr.arpa.
+            5.0.244.10.in-addr.arpa. PTR db-0.db.default.svc.cluster.local.
+            PTR 9.9.244.10.in-addr.arpa.
+            NoName
+            PTR 1.2.0.192.in-addr.arpa.
+            Elsewhere
+            A example.com.
+            Elsewhere
+            A notcluster.local.
+            Elsewhere
+        "#]],
     );
 }
 
