@@ -63,7 +63,7 @@ pub async fn run(subject: Subject, tx: mpsc::Sender<Input>) {
             let news = told != Some(good) && !(told.is_none() && !good && subject.kind == ProbeKind::Readiness);
             if reached && news {
                 told = Some(good);
-                if !tell(&subject, good, outcome, &tx).await || subject.kind == ProbeKind::Startup || (!good && subject.kind == ProbeKind::Liveness) {
+                if !tell(&subject, good, &tx).await || subject.kind == ProbeKind::Startup || (!good && subject.kind == ProbeKind::Liveness) {
                     return;
                 }
             }
@@ -78,12 +78,8 @@ pub async fn run(subject: Subject, tx: mpsc::Sender<Input>) {
     }
 }
 
-async fn tell(subject: &Subject, healthy: bool, outcome: Outcome, tx: &mpsc::Sender<Input>) -> bool {
-    let message = match outcome {
-        Outcome::Failed(m) | Outcome::Error(m) | Outcome::Warning(m) => m,
-        Outcome::Healthy => String::new(),
-    };
-    let event = Event::Probed { name: subject.container.name.clone(), id: subject.id.clone(), kind: subject.kind, healthy, message };
+async fn tell(subject: &Subject, healthy: bool, tx: &mpsc::Sender<Input>) -> bool {
+    let event = Event::Probed { name: subject.container.name.clone(), id: subject.id.clone(), kind: subject.kind, healthy };
     tx.send(Input::Event(event)).await.is_ok()
 }
 

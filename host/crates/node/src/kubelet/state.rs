@@ -143,7 +143,7 @@ pub enum Event {
     ContainerStarted { name: String, result: Result<Started, StartFailure> },
     PostStartDone { name: String, id: String, error: Option<String> },
     ContainerExited { name: String, exit: Terminated },
-    Probed { name: String, id: String, kind: ProbeKind, healthy: bool, message: String },
+    Probed { name: String, id: String, kind: ProbeKind, healthy: bool },
     /// Names of containers with what they were given, or why it failed.
     Resized(Result<Vec<(String, ResourceRequirements)>, String>),
     Released(Result<(), String>),

@@ -18,8 +18,6 @@ use super::step::{backoff_until, crash_delay, failed_for_good, pod_title, resiza
 const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 /// Conditions that are there only while they hold.
 const PASSING: [&str; 1] = ["PodResizeInProgress"];
-/// What a container is said to have exited with when the node cannot know.
-const UNKNOWN_EXIT_CODE: i32 = 137;
 
 /// What of the node enters a pod's status.
 #[derive(Clone, Debug, Default)]
@@ -31,10 +29,9 @@ pub struct HostFacts {
 pub fn of(state: &PodState, old: &PodStatus, host: &HostFacts, now: Timestamp) -> PodStatus {
     let spec = state.pod.spec.clone().unwrap_or_default();
     let phase = phase(state);
-    let terminal = phase == "Succeeded" || phase == "Failed";
     let list = |kinds: &[Kind]| -> Option<Vec<ContainerStatus>> {
         let listed: Vec<_> =
-            state.containers.iter().filter(|c| kinds.contains(&c.kind)).map(|c| container_status(state, c, terminal, now)).collect();
+            state.containers.iter().filter(|c| kinds.contains(&c.kind)).map(|c| container_status(state, c, now)).collect();
         (!listed.is_empty()).then_some(listed)
     };
     let pod_ips: Vec<String> = if spec.host_network == Some(true) { host.ips.clone() } else { state.sandbox_ips().to_vec() };
@@ -60,9 +57,8 @@ pub fn of(state: &PodState, old: &PodStatus, host: &HostFacts, now: Timestamp) -
     status
 }
 
-/// The status of a pod that this node refuses to run: no container was ever started.
+/// Where the pod is in its life, from what its containers did.
 pub fn phase(state: &PodState) -> &'static str {
-    let policy = state.pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always");
     let active = state.containers.iter().any(ContainerState::is_active);
     if state.outcome.is_some() && !active {
         return "Failed";
@@ -92,7 +88,7 @@ pub fn phase(state: &PodState) -> &'static str {
     if waiting > 0 {
         return "Pending";
     }
-    let final_ = apps.iter().all(|c| c.running_id().is_none() && c.run == Run::Idle && !restarts_by_policy(state, c, policy));
+    let final_ = apps.iter().all(|c| c.running_id().is_none() && c.run == Run::Idle && !will_restart(state, c));
     match () {
         () if running > 0 || !final_ || active => "Running",
         () if stopped == succeeded => "Succeeded",
@@ -153,11 +149,7 @@ fn explicit(condition: &Value) -> Value {
     condition
 }
 
-fn restarts_by_policy(state: &PodState, c: &ContainerState, _policy: &str) -> bool {
-    will_restart(state, c)
-}
-
-fn container_status(state: &PodState, c: &ContainerState, terminal: bool, now: Timestamp) -> ContainerStatus {
+fn container_status(state: &PodState, c: &ContainerState, now: Timestamp) -> ContainerStatus {
     let (mut current, mut last) = (ApiState::default(), None);
     let mut id = c.latest.as_ref().map(|t| t.id.clone());
     match &c.run {
@@ -171,7 +163,6 @@ fn container_status(state: &PodState, c: &ContainerState, terminal: bool, now: T
             last = c.latest.as_ref();
         }
         Run::Idle | Run::Starting => match &c.latest {
-            None if terminal => current.terminated = Some(unknown_exit()),
             None => current.waiting = waiting(first_wait(state, c), ""),
             Some(exit) => match backoff_until(c).filter(|t| *t > now && c.run == Run::Idle && will_restart(state, c)) {
                 Some(_) => {
@@ -232,15 +223,6 @@ fn terminated(exit: &Terminated) -> ContainerStateTerminated {
         message: (!exit.message.is_empty()).then(|| exit.message.clone()),
         started_at: Some(Time(exit.started_at)),
         finished_at: Some(Time(exit.finished_at)),
-        ..ContainerStateTerminated::default()
-    }
-}
-
-fn unknown_exit() -> ContainerStateTerminated {
-    ContainerStateTerminated {
-        exit_code: UNKNOWN_EXIT_CODE,
-        reason: Some("ContainerStatusUnknown".into()),
-        message: Some("The container could not be located when the pod was terminated".into()),
         ..ContainerStateTerminated::default()
     }
 }

@@ -123,7 +123,7 @@ fn absorb(state: &mut PodState, event: Event, now: Timestamp, actions: &mut Vec<
         Event::ContainerStarted { name, result } => container_started(state, &name, result, now, actions),
         Event::PostStartDone { name, id, error } => post_start_done(state, &name, &id, error, now, actions),
         Event::ContainerExited { exit, .. } => container_exited(state, exit, actions),
-        Event::Probed { name, id, kind, healthy, .. } => probed(state, &name, &id, kind, healthy, now, actions),
+        Event::Probed { name, id, kind, healthy } => probed(state, &name, &id, kind, healthy, now, actions),
         Event::Resized(result) => resized(state, result, now),
         Event::Released(result) => state.released = settled(&state.released, result, now),
         Event::TornDown(result) => state.torn_down = settled(&state.torn_down, result, now),
@@ -664,3 +664,7 @@ fn after(t: Timestamp, seconds: i64) -> Timestamp {
 pub fn seconds_between(a: Timestamp, b: Timestamp) -> i64 {
     b.duration_since(a).as_secs()
 }
+
+#[cfg(test)]
+#[path = "step_tests.rs"]
+mod tests;
