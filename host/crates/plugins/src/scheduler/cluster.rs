@@ -26,6 +26,8 @@ pub struct Cluster {
     nominated: HashMap<Uid, Nomination>,
     namespaces: HashMap<String, Namespace>,
     budgets: Vec<Budget>,
+    /// Nodes without a zone.
+    zoneless: usize,
     /// How many pods on nodes have each priority.
     priorities: BTreeMap<i32, usize>,
     /// What the component was not told yet, in order.
@@ -66,6 +68,11 @@ impl Cluster {
         self.node(id).map(|n| n.node.name.as_str())
     }
 
+    /// Every node says in which zone it is.
+    pub fn names_zones(&self) -> bool {
+        self.zoneless == 0 && !self.by_name.is_empty()
+    }
+
     pub fn is_placed(&self, uid: &str) -> bool {
         self.pods.contains_key(uid)
     }
@@ -98,6 +105,7 @@ impl Cluster {
             if known.node == node {
                 return Ok(false);
             }
+            self.zoneless = self.zoneless + usize::from(!has_zone(&node)) - usize::from(!has_zone(&known.node));
             known.node = node.clone();
             self.untold.push(Delta::UpsertNode(node));
             return Ok(true);
@@ -109,6 +117,7 @@ impl Cluster {
         node.id = id;
         self.by_name.insert(node.name.clone(), id);
         let name = node.name.clone();
+        self.zoneless += usize::from(!has_zone(&node));
         self.nodes[id as usize] = Some(HostNode { node: node.clone(), used: amounts::zero(), pods: 0 });
         self.untold.push(Delta::UpsertNode(node));
         for (_, entry) in self.waiting.remove(&name).unwrap_or_default() {
@@ -128,7 +137,9 @@ impl Cluster {
             }
         }
         self.nominated.retain(|_, n| n.node != id);
-        self.nodes[id as usize] = None;
+        if let Some(gone) = self.nodes[id as usize].take() {
+            self.zoneless -= usize::from(!has_zone(&gone.node));
+        }
         self.free.push(id);
         self.untold.push(Delta::RemoveNode(id));
     }
@@ -294,6 +305,10 @@ impl Cluster {
             }
         }
     }
+}
+
+fn has_zone(node: &Node) -> bool {
+    node.labels.iter().any(|l| l.key == super::spread::ZONE)
 }
 
 /// Equal but for what a binding changes by itself.

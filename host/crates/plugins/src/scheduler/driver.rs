@@ -19,6 +19,7 @@ use super::commit::{Bound, Committer, Victim};
 use super::inbox::{Change, Inbox, Topic};
 use super::message::{self, Preemption};
 use super::podspec::{self, LabelSelector};
+use super::spread::{Defaults, SERVICES};
 use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
 use super::volumes::{CLAIMS, CLASSES, Needs, VOLUMES, Volumes};
 use super::{Holder, Instance};
@@ -51,6 +52,7 @@ struct Driver {
     inbox: Arc<Inbox>,
     volumes: Volumes,
     budgets: Arc<Informer>,
+    defaults: Defaults,
     cluster: Cluster,
     queue: Queue,
     /// Who decides, and how what is decided is carried out.
@@ -83,6 +85,7 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         (Topic::Volumes, informer(CLAIMS)),
         (Topic::Volumes, informer(VOLUMES)),
         (Topic::Volumes, informer(CLASSES)),
+        (Topic::Services, informer(SERVICES)),
         (Topic::Pods, informer(PODS)),
     ];
     drop(strong);
@@ -92,11 +95,12 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         informer.synced().await;
         informer.subscribe(tag, &listener);
     }
-    let [_, _, (_, budgets), (_, claims), (_, volumes), (_, classes), _pods] = &fed;
+    let [_, _, (_, budgets), (_, claims), (_, volumes), (_, classes), _services, _pods] = &fed;
     let (report, results) = mpsc::unbounded_channel();
     let driver = Driver {
         volumes: Volumes { claims: claims.clone(), volumes: volumes.clone(), classes: classes.clone() },
         budgets: budgets.clone(),
+        defaults: Defaults::default(),
         shared,
         scheduler,
         serving,
@@ -176,6 +180,7 @@ impl Driver {
         let holder = self.serving.borrow_and_update().clone();
         self.rest_until = None;
         self.desk = holder.zip(self.shared.upgrade()).map(|(holder, shared)| {
+            self.defaults.grant(&shared.informers, &holder.revision.grants);
             let client = (shared.clients)(&holder.revision.plugin);
             let committer = Committer::new(client, self.scheduler.clone(), self.report.clone());
             Desk { holder, committer, instance: None }
@@ -239,6 +244,9 @@ impl Driver {
         pod.volume_nodes.clone_from(&needs.nodes);
         pod.nominated = self.cluster.id(&waiting.spec.nominated);
         let scope = self.scope();
+        if pod.spread.is_empty() {
+            pod.spread = self.defaults.constraints(&pod, &waiting.entry, self.cluster.names_zones());
+        }
         let Some(desk) = &mut self.desk else { return };
         let Some(mut instance) = desk.instance.take() else { return };
         let begun = Instant::now();
@@ -406,6 +414,10 @@ impl Driver {
                 Topic::Nodes => self.node_changed(change),
                 Topic::Namespaces => self.namespace_changed(change),
                 Topic::Volumes => VOLUME_CHANGED,
+                Topic::Services => {
+                    self.defaults.service_changed(change.before.as_ref(), change.after.as_ref());
+                    0
+                }
                 Topic::Budgets => {
                     budgets = true;
                     0

@@ -15,6 +15,7 @@ pub enum Topic {
     Namespaces,
     Budgets,
     Volumes,
+    Services,
 }
 
 pub struct Change {

@@ -13,6 +13,7 @@ mod nodespec;
 mod pairs;
 mod podspec;
 mod queue;
+mod spread;
 mod volumes;
 
 use std::collections::HashMap;
