@@ -118,13 +118,15 @@ impl Server {
         let core = Arc::new(Core {
             cache,
             resources,
-            allocators: Arc::default(),
+            allocators: Arc::new(registry::allocator::Allocators::over(config.service_cidr)),
             admission: Chain::standard(),
             authenticator: auth.clone(),
             authorizer: auth.clone(),
             special: crate::handlers::special::all(&auth),
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
+        // Addresses and node ports that stored services hold are taken before the first write.
+        core.allocators.rebuild(&auth.objects.list(&pintle_api::GroupVersionResource::constant("", "v1", "services"), None));
         let context = bookkeeping::Context::new(&core, &auth, &config, external);
         bookkeeping::bootstrap(&context).await?;
         crate::custom::load(&core).await?;

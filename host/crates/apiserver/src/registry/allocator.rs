@@ -61,6 +61,17 @@ impl Allocators {
         Self { network, addresses: Mutex::new(addresses), ports: Mutex::new(ports) }
     }
 
+    /// Over the configured range. Only IPv4 is served; another family leaves the usual range and says so.
+    pub fn over(range: ipnet::IpNet) -> Self {
+        match range {
+            ipnet::IpNet::V4(network) => Self::new(network),
+            ipnet::IpNet::V6(network) => {
+                tracing::warn!(%network, "service addresses are IPv4 only, the usual range is used");
+                Self::default()
+            }
+        }
+    }
+
     pub fn network(&self) -> Ipv4Net {
         self.network
     }
