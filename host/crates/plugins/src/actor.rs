@@ -20,7 +20,7 @@ use crate::guest::{DEFAULT_MEMORY_BYTES, Limits, PluginLog};
 use crate::index::Entry;
 use crate::load::{LoadError, World, load};
 use crate::plugin::{API_VERSION, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Source, Spec, Status};
-use crate::revision::{Health, Revision};
+use crate::revision::{Health, Revision, State};
 use crate::scheduler;
 use crate::shared::{Shared, raised};
 
@@ -48,6 +48,8 @@ pub struct Actor {
     status: Status,
     written: Status,
     retry_at: Option<Instant>,
+    /// The live revision's health as the conditions have it.
+    told: State,
 }
 
 impl Actor {
@@ -65,6 +67,7 @@ impl Actor {
             status: Status::default(),
             written: Status::default(),
             retry_at: None,
+            told: State::Good,
         }
     }
 
@@ -72,8 +75,7 @@ impl Actor {
         let mut counters = tokio::time::interval_at(Instant::now() + COUNTERS, COUNTERS);
         self.desired.mark_changed();
         loop {
-            let mut health = self.live.as_ref().map(|(revision, _)| revision.health.broken());
-            let was_broken = self.condition("Degraded").is_some_and(|c| c.status == "True" && c.reason == "KeepsFailing");
+            let mut health = self.live.as_ref().map(|(revision, _)| revision.health.state());
             tokio::select! {
                 changed = self.desired.changed() => {
                     let entry = self.desired.borrow_and_update().clone();
@@ -82,7 +84,7 @@ impl Actor {
                         _ => break,
                     }
                 }
-                broken = turned(&mut health, !was_broken) => self.health_changed(broken).await,
+                state = turned(&mut health, self.told) => self.health_changed(state).await,
                 () = until(self.retry_at) => {
                     self.retry_at = None;
                     self.seen = None;
@@ -152,6 +154,7 @@ impl Actor {
         }
         let running = prepared.start(&self.shared, old.map(|(_, running)| running)).await;
         self.live = Some((revision.clone(), running));
+        self.told = State::Good;
         self.live_spec = Some(spec.clone());
         self.record(&revision, spec);
         Ok(revision)
@@ -223,12 +226,18 @@ impl Actor {
         }
     }
 
-    async fn health_changed(&mut self, broken: bool) {
+    async fn health_changed(&mut self, state: State) {
+        self.told = state;
+        self.count();
         let Some((revision, _)) = &self.live else { return };
-        if !broken {
+        let Some(fault) = revision.health.last_fault().filter(|_| state != State::Good) else {
             return self.set("Degraded", false, "Recovered", "");
+        };
+        if state == State::Faulty {
+            let message = format!("revision {} {fault}", revision.number);
+            self.event("Warning", fault.reason(), &message);
+            return self.set("Degraded", true, fault.reason(), &message);
         }
-        let fault = revision.health.last_fault().map(|f| f.to_string()).unwrap_or_default();
         let message = format!("revision {} keeps failing: {fault}", revision.number);
         self.event("Warning", "KeepsFailing", &message);
         let (digest, number) = (revision.loaded.digest.clone(), revision.number);
@@ -338,12 +347,12 @@ fn limits(spec: &Spec) -> Result<Limits, LoadError> {
     Ok(Limits { memory_bytes, deadline })
 }
 
-/// Waits until the health becomes `broken`, for ever when nothing runs.
-async fn turned(health: &mut Option<watch::Receiver<bool>>, broken: bool) -> bool {
+/// Waits until the health is another than what was told, for ever when nothing runs.
+async fn turned(health: &mut Option<watch::Receiver<State>>, told: State) -> State {
     if let Some(health) = health
-        && health.wait_for(|b| *b == broken).await.is_ok()
+        && let Ok(state) = health.wait_for(|state| *state != told).await.map(|state| *state)
     {
-        return broken;
+        return state;
     }
     std::future::pending().await
 }

@@ -46,6 +46,17 @@ pub enum Fault {
     Memory(usize),
 }
 
+impl Fault {
+    /// The reason of the `Degraded` condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Fault::Trap(_) => "Trapped",
+            Fault::Deadline(_) => "DeadlineExceeded",
+            Fault::Memory(_) => "OutOfMemory",
+        }
+    }
+}
+
 /// The last lines that a plugin logged, and where they go.
 pub struct PluginLog {
     plugin: String,

@@ -38,7 +38,17 @@ pub struct Health {
     strikes: AtomicU32,
     good: AtomicU32,
     last: Mutex<Option<Fault>>,
-    broken: watch::Sender<bool>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Good,
+    /// It failed, and has not made good for it.
+    Faulty,
+    /// It keeps failing.
+    Broken,
 }
 
 impl Default for Health {
@@ -49,7 +59,7 @@ impl Default for Health {
             strikes: AtomicU32::new(0),
             good: AtomicU32::new(0),
             last: Mutex::default(),
-            broken: watch::Sender::new(false),
+            state: watch::Sender::default(),
         }
     }
 }
@@ -59,7 +69,7 @@ impl Health {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if self.strikes.load(Ordering::Relaxed) > 0 && self.good.fetch_add(1, Ordering::Relaxed) + 1 >= ABSOLUTION {
             self.strikes.store(0, Ordering::Relaxed);
-            self.broken.send_if_modified(|broken| std::mem::take(broken));
+            self.turn(State::Good);
         }
     }
 
@@ -70,9 +80,7 @@ impl Health {
         self.good.store(0, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(|e| e.into_inner()) = Some(fault.clone());
         let strikes = self.strikes.fetch_add(1, Ordering::Relaxed) + 1;
-        if strikes >= STRIKES {
-            self.broken.send_replace(true);
-        }
+        self.turn(if strikes >= STRIKES { State::Broken } else { State::Faulty });
         match strikes {
             1 => Duration::ZERO,
             n => RESTART_MIN.saturating_mul(1 << (n - 2).min(16)).min(RESTART_MAX),
@@ -88,8 +96,11 @@ impl Health {
     pub fn last_fault(&self) -> Option<Fault> {
         self.last.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
-    /// True while the revision keeps failing.
-    pub fn broken(&self) -> watch::Receiver<bool> {
-        self.broken.subscribe()
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn turn(&self, to: State) {
+        self.state.send_if_modified(|state| std::mem::replace(state, to) != to);
     }
 }

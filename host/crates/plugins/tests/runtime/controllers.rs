@@ -38,6 +38,8 @@ async fn a_fault_costs_its_call_and_nothing_else() {
         bench.ask(&format!("after-{fault}"), "count");
         bench.answer(&format!("after-{fault}")).await;
     }
+    let degraded = || bench.plugin("probe")["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == "Degraded" && c["status"] == "True").cloned();
+    assert!(bench.eventually(degraded).await.is_some());
     let log = bench.eventually(|| {
         let lines: Vec<String> = bench.handle.logs("probe")?.into_iter().map(|l| l.message).collect();
         let told = |what: &str| lines.iter().any(|l| l.contains(what));
