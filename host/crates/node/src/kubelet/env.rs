@@ -136,7 +136,7 @@ pub fn field(path: &str, pod: &Pod, pod_ips: &[String], host_ips: &[String]) -> 
 pub fn resource(selector: &ResourceFieldSelector, pod: &Pod, own: &str, allocatable: &BTreeMap<String, String>) -> Result<String, String> {
     let name = selector.container_name.as_deref().filter(|n| !n.is_empty()).unwrap_or(own);
     let (container, _) = container_spec(pod, name).ok_or_else(|| format!("container {name} not found"))?;
-    let resources = container.resources.unwrap_or_default();
+    let resources = container.resources.clone().unwrap_or_default();
     let (side, kind) = selector.resource.split_once('.').ok_or_else(|| format!("unsupported container resource : {}", selector.resource))?;
     let from = |m: &Option<BTreeMap<_, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
         m.as_ref().and_then(|m| m.get(kind)).map(|q| milli(&q.0)).filter(|v| *v != 0)

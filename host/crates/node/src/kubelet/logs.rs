@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,7 +66,15 @@ async fn try_send(path: &Path, options: Options, running: impl Fn() -> bool, tx:
                 return Ok(());
             }
         }
-        if !flush(&mut out, &mut left, tx).await || !options.follow || !was_running {
+        if !flush(&mut out, &mut left, tx).await || !options.follow {
+            return Ok(());
+        }
+        // Set aside because it grew too large: the text goes on in a new file of the same name.
+        if let Some(next) = successor(reader.get_ref(), path) {
+            reader = BufReader::new(next);
+            continue;
+        }
+        if !was_running {
             return Ok(());
         }
         tokio::select! {
@@ -73,6 +82,12 @@ async fn try_send(path: &Path, options: Options, running: impl Fn() -> bool, tx:
             () = tx.closed() => return Ok(()),
         }
     }
+}
+
+/// The file that now has the log's name, if it is another one.
+fn successor(now: &File, path: &Path) -> Option<File> {
+    let (open, named) = (now.metadata().ok()?, std::fs::metadata(path).ok()?);
+    if open.ino() == named.ino() { None } else { File::open(path).ok() }
 }
 
 /// The text of raw records, without their heads.

@@ -21,6 +21,7 @@ mod pods;
 mod probes;
 mod recorder;
 mod resources;
+mod rotation;
 mod runtime;
 mod runtime_events;
 mod sandbox_config;
@@ -134,6 +135,7 @@ pub async fn run(config: KubeletConfig, stop: CancellationToken) -> Result<(), K
     tokio::select! {
         () = stop.cancelled() => {}
         _ = node_work => {}
+        () = rotation::run(context.cri.clone(), table.clone(), context.paths.clone()) => {}
         () = pods::run(context.clone(), table, ended) => {}
         () = runtime_events::run(context.cri.channel(), ended_tx) => {}
         () = server::run(server, listener, tls) => {}

@@ -129,7 +129,7 @@ impl PodShared {
                 self.context.recorder.pod(pod, Some(&name), true, "ResizeError", error.to_string());
                 return Err(error.to_string());
             }
-            done.push((name, spec.resources.unwrap_or_default()));
+            done.push((name, spec.resources.clone().unwrap_or_default()));
         }
         let (cgroups, owned) = (self.context.cgroups.clone(), pod.clone());
         blocking(move || cgroups.create_pod(&owned)).await?;

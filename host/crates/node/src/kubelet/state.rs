@@ -2,10 +2,11 @@
 //!
 //! Plain data. Nothing here talks to a runtime, reads a clock or a file.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, ResourceRequirements};
 
 /// Everything that decides a pod's next step.
 #[derive(Clone, Debug)]
@@ -289,38 +290,47 @@ impl ContainerState {
 }
 
 /// The containers of a spec with their kinds; ephemeral ones as plain containers.
-pub fn all_containers(pod: &Pod) -> Vec<(Container, Kind)> {
+pub fn all_containers(pod: &Pod) -> Vec<(Cow<'_, Container>, Kind)> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let init = spec.init_containers.iter().flatten().map(|c| {
         let sidecar = c.restart_policy.as_deref() == Some("Always");
-        (c.clone(), if sidecar { Kind::Sidecar } else { Kind::Init })
+        (Cow::Borrowed(c), if sidecar { Kind::Sidecar } else { Kind::Init })
     });
-    let app = spec.containers.iter().map(|c| (c.clone(), Kind::App));
-    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|e| {
-        let container = Container {
-            name: e.name.clone(),
-            image: e.image.clone(),
-            args: e.args.clone(),
-            command: e.command.clone(),
-            env: e.env.clone(),
-            env_from: e.env_from.clone(),
-            image_pull_policy: e.image_pull_policy.clone(),
-            security_context: e.security_context.clone(),
-            stdin: e.stdin,
-            stdin_once: e.stdin_once,
-            tty: e.tty,
-            termination_message_path: e.termination_message_path.clone(),
-            termination_message_policy: e.termination_message_policy.clone(),
-            volume_mounts: e.volume_mounts.clone(),
-            working_dir: e.working_dir.clone(),
-            ..Container::default()
-        };
-        (container, Kind::Ephemeral)
-    });
+    let app = spec.containers.iter().map(|c| (Cow::Borrowed(c), Kind::App));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|e| (Cow::Owned(as_container(e)), Kind::Ephemeral));
     init.chain(app).chain(ephemeral).collect()
 }
 
 /// One container's spec.
-pub fn container_spec(pod: &Pod, name: &str) -> Option<(Container, Kind)> {
-    all_containers(pod).into_iter().find(|(c, _)| c.name == name)
+pub fn container_spec<'a>(pod: &'a Pod, name: &str) -> Option<(Cow<'a, Container>, Kind)> {
+    let spec = pod.spec.as_ref()?;
+    let sidecar = |c: &Container| if c.restart_policy.as_deref() == Some("Always") { Kind::Sidecar } else { Kind::Init };
+    let init = spec.init_containers.iter().flatten().map(|c| (c, sidecar(c)));
+    let mut plain = init.chain(spec.containers.iter().map(|c| (c, Kind::App)));
+    if let Some((c, kind)) = plain.find(|(c, _)| c.name == name) {
+        return Some((Cow::Borrowed(c), kind));
+    }
+    let ephemeral = spec.ephemeral_containers.iter().flatten().find(|e| e.name == name)?;
+    Some((Cow::Owned(as_container(ephemeral)), Kind::Ephemeral))
+}
+
+fn as_container(e: &EphemeralContainer) -> Container {
+    Container {
+        name: e.name.clone(),
+        image: e.image.clone(),
+        args: e.args.clone(),
+        command: e.command.clone(),
+        env: e.env.clone(),
+        env_from: e.env_from.clone(),
+        image_pull_policy: e.image_pull_policy.clone(),
+        security_context: e.security_context.clone(),
+        stdin: e.stdin,
+        stdin_once: e.stdin_once,
+        tty: e.tty,
+        termination_message_path: e.termination_message_path.clone(),
+        termination_message_policy: e.termination_message_policy.clone(),
+        volume_mounts: e.volume_mounts.clone(),
+        working_dir: e.working_dir.clone(),
+        ..Container::default()
+    }
 }

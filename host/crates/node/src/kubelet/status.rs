@@ -188,7 +188,7 @@ fn container_status(state: &PodState, c: &ContainerState, now: Timestamp) -> Con
     let resources = c.applied.clone().or_else(|| wanted.clone()).filter(|_| c.running_id().is_some());
     ContainerStatus {
         name: c.name.clone(),
-        image: spec.and_then(|s| s.image).unwrap_or_else(|| c.image.clone()),
+        image: spec.and_then(|s| s.image.clone()).unwrap_or_else(|| c.image.clone()),
         image_id: c.image_id.clone(),
         container_id: id.map(|id| format!("containerd://{id}")),
         restart_count: i32::try_from(c.restarts).unwrap_or(i32::MAX),

@@ -264,7 +264,8 @@ fn retire(c: &mut ContainerState, exit: Terminated, actions: &mut Vec<Action>) {
 
 fn probed(state: &mut PodState, name: &str, id: &str, kind: ProbeKind, healthy: bool, now: Timestamp, actions: &mut Vec<Action>) {
     let pod_grace = grace_seconds(state);
-    let spec = container_spec(&state.pod, name).map(|(c, _)| c);
+    let pod = state.pod.clone();
+    let Some((spec, _)) = container_spec(&pod, name) else { return };
     let Some(c) = state.container_mut(name) else { return };
     let Run::Running { id: running, kill, post_start_done, .. } = &mut c.run else { return };
     if running != id {
@@ -277,12 +278,12 @@ fn probed(state: &mut PodState, name: &str, id: &str, kind: ProbeKind, healthy: 
         }
         ProbeKind::Startup if healthy => {
             c.started = true;
-            c.ready = spec.is_some_and(|s| s.readiness_probe.is_none()) && *post_start_done;
+            c.ready = spec.readiness_probe.is_none() && *post_start_done;
             return;
         }
         ProbeKind::Liveness if healthy => return,
-        ProbeKind::Startup => ("startup", spec.and_then(|s| s.startup_probe)),
-        ProbeKind::Liveness => ("liveness", spec.and_then(|s| s.liveness_probe)),
+        ProbeKind::Startup => ("startup", spec.startup_probe.clone()),
+        ProbeKind::Liveness => ("liveness", spec.liveness_probe.clone()),
     };
     if kill.is_none() {
         let grace = probe.and_then(|p| p.termination_grace_period_seconds).unwrap_or(pod_grace);
@@ -539,7 +540,7 @@ fn start_if_due(state: &mut PodState, index: usize, now: Timestamp, actions: &mu
         }
         Run::Idle => {}
     }
-    let resources = container_spec(&state.pod, &c.name).and_then(|(spec, _)| spec.resources).unwrap_or_default();
+    let resources = container_spec(&state.pod, &c.name).and_then(|(spec, _)| spec.resources.clone()).unwrap_or_default();
     let c = &mut state.containers[index];
     if let (Some(exit), Run::Idle) = (&c.latest, &c.run) {
         let forgotten = c.backoff.updated.is_none_or(|t| seconds_between(t, exit.finished_at) > CRASH_MEMORY_SECONDS);

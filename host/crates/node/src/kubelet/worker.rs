@@ -332,7 +332,7 @@ impl Worker {
                 let subject = probes::Subject {
                     context: self.context.clone(),
                     pod: self.state.pod.clone(),
-                    container: spec.clone(),
+                    container: spec.clone().into_owned(),
                     id: id.clone(),
                     started_at: *started_at,
                     pod_ip: ip.clone(),
