@@ -41,9 +41,9 @@ impl Life {
                 format!("{}#{}={word}", c.name, c.restart_count)
             })
             .collect();
-        writeln!(self.story, "{:>4} s {name}: {} [{}]", self.second, seen.phase.unwrap_or_default(), shown.join(" ")).unwrap();
+        writeln!(self.story, "{} s {name}: {} [{}]", self.second, seen.phase.unwrap_or_default(), shown.join(" ")).unwrap();
         for action in actions {
-            writeln!(self.story, "         {action:?}").unwrap();
+            writeln!(self.story, "    {action:?}").unwrap();
         }
         self
     }
@@ -92,25 +92,25 @@ fn init_containers_run_before_and_sidecars_beside() {
     .then(0, Event::SandboxStopped(Ok(())))
     .then(0, Event::Released(Ok(())))
     .tells(expect![[r#"
-           0 s Timer: Pending [i#0=PodInitializing side#0=PodInitializing a#0=PodInitializing]
-                 MountVolumes
-                 StartSandbox { attempt: 0 }
-           0 s VolumesMounted: Pending [i#0=PodInitializing side#0=PodInitializing a#0=PodInitializing]
-           0 s SandboxStarted: Pending [i#0=PodInitializing side#0=PodInitializing a#0=PodInitializing]
-                 StartContainer { name: "i", attempt: 0 }
-           0 s ContainerStarted: Pending [i#0=running side#0=PodInitializing a#0=PodInitializing]
-           1 s ContainerExited: Pending [i#0=exit 0 side#0=PodInitializing a#0=PodInitializing]
-                 StartContainer { name: "side", attempt: 0 }
-           1 s ContainerStarted: Pending [i#0=exit 0 side#0=ready a#0=PodInitializing]
-                 StartContainer { name: "a", attempt: 0 }
-           1 s ContainerStarted: Running [i#0=exit 0 side#0=ready a#0=ready]
-           6 s ContainerExited: Running [i#0=exit 0 side#0=ready a#0=exit 0]
-                 Kill { name: "side", id: "s0", grace_seconds: 30, pre_stop: true, message: "Stopping container side" }
-           7 s ContainerExited: Succeeded [i#0=exit 0 side#0=exit 143 a#0=exit 0]
-                 StopSandbox { id: "s" }
-           7 s SandboxStopped: Succeeded [i#0=exit 0 side#0=exit 143 a#0=exit 0]
-                 Release
-           7 s Released: Succeeded [i#0=exit 0 side#0=exit 143 a#0=exit 0]
+        0 s Timer: Pending [i#0=PodInitializing side#0=PodInitializing a#0=PodInitializing]
+            MountVolumes
+            StartSandbox { attempt: 0 }
+        0 s VolumesMounted: Pending [i#0=PodInitializing side#0=PodInitializing a#0=PodInitializing]
+        0 s SandboxStarted: Pending [i#0=PodInitializing side#0=PodInitializing a#0=PodInitializing]
+            StartContainer { name: "i", attempt: 0 }
+        0 s ContainerStarted: Pending [i#0=running side#0=PodInitializing a#0=PodInitializing]
+        1 s ContainerExited: Pending [i#0=exit 0 side#0=PodInitializing a#0=PodInitializing]
+            StartContainer { name: "side", attempt: 0 }
+        1 s ContainerStarted: Pending [i#0=exit 0 side#0=ready a#0=PodInitializing]
+            StartContainer { name: "a", attempt: 0 }
+        1 s ContainerStarted: Running [i#0=exit 0 side#0=ready a#0=ready]
+        6 s ContainerExited: Running [i#0=exit 0 side#0=ready a#0=exit 0]
+            Kill { name: "side", id: "s0", grace_seconds: 30, pre_stop: true, message: "Stopping container side" }
+        7 s ContainerExited: Succeeded [i#0=exit 0 side#0=exit 143 a#0=exit 0]
+            StopSandbox { id: "s" }
+        7 s SandboxStopped: Succeeded [i#0=exit 0 side#0=exit 143 a#0=exit 0]
+            Release
+        7 s Released: Succeeded [i#0=exit 0 side#0=exit 143 a#0=exit 0]
     "#]]);
 }
 
@@ -128,27 +128,27 @@ fn crashes_wait_ever_longer() {
         .exited(0, "a", "a2", 1)
         .then(20, Event::Timer)
         .tells(expect![[r#"
-               0 s Timer: Pending [a#0=ContainerCreating]
-                     MountVolumes
-                     StartSandbox { attempt: 0 }
-               0 s VolumesMounted: Pending [a#0=ContainerCreating]
-               0 s SandboxStarted: Pending [a#0=ContainerCreating]
-                     StartContainer { name: "a", attempt: 0 }
-               0 s ContainerStarted: Running [a#0=ready]
-               1 s ContainerExited: Running [a#0=exit 1]
-                     StartContainer { name: "a", attempt: 1 }
-               1 s ContainerStarted: Running [a#1=ready]
-               2 s ContainerExited: Running [a#1=CrashLoopBackOff]
-                     Tell { warning: true, reason: "BackOff", message: "Back-off restarting failed container a in pod p_n(u)", container: Some("a") }
-              11 s Timer: Running [a#1=CrashLoopBackOff]
-              12 s Timer: Running [a#1=exit 1]
-                     StartContainer { name: "a", attempt: 2 }
-              12 s ContainerStarted: Running [a#2=ready]
-              12 s ContainerExited: Running [a#2=CrashLoopBackOff]
-                     Forget { id: "a0" }
-                     Tell { warning: true, reason: "BackOff", message: "Back-off restarting failed container a in pod p_n(u)", container: Some("a") }
-              32 s Timer: Running [a#2=exit 1]
-                     StartContainer { name: "a", attempt: 3 }
+            0 s Timer: Pending [a#0=ContainerCreating]
+                MountVolumes
+                StartSandbox { attempt: 0 }
+            0 s VolumesMounted: Pending [a#0=ContainerCreating]
+            0 s SandboxStarted: Pending [a#0=ContainerCreating]
+                StartContainer { name: "a", attempt: 0 }
+            0 s ContainerStarted: Running [a#0=ready]
+            1 s ContainerExited: Running [a#0=exit 1]
+                StartContainer { name: "a", attempt: 1 }
+            1 s ContainerStarted: Running [a#1=ready]
+            2 s ContainerExited: Running [a#1=CrashLoopBackOff]
+                Tell { warning: true, reason: "BackOff", message: "Back-off restarting failed container a in pod p_n(u)", container: Some("a") }
+            11 s Timer: Running [a#1=CrashLoopBackOff]
+            12 s Timer: Running [a#1=exit 1]
+                StartContainer { name: "a", attempt: 2 }
+            12 s ContainerStarted: Running [a#2=ready]
+            12 s ContainerExited: Running [a#2=CrashLoopBackOff]
+                Forget { id: "a0" }
+                Tell { warning: true, reason: "BackOff", message: "Back-off restarting failed container a in pod p_n(u)", container: Some("a") }
+            32 s Timer: Running [a#2=exit 1]
+                StartContainer { name: "a", attempt: 3 }
         "#]]);
 }
 
@@ -169,35 +169,35 @@ fn deletion_stops_then_removes_then_deletes() {
         .then(0, Event::ObjectDeleted(Ok(())))
         .then(0, Event::Gone)
         .tells(expect![[r#"
-               0 s Timer: Pending [a#0=ContainerCreating b#0=ContainerCreating]
-                     MountVolumes
-                     StartSandbox { attempt: 0 }
-               0 s VolumesMounted: Pending [a#0=ContainerCreating b#0=ContainerCreating]
-               0 s SandboxStarted: Pending [a#0=ContainerCreating b#0=ContainerCreating]
-                     StartContainer { name: "a", attempt: 0 }
-               0 s ContainerStarted: Pending [a#0=ready b#0=ContainerCreating]
-                     StartContainer { name: "b", attempt: 0 }
-               1 s Pod: Pending [a#0=ready b#0=ContainerCreating]
-                     CancelStarts
-                     Kill { name: "a", id: "a0", grace_seconds: 30, pre_stop: true, message: "Stopping container a" }
-               1 s ContainerStarted: Running [a#0=ready b#0=ready]
-                     Kill { name: "b", id: "b0", grace_seconds: 30, pre_stop: true, message: "Stopping container b" }
-               2 s Pod: Running [a#0=ready b#0=ready]
-                     Kill { name: "a", id: "a0", grace_seconds: 0, pre_stop: false, message: "Stopping container a" }
-                     Kill { name: "b", id: "b0", grace_seconds: 0, pre_stop: false, message: "Stopping container b" }
-               3 s ContainerExited: Running [a#0=exit 0 b#0=ready]
-               3 s ContainerExited: Failed [a#0=exit 0 b#0=exit 137]
-                     StopSandbox { id: "s" }
-               3 s SandboxStopped: Failed [a#0=exit 0 b#0=exit 137]
-                     TearDown
-               3 s TornDown: Failed [a#0=exit 0 b#0=exit 137]
-               4 s Timer: Failed [a#0=exit 0 b#0=exit 137]
-                     TearDown
-               4 s TornDown: Failed [a#0=exit 0 b#0=exit 137]
-                     DeleteObject
-               4 s ObjectDeleted: Failed [a#0=exit 0 b#0=exit 137]
-               4 s Gone: Failed [a#0=exit 0 b#0=exit 137]
-                     Finish
+            0 s Timer: Pending [a#0=ContainerCreating b#0=ContainerCreating]
+                MountVolumes
+                StartSandbox { attempt: 0 }
+            0 s VolumesMounted: Pending [a#0=ContainerCreating b#0=ContainerCreating]
+            0 s SandboxStarted: Pending [a#0=ContainerCreating b#0=ContainerCreating]
+                StartContainer { name: "a", attempt: 0 }
+            0 s ContainerStarted: Pending [a#0=ready b#0=ContainerCreating]
+                StartContainer { name: "b", attempt: 0 }
+            1 s Pod: Pending [a#0=ready b#0=ContainerCreating]
+                CancelStarts
+                Kill { name: "a", id: "a0", grace_seconds: 30, pre_stop: true, message: "Stopping container a" }
+            1 s ContainerStarted: Running [a#0=ready b#0=ready]
+                Kill { name: "b", id: "b0", grace_seconds: 30, pre_stop: true, message: "Stopping container b" }
+            2 s Pod: Running [a#0=ready b#0=ready]
+                Kill { name: "a", id: "a0", grace_seconds: 0, pre_stop: false, message: "Stopping container a" }
+                Kill { name: "b", id: "b0", grace_seconds: 0, pre_stop: false, message: "Stopping container b" }
+            3 s ContainerExited: Running [a#0=exit 0 b#0=ready]
+            3 s ContainerExited: Failed [a#0=exit 0 b#0=exit 137]
+                StopSandbox { id: "s" }
+            3 s SandboxStopped: Failed [a#0=exit 0 b#0=exit 137]
+                TearDown
+            3 s TornDown: Failed [a#0=exit 0 b#0=exit 137]
+            4 s Timer: Failed [a#0=exit 0 b#0=exit 137]
+                TearDown
+            4 s TornDown: Failed [a#0=exit 0 b#0=exit 137]
+                DeleteObject
+            4 s ObjectDeleted: Failed [a#0=exit 0 b#0=exit 137]
+            4 s Gone: Failed [a#0=exit 0 b#0=exit 137]
+                Finish
         "#]]);
 }
 
@@ -214,24 +214,24 @@ fn a_failed_probe_restarts_and_a_deadline_ends() {
     .then(60, Event::Timer)
     .exited(1, "a", "a1", 137)
     .tells(expect![[r#"
-           0 s Timer: Pending [a#0=ContainerCreating]
-                 MountVolumes
-                 StartSandbox { attempt: 0 }
-           0 s VolumesMounted: Pending [a#0=ContainerCreating]
-           0 s SandboxStarted: Pending [a#0=ContainerCreating]
-                 StartContainer { name: "a", attempt: 0 }
-           0 s ContainerStarted: Running [a#0=running]
-           1 s Probed: Running [a#0=ready]
-           2 s Probed: Running [a#0=ready]
-                 Kill { name: "a", id: "a0", grace_seconds: 5, pre_stop: true, message: "Container a failed liveness probe, will be restarted" }
-           4 s ContainerExited: Running [a#0=exit 137]
-                 StartContainer { name: "a", attempt: 1 }
-           4 s ContainerStarted: Running [a#1=running]
-          64 s Timer: Running [a#1=running]
-                 Tell { warning: false, reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline", container: None }
-                 Kill { name: "a", id: "a1", grace_seconds: 5, pre_stop: true, message: "Stopping container a" }
-          65 s ContainerExited: Failed [a#1=exit 137]
-                 StopSandbox { id: "s" }
+        0 s Timer: Pending [a#0=ContainerCreating]
+            MountVolumes
+            StartSandbox { attempt: 0 }
+        0 s VolumesMounted: Pending [a#0=ContainerCreating]
+        0 s SandboxStarted: Pending [a#0=ContainerCreating]
+            StartContainer { name: "a", attempt: 0 }
+        0 s ContainerStarted: Running [a#0=running]
+        1 s Probed: Running [a#0=ready]
+        2 s Probed: Running [a#0=ready]
+            Kill { name: "a", id: "a0", grace_seconds: 5, pre_stop: true, message: "Container a failed liveness probe, will be restarted" }
+        4 s ContainerExited: Running [a#0=exit 137]
+            StartContainer { name: "a", attempt: 1 }
+        4 s ContainerStarted: Running [a#1=running]
+        64 s Timer: Running [a#1=running]
+            Tell { warning: false, reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline", container: None }
+            Kill { name: "a", id: "a1", grace_seconds: 5, pre_stop: true, message: "Stopping container a" }
+        65 s ContainerExited: Failed [a#1=exit 137]
+            StopSandbox { id: "s" }
     "#]]);
 }
 
@@ -247,22 +247,22 @@ fn an_image_that_is_not_there_backs_off() {
         .then(19, Event::Timer)
         .then(1, Event::Timer)
         .tells(expect![[r#"
-               0 s Timer: Pending [a#0=ContainerCreating]
-                     MountVolumes
-                     StartSandbox { attempt: 0 }
-               0 s VolumesMounted: Pending [a#0=ContainerCreating]
-               0 s SandboxStarted: Pending [a#0=ContainerCreating]
-                     StartContainer { name: "a", attempt: 0 }
-               0 s ContainerStarted: Pending [a#0=ErrImagePull]
-               1 s Timer: Pending [a#0=ImagePullBackOff]
-                     Tell { warning: false, reason: "BackOff", message: "Back-off pulling image \"x\"", container: Some("a") }
-              10 s Timer: Pending [a#0=ContainerCreating]
-                     StartContainer { name: "a", attempt: 0 }
-              10 s ContainerStarted: Pending [a#0=ErrImagePull]
-              29 s Timer: Pending [a#0=ImagePullBackOff]
-                     Tell { warning: false, reason: "BackOff", message: "Back-off pulling image \"x\"", container: Some("a") }
-              30 s Timer: Pending [a#0=ContainerCreating]
-                     StartContainer { name: "a", attempt: 0 }
+            0 s Timer: Pending [a#0=ContainerCreating]
+                MountVolumes
+                StartSandbox { attempt: 0 }
+            0 s VolumesMounted: Pending [a#0=ContainerCreating]
+            0 s SandboxStarted: Pending [a#0=ContainerCreating]
+                StartContainer { name: "a", attempt: 0 }
+            0 s ContainerStarted: Pending [a#0=ErrImagePull]
+            1 s Timer: Pending [a#0=ImagePullBackOff]
+                Tell { warning: false, reason: "BackOff", message: "Back-off pulling image \"x\"", container: Some("a") }
+            10 s Timer: Pending [a#0=ContainerCreating]
+                StartContainer { name: "a", attempt: 0 }
+            10 s ContainerStarted: Pending [a#0=ErrImagePull]
+            29 s Timer: Pending [a#0=ImagePullBackOff]
+                Tell { warning: false, reason: "BackOff", message: "Back-off pulling image \"x\"", container: Some("a") }
+            30 s Timer: Pending [a#0=ContainerCreating]
+                StartContainer { name: "a", attempt: 0 }
         "#]]);
 }
 
@@ -275,19 +275,19 @@ fn a_lost_sandbox_is_made_again() {
         .exited(0, "a", "a0", 137)
         .then(0, Event::SandboxStarted(Ok(SandboxUp { id: "t".into(), ips: vec!["10.0.0.3".into()] })))
         .tells(expect![[r#"
-               0 s Timer: Pending [a#0=ContainerCreating]
-                     MountVolumes
-                     StartSandbox { attempt: 0 }
-               0 s VolumesMounted: Pending [a#0=ContainerCreating]
-               0 s SandboxStarted: Pending [a#0=ContainerCreating]
-                     StartContainer { name: "a", attempt: 0 }
-               0 s ContainerStarted: Running [a#0=ready]
-               5 s SandboxDied: Running [a#0=ready]
-                     Tell { warning: false, reason: "SandboxChanged", message: "Pod sandbox changed, it will be killed and re-created.", container: None }
-                     Kill { name: "a", id: "a0", grace_seconds: 0, pre_stop: false, message: "Stopping container a" }
-               5 s ContainerExited: Running [a#0=exit 137]
-                     StartSandbox { attempt: 1 }
-               5 s SandboxStarted: Running [a#0=exit 137]
-                     StartContainer { name: "a", attempt: 1 }
+            0 s Timer: Pending [a#0=ContainerCreating]
+                MountVolumes
+                StartSandbox { attempt: 0 }
+            0 s VolumesMounted: Pending [a#0=ContainerCreating]
+            0 s SandboxStarted: Pending [a#0=ContainerCreating]
+                StartContainer { name: "a", attempt: 0 }
+            0 s ContainerStarted: Running [a#0=ready]
+            5 s SandboxDied: Running [a#0=ready]
+                Tell { warning: false, reason: "SandboxChanged", message: "Pod sandbox changed, it will be killed and re-created.", container: None }
+                Kill { name: "a", id: "a0", grace_seconds: 0, pre_stop: false, message: "Stopping container a" }
+            5 s ContainerExited: Running [a#0=exit 137]
+                StartSandbox { attempt: 1 }
+            5 s SandboxStarted: Running [a#0=exit 137]
+                StartContainer { name: "a", attempt: 1 }
         "#]]);
 }
