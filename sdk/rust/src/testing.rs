@@ -135,6 +135,7 @@ impl FakeCluster {
                 && (query.namespace.is_empty() || query.namespace == namespace)
                 && (query.owner_uid.is_empty() || controller_of(object).is_some_and(|o| o.uid == query.owner_uid))
                 && selector.matches(object["metadata"].get("labels"))
+                && fields_match(object, &query.field_selector)
         });
         Ok(found.map(|(_, object)| object.clone()).collect())
     }
@@ -236,6 +237,15 @@ impl Api for FakeCluster {
     fn event(&self, _resource: Resource, _namespace: &str, name: &str, kind: EventType, reason: &str, message: &str) {
         self.actions.borrow_mut().push(format!("event {name} {kind:?} {reason}: {message}"));
     }
+}
+
+/// Terms such as `spec.nodeName=a`, all of which must hold.
+fn fields_match(object: &Value, selector: &str) -> bool {
+    selector.split(',').filter(|t| !t.is_empty()).all(|term| {
+        let (path, wanted) = term.split_once('=').unwrap_or((term, ""));
+        let found = path.split('.').fold(object, |value, key| &value[key]);
+        found.as_str().unwrap_or_default() == wanted
+    })
 }
 
 /// Deleted, and no finalizer keeps it.
