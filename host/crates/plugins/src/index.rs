@@ -352,3 +352,71 @@ fn key(namespace: &str, name: &str) -> Key {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn served(name: &str, uid: &str, revision: u64) -> Served {
+        let owner = json!([{"apiVersion": "v1", "kind": "K", "name": "o", "uid": "owner", "controller": true}]);
+        let value = json!({"metadata": {"name": name, "namespace": "n", "uid": uid, "ownerReferences": owner}});
+        Served { json: Bytes::from(value.to_string()), revision }
+    }
+    fn informer() -> Informer {
+        Informer { index: RwLock::default(), synced: watch::Sender::new(true), task: Mutex::default() }
+    }
+    /// What the watch brings.
+    fn brings(informer: &Informer, served: Served) {
+        informer.write().upsert(Entry::parse(served).expect("an object"));
+    }
+    fn owned(informer: &Informer) -> Vec<u64> {
+        let filter = Filter { owner_uid: "owner".to_owned(), ..Filter::default() };
+        informer.list(&filter).expect("a list").iter().map(|e| e.revision).collect()
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+    impl Listener for Heard {
+        fn changed(&self, _: usize, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
+            let revision = |e: Option<&Arc<Entry>>| e.map_or_else(|| "-".to_owned(), |e| e.revision.to_string());
+            lock(&self.0).push(format!("{}>{}", revision(before), revision(after)));
+        }
+    }
+
+    #[test]
+    fn own_writes_are_seen_at_once_and_their_echo_changes_nothing() {
+        let informer = informer();
+        let heard = Arc::new(Heard::default());
+        let listener: Arc<dyn Listener> = heard.clone();
+        informer.subscribe(0, &listener);
+        informer.put(served("a", "u", 5));
+        informer.put(served("a", "u", 7));
+        brings(&informer, served("a", "u", 5));
+        brings(&informer, served("a", "u", 7));
+        assert_eq!(owned(&informer), [7]);
+        assert_eq!(*lock(&heard.0), ["->5", "5>7"]);
+    }
+
+    #[test]
+    fn what_was_deleted_does_not_come_back_with_a_late_event() {
+        let informer = informer();
+        informer.put(served("a", "u", 5));
+        informer.bury("n", "a");
+        brings(&informer, served("a", "u", 6));
+        assert_eq!(owned(&informer), [0; 0]);
+        // Another object of that name is another object, and the old one's deletion does not take it away.
+        informer.put(served("a", "v", 9));
+        informer.write().remove(&key("n", "a"), 8);
+        assert_eq!(owned(&informer), [9]);
+    }
+
+    #[test]
+    fn a_full_state_removes_what_it_does_not_hold_but_nothing_newer() {
+        let informer = informer();
+        informer.put(served("old", "u", 5));
+        informer.put(served("new", "v", 12));
+        informer.write().keep_only(&BTreeSet::new(), 10);
+        assert_eq!(owned(&informer), [12]);
+    }
+}
