@@ -80,7 +80,11 @@ impl Actor {
                 changed = self.desired.changed() => {
                     let entry = self.desired.borrow_and_update().clone();
                     match entry {
-                        Some(entry) if changed.is_ok() => self.adopt(&entry).await,
+                        // Loading may take long; nothing is worth finishing when the process ends.
+                        Some(entry) if changed.is_ok() => tokio::select! {
+                            () = self.adopt(&entry) => {}
+                            () = raised(&mut stop) => break,
+                        },
                         _ => break,
                     }
                 }

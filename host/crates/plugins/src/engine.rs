@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use wasmtime::{Config, Engine};
 
 /// One epoch. A guest that runs longer yields to the runtime; its deadline is looked at then.
 pub const EPOCH: Duration = Duration::from_millis(10);
-/// The checksum that heads a compiled file.
-const CHECKSUM_BYTES: usize = 32;
 
 /// The engine, shared by all plugins.
 #[derive(Clone)]
 pub struct Machine {
     engine: Engine,
     cache: Arc<Path>,
+    /// The compiler uses all cores by itself, and much memory.
+    compiling: Arc<Mutex<()>>,
     ticker: Arc<Ticker>,
 }
 
@@ -45,7 +45,7 @@ impl Machine {
         let engine = Engine::new(&config).map_err(EngineError::Engine)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(|e| EngineError::Cache(cache.clone(), e))?;
         let ticker = start_ticker(&engine).map_err(EngineError::Thread)?;
-        Ok(Self { engine, cache: cache.into(), ticker })
+        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -65,11 +65,18 @@ impl Machine {
         if let Some(component) = self.cached(&path) {
             return Ok(component);
         }
+        let _one_at_a_time = self.compiling.lock().unwrap_or_else(|e| e.into_inner());
         let compiled = self.engine.precompile_component(bytes)?;
-        if let Err(error) = store(&path, &compiled) {
-            tracing::warn!(path = %path.display(), %error, "cannot keep a compiled plugin");
+        match store(&path, &compiled) {
+            // From the file, so that its pages are the kernel's to drop and not ours to hold.
+            Ok(()) => {
+                if let Some(component) = self.cached(&path) {
+                    return Ok(component);
+                }
+            }
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot keep a compiled plugin"),
         }
-        // SAFETY: these bytes come from the engine itself, a line above.
+        // SAFETY: these bytes come from the engine itself, a few lines above.
         #[allow(unsafe_code)]
         unsafe {
             Component::deserialize(&self.engine, &compiled)
@@ -77,19 +84,21 @@ impl Machine {
     }
 
     fn cached(&self, path: &Path) -> Option<Component> {
-        if !is_ours(path) {
+        let sum = checksum_path(path);
+        if !is_ours(path) || !is_ours(&sum) {
             return None;
         }
-        let file = std::fs::read(path).ok()?;
-        let (checksum, compiled) = file.split_at_checked(CHECKSUM_BYTES)?;
-        if Sha256::digest(compiled)[..] != *checksum {
+        let mut hasher = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(path).ok()?, &mut hasher).ok()?;
+        if std::fs::read(sum).ok()? != hasher.finalize()[..] {
             return None;
         }
         // SAFETY: the file lies in a folder that only this user may write, belongs to this user, and its checksum holds:
-        // `store` wrote it, from this engine's own output. Another version's output is refused by wasmtime's header check.
+        // `store` wrote it, from this engine's own output, and never writes to it again. Another version's output is refused
+        // by wasmtime's header check.
         #[allow(unsafe_code)]
         unsafe {
-            Component::deserialize(&self.engine, compiled).ok()
+            Component::deserialize_file(&self.engine, path).ok()
         }
     }
 
@@ -157,12 +166,48 @@ fn is_ours(path: &Path) -> bool {
     file.is_file() && file.uid() == own.uid() && file.mode() & 0o022 == 0
 }
 
+fn checksum_path(path: &Path) -> PathBuf {
+    path.with_extension("sha256")
+}
+
+/// The checksum last: without it the file does not count.
 fn store(path: &Path, compiled: &[u8]) -> std::io::Result<()> {
+    write(path, compiled)?;
+    write(&checksum_path(path), &Sha256::digest(compiled))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
+    // A new file in place of an old one: whoever has the old one mapped keeps it.
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(&Sha256::digest(compiled))?;
-    file.write_all(compiled)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&partial, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiled_file_that_pintle_did_not_write_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let machine = Machine::new(folder.path().join("cache")).expect("an engine");
+        let bytes = wat::parse_str("(component)").expect("a component");
+        machine.compile(&bytes).expect("compiled");
+        let path = machine.cache.join(machine.cache_name(&bytes));
+        assert!(machine.cached(&path).is_some());
+        let mut spoilt = std::fs::read(&path).expect("the file");
+        let last = spoilt.len() - 1;
+        spoilt[last] ^= 1;
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::write(&path, &spoilt).expect("written");
+        assert!(machine.cached(&path).is_none(), "its checksum is another");
+        machine.compile(&bytes).expect("compiled again");
+        assert!(machine.cached(&path).is_some());
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("permissions");
+        assert!(machine.cached(&path).is_none(), "others may write to it");
+    }
 }

@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 pub const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
 
 /// Longer than anything here takes on a busy machine; a wait that ends early costs nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct Bench {
     pub cluster: Arc<Cluster>,
