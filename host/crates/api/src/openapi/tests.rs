@@ -1,3 +1,5 @@
+//! The OpenAPI documents, v2 and v3, of a small set of resources.
+
 use expect_test::expect;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! The admission chain as a whole: what it fills in, and what it refuses.
+
 use expect_test::expect;
 use pintle_api::Object;
 use pintle_api::object::ObjectExt;

@@ -1,3 +1,5 @@
+//! What structural schemas refuse, prune and default, told on one sample definition.
+
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 

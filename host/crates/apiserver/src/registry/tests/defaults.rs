@@ -1,3 +1,5 @@
+//! What a new object of each main kind is filled in with.
+
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! The table of all resources as discovery shows it.
+
 use expect_test::expect;
 
 use crate::registry::all;

@@ -1,3 +1,5 @@
+//! The messages that a faulty new or changed object is refused with.
+
 use expect_test::{Expect, expect};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! The cells of `kubectl get` for each main kind.
+
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 

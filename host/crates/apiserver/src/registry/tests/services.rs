@@ -1,3 +1,5 @@
+//! Services: cluster addresses, node ports and what may change of them.
+
 use expect_test::{Expect, expect};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Grace periods of pods, and an object's way through an older version and back.
+
 use serde_json::{Value, json};
 
 use super::strategy;
