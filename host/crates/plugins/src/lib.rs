@@ -27,7 +27,7 @@ mod source;
 pub use grants::PolicyRule;
 pub use guest::LogLine;
 pub use load::World;
-pub use manager::{Embedded, Handle, Manager, ManagerConfig, StartError};
+pub use manager::{Embedded, Handle, LogReader, Manager, ManagerConfig, StartError};
 pub use shared::Clients;
 
 /// The route table's types, for the data plane: plain data.

@@ -25,7 +25,7 @@ use crate::plugin::{API_VERSION, KIND, LimitsSpec, PLUGINS, Source, Spec};
 use crate::shared::{Clients, Shared, raised};
 use crate::source::{Bytes, Components};
 
-/// Names of Plugins that changed and whose actor was not told yet. Informers do not wait, so this holds each name at most a few times.
+/// Before the Plugin of an embedded component is created again.
 const SEED_RETRY: Duration = Duration::from_millis(200);
 
 pub struct ManagerConfig {
@@ -58,6 +58,9 @@ pub struct Handle {
     logs: Logs,
     routes: watch::Receiver<Arc<crate::ingress::RouteTable>>,
 }
+
+/// Plugin's name to the text of its log.
+pub type LogReader = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 type Logs = Arc<Mutex<HashMap<String, Arc<PluginLog>>>>;
 
@@ -106,6 +109,15 @@ impl Handle {
     /// The last lines that a plugin logged, oldest first.
     pub fn logs(&self, plugin: &str) -> Option<Vec<LogLine>> {
         self.logs.lock().unwrap_or_else(|e| e.into_inner()).get(plugin).map(|log| log.lines())
+    }
+
+    /// Gives a plugin's last lines as text, for whoever serves `plugins/NAME/log`. `None`: there is no such plugin here.
+    pub fn log_reader(&self) -> LogReader {
+        let logs = self.logs.clone();
+        Arc::new(move |plugin| {
+            let log = logs.lock().unwrap_or_else(|e| e.into_inner()).get(plugin)?.clone();
+            Some(log.lines().iter().map(|l| format!("{} {:5} {}\n", l.time, l.level, l.message)).collect())
+        })
     }
 
     pub async fn shutdown(mut self) {

@@ -146,36 +146,3 @@ impl Spec {
 fn is_false(value: &bool) -> bool {
     !value
 }
-
-/// The merge patch that makes an earlier revision's bytes and configuration the wanted ones: `to`, or the one before the active one.
-/// Every way of asking for a rollback writes this, so the Plugin object always says what runs.
-pub fn rollback_patch(status: &Status, to: Option<i64>) -> Result<serde_json::Value, String> {
-    let earlier = || status.revisions.iter().filter(|r| r.revision < status.active_revision).max_by_key(|r| r.revision);
-    let found = match to {
-        Some(to) => status.revisions.iter().find(|r| r.revision == to).ok_or_else(|| format!("there is no revision {to}"))?,
-        None => earlier().ok_or("there is no revision before the active one")?,
-    };
-    let source = serde_json::json!({"inline": null, "file": null, "embedded": null, "digest": found.digest});
-    let config = if found.config.is_empty() { serde_json::Value::Null } else { found.config.as_str().into() };
-    Ok(serde_json::json!({"spec": {"source": source, "digest": null, "config": config}}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rollback_asks_for_the_bytes_and_the_configuration_of_then() {
-        let revision = |revision: i64, config: &str| RevisionStatus {
-            revision,
-            digest: format!("sha256:{revision}"),
-            config: config.to_owned(),
-            ..RevisionStatus::default()
-        };
-        let status = Status { active_revision: 3, revisions: vec![revision(1, ""), revision(2, "c"), revision(3, "")], ..Status::default() };
-        let asked = |to| rollback_patch(&status, to).map(|p| (p["spec"]["source"]["digest"].clone(), p["spec"]["config"].clone()));
-        assert_eq!(asked(None), Ok(("sha256:2".into(), "c".into())));
-        assert_eq!(asked(Some(1)), Ok(("sha256:1".into(), serde_json::Value::Null)));
-        assert_eq!(asked(Some(9)), Err("there is no revision 9".to_owned()));
-    }
-}

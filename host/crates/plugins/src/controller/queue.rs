@@ -43,6 +43,9 @@ pub struct Queue {
     wake: Notify,
 }
 
+/// Before the first and after the last of an object's changes.
+type States = (Option<Arc<Entry>>, Option<Arc<Entry>>);
+
 #[derive(Default)]
 struct State {
     ready: VecDeque<Key>,
@@ -56,7 +59,7 @@ struct State {
     due: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
     changes: VecDeque<(usize, Key)>,
-    changed: HashMap<(usize, Key), (Option<Arc<Entry>>, Option<Arc<Entry>>)>,
+    changed: HashMap<(usize, Key), States>,
     closed: bool,
 }
 
