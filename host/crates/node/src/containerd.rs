@@ -55,6 +55,8 @@ pub enum ContainerdError {
     NoAnswer(PathBuf),
     #[error("containerd ended at once ({0}); see {1}")]
     Ended(std::process::ExitStatus, PathBuf),
+    #[error("image {0} was not mounted: {1}")]
+    Mount(String, String),
     #[error("image archive {0} was not imported: {1}")]
     Import(PathBuf, String),
 }
@@ -153,14 +155,35 @@ pub async fn import_image(socket: &Path, archive: &Path) -> Result<(), Container
     let failed = |message: String| ContainerdError::Import(archive.to_owned(), message);
     let mut command = Command::new("ctr");
     command.arg("--address").arg(socket).args(["--namespace", "k8s.io", "images", "import"]);
-    if let Some(name) = socket.parent().and_then(|dir| fs::read_to_string(dir.join("snapshotter")).ok()) {
-        command.args(["--snapshotter", name.trim()]);
+    if let Some(chosen) = snapshotter(socket) {
+        command.args(["--snapshotter", &chosen]);
     }
     let output = command.arg(archive).stdin(Stdio::null()).output().await.map_err(|e| failed(e.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
     Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Mounts an image's file system read-only at a folder. Unmounting it is all that is needed to take it back.
+pub async fn mount_image(socket: &Path, name: &str, target: &Path) -> Result<(), ContainerdError> {
+    let mut command = Command::new("ctr");
+    command.arg("--address").arg(socket).args(["--namespace", "k8s.io", "images", "mount"]);
+    if let Some(chosen) = snapshotter(socket) {
+        command.args(["--snapshotter", &chosen]);
+    }
+    let failed = |message: String| ContainerdError::Mount(name.to_owned(), message);
+    let output = command.arg(name).arg(target).stdin(Stdio::null()).output().await.map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// The snapshotter of a containerd that [`Containerd::start`] configured.
+fn snapshotter(socket: &Path) -> Option<String> {
+    let name = fs::read_to_string(socket.parent()?.join("snapshotter")).ok()?;
+    Some(name.trim().to_owned())
 }
 
 async fn answers(socket: &Path) -> bool {

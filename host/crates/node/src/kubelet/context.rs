@@ -28,7 +28,7 @@ pub struct Context {
     pub cri: Cri,
     pub recorder: Recorder,
     pub objects: Arc<Objects>,
-    pub images: Images,
+    pub images: Arc<Images>,
     pub volumes: Volumes,
     pub tokens: Arc<Tokens>,
     pub paths: Paths,

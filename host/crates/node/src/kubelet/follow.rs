@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 /// Changes that may wait for a slow consumer before the watch is held up.
 const CHANGE_QUEUE: usize = 1024;
 /// First and longest delay before a broken watch is opened again, in milliseconds.
-const REOPEN_MS: (u64, u64) = (100, 5_000);
+const REOPEN_MS: (u64, u64) = (100, 2_000);
 /// Longest wait for the first answer about an object, in seconds.
 const FIRST_ANSWER_SECONDS: u64 = 10;
 

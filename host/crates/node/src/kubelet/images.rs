@@ -34,7 +34,7 @@ impl Images {
         let name = with_default_tag(asked);
         if !is_valid(&name) {
             let message = format!("Failed to apply default image tag {asked:?}: couldn't parse image name {asked:?}: invalid reference format");
-            self.recorder.pod(pod, Some(&container.name), true, "InspectFailed", message.as_str());
+            self.tell(pod, container, true, "InspectFailed", message.as_str());
             return Err(failure("InvalidImageName", message));
         }
         let policy = container.image_pull_policy.as_deref().unwrap_or(if name.ends_with(":latest") { "Always" } else { "IfNotPresent" });
@@ -42,12 +42,12 @@ impl Images {
         match (policy, present) {
             ("Never", None) => {
                 let message = format!("Container image {asked:?} is not present with pull policy of Never");
-                self.recorder.pod(pod, Some(&container.name), true, "ErrImageNeverPull", message.as_str());
+                self.tell(pod, container, true, "ErrImageNeverPull", message.as_str());
                 Err(failure("ErrImageNeverPull", message))
             }
             ("IfNotPresent" | "Never", Some(image)) => {
                 let message = format!("Container image {asked:?} already present on machine and can be accessed by the pod");
-                self.recorder.pod(pod, Some(&container.name), false, "Pulled", message);
+                self.tell(pod, container, false, "Pulled", message);
                 Ok(image)
             }
             _ => self.pull(pod, container, &name, sandbox).await,
@@ -56,7 +56,7 @@ impl Images {
 
     async fn pull(&self, pod: &Pod, container: &Container, name: &str, sandbox: &PodSandboxConfig) -> Result<Image, StartFailure> {
         let asked = container.image.as_deref().unwrap_or("");
-        self.recorder.pod(pod, Some(&container.name), false, "Pulling", format!("Pulling image {asked:?}"));
+        self.tell(pod, container, false, "Pulling", format!("Pulling image {asked:?}"));
         let begun = Instant::now();
         let turn = self.turn(name);
         let _turn = turn.lock().await;
@@ -76,16 +76,22 @@ impl Images {
                         all.as_millis(),
                         image.size
                     );
-                    self.recorder.pod(pod, Some(&container.name), false, "Pulled", message);
+                    self.tell(pod, container, false, "Pulled", message);
                     return Ok(image);
                 }
                 Err(error) => last = Some(error),
             }
         }
         let error = last.map_or_else(|| "no credentials".to_owned(), |e| e.to_string());
-        self.recorder.pod(pod, Some(&container.name), true, "Failed", format!("Failed to pull image {asked:?}: {error}"));
-        self.recorder.pod(pod, Some(&container.name), true, "Failed", "Error: ErrImagePull");
+        self.tell(pod, container, true, "Failed", format!("Failed to pull image {asked:?}: {error}"));
+        self.tell(pod, container, true, "Failed", "Error: ErrImagePull");
         Err(failure("ErrImagePull", error))
+    }
+
+    /// A volume made of an image has no container to tell of.
+    fn tell(&self, pod: &Pod, container: &Container, warning: bool, reason: &str, message: impl Into<String>) {
+        let name = Some(container.name.as_str()).filter(|n| !n.is_empty());
+        self.recorder.pod(pod, name, warning, reason, message);
     }
 
     async fn look(&self, name: &str) -> Result<Option<Image>, StartFailure> {

@@ -166,14 +166,20 @@ async fn make_context(config: &KubeletConfig, machine: &Machine) -> Result<Conte
     let recorder = Recorder::start(client.clone(), config.node_name.clone());
     let objects = Arc::new(Objects::new(client.clone()));
     let paths = Paths::new(&config.data_dir);
+    let images = Arc::new(Images::new(cri.clone(), objects.clone(), recorder.clone()));
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     Ok(Context {
         node_name: config.node_name.clone(),
-        cri: cri.clone(),
-        recorder: recorder.clone(),
-        images: Images::new(cri, objects.clone(), recorder),
+        cri,
+        recorder,
+        volumes: Volumes {
+            paths: paths.clone(),
+            client: client.clone(),
+            images: images.clone(),
+            runtime_endpoint: config.runtime_endpoint.clone(),
+        },
+        images,
         objects,
-        volumes: Volumes { paths: paths.clone(), client: client.clone() },
         tokens: Tokens::new(client.clone()),
         paths,
         cgroups: Cgroups::new(&config.cgroup_root),

@@ -1,6 +1,6 @@
 //! A pod's volumes on the node: made before its containers, refreshed while they run, given back afterwards.
 //!
-//! Supported: emptyDir, hostPath, configMap, secret, downwardAPI, projected, and claims whose volume is a path of the
+//! Supported: emptyDir, hostPath, configMap, secret, downwardAPI, projected, image, and claims whose volume is a path of the
 //! node. Anything else is refused with a message that names the kind.
 
 pub mod atomic;
@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_cri::v1::PodSandboxConfig;
+use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, ImageVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use pintle_api::client::Target;
 use pintle_api::{Client, Reason};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::follow::{CLAIMS, PERSISTENT_VOLUMES};
+use super::images::{Images, with_default_tag};
 use super::paths::Paths;
 use super::resources::units;
 use content::Sources;
@@ -37,6 +39,9 @@ pub type MountedVolumes = BTreeMap<String, Mounted>;
 pub struct Volumes {
     pub paths: Paths,
     pub client: Arc<dyn Client>,
+    pub images: Arc<Images>,
+    /// containerd's socket, for mounts of images.
+    pub runtime_endpoint: PathBuf,
 }
 
 impl Volumes {
@@ -123,7 +128,26 @@ impl Volumes {
             let name = format!("{}-{}", pod.metadata.name.as_deref().unwrap_or(""), volume.name);
             return self.claimed(pod, &name, false, gid).await;
         }
+        if let Some(source) = &volume.image {
+            let path = self.paths.volume(uid, "image", &volume.name);
+            self.image(pod, source, &path).await?;
+            return Ok(Mounted { path, read_only: true });
+        }
         Err(format!("volumes of kind {} are not supported by this node", kind_of(volume)))
+    }
+
+    /// The image's file system, read-only. CRI 1.6 cannot mount one, containerd can.
+    async fn image(&self, pod: &Pod, source: &ImageVolumeSource, path: &Path) -> Result<(), String> {
+        if is_mount_point(path) {
+            return Ok(());
+        }
+        let container = Container { image: source.reference.clone(), image_pull_policy: source.pull_policy.clone(), ..Container::default() };
+        let pulled = self.images.ensure(pod, &container, &PodSandboxConfig::default()).await;
+        pulled.map_err(|f| format!("{}: {}", f.reason, f.message))?;
+        let dir = path.to_owned();
+        blocking(move || fs::create_dir_all(dir)).await?;
+        let name = with_default_tag(source.reference.as_deref().unwrap_or(""));
+        crate::containerd::mount_image(&self.runtime_endpoint, &name, path).await.map_err(|e| e.to_string())
     }
 
     /// A claim bound to a volume that is a path on this node.
