@@ -87,6 +87,7 @@ fn start_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -> Re
         ingress_addresses: if args.ingress_http.is_some() { vec![address.to_string()] } else { Vec::new() },
     })
     .context("starting the plugins")?;
+    server.core().plugin_logs.serve_from(handle.log_reader());
     Ok(handle)
 }
 

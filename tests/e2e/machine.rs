@@ -37,6 +37,11 @@ fn processes() -> BTreeSet<String> {
     let pids = names("/proc").into_iter().filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
     let named = pids.filter_map(|pid| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
+        // A zombie has ended; only its parent (process 1, for orphans) has not looked yet.
+        let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") Z ");
+        if zombie {
+            return None;
+        }
         ours.iter().any(|o| name.starts_with(o)).then(|| format!("{name} {pid}"))
     });
     named.collect()

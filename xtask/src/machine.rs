@@ -34,7 +34,7 @@ const NODE: &[Package] = &[
 /// What only tests use: a real etcd.
 const TESTS: &[Package] = &[package("etcd-server", &["/usr/bin/etcd"])];
 
-const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown"];
+const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", crate::programs::DEMO_TARGET];
 
 pub fn require_build_tools() -> Result<()> {
     install(BUILD)?;

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-const DEMO_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// musl: the only libc whose look-up of host names works in a static program.
+pub const DEMO_TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// Runs a program to its end; its output is the user's.
 pub fn run(program: &str, args: &[&str]) -> Result<()> {
@@ -23,7 +24,6 @@ pub fn cargo(args: &[&str]) -> Result<()> {
 pub fn demo() -> Result<()> {
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .args(["build", "--quiet", "--package", "pintle-demo", "--profile", "plugin", "--target", DEMO_TARGET])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .status()?;
     if !status.success() {
         bail!("building the image program ended with {status}");

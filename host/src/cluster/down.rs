@@ -40,6 +40,7 @@ pub fn down(args: &DownArgs) -> Result<()> {
     // Containers, shims and containerd: killed through the cgroups, which none of them can leave.
     machine::remove_cgroups(&cgroup)?;
     for node in &state.nodes {
+        pintle_node::network::clean_up(node.netns.as_deref()).with_context(|| format!("cleaning up the network of {}", node.name))?;
         images::forget_runtime(&node.folder);
     }
     network::remove(&state);

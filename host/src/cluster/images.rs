@@ -45,7 +45,7 @@ const BUNDLED: &[Image] = &[
 
 /// Commands of the shell image that people reach for.
 const APPLETS: &[&str] = &[
-    "sh", "ls", "cat", "echo", "env", "ps", "wget", "nslookup", "ping", "sleep", "vi", "id", "hostname", "mount", "df", "top", "grep", "head", "tail",
+    "sh", "ls", "cat", "echo", "env", "ps", "nslookup", "ping", "sleep", "vi", "id", "hostname", "mount", "df", "top", "grep", "head", "tail",
     "mkdir", "rm", "cp", "mv", "ip", "netstat", "nc", "date", "touch", "sed", "awk", "find", "test", "true", "false", "kill",
 ];
 
@@ -145,12 +145,9 @@ fn layer(shell: Option<&[u8]>) -> Result<Vec<u8>> {
     if let Some(shell) = shell {
         add(&mut tar, "bin/busybox", shell, 0o755)?;
         for applet in APPLETS {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(tar::EntryType::Symlink);
-            header.set_size(0);
-            header.set_mode(0o777);
-            tar.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
+            link(&mut tar, &format!("bin/{applet}"), "busybox")?;
         }
+        link(&mut tar, "bin/wget", "/pintle-demo")?;
         add(&mut tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644)?;
         add(&mut tar, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)?;
     }
@@ -162,6 +159,14 @@ fn layer(shell: Option<&[u8]>) -> Result<Vec<u8>> {
         tar.append_data(&mut header, folder, std::io::empty())?;
     }
     Ok(tar.into_inner()?)
+}
+
+fn link(tar: &mut tar::Builder<Vec<u8>>, path: &str, target: &str) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    Ok(tar.append_link(&mut header, path, target)?)
 }
 
 fn add(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32) -> Result<()> {

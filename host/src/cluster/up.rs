@@ -71,11 +71,14 @@ pub async fn up(args: UpArgs) -> Result<()> {
     say(begin, "the API server is ready");
 
     let archives = images::bundled(&layout)?;
+    let since = jiff::Timestamp::now();
+    let mut started = Vec::new();
     for ordinal in 1..=args.nodes.max(state.nodes.len()) {
-        ensure_node(&args, &layout, &mut state, ordinal, &archives)?;
+        started.extend(ensure_node(&args, &layout, &mut state, ordinal, &archives)?);
     }
     for node in &state.nodes {
-        wait_node_ready(&client, node, &layout).await?;
+        let since = started.contains(&node.name).then_some(since);
+        wait_node_ready(&client, node, since, &layout).await?;
         say(begin, &format!("node {} is Ready", node.name));
     }
     wait_system(&client).await?;
@@ -119,13 +122,14 @@ async fn ready_server(layout: &Layout, state: &State) -> Result<Arc<dyn Client>>
     }
 }
 
-/// Starts the node's process unless it lives. Its containerd, when it lives, is kept, and with it every container.
-fn ensure_node(args: &UpArgs, layout: &Layout, state: &mut State, ordinal: usize, archives: &[PathBuf]) -> Result<()> {
+/// Starts the node's process unless it lives, and gives its name if it did. Its containerd, when it lives, is kept, and with it
+/// every container.
+fn ensure_node(args: &UpArgs, layout: &Layout, state: &mut State, ordinal: usize, archives: &[PathBuf]) -> Result<Option<String>> {
     let name = format!("pintle-{ordinal}");
     if let Some(node) = state.nodes.iter().find(|n| n.name == name)
         && process::alive(node.pid, &layout.cgroup())
     {
-        return Ok(());
+        return Ok(None);
     }
     let folder = layout.node(&name);
     std::fs::create_dir_all(&folder)?;
@@ -156,9 +160,10 @@ fn ensure_node(args: &UpArgs, layout: &Layout, state: &mut State, ordinal: usize
     }
     let pid = process::start(command, &layout.log(&name), &layout.cgroup())?;
     state.nodes.retain(|n| n.name != name);
-    state.nodes.push(NodeState { name, pid, runtime_endpoint: endpoint, address, netns, folder });
+    state.nodes.push(NodeState { name: name.clone(), pid, runtime_endpoint: endpoint, address, netns, folder });
     state.nodes.sort_by(|a, b| a.name.len().cmp(&b.name.len()).then_with(|| a.name.cmp(&b.name)));
-    state.save(layout)
+    state.save(layout)?;
+    Ok(Some(name))
 }
 
 /// A command prefix that runs what follows in the node's network namespace and in a mount namespace of its own, so that no mount of
@@ -185,11 +190,18 @@ fn write_node_credentials(layout: &Layout, name: &str, address: &str, port: u16)
     crate::server::issue_node_kubeconfig(&layout.server(), name, address, &format!("https://{}:{port}", network::node_address(1)), &layout.node_kubeconfig(name))
 }
 
-async fn wait_node_ready(client: &Arc<dyn Client>, node: &NodeState, layout: &Layout) -> Result<()> {
+/// `since`: when its process started now. What the node said before that, it said in an earlier life.
+async fn wait_node_ready(client: &Arc<dyn Client>, node: &NodeState, since: Option<jiff::Timestamp>, layout: &Layout) -> Result<()> {
     let target = pintle_api::client::Target::object(resource("", "nodes"), None, &node.name);
+    let lease = pintle_api::client::Target::object(resource("coordination.k8s.io", "leases"), Some("kube-node-lease"), &node.name);
+    let renewed = |lease: pintle_api::Object| lease.str_at(&["spec", "renewTime"]).parse::<jiff::Timestamp>().ok();
     let end = Instant::now() + NODE_PATIENCE;
     loop {
-        if client.get_value(&target).await.is_ok_and(|n| is_ready(&n)) {
+        let fresh = match since {
+            None => true,
+            Some(since) => client.get_value(&lease).await.ok().and_then(renewed).is_some_and(|at| at >= since),
+        };
+        if fresh && client.get_value(&target).await.is_ok_and(|n| is_ready(&n)) {
             return Ok(());
         }
         if !process::alive(node.pid, &layout.cgroup()) || Instant::now() > end {

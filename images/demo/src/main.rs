@@ -1,4 +1,5 @@
-//! The one static program inside pintle's own images: `pause` holds a pod's namespaces open, `hello` is the demo server.
+//! The one static program inside pintle's own images: `pause` holds a pod's namespaces open, `hello` is the demo server, and under
+//! the name `wget` it fetches a page, to try names and Services from inside a pod.
 //!
 //! As process 1 of a container it has no default signal actions, so both ways handle SIGTERM themselves, and `pause`
 //! reaps the orphans of a pod that shares its process namespace.
@@ -16,6 +17,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_LINE_BYTES: u64 = 8 * 1024;
 
 fn main() -> std::io::Result<()> {
+    let name = std::env::args().next().unwrap_or_default();
+    if name.ends_with("wget") {
+        return fetch(std::env::args().skip(1));
+    }
     match std::env::args().nth(1).as_deref() {
         Some("pause") => pause(),
         Some("hello") => hello(),
@@ -39,6 +44,27 @@ fn pause() -> std::io::Result<()> {
 /// Collects every child that has ended: orphans of the pod's other containers, of which std knows nothing.
 fn reap() {
     while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+}
+
+/// What `wget -qO- URL` does. A shell's own, linked statically against glibc, cannot look up names.
+fn fetch(args: impl Iterator<Item = String>) -> std::io::Result<()> {
+    let invalid = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_owned());
+    let url = args.last().ok_or_else(|| invalid("usage: wget -qO- URL"))?;
+    let rest = url.strip_prefix("http://").unwrap_or(&url);
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let address = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+    let mut stream = TcpStream::connect(&address)?;
+    stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
+    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+    let mut reader = BufReader::new(stream);
+    let status = read_line(&mut reader)?.unwrap_or_default();
+    while read_line(&mut reader)?.is_some_and(|header| !header.is_empty()) {}
+    std::io::copy(&mut reader, &mut std::io::stdout())?;
+    if status.split(' ').nth(1) != Some("200") {
+        eprintln!("server answered: {status}");
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 fn hello() -> std::io::Result<()> {

@@ -11,6 +11,7 @@ pub mod list;
 pub mod lookup;
 pub mod managed;
 pub mod patch;
+pub mod plugin_log;
 pub mod scale;
 pub mod special;
 pub mod subresource;
@@ -47,6 +48,7 @@ pub struct Core {
     pub special: HashMap<(&'static str, &'static str, &'static str), Arc<dyn SubresourceHandler>>,
     /// With which the server calls kubelets.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    pub plugin_logs: plugin_log::PluginLogs,
 }
 
 /// One request for one resource.
