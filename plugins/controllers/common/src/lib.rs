@@ -14,6 +14,7 @@ pub mod resources;
 pub mod revisions;
 pub mod route;
 pub mod services;
+pub mod slices;
 pub mod template;
 pub mod time;
 

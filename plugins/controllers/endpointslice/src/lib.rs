@@ -1,15 +1,12 @@
 //! EndpointSlices of Services with a selector: the pods behind each, in slices of at most a hundred, changed as little as can be.
 
-mod plan;
-
 use std::time::Duration;
 
 use pintle_controller_common::fields::Fields;
+use pintle_controller_common::slices::{Group, plan};
 use pintle_controller_common::{pods, resources, services, template};
 use pintle_sdk::controller::{Api, ApiError, Controller, DeleteOptions, Failure, Key, Query, Relation, Watch};
 use serde_json::{Value, json};
-
-use crate::plan::{Group, plan};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";

@@ -1,7 +1,8 @@
-//! From endpoints wanted and slices there to the fewest writes.
+//! EndpointSlices: from endpoints wanted and slices there to the fewest writes. Pure.
 
-use pintle_controller_common::fields::Fields;
 use serde_json::{Value, json};
+
+use crate::fields::Fields;
 
 /// More endpoints go into another slice.
 const MAX_ENDPOINTS: usize = 100;
