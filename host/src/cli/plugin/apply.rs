@@ -1,0 +1,235 @@
+//! `plugin apply`: a component's file becomes a Plugin object. A `plugin.json` beside the file says what the plugin is called, its
+//! world, and what it must be granted; flags win over it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pintle_api::object::ObjectExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use wit_component::DecodedWasm;
+
+use super::{World, live, plugins};
+use crate::cli::difference;
+use crate::cli::print;
+use crate::cli::session::{JSON, Session, collection_path, object_path};
+use crate::cli::yaml;
+
+/// What the API takes inside an object.
+const MAX_INLINE_BYTES: usize = 1 << 20;
+/// Writes that are tried again when somebody else, mostly the host with its status, was faster.
+const CONFLICTS: usize = 5;
+
+#[derive(clap::Args, Debug)]
+pub struct ApplyArgs {
+    /// A component (.wasm), or the folder of a plugin's crate with the component that `plugin build` left there
+    pub file: PathBuf,
+    /// The Plugin object's name; the file's when not given
+    #[arg(long)]
+    name: Option<String>,
+    /// Read off the component when not given
+    #[arg(long)]
+    world: Option<World>,
+    /// A file that the component gets as its configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// VERB[,VERB...]:RESOURCE[.GROUP][/SUBRESOURCE][,RESOURCE...]; * for any
+    #[arg(long, value_name = "RULE")]
+    grant: Vec<String>,
+    /// Whose pods a scheduler places
+    #[arg(long)]
+    scheduler_name: Option<String>,
+    /// The component lies already in the host's DATA-DIR/plugins/components: only name it, for it is too large for an object
+    #[arg(long)]
+    on_host: bool,
+    /// How long to wait until it serves
+    #[arg(long, default_value = "60s")]
+    timeout: String,
+    /// Do not wait
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
+    let (name, spec) = args.plugin()?;
+    let def = plugins(session).await?;
+    let path = object_path(def, None, &name, "");
+    for attempt in 1.. {
+        let (written, verb) = match session.get_optional(&path).await? {
+            None => {
+                let object = json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec});
+                (session.create(&collection_path(def, None), &object).await, "created")
+            }
+            Some(mut live) => {
+                live["spec"] = onto(&live["spec"], &spec);
+                (session.send(http::Method::PUT, &path, JSON, serde_json::to_vec(&live)?).await, "configured")
+            }
+        };
+        match written {
+            Ok(written) if args.no_wait => {
+                print::line(&format!("plugin.pintle.dev/{name} {verb}"));
+                return Ok(drop(written));
+            }
+            Ok(written) => {
+                let serving = live::until_serving(session, &written, &args.timeout).await?;
+                live::report(&serving, verb);
+                return Ok(());
+            }
+            Err(error) if attempt < CONFLICTS && crate::cli::session::refusal(&error).is_some_and(|s| s.code == 409) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The spec to write over a live one: what the new one does not speak of (grants, limits, whose scheduler) stays.
+fn onto(live: &Value, new: &Value) -> Value {
+    let mut spec = live.clone();
+    spec.remove_at(&["digest"]);
+    spec.remove_at(&["paused"]);
+    for (key, value) in new.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+pub async fn diff(session: &Session, args: ApplyArgs) -> Result<ExitCode> {
+    let (name, mut spec) = args.plugin()?;
+    let def = plugins(session).await?;
+    let live = session.get_optional(&object_path(def, None, &name, "")).await?;
+    let mut before = live.as_ref().map_or(Value::Null, |l| l["spec"].clone());
+    let digest = live.as_ref().map_or("", |l| l.str_at(&["status", "activeDigest"])).to_owned();
+    let bytes = args.bytes()?;
+    spec = onto(&before, &spec);
+    spec["source"] = Value::from(sha256(&bytes));
+    if !before.is_null() {
+        before["source"] = digest.into();
+    }
+    let shown = |v: &Value| if v.is_null() { String::new() } else { yaml::to_string(v) };
+    let differs = difference::show(&format!("Plugin.{name}"), &shown(&before), &shown(&spec));
+    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl ApplyArgs {
+    /// Name and spec of the Plugin.
+    fn plugin(&self) -> Result<(String, Value)> {
+        let file = self.component()?;
+        let manifest = manifest(&file)?;
+        let bytes = self.bytes()?;
+        let world = match (self.world, manifest.str_at(&["world"])) {
+            (Some(world), _) => world.name().to_owned(),
+            (None, "") => world_of(&bytes)?.name().to_owned(),
+            (None, world) => world.to_owned(),
+        };
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+        let name = self.name.clone().or_else(|| Some(manifest.str_at(&["name"]).to_owned()).filter(|n| !n.is_empty())).unwrap_or(stem);
+        let source = if self.on_host {
+            json!({"file": file.file_name().unwrap_or_default().to_string_lossy()})
+        } else if bytes.len() > MAX_INLINE_BYTES {
+            bail!(
+                "{} has {} bytes, and an object holds at most {MAX_INLINE_BYTES}: copy it to the server's DATA-DIR/plugins/components and say --on-host",
+                file.display(),
+                bytes.len()
+            );
+        } else {
+            json!({"inline": STANDARD.encode(&bytes)})
+        };
+        let mut spec = json!({"world": world, "source": source});
+        if let Some(config) = &self.config {
+            spec["config"] = std::fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?.into();
+        } else if manifest["config"].is_string() {
+            spec["config"] = manifest["config"].clone();
+        }
+        if !self.grant.is_empty() {
+            spec["grants"] = self.grant.iter().map(|g| grant(g)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        } else if manifest["grants"].is_array() {
+            spec["grants"] = manifest["grants"].clone();
+        }
+        for (flag, field) in [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (None, "limits")] {
+            if let Some(value) = flag.or_else(|| manifest.get(field).cloned()) {
+                spec[field] = value;
+            }
+        }
+        Ok((name, spec))
+    }
+
+    /// The file itself; in a folder the only component.
+    fn component(&self) -> Result<PathBuf> {
+        if !self.file.is_dir() {
+            return Ok(self.file.clone());
+        }
+        let entries = std::fs::read_dir(&self.file)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
+        let mut found = entries.into_iter().filter(|p| p.extension().is_some_and(|e| e == "wasm"));
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => bail!("there is no component in {}: run 'pintle plugin build' first", self.file.display()),
+            (Some(_), Some(_)) => bail!("there are several components in {}: name one", self.file.display()),
+        }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let file = self.component()?;
+        std::fs::read(&file).with_context(|| format!("reading {}", file.display()))
+    }
+}
+
+/// `plugin.json` beside the component; empty when there is none.
+fn manifest(component: &Path) -> Result<Value> {
+    let path = component.with_file_name("plugin.json");
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Each world has an export that no other has.
+fn world_of(bytes: &[u8]) -> Result<World> {
+    let decoded = wit_component::decode(bytes).map_err(|error| anyhow!("not a component: {error:#}"))?;
+    let DecodedWasm::Component(resolve, world) = decoded else { bail!("a WIT package, not a component") };
+    let exports = |name: &str| resolve.worlds[world].exports.keys().any(|key| resolve.name_world_key(key) == name);
+    match () {
+        () if exports("schedule") => Ok(World::Scheduler),
+        () if exports("reconcile") => Ok(World::Controller),
+        () if exports("compile") => Ok(World::Ingress),
+        () => bail!("the component is of none of the worlds scheduler, controller, ingress"),
+    }
+}
+
+/// `get,list:pods,deployments.apps/status`: a rule for each group.
+fn grant(text: &str) -> Result<Vec<Value>> {
+    let (verbs, resources) = text.split_once(':').ok_or_else(|| anyhow!("grant {text:?} must be VERBS:RESOURCES"))?;
+    let verbs: Vec<&str> = verbs.split(',').collect();
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for resource in resources.split(',') {
+        let (whole, subresource) = resource.split_once('/').map_or((resource, None), |(r, s)| (r, Some(s)));
+        let (name, group) = whole.split_once('.').unwrap_or((whole, ""));
+        let name = subresource.map_or(name.to_owned(), |s| format!("{name}/{s}"));
+        match groups.iter_mut().find(|(g, _)| g == group) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((group.to_owned(), vec![name])),
+        }
+    }
+    Ok(groups.into_iter().map(|(group, names)| json!({"verbs": verbs, "apiGroups": [group], "resources": names})).collect())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants() {
+        let rules = grant("get,list:pods,deployments.apps/status").unwrap();
+        let rule = |group: &str, resource: &str| json!({"verbs": ["get", "list"], "apiGroups": [group], "resources": [resource]});
+        assert_eq!(rules, [rule("", "pods"), rule("apps", "deployments/status")]);
+        assert!(grant("pods").is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! `plugin`: policies as API objects, and the making of new ones. Everything about running plugins goes through the Plugin object, so
+//! whoever may write that may do the same without this command.
+
+mod apply;
+mod build;
+mod live;
+mod new;
+mod sdk;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Subcommand, ValueEnum};
+use pintle_api::ResourceDef;
+use serde_json::Value;
+
+use super::session::{Global, Session};
+
+#[derive(clap::Args, Debug)]
+pub struct PluginArgs {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// What decides in this cluster
+    #[command(visible_alias = "ls")]
+    List {
+        #[arg(short, long)]
+        output: Option<String>,
+    },
+    /// A plugin with its conditions, revisions and events
+    Describe { name: String },
+    /// Load a component, or replace one that runs
+    Apply(apply::ApplyArgs),
+    /// What apply would change
+    Diff(apply::ApplyArgs),
+    /// Let a plugin that is paused decide
+    Promote { name: String },
+    /// Take a plugin's decisions away from it; a plugin of the same task that stands by takes over
+    Pause { name: String },
+    /// Back to an earlier revision
+    Rollback {
+        name: String,
+        /// 0: the one before
+        #[arg(long, default_value_t = 0)]
+        to_revision: i64,
+        /// How long to wait until it serves
+        #[arg(long, default_value = "60s")]
+        timeout: String,
+    },
+    /// What a plugin logged last
+    Logs {
+        name: String,
+        /// Lines from the end; -1: all
+        #[arg(long, allow_negative_numbers = true, default_value_t = -1)]
+        tail: i64,
+        /// Go on with what it logs from now
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Remove plugins
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Write a crate to start from
+    New {
+        world: World,
+        name: String,
+        /// The only one so far: rust
+        #[arg(long, default_value = "rust")]
+        lang: String,
+        /// The folder to make; the name when not given
+        #[arg(long)]
+        path: Option<PathBuf>,
+    },
+    /// Compile the crate of a plugin into a component
+    Build {
+        /// The crate's folder
+        #[arg(default_value = ".")]
+        path: PathBuf,
+        /// The component's file; NAME.wasm in the crate's folder when not given
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// Run the tests of a plugin's crate
+    Test {
+        #[arg(default_value = ".")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum World {
+    Scheduler,
+    Controller,
+    Ingress,
+}
+
+impl World {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduler => "scheduler",
+            Self::Controller => "controller",
+            Self::Ingress => "ingress",
+        }
+    }
+}
+
+pub async fn run(args: PluginArgs) -> Result<ExitCode> {
+    match args.what {
+        What::New { world, name, lang, path } => new::run(world, &name, &lang, path),
+        What::Build { path, output } => build::run(&path, output),
+        What::Test { path } => build::test(&path),
+        other => {
+            let session = Session::open(&args.global)?;
+            on_cluster(&session, other).await
+        }
+    }
+}
+
+async fn on_cluster(session: &Session, what: What) -> Result<ExitCode> {
+    match what {
+        What::List { output } => live::list(session, output.as_deref()).await?,
+        What::Describe { name } => live::describe(session, &name).await?,
+        What::Apply(args) => apply::run(session, args).await?,
+        What::Diff(args) => return apply::diff(session, args).await,
+        What::Promote { name } => live::set_paused(session, &name, false).await?,
+        What::Pause { name } => live::set_paused(session, &name, true).await?,
+        What::Rollback { name, to_revision, timeout } => live::rollback(session, &name, to_revision, &timeout).await?,
+        What::Logs { name, tail, follow } => live::logs(session, &name, tail, follow).await?,
+        What::Delete { names } => live::delete(session, &names).await?,
+        What::New { .. } | What::Build { .. } | What::Test { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plugins(session: &Session) -> Result<&ResourceDef> {
+    session.discovery().await?.find("plugins.pintle.dev")
+}
+
+/// `sha256:0123456789ab`.
+fn short_digest(digest: &str) -> &str {
+    digest.get(..19).unwrap_or(digest)
+}
+
+fn text<'v>(value: &'v Value, path: &[&str]) -> &'v str {
+    use pintle_api::object::ObjectExt;
+    value.str_at(path)
+}

@@ -1,0 +1,77 @@
+//! `plugin new`: a crate that builds, passes its tests and does something, to be changed into what is wanted.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{World, sdk};
+use crate::cli::print;
+
+const CRATE: &str = include_str!("templates/crate.toml");
+const SCHEDULER: &str = include_str!("templates/scheduler.rs");
+const CLUSTER: &str = include_str!("templates/cluster.rs");
+const CONTROLLER: &str = include_str!("templates/controller.rs");
+const INGRESS: &str = include_str!("templates/ingress.rs");
+const IGNORED: &str = include_str!("templates/gitignore");
+/// Of a DNS label, which the Plugin's name is.
+const MAX_NAME: usize = 63;
+
+pub fn run(world: World, name: &str, lang: &str, path: Option<PathBuf>) -> Result<ExitCode> {
+    if lang != "rust" {
+        bail!("there is no template for {lang:?} yet, only for rust");
+    }
+    check_name(name)?;
+    let folder = path.unwrap_or_else(|| PathBuf::from(name));
+    if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("{} exists and is not empty", folder.display());
+    }
+    for (file, content) in files(world, name) {
+        write(&folder.join(file), &content)?;
+    }
+    sdk::write(&folder.join(".pintle"))?;
+    let shown = folder.display();
+    print::line(&format!("{} plugin {name:?} in {shown}. Next:", world.name()));
+    print::line(&format!("  pintle plugin test {shown}\n  pintle plugin build {shown}\n  pintle plugin apply {shown}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn files(world: World, name: &str) -> Vec<(&'static str, String)> {
+    let filled = |template: &str| template.replace("{{name}}", name).replace("{{world}}", world.name());
+    let mut files = vec![
+        ("Cargo.toml", filled(CRATE)),
+        (".gitignore", IGNORED.to_owned()),
+        ("plugin.json", format!("{:#}\n", json!({"name": name, "world": world.name(), "grants": grants(world)}))),
+    ];
+    match world {
+        World::Scheduler => files.extend([("src/lib.rs", filled(SCHEDULER)), ("src/cluster.rs", filled(CLUSTER))]),
+        World::Controller => files.push(("src/lib.rs", filled(CONTROLLER))),
+        World::Ingress => files.push(("src/lib.rs", filled(INGRESS))),
+    }
+    files
+}
+
+/// What the template needs. A scheduler acts through the host alone.
+fn grants(world: World) -> Value {
+    match world {
+        World::Scheduler | World::Ingress => json!([]),
+        World::Controller => json!([{"verbs": ["get", "list", "watch", "patch"], "apiGroups": [""], "resources": ["configmaps"]}]),
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits = name.len() <= MAX_NAME && name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with('-') && name.chars().all(allowed);
+    if !fits {
+        bail!("{name:?}: a plugin's name is made of lower-case letters, digits and dashes, begins with a letter and ends with no dash");
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(path, content).with_context(|| format!("writing {}", path.display()))
+}
