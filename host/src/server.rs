@@ -31,10 +31,10 @@ pub struct ServerArgs {
     #[arg(long, default_value = "embedded")]
     pub storage: String,
     /// Address of the ingress data plane for http; none: no data plane
-    #[arg(long)]
+    #[arg(long, requires = "ingress_https")]
     pub ingress_http: Option<SocketAddr>,
     /// Address of the ingress data plane for https
-    #[arg(long)]
+    #[arg(long, requires = "ingress_http")]
     pub ingress_https: Option<SocketAddr>,
     /// Serve the API without any plugin: nothing is scheduled, no controller runs
     #[arg(long)]
@@ -88,6 +88,9 @@ fn start_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -> Re
     })
     .context("starting the plugins")?;
     server.core().plugin_logs.serve_from(handle.log_reader());
+    if let (Some(http), Some(https)) = (args.ingress_http, args.ingress_https) {
+        crate::ingress::start(http, https, handle.routes());
+    }
     Ok(handle)
 }
 
