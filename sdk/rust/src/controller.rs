@@ -35,6 +35,8 @@ pub enum Relation {
     Owned(&'static str),
     /// [`Controller::route`] says which keys.
     Routed,
+    /// As [`Relation::Owned`]; [`Controller::route`] sees only objects without an owner that controls them.
+    Claimed(&'static str),
     /// Only indexed, for reads.
     Indexed,
 }

@@ -25,7 +25,7 @@ pub struct Replicas {
 }
 
 pub fn watches(kind: &Replicas) -> Vec<Watch> {
-    vec![Watch::new(kind.resource, Relation::Primary), Watch::new(resources::PODS, Relation::Routed)]
+    vec![Watch::new(kind.resource, Relation::Primary), Watch::new(resources::PODS, Relation::Claimed(kind.kind))]
 }
 
 impl Replicas {

@@ -34,7 +34,7 @@ impl Controller for DaemonSetController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::DAEMON_SETS, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Routed),
+            Watch::new(resources::PODS, Relation::Claimed("DaemonSet")),
             Watch::new(resources::NODES, Relation::Routed),
             // History that somebody else touches is looked at when the set is next; only orphans may belong to it now.
             Watch::new(resources::CONTROLLER_REVISIONS, Relation::Routed),

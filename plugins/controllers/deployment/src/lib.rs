@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use pintle_controller_common::claim::{Claimant, claim};
 use pintle_controller_common::fields::Fields;
+use pintle_controller_common::route::{Owners, spec_selector};
 use pintle_controller_common::{pods, resources};
 use pintle_sdk::controller::{Api, ApiError, Controller, EventType, Failure, Key, Query, Relation, Watch};
-use pintle_sdk::selector::Selector;
 use serde_json::Value;
 
 use crate::sets::Sets;
+
+const OWNERS: Owners = Owners { resource: resources::DEPLOYMENTS, kind: "Deployment", selector: spec_selector };
 
 #[derive(Default)]
 pub struct DeploymentController;
@@ -26,19 +28,14 @@ impl Controller for DeploymentController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::DEPLOYMENTS, Relation::Primary),
-            Watch::new(resources::REPLICA_SETS, Relation::Routed),
-            // Only the end of a pod matters: recreating waits for the old ones to be gone.
-            Watch::new(resources::PODS, Relation::Routed),
+            Watch::new(resources::REPLICA_SETS, Relation::Claimed("Deployment")),
+            // Recreating waits for the old ones to be gone: their sets' status tells of it.
+            Watch::new(resources::PODS, Relation::Indexed),
         ]
     }
 
-    fn route(&mut self, api: &dyn Api, index: usize, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
-        if index == 2 {
-            return before.filter(|_| after.is_none()).map(|pod| of_pod(api, pod)).unwrap_or_default();
-        }
-        let mut keys: Vec<Key> = [before, after].into_iter().flatten().flat_map(|set| of_set(api, set)).collect();
-        keys.dedup();
-        keys
+    fn route(&mut self, api: &dyn Api, _index: usize, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
+        OWNERS.of(api, before, after)
     }
 
     fn reconcile(&mut self, api: &dyn Api, key: &Key) -> Result<Option<Duration>, Failure> {
@@ -47,7 +44,7 @@ impl Controller for DeploymentController {
             Err(ApiError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let Some(selector) = Selector::from_object(deployment.at(&["spec", "selector"])) else { return Ok(None) };
+        let Some(selector) = spec_selector(&deployment) else { return Ok(None) };
         if selector.is_empty() {
             api.event(resources::DEPLOYMENTS, &key.namespace, &key.name, EventType::Warning, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.");
             return Ok(None);
@@ -85,25 +82,6 @@ fn roll(api: &dyn Api, deployment: Value, owned: Vec<Value>) -> Result<Option<Du
         sets.prune(api)?;
     }
     status::write(api, &mut sets)
-}
-
-/// The Deployment that controls a set; for an orphan, all that would adopt it.
-fn of_set(api: &dyn Api, set: &Value) -> Vec<Key> {
-    let key = |name: &str| Key { namespace: set.namespace().to_owned(), name: name.to_owned() };
-    match set.controller() {
-        Some(owner) if owner.text(&["kind"]) == "Deployment" => vec![key(owner.text(&["name"]))],
-        Some(_) => Vec::new(),
-        None => {
-            let all = api.list(resources::DEPLOYMENTS, &Query { namespace: set.namespace(), ..Query::default() }).unwrap_or_default();
-            let adopts = |d: &&Value| Selector::from_object(d.at(&["spec", "selector"])).is_some_and(|s| !s.is_empty() && s.matches(set.labels()));
-            all.iter().filter(adopts).map(|d| key(d.name())).collect()
-        }
-    }
-}
-
-fn of_pod(api: &dyn Api, pod: &Value) -> Vec<Key> {
-    let Some(owner) = pod.controller().filter(|o| o.text(&["kind"]) == "ReplicaSet") else { return Vec::new() };
-    api.get(resources::REPLICA_SETS, pod.namespace(), owner.text(&["name"])).map(|set| of_set(api, &set)).unwrap_or_default()
 }
 
 /// Whether pods of the old sets still run.

@@ -33,7 +33,7 @@ pub struct JobController {
 
 impl Controller for JobController {
     fn watches() -> Vec<Watch> {
-        vec![Watch::new(resources::JOBS, Relation::Primary), Watch::new(resources::PODS, Relation::Routed)]
+        vec![Watch::new(resources::JOBS, Relation::Primary), Watch::new(resources::PODS, Relation::Claimed("Job"))]
     }
 
     fn route(&mut self, api: &dyn Api, _index: usize, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {

@@ -31,7 +31,7 @@ impl Controller for StatefulSetController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::STATEFUL_SETS, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Routed),
+            Watch::new(resources::PODS, Relation::Claimed("StatefulSet")),
             Watch::new(resources::CONTROLLER_REVISIONS, Relation::Indexed),
             Watch::new(resources::PERSISTENT_VOLUME_CLAIMS, Relation::Indexed),
         ]

@@ -301,17 +301,27 @@ impl Listener for Router {
         let Some(entry) = after.or(before) else { return };
         match &self.relations[tag] {
             Relation::Primary => self.queue.add(key_of(entry)),
-            Relation::Owned(kind) => {
-                let owner = |entry: &Arc<Entry>| owner_key(entry, kind);
-                let (old, new) = (before.and_then(owner), after.and_then(owner));
-                if old != new {
-                    old.into_iter().for_each(|key| self.queue.add(key));
+            Relation::Owned(kind) => self.add_owners(kind, before, after),
+            Relation::Claimed(kind) => {
+                self.add_owners(kind, before, after);
+                if [before, after].into_iter().flatten().any(|e| e.meta.controller.is_none()) {
+                    self.queue.change(tag, key_of(entry), before.cloned(), after.cloned());
                 }
-                new.into_iter().for_each(|key| self.queue.add(key));
             }
             Relation::Routed => self.queue.change(tag, key_of(entry), before.cloned(), after.cloned()),
             Relation::Indexed => {}
         }
+    }
+}
+
+impl Router {
+    fn add_owners(&self, kind: &str, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
+        let owner = |entry: &Arc<Entry>| owner_key(entry, kind);
+        let (old, new) = (before.and_then(owner), after.and_then(owner));
+        if old != new {
+            old.into_iter().for_each(|key| self.queue.add(key));
+        }
+        new.into_iter().for_each(|key| self.queue.add(key));
     }
 }
 
