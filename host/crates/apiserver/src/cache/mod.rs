@@ -156,6 +156,9 @@ impl Cache {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
     }

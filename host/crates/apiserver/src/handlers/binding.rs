@@ -65,6 +65,8 @@ fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str) -> Result
         return Err(scope.conflict(&format!("pod {} has non-empty .spec.schedulingGates", scope.name)));
     }
     pod.set_at(&["spec", "nodeName"], json!(node));
+    // The nomination has served; left standing it would mislead who reads it.
+    pod.remove_at(&["status", "nominatedNodeName"]);
     for map in ["annotations", "labels"] {
         for (key, value) in binding.map_at(&["metadata", map]).into_iter().flatten() {
             if map == "annotations" || key.starts_with("topology.kubernetes.io/") || key == "kubernetes.io/hostname" {

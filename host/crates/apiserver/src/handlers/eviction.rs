@@ -3,8 +3,8 @@
 use pintle_api::client::BoxFuture;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
-use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Status};
-use serde_json::json;
+use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Reason, Status};
+use serde_json::{Value, json};
 
 use super::delete::DeleteOptions;
 use super::write::seconds;
@@ -37,13 +37,55 @@ impl SubresourceHandler for Eviction {
             }
             let pod_scope = Scope { subresource: String::new(), ..scope };
             let pod = core.read(&pod_scope)?;
+            let dry_run = super::delete::is_dry_run(&deletion.dry_run);
+            let mut unguarded = None;
             if !ignores_budgets(&pod) {
-                take_from_budget(&core, &pod_scope, &pod, super::delete::is_dry_run(&deletion.dry_run)).await?;
+                unguarded = take_from_budget(&core, &pod_scope, &pod, dry_run).await?;
             }
-            core.delete(&pod_scope, &deletion).await?;
+            let insists = deletion.preconditions.as_ref().is_some_and(|p| p.resource_version.is_some());
+            if unguarded.is_some() && !insists {
+                // Let go for not being ready: only as long as it still is not.
+                deletion.preconditions.get_or_insert_default().resource_version = Some(pod.resource_version().to_owned());
+            }
+            match (evict(&core, &pod_scope, deletion, dry_run).await, unguarded) {
+                (Err(changed), Some(budget)) if changed.is(Reason::Conflict) && !insists => {
+                    return Err(refused(format!("The disruption budget {budget} is still being processed by the server."), RETRY_AFTER));
+                }
+                (outcome, _) => outcome?,
+            }
             Ok((201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
         })
     }
+}
+
+/// Says on the pod why it goes, then deletes it.
+async fn evict(core: &Core, scope: &Scope, mut deletion: DeleteOptions, dry_run: bool) -> Result<(), Status> {
+    if !dry_run {
+        let status = Scope { subresource: "status".to_owned(), ..scope.clone() };
+        let revision = core
+            .rewrite(&status, &|pod| {
+                super::delete::check_preconditions(scope, pod, &deletion)?;
+                set_disrupted(pod);
+                Ok(())
+            })
+            .await?;
+        if let Some(version) = deletion.preconditions.as_mut().and_then(|p| p.resource_version.as_mut()) {
+            *version = revision.to_string();
+        }
+    }
+    core.delete(scope, &deletion).await.map(drop)
+}
+
+fn set_disrupted(pod: &mut Object) {
+    const KIND: &str = "DisruptionTarget";
+    let mut conditions = pod.list_at(&["status", "conditions"]).to_vec();
+    let before = conditions.iter().position(|c| c["type"] == KIND).map(|at| conditions.remove(at));
+    let since = before.filter(|c| c["status"] == "True").and_then(|c| c.get("lastTransitionTime").cloned());
+    conditions.push(json!({
+        "type": KIND, "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting", "lastProbeTime": null,
+        "lastTransitionTime": since.unwrap_or_else(|| json!(seconds(jiff::Timestamp::now()))),
+    }));
+    pod.set_at(&["status", "conditions"], Value::Array(conditions));
 }
 
 /// A pod that serves nobody: it has ended, has not begun, or goes already.
@@ -55,7 +97,8 @@ fn is_ready(pod: &Object) -> bool {
     pod.list_at(&["status", "conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-async fn take_from_budget(core: &Core, scope: &Scope, pod: &Object, dry_run: bool) -> Result<(), Status> {
+/// Takes one disruption from the pod's budget. The budget's name when it was not asked, for the pod is not ready anyway.
+async fn take_from_budget(core: &Core, scope: &Scope, pod: &Object, dry_run: bool) -> Result<Option<String>, Status> {
     let resource = core.resource(&BUDGETS)?;
     let all = core.cache.snapshot(&resource.slot).page(&Filter::everything(&scope.namespace), None, 0).items;
     let mut matching = Vec::new();
@@ -67,7 +110,7 @@ async fn take_from_budget(core: &Core, scope: &Scope, pod: &Object, dry_run: boo
         }
     }
     let budget = match matching.as_slice() {
-        [] => return Ok(()),
+        [] => return Ok(None),
         [one] => one,
         _ => return Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
     };
@@ -76,14 +119,14 @@ async fn take_from_budget(core: &Core, scope: &Scope, pod: &Object, dry_run: boo
         let status = |field: &str| budget.i64_at(&["status", field]).unwrap_or(0);
         let enough = status("currentHealthy") >= status("desiredHealthy") && status("desiredHealthy") > 0;
         if budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow" || enough {
-            return Ok(());
+            return Ok(Some(budget.name().to_owned()));
         }
     }
     let budget_scope = Scope { resource, name: budget.name().to_owned(), subresource: "status".to_owned(), ..scope.clone() };
     if dry_run {
-        return take(&mut budget.clone(), &scope.name);
+        return take(&mut budget.clone(), &scope.name).map(|()| None);
     }
-    core.rewrite(&budget_scope, &|budget| take(budget, &scope.name)).await
+    core.rewrite(&budget_scope, &|budget| take(budget, &scope.name)).await.map(|_| None)
 }
 
 fn take(budget: &mut Object, pod: &str) -> Result<(), Status> {
