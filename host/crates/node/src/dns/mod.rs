@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use hickory_server::Server;
 use pintle_client::Change;
@@ -62,13 +63,15 @@ pub fn start(config: &NodeConfig, sources: &Arc<Sources>) -> Dns {
         let (udp, tcp) = listen(address).await;
         let Ok(place) = udp.local_addr() else { return };
         let forwarder = Forwarder::new(vec![place.ip(), IpAddr::V4(server)]);
+        // Before the first state is complete an answer would be a lie: questions wait in the open socket.
+        sources.services.wait_synced().await;
+        sources.slices.wait_synced().await;
+        let mut changes = (sources.services.subscribe(), sources.slices.subscribe());
+        take_in(&zone, &mut changes, (None, None));
         let mut dns = Server::new(Handler::new(zone.clone(), forwarder));
         dns.register_socket(udp);
         dns.register_listener(tcp, TCP_IDLE, TCP_QUEUE);
-        // Before the first state is complete an answer would be a lie.
-        sources.services.wait_synced().await;
-        sources.slices.wait_synced().await;
-        let follow = follow(&sources, &zone);
+        let follow = follow(changes, &zone);
         let publish = publish::keep(&sources.client, &node_name, place);
         tokio::select! {
             () = follow => {}
@@ -101,26 +104,31 @@ async fn listen(address: Ipv4Addr) -> (UdpSocket, TcpListener) {
     }
 }
 
-async fn follow(sources: &Sources, zone: &RwLock<Zone>) {
-    let mut services = sources.services.subscribe();
-    let mut slices = sources.slices.subscribe();
+type Changes = BoxStream<'static, Change>;
+
+async fn follow(mut changes: (Changes, Changes), zone: &RwLock<Zone>) {
     loop {
-        let (service, slice) = tokio::select! {
-            change = services.next() => (change, None),
-            change = slices.next() => (None, change),
+        let first = tokio::select! {
+            change = changes.0.next() => (change, None),
+            change = changes.1.next() => (None, change),
         };
-        if service.is_none() && slice.is_none() {
+        if first.0.is_none() && first.1.is_none() {
             return;
         }
-        let mut zone = zone.write().unwrap_or_else(PoisonError::into_inner);
-        service.iter().for_each(|change| service_changed(&mut zone, change));
-        slice.iter().for_each(|change| slice_changed(&mut zone, change));
-        while let Some(Some(change)) = services.next().now_or_never() {
-            service_changed(&mut zone, &change);
-        }
-        while let Some(Some(change)) = slices.next().now_or_never() {
-            slice_changed(&mut zone, &change);
-        }
+        take_in(zone, &mut changes, first);
+    }
+}
+
+/// The first changes, and what else is there already.
+fn take_in(zone: &RwLock<Zone>, changes: &mut (Changes, Changes), first: (Option<Change>, Option<Change>)) {
+    let mut zone = zone.write().unwrap_or_else(PoisonError::into_inner);
+    first.0.iter().for_each(|change| service_changed(&mut zone, change));
+    first.1.iter().for_each(|change| slice_changed(&mut zone, change));
+    while let Some(Some(change)) = changes.0.next().now_or_never() {
+        service_changed(&mut zone, &change);
+    }
+    while let Some(Some(change)) = changes.1.next().now_or_never() {
+        slice_changed(&mut zone, &change);
     }
 }
 

@@ -12,13 +12,15 @@ mod routes;
 mod rules;
 pub mod sources;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use ipnet::Ipv4Net;
+use pintle_client::Change;
 use tokio::task::JoinHandle;
 
 pub use clean_up::clean_up;
@@ -66,7 +68,8 @@ pub fn start(config: &NodeConfig, sources: &Arc<Sources>, tool: &Arc<Tool>) -> N
         sources: sources.clone(),
         tool: tool.clone(),
         own_cidr: None,
-        applied: None,
+        nodes: BTreeMap::new(),
+        dirty: true,
     };
     Network { task: tokio::spawn(keeper.run()) }
 }
@@ -80,7 +83,9 @@ struct Keeper {
     tool: Arc<Tool>,
     /// The range that the CNI configuration was written for.
     own_cidr: Option<Ipv4Net>,
-    applied: Option<Vec<Node>>,
+    nodes: BTreeMap<String, Node>,
+    /// The machine may differ from what the nodes say.
+    dirty: bool,
 }
 
 impl Keeper {
@@ -98,12 +103,27 @@ impl Keeper {
                 }
             };
             tokio::select! {
-                change = changes.next() => if change.is_none() { return },
-                () = tokio::time::sleep(pause) => self.applied = None,
+                change = changes.next() => match change { Some(change) => self.take_in(&change), None => return },
+                () = tokio::time::sleep(pause) => self.dirty = true,
             }
             // What else is there already belongs to the same step.
-            while let Some(Some(_)) = futures::FutureExt::now_or_never(changes.next()) {}
+            while let Some(Some(change)) = changes.next().now_or_never() {
+                self.take_in(&change);
+            }
         }
+    }
+
+    /// Most changes are heartbeats, which say nothing here.
+    fn take_in(&mut self, change: &Change) {
+        let Some(node) = sources::read_node(change.object()) else { return };
+        self.dirty |= match change {
+            Change::Deleted(_) => self.nodes.remove(&node.name).is_some(),
+            _ if self.nodes.get(&node.name) == Some(&node) => false,
+            _ => {
+                self.nodes.insert(node.name.clone(), node);
+                true
+            }
+        };
     }
 
     /// Tries until the node's own range is set up.
@@ -124,11 +144,10 @@ impl Keeper {
     }
 
     async fn bring_about(&mut self) -> Result<(), NetworkError> {
-        let nodes = self.sources.all_nodes();
-        if self.applied.as_ref() == Some(&nodes) {
+        if !self.dirty {
             return Ok(());
         }
-        let own = nodes.iter().find(|n| n.name == self.node_name);
+        let own = self.nodes.get(&self.node_name);
         let wanted = own.and_then(|n| n.pod_cidr).or(self.given_cidr);
         if let Some(cidr) = wanted
             && self.own_cidr != Some(cidr)
@@ -136,12 +155,12 @@ impl Keeper {
             self.set_up(cidr).await?;
         }
         let Some(own_cidr) = self.own_cidr else { return Ok(()) };
-        let others: Vec<&Node> = nodes.iter().filter(|n| n.name != self.node_name).collect();
+        let others: Vec<&Node> = self.nodes.values().filter(|n| n.name != self.node_name).collect();
         let rules = rules::wanted(own_cidr, &others);
         rules::apply(&self.tool, &rules).await?;
         routes::apply(&routes::wanted(&others)).await?;
         interfaces::ensure_service_route().await?;
-        self.applied = Some(nodes);
+        self.dirty = false;
         Ok(())
     }
 }

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn rules_of_a_node_with_a_neighbour() {
-        let other = Node { name: "b".into(), address: Some("10.89.0.2".parse().unwrap()), pod_cidr: Some("10.244.1.0/24".parse().unwrap()), labels: Default::default() };
+        let other = Node { name: "b".into(), address: Some("10.89.0.2".parse().unwrap()), pod_cidr: Some("10.244.1.0/24".parse().unwrap()) };
         let rules = wanted("10.244.0.0/24".parse().unwrap(), &[&other]);
         expect![[r#"
             *filter

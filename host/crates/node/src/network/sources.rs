@@ -1,6 +1,5 @@
 //! What network, proxy and DNS of a node follow, each resource by one watch that they share.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -28,7 +27,6 @@ pub struct Node {
     /// The first IPv4 InternalIP.
     pub address: Option<Ipv4Addr>,
     pub pod_cidr: Option<Ipv4Net>,
-    pub labels: BTreeMap<String, String>,
 }
 
 impl Sources {
@@ -36,10 +34,6 @@ impl Sources {
     pub fn start(client: Arc<dyn Client>) -> Arc<Self> {
         let follow = |resource| Informer::start(client.clone(), Target::collection(resource, None), Selectors::default());
         Arc::new(Self { nodes: follow(NODES), services: follow(SERVICES), slices: follow(SLICES), client: client.clone() })
-    }
-
-    pub fn all_nodes(&self) -> Vec<Node> {
-        self.nodes.snapshot().iter().filter_map(read_node).collect()
     }
 }
 
@@ -55,8 +49,6 @@ struct NodeObject {
 #[derive(Deserialize)]
 struct NodeMetadata {
     name: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -80,13 +72,13 @@ struct NodeAddress {
     address: String,
 }
 
-fn read_node(served: &Served) -> Option<Node> {
+/// `None`: it cannot be read.
+pub fn read_node(served: &Served) -> Option<Node> {
     let object: NodeObject = served.parse_as().inspect_err(|error| tracing::warn!(%error, "a Node cannot be read")).ok()?;
     let internal = object.status.addresses.iter().filter(|a| a.r#type == "InternalIP");
     Some(Node {
         name: object.metadata.name,
         address: internal.filter_map(|a| a.address.parse().ok()).next(),
         pod_cidr: object.spec.pod_cidrs.iter().chain(&object.spec.pod_cidr).filter_map(|c| c.parse().ok()).next(),
-        labels: object.metadata.labels,
     })
 }
