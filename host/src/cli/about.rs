@@ -298,16 +298,27 @@ pub async fn explain(args: ExplainArgs) -> Result<ExitCode> {
         print::line(&format!("GROUP:      {}", def.group));
     }
     print::line(&format!("KIND:       {}\nVERSION:    {}\n", def.kind, def.version));
-    if let Some((name, kind)) = field {
-        print::line(&format!("FIELD: {name} <{kind}>\n"));
+    if let Some((name, kind)) = &field {
+        print::line(&format!("FIELD: {name} <{kind}>\n\n"));
     }
-    let own = described.str_at(&["description"]);
-    let text = if own.is_empty() { element(schemas, here).str_at(&["description"]) } else { own };
-    print::line(&format!("DESCRIPTION:\n    {}\n", wrapped(if text.is_empty() { "<empty>" } else { text }, 4)));
+    // What the field says of itself, then what its type says.
+    let mut texts = vec![described.str_at(&["description"])];
+    let kind_text = element(schemas, here).str_at(&["description"]);
+    if field.is_some() && kind_text != texts[0] {
+        texts.push(kind_text);
+    }
+    texts.retain(|t| !t.is_empty());
+    if texts.is_empty() {
+        texts.push("<empty>");
+    }
+    print::line("DESCRIPTION:");
+    texts.iter().for_each(|t| print::line(&format!("    {}", wrapped(t, 4))));
+    print::line("    ");
     let inside = element(schemas, here);
     if inside.map_at(&["properties"]).is_some() {
         print::line("FIELDS:");
         fields(schemas, inside, 2, args.recursive, &mut Vec::new());
+        print::line("");
     }
     Ok(ExitCode::SUCCESS)
 }

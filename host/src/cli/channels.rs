@@ -10,6 +10,7 @@ use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERS
 use http::{HeaderMap, HeaderValue, Method};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use pintle_api::{Reason, Status};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -46,7 +47,10 @@ pub async fn open(session: &Session, path: &str, protocols: &str) -> Result<(Sen
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_str(&STANDARD.encode(key))?);
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocols)?);
-    let refused = |status| anyhow::Error::new(Refused { status, while_doing: String::new() });
+    let refused = |status: Status| match status.reason {
+        Reason::Forbidden | Reason::NotFound | Reason::Unauthorized => anyhow::Error::new(Refused { status, while_doing: String::new() }),
+        _ => anyhow!("unable to upgrade connection: {}", status.message),
+    };
     let upgrade = session.client.upgrade(Method::GET, path, headers).await.map_err(refused)?;
     let chosen = upgrade.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let socket = WebSocketStream::from_raw_socket(upgrade.io, Role::Client, None).await;

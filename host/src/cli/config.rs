@@ -46,7 +46,10 @@ pub enum What {
 }
 
 pub fn run(args: &ConfigArgs) -> Result<ExitCode> {
-    let config = args.global.read_kubeconfig()?;
+    let mut config = args.global.read_kubeconfig()?;
+    // Several files are merged into one that none of them is.
+    config.api_version = "v1".to_owned();
+    config.kind = "Config".to_owned();
     match &args.what {
         What::View { raw, minify, output } => {
             let mut config = config;

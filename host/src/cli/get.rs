@@ -161,7 +161,7 @@ fn code(failed: bool) -> ExitCode {
 
 async fn tables(args: &GetArgs, session: &Session, picks: &[Pick], format: &Format) -> Result<ExitCode> {
     let mut sections: Vec<Section> = Vec::new();
-    let mut failed = false;
+    let mut refused = Vec::new();
     for pick in picks {
         match table(args, session, pick).await {
             Ok(mut table) => {
@@ -171,10 +171,10 @@ async fn tables(args: &GetArgs, session: &Session, picks: &[Pick], format: &Form
                     None => sections.push(Section { def: pick.def.clone(), table, rows }),
                 }
             }
-            Err(error) => failed |= complain(args, error)?,
+            Err(error) => refused.push(error),
         }
     }
-    let with_kind = args.show_kind || picks.iter().any(|p| p.def != picks[0].def);
+    let with_kind = args.show_kind || sections.len() > 1;
     sections.retain(|s| !s.rows.is_empty());
     for (index, section) in sections.iter_mut().enumerate() {
         if let Some(path) = &args.sort_by {
@@ -186,6 +186,10 @@ async fn tables(args: &GetArgs, session: &Session, picks: &[Pick], format: &Form
             print::line("");
         }
         print::text(&tabs::align(&section.text(&style), tabs::TABLE));
+    }
+    let mut failed = false;
+    for error in refused {
+        failed |= complain(args, error)?;
     }
     if sections.is_empty() && !failed && args.ignore_not_found != "true" {
         match (args.selectors.all_namespaces || picks.iter().all(|p| !p.def.is_namespaced()), session.namespace.as_str()) {

@@ -170,3 +170,13 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode> {
 fn complain(error: &anyhow::Error) {
     if error.is::<session::Refused>() { eprintln!("{error}") } else { eprintln!("error: {error:#}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_well_formed() {
+        ClientCommand::augment_subcommands(clap::Command::new("pintle")).debug_assert();
+    }
+}

@@ -113,19 +113,26 @@ pub async fn patch(args: PatchArgs) -> Result<ExitCode> {
 pub async fn replace(args: ReplaceArgs) -> Result<ExitCode> {
     let session = Session::open(&args.global)?;
     let dry_run = args.dry_run.mode()?;
+    let mut failed = false;
     for (source, found) in args.files.resolved(&session).await? {
         let query = [("fieldManager", "kubectl-replace"), ("dryRun", dry_run.query())];
-        let object = if dry_run == DryRun::Client {
-            found.object.clone()
+        let replaced = if dry_run == DryRun::Client {
+            Ok(found.object.clone())
         } else if args.force {
-            recreate(&session, &found, &query).await?
+            recreate(&session, &found, &query).await
         } else {
             let path = with_query(&found.path(&args.subresource), &query);
-            session.update(&path, &found.object).await.map_err(|e| while_doing(e, format!("error when replacing {source:?}")))?
+            session.update(&path, &found.object).await
         };
-        show(&found.def, object, "replaced", dry_run, args.output.as_deref())?;
+        match replaced {
+            Ok(object) => show(&found.def, object, "replaced", dry_run, args.output.as_deref())?,
+            Err(error) => {
+                super::complain(&while_doing(error, format!("error when replacing {source:?}")));
+                failed = true;
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn recreate(session: &Session, found: &Found, query: &[(&str, &str)]) -> Result<Value> {

@@ -241,13 +241,9 @@ pub async fn expose(args: ExposeArgs) -> Result<ExitCode> {
     let dry_run = args.dry_run.mode()?;
     for target in objects(&session, &args.resources, &Selectors::default(), false).await? {
         let service = args.service(&target)?;
-        let mut session_object = service;
-        if let Some(namespace) = target.namespace() {
-            session_object["metadata"]["namespace"] = namespace.into();
-        }
         let def = session.discovery().await?.find("services")?.clone();
         let path = with_query(&collection_path(&def, target.namespace()), &[("fieldManager", EXPOSE_MANAGER), ("dryRun", dry_run.query())]);
-        let object = if dry_run == DryRun::Client { session_object } else { session.create(&path, &session_object).await? };
+        let object = if dry_run == DryRun::Client { service } else { session.create(&path, &service).await? };
         written::show(&def, object, "exposed", dry_run, args.output.as_deref())?;
     }
     Ok(ExitCode::SUCCESS)

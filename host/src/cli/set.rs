@@ -188,7 +188,7 @@ async fn from_source(session: &Session, from: &str, prefix: &str) -> Result<Vec<
 
 fn list_env(target: &Found, spec: &Value) {
     for container in spec.list_at(&["containers"]) {
-        print::line(&format!("# {} {}, container {}", target.def.resource, target.name(), container.str_at(&["name"])));
+        print::line(&format!("# {} {}, container {}", target.def.kind, target.name(), container.str_at(&["name"])));
         for variable in container.list_at(&["env"]) {
             let name = variable.str_at(&["name"]);
             if variable["valueFrom"].is_object() {

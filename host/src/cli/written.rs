@@ -66,13 +66,10 @@ pub fn show(def: &ResourceDef, object: Value, verb: &str, dry_run: DryRun, outpu
 /// Creates and reports.
 pub async fn create(session: &Session, object: Value, dry_run: DryRun, manager: &str, output: Option<&str>) -> Result<()> {
     let def = session.discovery().await?.for_object(&object)?.clone();
-    let mut object = object;
-    super::files::settle_namespace(session, &def, &mut object)?;
-    let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     let created = if dry_run == DryRun::Client {
         object
     } else {
-        let path = with_query(&collection_path(&def, namespace.as_deref()), &[("fieldManager", manager), ("dryRun", dry_run.query())]);
+        let path = with_query(&collection_path(&def, session.namespace_for(&def)), &[("fieldManager", manager), ("dryRun", dry_run.query())]);
         let failed = format!("failed to create {}", def.singular);
         session.create(&path, &object).await.map_err(|e| super::create::failed(e, &failed))?
     };

@@ -143,11 +143,11 @@ mod tests {
 
     #[test]
     fn reads_as_written() {
-        let value = json!({"a": [{"b": "1", "c": [1, [2, 3]]}, "x: y"], "t": "l1\nl2\n", "e": {}, "l": [], "n": null, "d": "2026-01-01T00:00:00Z"});
+        let value = json!({"a": [{"b": "1", "c": [1, [2, 3]]}, "x: y"], "t": "l1\nl2\n", "e": {}, "l": [], "nil": null, "d": "2026-01-01T00:00:00Z"});
         let text = to_string(&value);
         assert_eq!(
             text,
-            "a:\n- b: \"1\"\n  c:\n  - 1\n  - - 2\n    - 3\n- 'x: y'\nd: \"2026-01-01T00:00:00Z\"\ne: {}\nl: []\nn: null\nt: |\n  l1\n  l2\n"
+            "a:\n- b: \"1\"\n  c:\n  - 1\n  - - 2\n    - 3\n- 'x: y'\nd: \"2026-01-01T00:00:00Z\"\ne: {}\nl: []\nnil: null\nt: |\n  l1\n  l2\n"
         );
         assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), value);
     }

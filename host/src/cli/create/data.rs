@@ -80,7 +80,16 @@ impl Secret {
     pub fn object(&self) -> Result<Value> {
         let (name, kind, data) = match self {
             Self::Generic { name, sources, kind } => (name, kind.as_deref(), sources.read()?),
-            Self::Tls { name, cert, key } => (name, Some("kubernetes.io/tls"), vec![("tls.crt".to_owned(), read(cert)?), ("tls.key".to_owned(), read(key)?)]),
+            Self::Tls { name, cert, key } => {
+                let (cert, key) = (read(cert)?, read(key)?);
+                if !String::from_utf8_lossy(&cert).contains("-----BEGIN") {
+                    bail!("tls: failed to find any PEM data in certificate input");
+                }
+                if !String::from_utf8_lossy(&key).contains("-----BEGIN") {
+                    bail!("tls: failed to find any PEM data in key input");
+                }
+                (name, Some("kubernetes.io/tls"), vec![("tls.crt".to_owned(), cert), ("tls.key".to_owned(), key)])
+            }
             Self::DockerRegistry { name, docker_username, docker_password, docker_email, docker_server } => {
                 let auth = STANDARD.encode(format!("{docker_username}:{docker_password}"));
                 let mut login = json!({"username": docker_username, "password": docker_password, "auth": auth});

@@ -63,7 +63,7 @@ enum What {
     Clusterrole(access::ClusterRole),
     Rolebinding(access::Binding),
     Clusterrolebinding(access::Binding),
-    #[command(visible_aliases = ["quota", "resourcequota"])]
+    #[command(visible_alias = "resourcequota")]
     Quota(policy::Quota),
     #[command(visible_alias = "pdb")]
     Poddisruptionbudget(policy::Budget),
@@ -83,6 +83,10 @@ pub async fn run(args: CreateArgs) -> Result<ExitCode> {
         other => other.object()?,
     };
     let object = if args.save_config { annotated(&object)? } else { object };
+    if let What::Namespace { .. } = what {
+        written::create_plainly(&session, object, dry_run, MANAGER, args.output.as_deref()).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     written::create(&session, object, dry_run, MANAGER, args.output.as_deref()).await?;
     Ok(ExitCode::SUCCESS)
 }

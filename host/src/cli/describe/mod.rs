@@ -32,16 +32,17 @@ pub struct DescribeArgs {
     pub files: FileArgs,
     #[command(flatten)]
     pub selectors: Selectors,
-    /// With the object's events
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", default_value = "true", require_equals = true)]
-    pub show_events: String,
+    /// With the events; true for one object, false for several when not given
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub show_events: Option<bool>,
     #[command(flatten)]
     pub global: Global,
 }
 
 pub async fn run(args: DescribeArgs) -> Result<ExitCode> {
     let session = Session::open(&args.global)?;
-    let found = find(&session, &args).await?;
+    let (found, exact) = find(&session, &args).await?;
+    let with_events = args.show_events.unwrap_or(exact && found.len() == 1);
     if found.is_empty() {
         eprintln!("No resources found{}", if args.selectors.all_namespaces { String::new() } else { format!(" in {} namespace.", session.namespace) });
     }
@@ -49,26 +50,27 @@ pub async fn run(args: DescribeArgs) -> Result<ExitCode> {
         if index > 0 {
             print::text("\n\n");
         }
-        print::text(&one(&session, &target.def, &target.object, args.show_events == "true").await?);
+        print::text(&one(&session, &target.def, &target.object, with_events).await?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn find(session: &Session, args: &DescribeArgs) -> Result<Vec<Found>> {
+/// What to describe, and whether it was named exactly.
+async fn find(session: &Session, args: &DescribeArgs) -> Result<(Vec<Found>, bool)> {
     if !args.files.is_empty() {
         let mut live = Vec::new();
         for (_, found) in args.files.resolved(session).await? {
             let object = session.get(&found.path("")).await?;
             live.push(Found { def: found.def, object });
         }
-        return Ok(live);
+        return Ok((live, true));
     }
     match objects(session, &args.resources, &args.selectors, true).await {
         Err(error) if is_not_found(&error) => match by_prefix(session, args).await? {
             found if found.is_empty() => Err(error),
-            found => Ok(found),
+            found => Ok((found, false)),
         },
-        other => other,
+        other => other.map(|found| (found, true)),
     }
 }
 

@@ -134,6 +134,7 @@ fn endpoints(slices: &[Value], port: &str) -> String {
     let more = found.len().saturating_sub(SHOWN_ENDPOINTS);
     found.truncate(SHOWN_ENDPOINTS);
     match more {
+        _ if found.is_empty() => "<none>".to_owned(),
         0 => found.join(","),
         more => format!("{} + {more} more...", found.join(",")),
     }

@@ -137,7 +137,7 @@ async fn undo(session: &Session, target: &Found, to: i64, dry_run: DryRun) -> Re
         bail!("you cannot rollback a paused deployment; resume it first with 'pintle rollout resume {}' and try again", target.title());
     }
     let revisions = history::revisions(session, target).await?;
-    let Some(chosen) = history::choose(&revisions, to)? else { bail!("no rollout history found for {}", target.title()) };
+    let Some(chosen) = history::choose(&revisions, to)? else { bail!("no rollout history found for {} {:?}", target.def.singular, target.name()) };
     let done = |verb: &str| print::line(&format!("{} {verb}{}", target.title(), dry_run.suffix()));
     if history::same_template(&target.object["spec"]["template"], &chosen.template) {
         done(&format!("skipped rollback (current template already matches revision {})", chosen.number));
@@ -180,7 +180,7 @@ async fn pause(session: &Session, targets: &Targets, paused: bool) -> Result<()>
             bail!("{} is not supported for {}", if paused { "pausing" } else { "resuming" }, target.def.resource);
         }
         if target.object.bool_at(&["spec", "paused"]) == paused {
-            bail!("{} {:?} is {} paused", super::resolve::singular_title(&target.def), target.name(), if paused { "already" } else { "not" });
+            bail!("{} {:?} is {} paused", target.def.gvr(), target.name(), if paused { "already" } else { "not" });
         }
         let value = if paused { Value::Bool(true) } else { Value::Null };
         session.patch(&target.path(""), MERGE_PATCH, &json!({"spec": {"paused": value}})).await?;

@@ -1,5 +1,5 @@
-//! An ingress controller for pintle: every host of every Ingress answers with one line. A data plane in the host executes the table
-//! that `compile` returns; the plugin sees no request.
+//! An ingress controller for pintle that has no routes yet: every request gets a 404, and every Ingress is called served. Fill
+//! `hosts` and `backends`: a data plane in the host executes the table that `compile` returns; the plugin sees no request.
 
 use pintle_sdk::Env;
 use pintle_sdk::ingress::{Action, Ingress, Object, RouteTable};
