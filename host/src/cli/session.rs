@@ -43,9 +43,6 @@ pub struct Global {
     /// The cluster of the kubeconfig to use
     #[arg(long, global = true)]
     pub cluster: Option<String>,
-    /// The user of the kubeconfig to use
-    #[arg(long, global = true)]
-    pub user: Option<String>,
     /// The namespace of the request
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
@@ -86,7 +83,8 @@ impl Global {
         Overrides {
             context: self.context.clone(),
             cluster: self.cluster.clone(),
-            user: self.user.clone(),
+            // No flag: --user is who a role is bound to.
+            user: None,
             namespace: self.namespace.clone(),
         }
     }
