@@ -5,9 +5,11 @@
 //! imports the store. It decides nothing about scheduling, controllers or routing.
 
 pub mod admission;
+pub mod aggregation;
 pub mod auth;
 pub mod bookkeeping;
 pub mod cache;
+pub mod cel;
 pub mod custom;
 pub mod handlers;
 pub mod http;

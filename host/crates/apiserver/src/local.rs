@@ -79,6 +79,7 @@ impl LocalClient {
         if let Some(handler) = handler {
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
             call.gate()?;
+            call.ask_hooks().await?;
             let (_, object) = handler.create(call).await?;
             return Ok(Served { json: serde_json::to_vec(&object).map_err(Status::internal)?.into(), revision: 0 });
         }
@@ -97,7 +98,7 @@ impl Client for LocalClient {
     fn get<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
             let scope = self.enter(target, "get", "")?;
-            let stored = self.core.get(&scope)?;
+            let stored = self.core.get_ready(&scope).await?;
             if scope.subresource == "scale" {
                 let scale = handlers::scale::of(&scope, &scope.resource.parse(&stored)?)?;
                 return Ok(Served { json: serde_json::to_vec(&scale).map_err(Status::internal)?.into(), revision: stored.revision });

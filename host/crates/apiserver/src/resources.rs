@@ -32,6 +32,8 @@ pub struct Table {
     /// In the order of discovery.
     pub all: Vec<Arc<Resource>>,
     by_name: HashMap<(String, String), Vec<Arc<Resource>>>,
+    /// What other servers serve; only discovery tells of it.
+    pub foreign: Vec<ResourceDef>,
     /// From which definitions the custom resources were made: uid, generation, ending.
     pub stamp: Vec<(String, i64, bool)>,
     /// Discovery and OpenAPI documents made so far, by what they are.
@@ -127,10 +129,60 @@ impl Resource {
     pub fn parse(&self, stored: &Stored) -> Result<Object, Status> {
         let mut object = stored.parse()?;
         if self.converts {
+            object = self.in_own_version(object)?;
             self.strategy.from_storage(&mut object);
             self.stamp(&mut object);
         }
         Ok(object)
+    }
+    /// What a webhook has to convert must have been made ready before.
+    fn in_own_version(&self, object: Object) -> Result<Object, Status> {
+        match self.strategy.conversion() {
+            Some(conversion) if object.api_version() != self.api_version => conversion
+                .find(&object, &self.api_version)
+                .map(|converted| (*converted).clone())
+                .ok_or_else(|| Status::internal(format!("{} {:?} was not converted to {}", self.def().kind, object.name(), self.api_version))),
+            _ => Ok(object),
+        }
+    }
+    /// Has a webhook convert what [`Resource::parse`] and [`Resource::wire`] will be asked for. Nothing to do for most kinds.
+    pub async fn make_ready<'a>(&self, items: impl IntoIterator<Item = &'a Stored> + Send) -> Result<(), Status> {
+        let Some(conversion) = self.strategy.conversion() else { return Ok(()) };
+        let objects = items.into_iter().map(Stored::parse).collect::<Result<Vec<_>, _>>()?;
+        conversion.make_ready(objects, &self.api_version).await
+    }
+    /// The same for an object's wire bytes.
+    pub async fn make_wire_ready(&self, json: &[u8]) -> Result<(), Status> {
+        let Some(conversion) = self.strategy.conversion() else { return Ok(()) };
+        let object = serde_json::from_slice(json).map_err(Status::internal)?;
+        conversion.make_ready(vec![object], &self.api_version).await
+    }
+    /// The object in another version of the same resource.
+    pub async fn convert_to(&self, other: &Self, object: &Object) -> Result<Object, Status> {
+        if let Some(conversion) = self.strategy.conversion() {
+            let converted = conversion.convert(vec![object.clone()], &other.api_version).await?;
+            return converted.into_iter().next().ok_or_else(|| Status::internal("a conversion gave nothing"));
+        }
+        let mut object = object.clone();
+        self.to_storage(&mut object);
+        if other.converts {
+            other.strategy.from_storage(&mut object);
+        }
+        other.stamp(&mut object);
+        Ok(object)
+    }
+    /// The object as it is stored.
+    pub async fn stored_form(&self, object: &Object) -> Result<Object, Status> {
+        let mut kept = object.clone();
+        if let Some(conversion) = self.strategy.conversion() {
+            let version = conversion.stored_version();
+            if object.api_version() != version {
+                kept = conversion.convert(vec![kept], version).await?.pop().ok_or_else(|| Status::internal("a conversion gave nothing"))?;
+            }
+            return Ok(kept);
+        }
+        self.to_storage(&mut kept);
+        Ok(kept)
     }
     /// The wire bytes in this version's form: shared where nothing is converted.
     pub fn wire(&self, stored: &Stored) -> Result<Bytes, Status> {
@@ -143,7 +195,8 @@ impl Resource {
         if !self.converts {
             return Ok(json.clone());
         }
-        let mut object: Object = serde_json::from_slice(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
+        let object: Object = serde_json::from_slice(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
+        let mut object = self.in_own_version(object)?;
         self.strategy.from_storage(&mut object);
         self.stamp(&mut object);
         Ok(serde_json::to_vec(&object).map_err(Status::internal)?.into())
@@ -171,7 +224,18 @@ impl Table {
         let mut table = Self::default();
         self.all.iter().filter(|r| !r.custom).for_each(|r| table.add(r.clone()));
         custom.into_iter().for_each(|r| table.add(r));
+        table.foreign = self.foreign.clone();
         table
+    }
+    /// The same with other resources of other servers.
+    pub fn with_foreign(&self, foreign: Vec<ResourceDef>) -> Self {
+        let mut table = Self { stamp: self.stamp.clone(), foreign, ..Self::default() };
+        self.all.iter().for_each(|r| table.add(r.clone()));
+        table
+    }
+    /// Everything that discovery tells of.
+    pub fn defs(&self) -> Vec<&ResourceDef> {
+        self.all.iter().map(|r| r.def()).chain(&self.foreign).collect()
     }
     fn add(&mut self, resource: Arc<Resource>) {
         let def = resource.def();

@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::LocalClient;
 use crate::admission::Chain;
+use crate::admission::webhook::Hooks;
+use crate::aggregation::{self, Extensions};
 use crate::bookkeeping::{self, Bookkeeping};
 use crate::auth::{Auth, Pki, ServerNames, Settings, User};
 use crate::cache::{Cache, Limits};
@@ -73,6 +75,7 @@ pub struct Server {
     listener: JoinHandle<()>,
     bookkeeping: Bookkeeping,
     definitions: JoinHandle<()>,
+    aggregation: JoinHandle<()>,
 }
 
 impl Config {
@@ -115,11 +118,15 @@ impl Server {
         };
         let auth = Auth::new(pki.clone(), settings, objects)?;
         observe(&auth, &cache, &resources.load());
+        let hooks = Hooks::observing(&cache, &resources.load());
+        let extensions = Extensions::observing(&cache, &resources.load(), pki.clone());
         let core = Arc::new(Core {
             cache,
             resources,
             allocators: Arc::new(registry::allocator::Allocators::over(config.service_cidr)),
             admission: Chain::standard(),
+            hooks,
+            extensions,
             authenticator: auth.clone(),
             authorizer: auth.clone(),
             special: crate::handlers::special::all(&auth),
@@ -132,11 +139,12 @@ impl Server {
         bookkeeping::bootstrap(&context).await?;
         crate::custom::load(&core).await?;
         let definitions = tokio::spawn(crate::custom::run(core.clone()));
+        let aggregation = tokio::spawn(aggregation::run(core.clone()));
         let bookkeeping = bookkeeping::start(context);
         let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());
         let (stop, stopped) = watch::channel(false);
         let listener = tokio::spawn(front.run(listener, stopped));
-        Ok(Self { core, auth, address, stop, listener, bookkeeping, definitions })
+        Ok(Self { core, auth, address, stop, listener, bookkeeping, definitions, aggregation })
     }
 
     /// Acts in process with an identity, through the same checks as a request.
@@ -162,6 +170,7 @@ impl Server {
         let _ = self.listener.await;
         drop(self.bookkeeping);
         self.definitions.abort();
+        self.aggregation.abort();
         self.core.cache.store().close().await
     }
 }

@@ -11,6 +11,7 @@ pub mod priority;
 pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
+pub mod webhook;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,17 @@ pub enum Operation {
     Update,
     Delete,
     Connect,
+}
+
+impl Operation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// Changes or refuses an object. On `Delete` it gets the present object, and changes to it have no effect.

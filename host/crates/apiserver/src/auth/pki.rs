@@ -83,6 +83,8 @@ pub struct Pki {
     pub admin: Identity,
     /// With which the server calls kubelets.
     pub kubelet_client: Identity,
+    /// With which the server passes requests on in others' names.
+    pub front_proxy: Identity,
     /// PKCS#8 PEM of the key that signs service account tokens.
     pub service_account_key: String,
 }
@@ -102,11 +104,12 @@ impl Pki {
             }
         };
         let empty = || Identity { certificate: String::new(), key: String::new() };
-        let mut pki = Self { ca_certificate, ca_issuer, ca_ends, server: empty(), admin: empty(), kubelet_client: empty(), service_account_key };
+        let mut pki = Self { ca_certificate, ca_issuer, ca_ends, server: empty(), admin: empty(), kubelet_client: empty(), front_proxy: empty(), service_account_key };
         pki.server = pki.identity(&dir, "apiserver", &server_request(names))?;
         pki.admin = pki.identity(&dir, "admin", &Request::client("kubernetes-admin", &["system:masters"]))?;
         pki.kubelet_client =
             pki.identity(&dir, "apiserver-kubelet-client", &Request::client("kube-apiserver-kubelet-client", &["system:masters"]))?;
+        pki.front_proxy = pki.identity(&dir, "front-proxy-client", &Request::client("front-proxy-client", &[]))?;
         Ok(pki)
     }
 
@@ -114,7 +117,7 @@ impl Pki {
     pub fn load_authority(data_dir: &Path) -> Result<Self> {
         let (ca_certificate, ca_issuer, ca_ends) = certificate_authority(&data_dir.join("pki"))?;
         let none = || Identity { certificate: String::new(), key: String::new() };
-        Ok(Self { ca_certificate, ca_issuer, ca_ends, server: none(), admin: none(), kubelet_client: none(), service_account_key: String::new() })
+        Ok(Self { ca_certificate, ca_issuer, ca_ends, server: none(), admin: none(), kubelet_client: none(), front_proxy: none(), service_account_key: String::new() })
     }
 
     /// PEM of the authority's certificate: what clients trust.

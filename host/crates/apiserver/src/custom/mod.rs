@@ -1,9 +1,10 @@
 //! Custom resources: every CustomResourceDefinition becomes strategies of the served table, and is told what became of it.
 //!
 //! A loop follows the definitions, swaps the table, then sets the conditions, so that an established definition is served.
-//! A definition that ends takes its objects along. Conversion by webhook is not done here: versions differ by name only.
+//! A definition that ends takes its objects along.
 
 mod column;
+mod conversion;
 mod definition;
 mod strategy;
 
@@ -17,12 +18,14 @@ use serde_json::{Value, json};
 use crate::auth::User;
 use crate::cache::{Filter, Stored};
 use crate::handlers::delete::DeleteOptions;
+use crate::handlers::lookup::SharedLookup;
 use crate::handlers::update::Changed;
 use crate::handlers::{Core, Scope, WriteOptions};
 use crate::registry::Strategy;
 use crate::resources::Resource;
 
 use definition::Definition;
+pub use conversion::Conversion;
 pub use strategy::CustomStrategy;
 
 /// Holds a definition until its objects are gone.
@@ -90,13 +93,16 @@ fn swap(core: &Core, stored: &[Arc<Stored>], definitions: &[Definition]) {
     }
     let mut custom = Vec::new();
     for definition in definitions.iter().filter(|d| d.is_served()) {
-        for strategy in strategy::of(definition) {
+        let objects = || SharedLookup { cache: core.cache.clone(), resources: core.resources.clone() };
+        for strategy in strategy::of(definition, objects) {
             custom.push(Arc::new(Resource::new(Arc::new(strategy) as Arc<dyn Strategy>, &core.cache, true)));
         }
     }
-    let mut table = present.with_custom(custom);
-    table.stamp = stamp;
-    core.resources.store(Arc::new(table));
+    core.resources.rcu(|present| {
+        let mut table = present.with_custom(custom.iter().cloned());
+        table.stamp.clone_from(&stamp);
+        Arc::new(table)
+    });
 }
 
 async fn set_status(core: &Core, resource: &Arc<Resource>, definition: &Definition) -> Result<(), Status> {

@@ -1,6 +1,7 @@
 //! The strategy of one version of a custom resource, made from its definition.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::resource::SubresourceDef;
@@ -10,7 +11,9 @@ use pintle_api::{Cause, GroupVersionKind, GroupVersionResource, Object, Resource
 use serde_json::{Value, json};
 
 use super::column::PrinterColumn;
+use super::conversion::Conversion;
 use super::definition::Definition;
+use crate::handlers::lookup::SharedLookup;
 use crate::registry::def::ALL_VERBS;
 use crate::registry::kind::restore;
 use crate::registry::strategy::ScalePaths;
@@ -28,12 +31,19 @@ pub struct CustomStrategy {
     /// Set where objects may lie in another version's form.
     storage: Option<GroupVersionResource>,
     stored_api_version: String,
+    conversion: Option<Arc<Conversion>>,
 }
 
 /// One strategy for each served version.
-pub fn of(definition: &Definition) -> Vec<CustomStrategy> {
+pub fn of(definition: &Definition, objects: impl FnOnce() -> SharedLookup) -> Vec<CustomStrategy> {
     let versions = definition.versions();
-    versions.iter().enumerate().filter(|(_, v)| v.bool_at(&["served"])).map(|(at, v)| CustomStrategy::new(definition, at, v)).collect()
+    let conversion = definition.object.at(&["spec", "conversion"]).filter(|c| c.str_at(&["strategy"]) == "Webhook");
+    let conversion = conversion.map(|c| {
+        let stored = format!("{}/{}", definition.group, definition.storage_version());
+        Arc::new(Conversion::new(c.get("webhook").unwrap_or(&Value::Null), definition.kind(), stored, objects()))
+    });
+    let served = versions.iter().enumerate().filter(|(_, v)| v.bool_at(&["served"]));
+    served.map(|(at, v)| CustomStrategy { conversion: conversion.clone(), ..CustomStrategy::new(definition, at, v) }).collect()
 }
 
 impl CustomStrategy {
@@ -63,6 +73,7 @@ impl CustomStrategy {
             has_status,
             storage,
             stored_api_version: format!("{}/{}", definition.group, definition.storage_version()),
+            conversion: None,
         }
     }
 }
@@ -167,6 +178,9 @@ impl Strategy for CustomStrategy {
     }
     fn has_generation(&self) -> bool {
         true
+    }
+    fn conversion(&self) -> Option<&Arc<Conversion>> {
+        self.conversion.as_ref()
     }
     fn storage(&self) -> Option<GroupVersionResource> {
         self.storage.clone()

@@ -1,14 +1,20 @@
 //! Logs, exec, attach and port forwarding, passed on to the pod's kubelet; proxies to pods, services and nodes.
 
+use futures::StreamExt as _;
+use http_body_util::BodyDataStream;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use rand::seq::IndexedRandom as _;
+use serde_json::json;
 
 use super::{Core, Scope, no_such_resource};
+use crate::admission::{Operation, webhook};
 use crate::auth::Attributes;
 use crate::cache::Filter;
+use crate::http::links::{self, Through};
 use crate::http::proxy::{self, Backend};
 use crate::http::rest::Call;
+use crate::http::websocket::Wish;
 use crate::http::{Body, Response};
 
 /// Subresources that are passed on instead of answered.
@@ -30,15 +36,58 @@ pub async fn serve(call: Call, scope: Scope) -> Result<Response, Status> {
     if !sub.verbs.iter().any(|v| v == call.verb) {
         return Err(Status::method_not_allowed(&def.group, &def.resource, call.verb));
     }
+    if scope.subresource != "log" {
+        ask_hooks(&call, &scope).await?;
+    }
     match (&*def.resource, scope.subresource.as_str()) {
         ("pods", "log") => log(call, scope).await,
+        ("plugins", "log") => super::plugin_log::serve(&call, &scope),
         ("pods", "exec" | "attach" | "portforward") => stream(call, scope).await,
         ("pods" | "services" | "nodes", "proxy") => pass_on(call, scope).await,
         _ => Err(no_such_resource()),
     }
 }
 
-async fn log(call: Call, scope: Scope) -> Result<Response, Status> {
+/// Webhooks may refuse a connection; they see its options as the object.
+async fn ask_hooks(call: &Call, scope: &Scope) -> Result<(), Status> {
+    if call.core.hooks.is_empty() {
+        return Ok(());
+    }
+    let kind = match (&*scope.resource.def().resource, scope.subresource.as_str()) {
+        (_, "exec") => "PodExecOptions",
+        (_, "attach") => "PodAttachOptions",
+        (_, "portforward") => "PodPortForwardOptions",
+        ("services", _) => "ServiceProxyOptions",
+        ("nodes", _) => "NodeProxyOptions",
+        _ => "PodProxyOptions",
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    for (key, value) in &call.query {
+        match (key.as_str(), value.as_str()) {
+            ("stdin" | "stdout" | "stderr" | "tty", "true" | "1") => options[key] = json!(true),
+            ("container", name) => options[key] = json!(name),
+            ("command", word) if options["command"].is_null() => options[key] = json!([word]),
+            ("command", word) => options["command"].as_array_mut().into_iter().for_each(|words| words.push(json!(word))),
+            _ => {}
+        }
+    }
+    if scope.subresource == "proxy" {
+        options["path"] = json!(call.path.rest);
+    }
+    let request = webhook::Request { core: &call.core, scope, operation: Operation::Connect, name: &scope.name, old: None, options: json!(null), dry_run: false };
+    call.core.hooks.permit(&request, Some(&options)).await.map(drop)
+}
+
+async fn log(mut call: Call, scope: Scope) -> Result<Response, Status> {
+    let socket = Wish::take(&mut call.parts)?;
+    let log = read_log(call, scope).await?;
+    match socket {
+        Some(socket) => socket.bytes(BodyDataStream::new(log.into_body()).boxed()),
+        None => Ok(log),
+    }
+}
+
+async fn read_log(call: Call, scope: Scope) -> Result<Response, Status> {
     let pod = call.core.read(&scope)?;
     let container = container(&pod, call.get("container"), true)?;
     if pod.str_at(&["spec", "nodeName"]).is_empty() {
@@ -112,9 +161,23 @@ async fn pass_on(call: Call, scope: Scope) -> Result<Response, Status> {
         "services" => service_backend(&call.core, &scope, path)?,
         _ => node_backend(&call.core, &scope, path)?,
     };
-    proxy::pass(call.parts, call.body, &backend)
+    let through = Through {
+        prefix: call.parts.uri.path().strip_suffix(&*call.path.rest).unwrap_or_default().to_owned(),
+        client_host: client_host(&call),
+        backend_host: proxy::authority(&backend),
+    };
+    let mut parts = call.parts;
+    proxy::note_forwarded(&mut parts.headers, &through, rest);
+    let answer = proxy::pass(parts, call.body, &backend)
         .await
-        .map_err(|why| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}")))
+        .map_err(|why| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}")))?;
+    links::rewrite(answer, &through).await
+}
+
+/// The server's name as the client wrote it: HTTP/2 says it in the URI.
+fn client_host(call: &Call) -> String {
+    let header = call.parts.headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
+    call.parts.uri.authority().map(|a| a.as_str()).or(header).unwrap_or("").to_owned()
 }
 
 fn with_slash(call: &Call) -> Response {
@@ -151,7 +214,7 @@ fn pod_backend(core: &Core, scope: &Scope, path: String) -> Result<Backend, Stat
     if host.is_empty() {
         return Err(Status::bad_request("address not allowed"));
     }
-    Ok(Backend { host, port, tls: tls_for(scheme), path })
+    Ok(Backend { host, port, tls: tls_for(scheme), server_name: None, path })
 }
 
 fn service_backend(core: &Core, scope: &Scope, path: String) -> Result<Backend, Status> {
@@ -168,7 +231,7 @@ fn service_backend(core: &Core, scope: &Scope, path: String) -> Result<Backend, 
         Err(_) => port.to_owned(),
     };
     let (host, port) = endpoint(core, &scope.namespace, name, &port_name)?;
-    Ok(Backend { host, port, tls: tls_for(scheme), path })
+    Ok(Backend { host, port, tls: tls_for(scheme), server_name: None, path })
 }
 
 /// Any ready endpoint of a service's port.
@@ -211,7 +274,7 @@ fn kubelet(core: &Core, node: &str, path: String) -> Result<Backend, Status> {
     let port = object.i64_at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
     let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0).unwrap_or(DEFAULT_KUBELET_PORT);
     let tls = core.kubelet_tls.clone().ok_or_else(|| Status::internal("no certificate to call kubelets with"))?;
-    Ok(Backend { host, port, tls: Some(tls), path })
+    Ok(Backend { host, port, tls: Some(tls), server_name: None, path })
 }
 
 /// The container that is meant. `any`: init and ephemeral containers have logs too.

@@ -1,5 +1,6 @@
 //! Deletion: at once, after a grace period, or when the finalizers are gone.
 
+use futures::TryStreamExt as _;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
 use pintle_store::{Error as StoreError, Expect};
@@ -10,11 +11,13 @@ use super::list::ListQuery;
 use super::update::namespace_is_held;
 use super::write::{seconds, store_error};
 use super::{Core, Scope};
-use crate::admission::{AdmissionAttributes, Operation};
+use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{Stored, stored};
 
 /// A deletion without preconditions is tried again on the newest object this often.
 const CONFLICT_RETRIES: usize = 10;
+/// Objects of a collection that are deleted at a time.
+const DELETIONS_AT_ONCE: usize = 64;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -87,10 +90,26 @@ impl Core {
         Err(scope.stale())
     }
 
+    /// Asks the webhooks. What ends already is asked about as well: a shorter grace period is a deletion, too.
+    async fn permit_deletion(&self, scope: &Scope, old: &Object, options: &DeleteOptions, dry_run: bool) -> Result<(), Status> {
+        if self.hooks.is_empty() {
+            return Ok(());
+        }
+        let mut asked = webhook::options("DeleteOptions", dry_run, "");
+        if let Some(seconds) = options.grace_period_seconds {
+            asked["gracePeriodSeconds"] = json!(seconds);
+        }
+        if let Some(policy) = &options.propagation_policy {
+            asked["propagationPolicy"] = json!(policy);
+        }
+        let request = webhook::Request { core: self, scope, operation: Operation::Delete, name: &scope.name, old: Some(old), options: asked, dry_run };
+        self.hooks.permit(&request, None).await.map(drop)
+    }
+
     /// `None`: the object changed meanwhile.
     async fn delete_once(&self, scope: &Scope, options: &DeleteOptions) -> Result<Option<Deleted>, Status> {
         let resource = &scope.resource;
-        let present = self.get(scope)?;
+        let present = self.get_ready(scope).await?;
         let mut old = resource.parse(&present)?;
         check_preconditions(scope, &old, options)?;
         let dry_run = is_dry_run(&options.dry_run);
@@ -103,6 +122,7 @@ impl Core {
             self.admission.validate(&seen, &attributes, context)?;
             self.gate(context.user, None, &attributes)
         })?;
+        self.permit_deletion(scope, &old, options, dry_run).await?;
         let step = step(scope, &old, options);
         if dry_run {
             return Ok(Some(Deleted::Would(if let Step::Mark(marked) = step { marked } else { old })));
@@ -110,11 +130,7 @@ impl Core {
         let marked = match &step {
             Step::Nothing => return Ok(Some(Deleted::Waits(present))),
             Step::Remove => None,
-            Step::Mark(object) => {
-                let mut kept = object.clone();
-                resource.to_storage(&mut kept);
-                Some(kept)
-            }
+            Step::Mark(object) => Some(resource.stored_form(object).await?),
         };
         match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), marked.as_ref()).await {
             Ok(Some(stored)) => {
@@ -141,13 +157,15 @@ impl Core {
     /// Deletes what a list finds; returns what was found. One that is gone meanwhile is no error.
     pub async fn delete_collection(&self, scope: &Scope, query: &ListQuery, options: &DeleteOptions) -> Result<super::list::List, Status> {
         let found = self.list(scope, query).await?;
-        for stored in &found.items {
+        let deletions = found.items.iter().map(|stored| async {
             let one = Scope { name: stored.name().to_owned(), namespace: stored.namespace().to_owned(), ..scope.clone() };
             match self.delete(&one, options).await {
-                Err(gone) if gone.is(pintle_api::Reason::NotFound) => {}
-                other => drop(other?),
+                Err(gone) if gone.is(pintle_api::Reason::NotFound) => Ok(()),
+                other => other.map(drop),
             }
-        }
+        });
+        // Together, so that they share the disk's syncs.
+        futures::stream::iter(deletions.map(Ok)).try_for_each_concurrent(DELETIONS_AT_ONCE, |deletion| deletion).await?;
         Ok(found)
     }
 }
@@ -202,7 +220,7 @@ fn check_options(options: &DeleteOptions) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_preconditions(scope: &Scope, object: &Object, options: &DeleteOptions) -> Result<(), Status> {
+pub fn check_preconditions(scope: &Scope, object: &Object, options: &DeleteOptions) -> Result<(), Status> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
     if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != object.uid()) {
         return Err(scope.conflict(&format!(

@@ -1,7 +1,7 @@
 //! Lists: which revision, which page, and the token of the next one.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::{Core, Scope};
 use crate::cache::{Filter, Snapshot, Stored};
 
-/// A continue token is good this long, as upstream's are until the next compaction.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 /// Stands for "any revision" in a token that continues an expired list.
 const INCONSISTENT: i64 = -1;
@@ -59,10 +57,10 @@ impl Core {
         let mut filter = Filter::parse(&scope.namespace, &query.label_selector, &query.field_selector, &slot.fields().names)?;
         filter.narrow(&scope.name);
         if !query.continue_token.is_empty() {
-            return self.next_page(scope, query, &filter);
+            return made_ready(scope, self.next_page(scope, query, &filter)?).await;
         }
         let snapshot = self.snapshot_for(scope, query).await?;
-        Ok(self.page(scope, query, &filter, snapshot, None, now()))
+        made_ready(scope, self.page(scope, query, &filter, snapshot, None, now())).await
     }
 
     async fn snapshot_for(&self, scope: &Scope, query: &ListQuery) -> Result<Snapshot, Status> {
@@ -88,7 +86,8 @@ impl Core {
             return Ok(self.page(scope, query, filter, self.cache.snapshot(slot), Some(after), now()));
         }
         let revision = u64::try_from(token.rv).unwrap_or(0);
-        let old = now().saturating_sub(token.at) > TOKEN_LIFETIME.as_secs();
+        // A token is good as long as history is kept, also where the snapshot happens to live on.
+        let old = now().saturating_sub(token.at) > self.cache.limits().history.as_secs();
         match self.cache.snapshot_at(slot, revision) {
             Ok(snapshot) if !old => Ok(self.page(scope, query, filter, snapshot, Some(after), token.at)),
             _ => Err(expired(&token)),
@@ -158,6 +157,11 @@ fn check(query: &ListQuery) -> Result<(), Status> {
         return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
     }
     Ok(())
+}
+
+async fn made_ready(scope: &Scope, list: List) -> Result<List, Status> {
+    scope.resource.make_ready(list.items.iter().map(|stored| &**stored)).await?;
+    Ok(list)
 }
 
 fn expired(token: &Token) -> Status {

@@ -28,6 +28,8 @@ use bytes::Bytes;
 use pintle_api::{GroupVersionResource, Status};
 
 use crate::admission::Chain;
+use crate::admission::webhook::Hooks;
+use crate::aggregation::Extensions;
 use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidden};
 use crate::cache::{Cache, Stored};
 use crate::registry::allocator::Allocators;
@@ -42,6 +44,9 @@ pub struct Core {
     pub resources: Arc<ArcSwap<Table>>,
     pub allocators: Arc<Allocators>,
     pub admission: Chain,
+    pub hooks: Hooks,
+    /// Parts of the API that others serve.
+    pub extensions: Arc<Extensions>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
     /// By group, resource and subresource; an empty subresource is the creation of a resource that is never stored.
@@ -128,7 +133,14 @@ impl Core {
         self.cache.get(&scope.resource.slot, &scope.key()).ok_or_else(|| scope.not_found())
     }
 
-    /// The same, parsed.
+    /// The same, with what reading it in this version takes.
+    pub async fn get_ready(&self, scope: &Scope) -> Result<Arc<Stored>, Status> {
+        let stored = self.get(scope)?;
+        scope.resource.make_ready([&*stored]).await?;
+        Ok(stored)
+    }
+
+    /// The same as [`Core::get`], parsed.
     pub fn read(&self, scope: &Scope) -> Result<pintle_api::Object, Status> {
         scope.resource.parse(&*self.get(scope)?)
     }

@@ -100,7 +100,7 @@ fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteO
     Ok(object)
 }
 
-fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
     if scope.resource.custom {
         return check_custom(scope, object, &[], validation);
     }

@@ -6,6 +6,7 @@ use pintle_api::client::BoxFuture;
 use pintle_api::{Object, Status};
 
 use super::{Core, Scope, WriteOptions};
+use crate::admission::{Operation, webhook};
 
 /// A creation on a subresource, or of a kind that is never stored.
 pub struct SubresourceCall {
@@ -13,6 +14,25 @@ pub struct SubresourceCall {
     pub scope: Scope,
     pub object: Object,
     pub options: WriteOptions,
+}
+
+impl SubresourceCall {
+    /// Asks the webhooks about what is posted, which they may refuse but not change; their warnings.
+    pub async fn ask_hooks(&self) -> Result<Vec<String>, Status> {
+        if self.core.hooks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = webhook::Request {
+            core: &self.core,
+            scope: &self.scope,
+            operation: Operation::Create,
+            name: &self.scope.name,
+            old: None,
+            options: webhook::options("CreateOptions", self.options.dry_run, &self.options.field_manager),
+            dry_run: self.options.dry_run,
+        };
+        self.core.hooks.permit(&request, Some(&self.object)).await
+    }
 }
 
 /// Answers with the object for the client and its status code (201, or 200).

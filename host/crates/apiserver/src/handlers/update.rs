@@ -6,8 +6,8 @@ use pintle_store::{Error as StoreError, Expect};
 use serde_json::{Value, json};
 
 use super::write::{check_identity, name_differs, refuse_invalid, store_error};
-use super::{Core, Scope, WriteOptions, Written, managed};
-use crate::admission::{AdmissionAttributes, Operation};
+use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
+use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::stored;
 use crate::registry::{Part, WriteContext};
 
@@ -61,20 +61,20 @@ impl Core {
         Err(scope.stale())
     }
 
-    /// Changes the present object by the server's own hand: no admission, no validation, tried again on conflicts.
-    pub async fn rewrite(&self, scope: &Scope, change: &(dyn Fn(&mut Object) -> Result<(), Status> + Send + Sync)) -> Result<(), Status> {
+    /// Changes the present object by the server's own hand: no admission, no validation, tried again on conflicts. The
+    /// revision that came of it.
+    pub async fn rewrite(&self, scope: &Scope, change: &(dyn Fn(&mut Object) -> Result<(), Status> + Send + Sync)) -> Result<u64, Status> {
         let resource = &scope.resource;
         for _ in 0..CONFLICT_RETRIES {
-            let present = self.get(scope)?;
+            let present = self.get_ready(scope).await?;
             let old = resource.parse(&present)?;
             let mut new = old.clone();
             change(&mut new)?;
-            let mut kept = new.clone();
-            resource.to_storage(&mut kept);
+            let kept = resource.stored_form(&new).await?;
             match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), Some(&kept)).await {
-                Ok(_) => {
+                Ok(stored) => {
                     self.with_context(&scope.user, false, |context| resource.strategy.after_commit(Some(&new), Some(&old), context));
-                    return Ok(());
+                    return Ok(stored.map_or(present.revision, |s| s.revision));
                 }
                 Err(StoreError::Conflict { found: None, .. }) => return Err(scope.not_found()),
                 Err(StoreError::Conflict { .. }) => {}
@@ -87,7 +87,7 @@ impl Core {
     /// `None`: somebody else wrote in between, and the change did not insist on a revision.
     async fn change_once(&self, scope: &Scope, options: &WriteOptions, change: &Change<'_>) -> Result<Option<Written>, Status> {
         let resource = &scope.resource;
-        let present = self.get(scope)?;
+        let present = self.get_ready(scope).await?;
         let old = resource.parse(&present)?;
         let Changed { object: mut new, tracked } = change(&old)?;
         let asked = new.resource_version().to_owned();
@@ -97,8 +97,7 @@ impl Core {
         }
         check_uid(scope, &new, &old)?;
         let insists = !asked.is_empty() && !tracked;
-        let prepared = self.with_context(&scope.user, options.dry_run, |context| prepare_update(self, scope, &mut new, &old, options, tracked, context));
-        let Some(warnings) = prepared? else {
+        let Some(warnings) = self.admit_update(scope, &mut new, &old, options, tracked).await? else {
             return Ok(Some(Written { json: resource.wire(&present)?, revision: present.revision, created: false, warnings: Vec::new() }));
         };
         if options.dry_run {
@@ -106,8 +105,13 @@ impl Core {
             return Ok(Some(Written { json, revision: present.revision, created: false, warnings }));
         }
         let ends = may_go(&new, &old);
-        let mut kept = new.clone();
-        resource.to_storage(&mut kept);
+        let kept = match resource.stored_form(&new).await {
+            Ok(kept) => kept,
+            Err(why) => {
+                self.with_context(&scope.user, false, |context| resource.strategy.after_commit(Some(&old), Some(&new), context));
+                return Err(why);
+            }
+        };
         let write = if ends { None } else { Some(&kept) };
         let outcome = self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), write).await;
         match outcome {
@@ -116,7 +120,10 @@ impl Core {
                     resource.strategy.after_commit(if ends { None } else { Some(&new) }, Some(&old), context);
                 });
                 let (json, revision) = match stored {
-                    Some(stored) => (resource.wire(&stored)?, stored.revision),
+                    Some(stored) => {
+                        resource.make_ready([&*stored]).await?;
+                        (resource.wire(&stored)?, stored.revision)
+                    }
                     None => (stored::wire(&stored::encode(&new), present.revision), present.revision),
                 };
                 Ok(Some(Written { json, revision, created: false, warnings }))
@@ -137,54 +144,98 @@ impl Core {
     }
 }
 
-/// `None`: the update changes nothing.
-fn prepare_update(
-    core: &Core,
-    scope: &Scope,
-    new: &mut Object,
-    old: &Object,
-    options: &WriteOptions,
+impl Core {
+    /// Everything between the change and the commit of an update; the warnings. `None`: the update changes nothing.
+    async fn admit_update(&self, scope: &Scope, new: &mut Object, old: &Object, options: &WriteOptions, tracked: bool) -> Result<Option<Vec<String>>, Status> {
+        let update = Update { core: self, scope, old, options, tracked };
+        if self.hooks.is_empty() {
+            return self.with_context(&scope.user, options.dry_run, |context| {
+                update.begin(new, context)?;
+                if !update.make(new, context)? { Ok(None) } else { update.finish(new, context).map(Some) }
+            });
+        }
+        let request = webhook::Request {
+            core: self,
+            scope,
+            operation: Operation::Update,
+            name: &scope.name,
+            old: Some(old),
+            options: webhook::options("UpdateOptions", options.dry_run, &options.field_manager),
+            dry_run: options.dry_run,
+        };
+        self.with_context(&scope.user, options.dry_run, |context| update.begin(new, context))?;
+        let mut warnings = self.hooks.mutate(&request, new).await?;
+        super::patch::checked(scope, new, FieldValidation::Ignore)?;
+        let changes = self.with_context(&scope.user, options.dry_run, |context| update.make(new, context))?;
+        // Asked even about what changes nothing: whether it may be written is theirs to say.
+        warnings.extend(self.hooks.validate(&request, Some(new)).await?);
+        if !changes {
+            return Ok(None);
+        }
+        warnings.extend(self.with_context(&scope.user, options.dry_run, |context| update.finish(new, context))?);
+        Ok(Some(warnings))
+    }
+}
+
+/// One update on its way, in the three steps between which webhooks are asked.
+struct Update<'a> {
+    core: &'a Core,
+    scope: &'a Scope,
+    old: &'a Object,
+    options: &'a WriteOptions,
     tracked: bool,
-    context: &WriteContext<'_>,
-) -> Result<Option<Vec<String>>, Status> {
-    let (resource, strategy, part) = (&scope.resource, &scope.resource.strategy, scope.part());
-    let attributes = AdmissionAttributes {
-        operation: Operation::Update,
-        resource,
-        subresource: &scope.subresource,
-        namespace: &scope.namespace,
-        name: &scope.name,
-        old: Some(old),
-    };
-    resource.stamp(new);
-    new.set_at(&["metadata", "resourceVersion"], json!(old.resource_version()));
-    strategy.default(new);
-    metadata::prepare_update(new, old);
-    core.admission.mutate(new, &attributes, context)?;
-    strategy.default(new);
-    metadata::prepare_update(new, old);
-    strategy.prepare_update(new, old, part, context);
-    if part != Part::Main {
-        keep_metadata_of(new, old, part);
+}
+
+impl Update<'_> {
+    fn attributes(&self) -> AdmissionAttributes<'_> {
+        let Scope { resource, namespace, name, subresource, .. } = self.scope;
+        AdmissionAttributes { operation: Operation::Update, resource, subresource, namespace, name, old: Some(self.old) }
     }
-    if strategy.has_generation() && differs_in_content(new, old, resource.has_status()) {
-        let next = old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1;
-        new.set_at(&["metadata", "generation"], json!(next));
+
+    /// Up to built-in mutation.
+    fn begin(&self, new: &mut Object, context: &WriteContext<'_>) -> Result<(), Status> {
+        self.scope.resource.stamp(new);
+        new.set_at(&["metadata", "resourceVersion"], json!(self.old.resource_version()));
+        self.scope.resource.strategy.default(new);
+        metadata::prepare_update(new, self.old);
+        self.core.admission.mutate(new, &self.attributes(), context)
     }
-    if !tracked {
-        managed::track(scope, Some(old), new, options, context.now);
+
+    /// The object as it is to be, and whether it is valid. False: it is as before.
+    fn make(&self, new: &mut Object, context: &WriteContext<'_>) -> Result<bool, Status> {
+        let Self { scope, old, options, .. } = *self;
+        let (resource, strategy, part) = (&scope.resource, &scope.resource.strategy, scope.part());
+        strategy.default(new);
+        metadata::prepare_update(new, old);
+        strategy.prepare_update(new, old, part, context);
+        if part != Part::Main {
+            keep_metadata_of(new, old, part);
+        }
+        if strategy.has_generation() && differs_in_content(new, old, resource.has_status()) {
+            let next = old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1;
+            new.set_at(&["metadata", "generation"], json!(next));
+        }
+        if !self.tracked {
+            managed::track(scope, Some(old), new, options, context.now);
+        }
+        if same_but_for_times(new, old) {
+            return Ok(false);
+        }
+        let mut causes = metadata::validate_update(new, old, resource.is_namespaced());
+        causes.extend(strategy.validate_update(new, old, part));
+        refuse_invalid(scope, &scope.name, causes)?;
+        Ok(true)
     }
-    if same_but_for_times(new, old) {
-        return Ok(None);
+
+    /// What may still refuse it, and the claims that the commit confirms.
+    fn finish(&self, new: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+        let (strategy, attributes) = (&self.scope.resource.strategy, self.attributes());
+        self.core.admission.validate(new, &attributes, context)?;
+        self.core.gate(context.user, Some(new), &attributes)?;
+        let warnings = strategy.warnings(new, Some(self.old));
+        strategy.before_commit(new, Some(self.old), context)?;
+        Ok(warnings)
     }
-    let mut causes = metadata::validate_update(new, old, resource.is_namespaced());
-    causes.extend(strategy.validate_update(new, old, part));
-    refuse_invalid(scope, &scope.name, causes)?;
-    core.admission.validate(new, &attributes, context)?;
-    core.gate(context.user, Some(new), &attributes)?;
-    let warnings = strategy.warnings(new, Some(old));
-    strategy.before_commit(new, Some(old), context)?;
-    Ok(Some(warnings))
 }
 
 fn check_uid(scope: &Scope, new: &Object, old: &Object) -> Result<(), Status> {

@@ -80,6 +80,7 @@ impl Core {
         } else {
             (Vec::new(), self.cache.watch(slot, filter, asked)?, None)
         };
+        scope.resource.make_ready(objects.iter().map(|stored| &**stored)).await?;
         let now = Instant::now();
         let spread = || DEFAULT_TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>());
         let end = now + query.timeout.unwrap_or_else(spread);
@@ -100,6 +101,17 @@ impl Core {
 impl Watch {
     /// The next thing to tell. `None`: the time is over. An error is the last.
     pub async fn next(&mut self) -> Option<Result<Said, Status>> {
+        let said = self.next_said().await?;
+        if self.resource.strategy.conversion().is_some()
+            && let Ok(Said::Event(kind, event)) = &said
+            && let Err(why) = self.resource.make_wire_ready(&Stored::object_of_line(&event.line(*kind), *kind)).await
+        {
+            return Some(Err(why));
+        }
+        Some(said)
+    }
+
+    async fn next_said(&mut self) -> Option<Result<Said, Status>> {
         if let Some(stored) = self.initial.pop_front() {
             return Some(Ok(Said::Initial(stored)));
         }

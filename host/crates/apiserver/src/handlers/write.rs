@@ -7,8 +7,8 @@ use pintle_store::{Error as StoreError, Expect};
 use rand::Rng as _;
 use serde_json::json;
 
-use super::{Core, Scope, WriteOptions, Written, managed};
-use crate::admission::{AdmissionAttributes, Operation};
+use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
+use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::stored;
 use crate::registry::WriteContext;
 use crate::resources::Resource;
@@ -53,7 +53,7 @@ impl Core {
             let name = metadata::generated_name(object.str_at(&["metadata", "generateName"]), &random_ending());
             object.set_at(&["metadata", "name"], json!(name));
         }
-        let warnings = self.with_context(&scope.user, options.dry_run, |context| prepare_create(self, scope, &mut object, options, tracked, context))?;
+        let warnings = self.admit_create(scope, &mut object, options, tracked).await?;
         let (resource, name) = (&scope.resource, object.name().to_owned());
         let key = resource.key(&scope.namespace, &name);
         let exists = || Status::already_exists(&resource.def().group, &resource.def().resource, &name);
@@ -63,8 +63,13 @@ impl Core {
             }
             return Ok(Written { json: stored::encode(&object), revision: 0, created: true, warnings });
         }
-        let mut kept = object.clone();
-        resource.to_storage(&mut kept);
+        let kept = match resource.stored_form(&object).await {
+            Ok(kept) => kept,
+            Err(why) => {
+                self.with_context(&scope.user, false, |context| resource.strategy.after_commit(None, Some(&object), context));
+                return Err(why);
+            }
+        };
         let outcome = self.cache.commit(&resource.slot, &key, Expect::Absent, Some(&kept)).await;
         if let Err(StoreError::Unknown(why)) = &outcome {
             // The claims stay: releasing what may have been written would hand a number out twice.
@@ -75,7 +80,10 @@ impl Core {
             Err(_) => resource.strategy.after_commit(None, Some(&object), context),
         });
         match outcome {
-            Ok(Some(stored)) => Ok(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings }),
+            Ok(Some(stored)) => {
+                resource.make_ready([&*stored]).await?;
+                Ok(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings })
+            }
             Ok(None) => Err(Status::internal("a creation left nothing")),
             Err(StoreError::Conflict { .. }) => Err(exists()),
             Err(other) => Err(store_error(other)),
@@ -83,37 +91,84 @@ impl Core {
     }
 }
 
-fn prepare_create(
-    core: &Core,
-    scope: &Scope,
-    object: &mut Object,
-    options: &WriteOptions,
+impl Core {
+    /// Everything between decoding and the commit of a creation; the warnings.
+    async fn admit_create(&self, scope: &Scope, object: &mut Object, options: &WriteOptions, tracked: bool) -> Result<Vec<String>, Status> {
+        let creation = Creation { core: self, scope, name: object.name().to_owned(), options, tracked };
+        if self.hooks.is_empty() {
+            return self.with_context(&scope.user, options.dry_run, |context| {
+                creation.begin(object, context)?;
+                creation.make(object, context)?;
+                creation.finish(object, context)
+            });
+        }
+        let request = webhook::Request {
+            core: self,
+            scope,
+            operation: Operation::Create,
+            name: &creation.name,
+            old: None,
+            options: webhook::options("CreateOptions", options.dry_run, &options.field_manager),
+            dry_run: options.dry_run,
+        };
+        self.with_context(&scope.user, options.dry_run, |context| creation.begin(object, context))?;
+        let mut warnings = self.hooks.mutate(&request, object).await?;
+        super::patch::checked(scope, object, FieldValidation::Ignore)?;
+        self.with_context(&scope.user, options.dry_run, |context| creation.make(object, context))?;
+        warnings.extend(self.hooks.validate(&request, Some(object)).await?);
+        warnings.extend(self.with_context(&scope.user, options.dry_run, |context| creation.finish(object, context))?);
+        Ok(warnings)
+    }
+}
+
+/// One creation on its way, in the three steps between which webhooks are asked.
+struct Creation<'a> {
+    core: &'a Core,
+    scope: &'a Scope,
+    name: String,
+    options: &'a WriteOptions,
     tracked: bool,
-    context: &WriteContext<'_>,
-) -> Result<Vec<String>, Status> {
-    let (resource, strategy) = (&scope.resource, &scope.resource.strategy);
-    let name = object.name().to_owned();
-    let attributes = AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace: &scope.namespace, name: &name, old: None };
-    resource.stamp(object);
-    metadata::prepare_create(object, &uuid::Uuid::new_v4().to_string(), &seconds(context.now));
-    strategy.default(object);
-    core.admission.mutate(object, &attributes, context)?;
-    strategy.default(object);
-    strategy.prepare_create(object, context);
-    if strategy.has_generation() {
-        object.set_at(&["metadata", "generation"], json!(1));
+}
+
+impl Creation<'_> {
+    fn attributes(&self) -> AdmissionAttributes<'_> {
+        let Scope { resource, namespace, .. } = self.scope;
+        AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace, name: &self.name, old: None }
     }
-    if !tracked {
-        managed::track(scope, None, object, options, context.now);
+
+    /// Up to built-in mutation.
+    fn begin(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<(), Status> {
+        self.scope.resource.stamp(object);
+        metadata::prepare_create(object, &uuid::Uuid::new_v4().to_string(), &seconds(context.now));
+        self.scope.resource.strategy.default(object);
+        self.core.admission.mutate(object, &self.attributes(), context)
     }
-    let mut causes = metadata::validate_create(object, resource.is_namespaced(), name_rule(resource));
-    causes.extend(strategy.validate_create(object));
-    refuse_invalid(scope, &name, causes)?;
-    core.admission.validate(object, &attributes, context)?;
-    core.gate(context.user, Some(object), &attributes)?;
-    let warnings = strategy.warnings(object, None);
-    strategy.before_commit(object, None, context)?;
-    Ok(warnings)
+
+    /// The object as it is to be, and whether it is valid.
+    fn make(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<(), Status> {
+        let (resource, strategy) = (&self.scope.resource, &self.scope.resource.strategy);
+        strategy.default(object);
+        strategy.prepare_create(object, context);
+        if strategy.has_generation() {
+            object.set_at(&["metadata", "generation"], json!(1));
+        }
+        if !self.tracked {
+            managed::track(self.scope, None, object, self.options, context.now);
+        }
+        let mut causes = metadata::validate_create(object, resource.is_namespaced(), name_rule(resource));
+        causes.extend(strategy.validate_create(object));
+        refuse_invalid(self.scope, &self.name, causes)
+    }
+
+    /// What may still refuse it, and the claims that the commit confirms.
+    fn finish(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+        let (strategy, attributes) = (&self.scope.resource.strategy, self.attributes());
+        self.core.admission.validate(object, &attributes, context)?;
+        self.core.gate(context.user, Some(object), &attributes)?;
+        let warnings = strategy.warnings(object, None);
+        strategy.before_commit(object, None, context)?;
+        Ok(warnings)
+    }
 }
 
 /// Roles are named like the users and groups that they are for: any path segment.

@@ -4,13 +4,16 @@
 pub mod answer;
 pub mod body;
 pub mod insecure;
+pub mod links;
 pub mod metrics;
 pub mod nonresource;
 pub mod negotiate;
+pub mod outbound;
 pub mod path;
 pub mod proxy;
 pub mod rest;
 pub mod serve;
+pub mod websocket;
 
 pub use body::Body;
 

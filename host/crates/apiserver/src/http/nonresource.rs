@@ -125,8 +125,7 @@ fn openapi(core: &Core, parts: &Parts, path: &[&str]) -> Result<Response, Status
 fn document(core: &Core, parts: &Parts, name: &str, content_type: &str, make: impl FnOnce(&[&ResourceDef]) -> Option<Vec<u8>>) -> Result<Response, Status> {
     let table = core.resources.load_full();
     let made = table.documents.get_or_make(name, || {
-        let defs: Vec<&ResourceDef> = table.all.iter().map(|r| r.def()).collect();
-        make(&defs)
+        make(&table.defs())
     });
     made.map(|document| packed(parts, content_type, &document)).ok_or_else(no_such_resource)
 }
@@ -158,6 +157,5 @@ fn accept(parts: &Parts) -> &str {
 
 fn with_defs<T>(core: &Core, act: impl FnOnce(&[&ResourceDef]) -> T) -> T {
     let table = core.resources.load_full();
-    let defs: Vec<&ResourceDef> = table.all.iter().map(|r| r.def()).collect();
-    act(&defs)
+    act(&table.defs())
 }

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::links::Through;
 use super::{Body, Response};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +43,8 @@ pub struct Backend {
     pub port: u16,
     /// `None`: plain HTTP.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The name in its certificate, where that is not the host.
+    pub server_name: Option<String>,
     /// Path and query.
     pub path: String,
 }
@@ -52,6 +55,22 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     let names_upgrade = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("upgrade"));
     headers.contains_key(header::UPGRADE) && headers.get_all(header::CONNECTION).iter().any(names_upgrade)
+}
+
+/// The backend's host and port as they stand in an address.
+pub fn authority(backend: &Backend) -> String {
+    let host = if backend.host.contains(':') { format!("[{}]", backend.host) } else { backend.host.clone() };
+    format!("{host}:{}", backend.port)
+}
+
+/// Tells the backend under which address the client sees it.
+pub fn note_forwarded(headers: &mut HeaderMap, through: &Through, path: &str) {
+    let noted = [("x-forwarded-uri", format!("{}{path}", through.prefix)), ("x-forwarded-host", through.client_host.clone()), ("x-forwarded-proto", "https".to_owned())];
+    for (name, value) in noted {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// Sends the request to the backend and gives its answer; `Err` when there is none. An upgrade goes on in the background
@@ -89,15 +108,24 @@ pub async fn pass(mut parts: Parts, body: Incoming, backend: &Backend) -> Result
 
 /// A connection to the backend, TLS where it is asked for.
 pub async fn connect(backend: &Backend) -> Result<Box<dyn Duplex>, String> {
-    let address = (backend.host.as_str(), backend.port);
-    let dialled = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let failed = |why: &dyn std::fmt::Display| format!("dial tcp {}:{}: {why}", backend.host, backend.port);
+    let stream = dial(&backend.host, backend.port).await?;
+    let Some(tls) = &backend.tls else { return Ok(Box::new(stream)) };
+    let secured = secure(stream, tls.clone(), backend.server_name.clone().unwrap_or_else(|| backend.host.clone())).await;
+    Ok(Box::new(secured.map_err(|why| format!("dial tcp {}:{}: {why}", backend.host, backend.port))?))
+}
+
+pub async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+    let dialled = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
+    let failed = |why: &dyn std::fmt::Display| format!("dial tcp {host}:{port}: {why}");
     let stream = dialled.map_err(|_| failed(&"i/o timeout"))?.map_err(|why| failed(&why))?;
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &backend.tls else { return Ok(Box::new(stream)) };
-    let name = ServerName::try_from(backend.host.clone()).map_err(|why| failed(&why))?;
-    let secured = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(tls.clone()).connect(name, stream)).await;
-    Ok(Box::new(secured.map_err(|_| failed(&"TLS handshake timeout"))?.map_err(|why| failed(&why))?))
+    Ok(stream)
+}
+
+pub async fn secure(stream: TcpStream, tls: Arc<rustls::ClientConfig>, name: String) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(name).map_err(|why| why.to_string())?;
+    let secured = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await;
+    secured.map_err(|_| "TLS handshake timeout".to_owned())?.map_err(|why| format!("tls: {why}"))
 }
 
 /// An answer with another code than success, as the Status that it means.
@@ -138,6 +166,5 @@ fn passed_on(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
 }
 
 fn host_header(backend: &Backend) -> Result<HeaderValue, String> {
-    let host = if backend.host.contains(':') { format!("[{}]", backend.host) } else { backend.host.clone() };
-    HeaderValue::from_str(&format!("{host}:{}", backend.port)).map_err(|why| why.to_string())
+    HeaderValue::from_str(&authority(backend)).map_err(|why| why.to_string())
 }

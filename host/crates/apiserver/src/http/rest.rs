@@ -17,6 +17,7 @@ use super::body::Body;
 use super::metrics::{Gauge, Metrics};
 use super::negotiate::{self, Form};
 use super::path::ResourcePath;
+use super::websocket::Wish;
 use super::{Response, answer};
 use crate::auth::User;
 use crate::handlers::delete::DeleteOptions;
@@ -54,7 +55,7 @@ impl Call {
         self.check_verb(&scope)?;
         let form = Form::of(&self.parts.headers)?.with_rows(self.get("includeObject"))?;
         match self.verb {
-            "get" => self.read(&scope, form),
+            "get" => self.read(&scope, form).await,
             "list" => {
                 let list = self.core.list(&scope, &self.list_query()?).await?;
                 answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers))
@@ -112,8 +113,8 @@ impl Call {
         Ok(())
     }
 
-    fn read(&self, scope: &Scope, form: Form) -> Result<Response, Status> {
-        let stored = self.core.get(scope)?;
+    async fn read(&self, scope: &Scope, form: Form) -> Result<Response, Status> {
+        let stored = self.core.get_ready(scope).await?;
         if scope.subresource == "scale" {
             let object = scope.resource.parse(&stored)?;
             return Ok(answer::value(200, &crate::handlers::scale::of(scope, &object)?));
@@ -121,16 +122,24 @@ impl Call {
         answer::object(200, &scope.resource, scope.resource.wire(&stored)?, form)
     }
 
-    async fn watch(&self, scope: &Scope, form: Form) -> Result<Response, Status> {
+    async fn watch(&mut self, scope: &Scope, form: Form) -> Result<Response, Status> {
+        let socket = Wish::take(&mut self.parts)?;
         let watch = match self.core.watch(scope, &self.watch_query()?).await {
             Ok(watch) => watch,
             // The stream itself tells that it cannot begin there, as clients expect it.
             Err(old) if old.is(Reason::Expired) => {
                 let line = format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", old.to_value());
-                return Ok(answer::json_bytes(200, line.into()));
+                let line = Bytes::from(line);
+                return Ok(match socket {
+                    Some(socket) => socket.lines(futures::stream::once(async { Ok(line) }).boxed()),
+                    None => answer::json_bytes(200, line),
+                });
             }
             Err(other) => return Err(other),
         };
+        if let Some(socket) = socket {
+            return Ok(socket.lines(stream(watch, form, self.metrics.clone())));
+        }
         Ok(answer::bytes(200, HeaderValue::from_static("application/json"), Body::Stream(stream(watch, form, self.metrics.clone()))))
     }
 
@@ -147,6 +156,7 @@ impl Call {
             let (object, warnings) = self.decode(&scope, &body, &options)?;
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
             call.gate()?;
+            let warnings = [warnings, call.ask_hooks().await?].concat();
             let (code, object) = handler.create(call).await?;
             let mut response = answer::value(code, &object);
             answer::add_warnings(&mut response, &warnings);

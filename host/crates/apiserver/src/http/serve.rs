@@ -147,6 +147,13 @@ impl Front {
         chain: &[CertificateDer<'static>],
     ) -> Result<Response, Status> {
         let user = Arc::new(self.core.authenticator.authenticate(&parts, chain)?);
+        if let Some(extension) = self.core.extensions.find(parts.uri.path()) {
+            match &resource {
+                Some(path) => self.authorize(&user, path, &query, verb, &parts)?,
+                None => self.core.authorize(&Attributes::of_path(&user, &parts.method.as_str().to_ascii_lowercase(), parts.uri.path()))?,
+            }
+            return extension.pass(&self.core, parts, body, &user).await;
+        }
         let Some(path) = resource else {
             return self.nonresource(&parts, &user).await;
         };

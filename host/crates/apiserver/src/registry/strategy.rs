@@ -167,6 +167,10 @@ pub trait Strategy: Send + Sync + 'static {
     fn to_storage(&self, _object: &mut Object) {}
     /// The reverse, on every read, before the answer and before columns and selectable fields are taken.
     fn from_storage(&self, _object: &mut Object) {}
+    /// Of custom kinds whose versions a webhook turns into each other.
+    fn conversion(&self) -> Option<&std::sync::Arc<crate::custom::Conversion>> {
+        None
+    }
     /// `Background` unless the kind's old versions orphaned.
     fn default_propagation(&self) -> &'static str {
         "background"

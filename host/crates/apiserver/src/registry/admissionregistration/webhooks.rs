@@ -6,6 +6,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
+use crate::cel::Expression;
 use crate::registry::checks::{label_selector, one_of, one_of_if_set};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{Fields, default_missing, each_mut, is_set, object_mut, spec_mut};
@@ -193,9 +194,16 @@ fn match_conditions(conditions: &[Value], path: &Path<'_>, faults: &mut Faults) 
                 faults.duplicate(&here.field("name"), &name.into());
             }
         }
-        if condition.str_at(&["expression"]).trim().is_empty() {
-            faults.required(&here.field("expression"), "");
-        }
+        expression(condition.str_at(&["expression"]), &here.field("expression"), faults);
+    }
+}
+
+/// An expression must be there and compile.
+fn expression(text: &str, path: &Path<'_>, faults: &mut Faults) {
+    if text.trim().is_empty() {
+        faults.required(path, "");
+    } else if let Err(why) = Expression::compile(text) {
+        faults.invalid_str(path, text, &format!("compilation failed: {why}"));
     }
 }
 

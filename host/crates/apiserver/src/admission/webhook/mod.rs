@@ -1,0 +1,240 @@
+//! Admission by webhooks: who is asked about a write, in which order, and what becomes of the answers.
+//!
+//! The hooks follow their configurations, which the cache tells of before the write that changed them returns. Mutating hooks
+//! are asked one after another, for each sees what the one before made; validating ones all at once. The configurations
+//! themselves, and admission policies, are asked about by nobody, or a broken hook could not be taken away again.
+
+mod hook;
+mod review;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use futures::future;
+use pintle_api::object::ObjectExt;
+use pintle_api::{GroupVersionResource, Object, Status};
+use serde_json::{Value, json};
+
+use super::Operation;
+use crate::cache::Cache;
+use crate::cel::Variables;
+use crate::handlers::{Core, Scope};
+use crate::resources::{Resource, Table};
+use hook::Hook;
+use review::{Refusal, Verdict};
+
+const MUTATING: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations");
+const VALIDATING: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
+
+/// All hooks of the cluster.
+#[derive(Default)]
+pub struct Hooks {
+    mutating: Arc<Set>,
+    validating: Arc<Set>,
+}
+
+/// The hooks of one kind of configuration, by configuration.
+#[derive(Default)]
+struct Set {
+    configurations: Mutex<BTreeMap<String, Vec<Arc<Hook>>>>,
+    /// In the order in which they are asked.
+    hooks: ArcSwap<Vec<Arc<Hook>>>,
+}
+
+/// A write that hooks are asked about.
+pub struct Request<'a> {
+    pub core: &'a Core,
+    pub scope: &'a Scope,
+    pub operation: Operation,
+    /// Of the object; empty before one is generated.
+    pub name: &'a str,
+    pub old: Option<&'a Object>,
+    pub options: Value,
+    pub dry_run: bool,
+}
+
+impl Hooks {
+    /// Follows the configurations.
+    pub fn observing(cache: &Cache, table: &Table) -> Self {
+        let hooks = Self::default();
+        for (gvr, set) in [(MUTATING, &hooks.mutating), (VALIDATING, &hooks.validating)] {
+            let Some(resource) = table.find(&gvr) else { continue };
+            let set = set.clone();
+            cache.observe(&resource.slot, Arc::new(move |_, name, configuration| set.put(name, configuration)));
+        }
+        hooks
+    }
+
+    /// Whether nobody is to be asked about anything, which costs nothing to know.
+    pub fn is_empty(&self) -> bool {
+        self.mutating.hooks.load().is_empty() && self.validating.hooks.load().is_empty()
+    }
+
+    /// Lets the mutating hooks change the object; their warnings.
+    pub async fn mutate(&self, request: &Request<'_>, object: &mut Object) -> Result<Vec<String>, Status> {
+        if is_exempt(request.scope) {
+            return Ok(Vec::new());
+        }
+        let hooks = self.mutating.hooks.load_full();
+        let mut warnings = Vec::new();
+        // Hooks that want to see what those after them changed, with what they saw.
+        let mut again = Vec::new();
+        for hook in hooks.iter() {
+            let asked = ask_to_mutate(request, hook, object, &mut warnings).await?;
+            if asked && hook.again {
+                again.push((hook, object.clone()));
+            }
+        }
+        for (hook, seen) in again {
+            if seen != *object {
+                ask_to_mutate(request, hook, object, &mut warnings).await?;
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Asks the mutating and validating hooks about what they cannot change: deletions and connections.
+    pub async fn permit(&self, request: &Request<'_>, object: Option<&Object>) -> Result<Vec<String>, Status> {
+        if self.is_empty() || is_exempt(request.scope) {
+            return Ok(Vec::new());
+        }
+        let mut warnings = Vec::new();
+        for hook in self.mutating.hooks.load_full().iter() {
+            warnings.extend(ask(request, hook, object).await?.unwrap_or_default().0.warnings);
+        }
+        warnings.extend(self.validate(request, object).await?);
+        Ok(warnings)
+    }
+
+    /// Asks the validating hooks; their warnings.
+    pub async fn validate(&self, request: &Request<'_>, object: Option<&Object>) -> Result<Vec<String>, Status> {
+        if is_exempt(request.scope) {
+            return Ok(Vec::new());
+        }
+        let hooks = self.validating.hooks.load_full();
+        let verdicts = future::join_all(hooks.iter().map(|hook| ask(request, hook, object))).await;
+        let mut warnings = Vec::new();
+        for verdict in verdicts {
+            warnings.extend(verdict?.unwrap_or_default().0.warnings);
+        }
+        Ok(warnings)
+    }
+}
+
+impl Set {
+    fn put(&self, name: &str, configuration: Option<&Object>) {
+        let mut configurations = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+        match configuration {
+            Some(object) => drop(configurations.insert(name.to_owned(), object.list_at(&["webhooks"]).iter().map(|w| Arc::new(Hook::of(w))).collect())),
+            None => drop(configurations.remove(name)),
+        }
+        self.hooks.store(Arc::new(configurations.values().flatten().cloned().collect()));
+    }
+}
+
+impl Request<'_> {
+    fn is_connect(&self) -> bool {
+        self.operation == Operation::Connect
+    }
+    fn is_namespace(&self) -> bool {
+        let def = self.scope.resource.def();
+        def.resource == "namespaces" && def.group.is_empty()
+    }
+    fn namespace(&self) -> Option<&str> {
+        Some(self.scope.namespace.as_str()).filter(|n| !n.is_empty())
+    }
+}
+
+async fn ask_to_mutate(request: &Request<'_>, hook: &Hook, object: &mut Object, warnings: &mut Vec<String>) -> Result<bool, Status> {
+    let Some((verdict, seen)) = ask(request, hook, Some(object)).await? else { return Ok(false) };
+    warnings.extend(verdict.warnings);
+    if let Some(patch) = verdict.patch {
+        let shown = in_version(request, &seen, object).await?;
+        let changed = review::patched(&shown, &patch).map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))?;
+        let changed = back(request, &seen, changed).await?;
+        *object = changed;
+    }
+    Ok(true)
+}
+
+type Asked = (Verdict, Option<Arc<Resource>>);
+
+/// `None`: the hook does not care. The verdict comes with the version that the hook saw.
+async fn ask(request: &Request<'_>, hook: &Hook, object: Option<&Object>) -> Result<Option<Asked>, Status> {
+    let Some(seen) = hook.wants(request, object)? else { return Ok(None) };
+    let outcome = match prepared(request, hook, &seen, object).await? {
+        Ok(Some((object, old))) => review::ask(request, hook, &seen, object.as_ref(), old.as_ref()).await,
+        Ok(None) => return Ok(None),
+        Err(why) => Err(Refusal::Failed(why)),
+    };
+    match outcome {
+        Ok(verdict) => Ok(Some((verdict, Some(seen)))),
+        Err(Refusal::Denied(status)) => Err(status),
+        Err(Refusal::Failed(why)) if hook.ignores_failure => {
+            tracing::warn!(hook = hook.name, %why, "a webhook failed; the request goes on without it");
+            Ok(None)
+        }
+        Err(Refusal::Failed(why)) => Err(Status::internal(format!("failed calling webhook {:?}: {why}", hook.name))),
+    }
+}
+
+type Both = (Option<Object>, Option<Object>);
+
+/// The objects in the version that the hook sees; `None` where its match conditions say no.
+async fn prepared(request: &Request<'_>, hook: &Hook, seen: &Arc<Resource>, object: Option<&Object>) -> Result<Result<Option<Both>, String>, Status> {
+    let shown = Some(seen.clone());
+    let convert = |o: Option<Object>| {
+        let shown = shown.clone();
+        async move {
+            match o {
+                Some(o) => in_version(request, &shown, &o).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    };
+    let (object, old) = (convert(object.cloned()).await?, convert(request.old.cloned()).await?);
+    let variables = || {
+        Variables::new()
+            .with("object", object.as_ref().unwrap_or(&Value::Null))
+            .with("oldObject", old.as_ref().unwrap_or(&Value::Null))
+            .with("request", &review::request_of(request, seen))
+    };
+    Ok(match hook.conditions_hold(variables) {
+        Ok(true) => Ok(Some((object, old))),
+        Ok(false) => Ok(None),
+        Err(why) => Err(why),
+    })
+}
+
+async fn in_version(request: &Request<'_>, seen: &Option<Arc<Resource>>, object: &Object) -> Result<Object, Status> {
+    match seen {
+        Some(seen) if !Arc::ptr_eq(seen, &request.scope.resource) => request.scope.resource.convert_to(seen, object).await,
+        _ => Ok(object.clone()),
+    }
+}
+
+async fn back(request: &Request<'_>, seen: &Option<Arc<Resource>>, object: Object) -> Result<Object, Status> {
+    match seen {
+        Some(seen) if !Arc::ptr_eq(seen, &request.scope.resource) => seen.convert_to(&request.scope.resource, &object).await,
+        _ => Ok(object),
+    }
+}
+
+/// The configurations of admission itself.
+fn is_exempt(scope: &Scope) -> bool {
+    let def = scope.resource.def();
+    def.group == "admissionregistration.k8s.io"
+}
+
+/// `{"kind": "CreateOptions", ...}`, as hooks see what was asked along.
+pub fn options(kind: &str, dry_run: bool, field_manager: &str) -> Value {
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    if !field_manager.is_empty() {
+        options["fieldManager"] = json!(field_manager);
+    }
+    options
+}

@@ -1,0 +1,120 @@
+//! Expressions in CEL over objects: compiled once, evaluated with JSON values.
+//!
+//! Match conditions of admission webhooks and admission policies use it. An expression has no side effects and no loop
+//! without end; numbers without a fraction are CEL's ints, as Kubernetes has it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use cel::{Context, Env, Program, Value as Cel};
+use serde_json::Value;
+
+/// The longest expression that is compiled.
+const MAX_EXPRESSION_BYTES: usize = 64 << 10;
+
+pub struct Expression {
+    program: Program,
+}
+
+/// What an expression may name.
+pub struct Variables<'v> {
+    context: Context<'v, 'v>,
+}
+
+impl Expression {
+    pub fn compile(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Err("the expression is empty".to_owned());
+        }
+        if text.len() > MAX_EXPRESSION_BYTES {
+            return Err(format!("the expression has more than {MAX_EXPRESSION_BYTES} bytes"));
+        }
+        env().compile(text).map(|program| Self { program }).map_err(|why| why.to_string().trim().to_owned())
+    }
+
+    pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Value, String> {
+        let value = self.program.execute(&variables.context).map_err(|why| why.to_string())?;
+        value.json().map_err(|why| why.to_string())
+    }
+
+    pub fn is_true(&self, variables: &Variables<'_>) -> Result<bool, String> {
+        match self.evaluate(variables)? {
+            Value::Bool(truth) => Ok(truth),
+            other => Err(format!("the expression gives {other}, which is no bool")),
+        }
+    }
+
+    /// The names that the expression refers to.
+    pub fn refers_to(&self, name: &str) -> bool {
+        self.program.references().has_variable(name)
+    }
+}
+
+impl Variables<'_> {
+    pub fn new() -> Self {
+        Self { context: Context::with_env(env().clone()) }
+    }
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &Value) -> Self {
+        self.set(name, value);
+        self
+    }
+    pub fn set(&mut self, name: &str, value: &Value) {
+        self.context.add_variable_from_value(name, cel_of(value));
+    }
+}
+
+impl Default for Variables<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn env() -> &'static Arc<Env> {
+    static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+        let mut env = Env::stdlib().with_optional_support(true);
+        for added in [env.add_extension(cel::extensions::strings), env.add_extension(cel::extensions::lists)] {
+            if let Err(why) = added {
+                tracing::error!(?why, "a library of CEL");
+            }
+        }
+        Arc::new(env)
+    });
+    &ENV
+}
+
+fn cel_of(value: &Value) -> Cel {
+    match value {
+        Value::Null => Cel::Null,
+        Value::Bool(truth) => Cel::Bool(*truth),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(int), _) => Cel::Int(int),
+            (None, Some(uint)) => Cel::UInt(uint),
+            _ => Cel::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Cel::String(Arc::new(text.clone())),
+        Value::Array(items) => Cel::List(Arc::new(items.iter().map(cel_of).collect())),
+        Value::Object(fields) => Cel::Map(fields.iter().map(|(k, v)| (k.clone(), cel_of(v))).collect::<HashMap<String, Cel>>().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn expressions_over_objects() {
+        let object = json!({"metadata": {"name": "a", "labels": {"x": "1"}}, "spec": {"replicas": 3}});
+        let variables = Variables::new().with("object", &object).with("oldObject", &Value::Null);
+        let check = |text: &str| Expression::compile(text).and_then(|e| e.evaluate(&variables));
+        assert_eq!(check("object.metadata.name != 'skip-me'"), Ok(json!(true)));
+        assert_eq!(check("object.spec.replicas + 1 <= 4 && oldObject == null"), Ok(json!(true)));
+        assert_eq!(check("has(object.metadata.annotations)"), Ok(json!(false)));
+        assert_eq!(check("object.metadata.labels.all(k, k.startsWith('x'))"), Ok(json!(true)));
+        assert!(check("object.spec.none > 1").is_err());
+        assert!(Expression::compile("... [] bad expression").is_err());
+        assert!(Expression::compile("1 + 1").unwrap().is_true(&variables).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! Conversion of custom resources between versions by a webhook.
+//!
+//! Reads are answered from the cache without waiting, so whoever reads first makes the objects of other versions ready: one
+//! call for all that are not known yet, kept by uid, revision and version until newer ones push them out.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Object, Status};
+use serde_json::{Value, json};
+
+use crate::handlers::lookup::SharedLookup;
+use crate::http::outbound::Remote;
+
+/// Objects kept in a form that they are not stored in. A single list may hold more while it is answered.
+const MAX_KEPT: usize = 10_000;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub struct Conversion {
+    remote: Result<Remote, String>,
+    objects: SharedLookup,
+    kind: String,
+    stored_version: String,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    objects: HashMap<Key, Arc<Object>>,
+    order: VecDeque<Key>,
+}
+
+/// Uid, revision, version.
+type Key = (String, String, String);
+
+impl Conversion {
+    /// From a definition's `spec.conversion.webhook`.
+    pub fn new(webhook: &Value, kind: &str, stored_version: String, objects: SharedLookup) -> Self {
+        let remote = Remote::from_client_config(webhook.get("clientConfig").unwrap_or(&Value::Null));
+        Self { remote, objects, kind: kind.to_owned(), stored_version, kept: Mutex::default() }
+    }
+
+    /// The `apiVersion` that objects are stored in.
+    pub fn stored_version(&self) -> &str {
+        &self.stored_version
+    }
+
+    /// The object in the version, if it was made ready.
+    pub fn find(&self, object: &Object, version: &str) -> Option<Arc<Object>> {
+        self.lock().objects.get(&key(object, version)).cloned()
+    }
+
+    /// Makes objects ready that lie in another version.
+    pub async fn make_ready(&self, mut objects: Vec<Object>, version: &str) -> Result<(), Status> {
+        objects.retain(|o| o.api_version() != version && self.find(o, version).is_none());
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Key> = objects.iter().map(|o| key(o, version)).collect();
+        let converted = self.convert(objects, version).await?;
+        let mut kept = self.lock();
+        let limit = MAX_KEPT.max(keys.len());
+        for (key, object) in keys.into_iter().zip(converted) {
+            if kept.objects.insert(key.clone(), Arc::new(object)).is_none() {
+                kept.order.push_back(key);
+            }
+        }
+        while kept.order.len() > limit {
+            if let Some(oldest) = kept.order.pop_front() {
+                kept.objects.remove(&oldest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the webhook. Of metadata only labels and annotations may change.
+    pub async fn convert(&self, objects: Vec<Object>, version: &str) -> Result<Vec<Object>, Status> {
+        let failed = |why: &str| Status::internal(format!("conversion webhook for {}, Kind={} failed: {why}", objects.first().map_or("", |o| o.api_version()), self.kind));
+        let remote = self.remote.as_ref().map_err(|why| failed(why))?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        let request = json!({"uid": uid, "desiredAPIVersion": version, "objects": objects});
+        let review = json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "request": request});
+        let (code, body) = remote.post(&self.objects, &format!("?timeout={}s", TIMEOUT.as_secs()), &review, TIMEOUT).await.map_err(|why| failed(&why))?;
+        if !(200..300).contains(&code) {
+            return Err(failed(&format!("the server answered with code {code}")));
+        }
+        let answer: Value = serde_json::from_slice(&body).map_err(|why| failed(&why.to_string()))?;
+        let response = answer.get("response").unwrap_or(&Value::Null);
+        if response.str_at(&["uid"]) != uid {
+            return Err(failed("expected the uid of the request in the response"));
+        }
+        if response.str_at(&["result", "status"]) != "Success" {
+            return Err(failed(response.str_at(&["result", "message"])));
+        }
+        let converted = response.list_at(&["convertedObjects"]);
+        if converted.len() != objects.len() {
+            return Err(failed(&format!("expected {} converted objects, got {}", objects.len(), converted.len())));
+        }
+        objects.iter().zip(converted).map(|(before, after)| checked(before, after, version).map_err(|why| failed(&why))).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(object: &Object, version: &str) -> Key {
+    (object.uid().to_owned(), object.resource_version().to_owned(), version.to_owned())
+}
+
+fn checked(before: &Object, after: &Object, version: &str) -> Result<Object, String> {
+    if after.api_version() != version || after.kind() != before.kind() {
+        return Err(format!("expected {version}, Kind={}, got {}, Kind={}", before.kind(), after.api_version(), after.kind()));
+    }
+    for field in ["name", "namespace", "uid"] {
+        if after.at(&["metadata", field]) != before.at(&["metadata", field]) {
+            return Err(format!("invalid metadata: {field} must not change"));
+        }
+    }
+    let mut out = after.clone();
+    let mut metadata = before.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    for field in ["labels", "annotations"] {
+        match after.at(&["metadata", field]) {
+            Some(value) => metadata.set_at(&[field], value.clone()),
+            None => drop(metadata.remove_at(&[field])),
+        }
+    }
+    out.set_at(&["metadata"], metadata);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_labels_and_annotations_may_change() {
+        let before = json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "a", "uid": "1", "resourceVersion": "7", "labels": {"x": "1"}}, "spec": {"old": 1}});
+        let after = json!({"apiVersion": "g/v2", "kind": "K", "metadata": {"name": "a", "uid": "1", "resourceVersion": "9", "annotations": {"y": "2"}}, "spec": {"new": 1}});
+        let made = checked(&before, &after, "g/v2").unwrap();
+        assert_eq!(made["metadata"], json!({"name": "a", "uid": "1", "resourceVersion": "7", "annotations": {"y": "2"}}));
+        assert_eq!(made["spec"], json!({"new": 1}));
+        let mut renamed = after.clone();
+        renamed.set_at(&["metadata", "name"], json!("b"));
+        assert!(checked(&before, &renamed, "g/v2").is_err());
+        assert!(checked(&before, &after, "g/v3").is_err());
+    }
+}
