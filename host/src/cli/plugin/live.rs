@@ -118,7 +118,10 @@ pub async fn rollback(session: &Session, name: &str, to: i64, timeout: &str) -> 
         if to != 0 {
             bail!("plugin {name:?} has no revision {to}");
         }
-        bail!("plugin {name:?} has no earlier revision; 'pintle plugin delete {name}' gives its task back to the plugin that it displaced");
+        // Before its first revision the plugin decided nothing.
+        set_paused(session, name, true).await?;
+        print::line("It has no earlier revision: the plugin that it displaced serves again. 'pintle plugin promote' brings it back.");
+        return Ok(());
     };
     let source = json!({"inline": null, "file": null, "embedded": null, "digest": chosen["digest"]});
     let patch = json!({"spec": {"source": source, "digest": null, "config": chosen["config"], "paused": null}});

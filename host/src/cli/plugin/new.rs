@@ -27,7 +27,7 @@ pub fn run(world: World, name: &str, lang: &str, path: Option<PathBuf>) -> Resul
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         bail!("{} exists and is not empty", folder.display());
     }
-    for (file, content) in files(world, name) {
+    for (file, content) in files(world, name)? {
         write(&folder.join(file), &content)?;
     }
     sdk::write(&folder.join(".pintle"))?;
@@ -37,26 +37,29 @@ pub fn run(world: World, name: &str, lang: &str, path: Option<PathBuf>) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-fn files(world: World, name: &str) -> Vec<(&'static str, String)> {
+fn files(world: World, name: &str) -> Result<Vec<(&'static str, String)>> {
     let filled = |template: &str| template.replace("{{name}}", name).replace("{{world}}", world.name());
     let mut files = vec![
         ("Cargo.toml", filled(CRATE)),
         (".gitignore", IGNORED.to_owned()),
-        ("plugin.json", format!("{:#}\n", json!({"name": name, "world": world.name(), "grants": grants(world)}))),
+        ("plugin.json", format!("{:#}\n", json!({"name": name, "world": world.name(), "grants": grants(world)?}))),
     ];
     match world {
         World::Scheduler => files.extend([("src/lib.rs", filled(SCHEDULER)), ("src/cluster.rs", filled(CLUSTER))]),
         World::Controller => files.push(("src/lib.rs", filled(CONTROLLER))),
         World::Ingress => files.push(("src/lib.rs", filled(INGRESS))),
     }
-    files
+    Ok(files)
 }
 
-/// What the template needs. A scheduler acts through the host alone.
-fn grants(world: World) -> Value {
+/// What the template needs. The host reads the cluster on behalf of a scheduler and an ingress controller: what the default ones are
+/// granted, any other needs, too.
+fn grants(world: World) -> Result<Value> {
+    let of_default = |manifest: &str| -> Result<Value> { Ok(serde_json::from_str::<Value>(manifest)?["grants"].clone()) };
     match world {
-        World::Scheduler | World::Ingress => json!([]),
-        World::Controller => json!([{"verbs": ["get", "list", "watch", "patch"], "apiGroups": [""], "resources": ["configmaps"]}]),
+        World::Scheduler => of_default(include_str!("../../../../plugins/scheduler-default/plugin.json")),
+        World::Ingress => of_default(include_str!("../../../../plugins/ingress-nginx-like/plugin.json")),
+        World::Controller => Ok(json!([{"verbs": ["get", "list", "watch", "patch"], "apiGroups": [""], "resources": ["configmaps"]}])),
     }
 }
 
