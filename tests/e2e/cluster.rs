@@ -1,12 +1,13 @@
 //! A cluster for a test: a control plane alone, or one with nodes in a network namespace of the test's own.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::run::{Output, output, output_with_input, pintle, wait};
+use super::run::{Output, kubectl, output, output_with_input, pintle, wait};
 
 /// `pintle server` on a free port of the loopback interface.
 pub struct Server {
@@ -38,15 +39,21 @@ impl Server {
     }
 
     pub fn kubectl(&self, args: &[&str]) -> Output {
-        output(Command::new("kubectl").arg("--kubeconfig").arg(self.kubeconfig()).args(args))
+        output(self.client(kubectl()).args(args))
     }
 
     pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Output {
-        output_with_input(Command::new("kubectl").arg("--kubeconfig").arg(self.kubeconfig()).args(args), input)
+        output_with_input(self.client(kubectl()).args(args), input)
     }
 
     pub fn pintle(&self, args: &[&str]) -> Output {
-        output(Command::new(pintle()).args(args).arg("--kubeconfig").arg(self.kubeconfig()))
+        output(self.client(pintle()).args(args))
+    }
+
+    fn client(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -101,7 +108,7 @@ impl Cluster {
     }
 
     /// A command inside the cluster's first network namespace.
-    pub fn inside(&self, program: &str) -> Command {
+    pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.netns)).arg("--").arg(program);
         command.env("KUBECONFIG", self.folder.path().join("data/kubeconfig"));
@@ -109,15 +116,15 @@ impl Cluster {
     }
 
     pub fn pintle(&self, args: &[&str]) -> Output {
-        output(self.inside(&pintle().display().to_string()).args(args))
+        output(self.inside(pintle()).args(args))
     }
 
     pub fn kubectl(&self, args: &[&str]) -> Output {
-        output(self.inside("kubectl").args(args))
+        output(self.inside(kubectl()).args(args))
     }
 
     pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Output {
-        output_with_input(self.inside("kubectl").args(args), input)
+        output_with_input(self.inside(kubectl()).args(args), input)
     }
 
     pub fn apply(&self, manifest: &str) -> String {

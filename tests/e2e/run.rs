@@ -24,6 +24,13 @@ pub fn pintle() -> PathBuf {
     binary
 }
 
+/// The real kubectl; on a machine without it pintle itself, which has the same verbs and words.
+pub fn kubectl() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.exists());
+    installed.unwrap_or_else(pintle)
+}
+
 pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
 }

@@ -31,8 +31,8 @@ const NODE: &[Package] = &[
     package("busybox-static", &["/usr/bin/busybox", "/bin/busybox"]),
 ];
 
-/// What only tests use: a real etcd.
-const TESTS: &[Package] = &[package("etcd-server", &["/usr/bin/etcd"])];
+/// What only tests use: a real etcd, and a client for what pods serve.
+const TESTS: &[Package] = &[package("etcd-server", &["/usr/bin/etcd"]), package("curl", &["/usr/bin/curl"])];
 
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", crate::programs::DEMO_TARGET];
 
