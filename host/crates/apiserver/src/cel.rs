@@ -6,14 +6,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use cel::{Context, Env, Program, Value as Cel};
+use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, MapEntryExpr, MapExpr};
+use cel::{Context, Env, Value as Cel};
 use serde_json::Value;
 
 /// The longest expression that is compiled.
 const MAX_EXPRESSION_BYTES: usize = 64 << 10;
 
 pub struct Expression {
-    program: Program,
+    program: IdedExpr,
 }
 
 /// What an expression may name.
@@ -29,11 +30,13 @@ impl Expression {
         if text.len() > MAX_EXPRESSION_BYTES {
             return Err(format!("the expression has more than {MAX_EXPRESSION_BYTES} bytes"));
         }
-        env().compile(text).map(|program| Self { program }).map_err(|why| why.to_string().trim().to_owned())
+        let mut program = env().parser().parse(text).map_err(|why| why.to_string().trim().to_owned())?;
+        plain_objects(&mut program);
+        Ok(Self { program })
     }
 
     pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Value, String> {
-        let value = self.program.execute(&variables.context).map_err(|why| why.to_string())?;
+        let value = variables.context.resolve(&self.program).map_err(|why| why.to_string())?;
         value.json().map_err(|why| why.to_string())
     }
 
@@ -42,11 +45,6 @@ impl Expression {
             Value::Bool(truth) => Ok(truth),
             other => Err(format!("the expression gives {other}, which is no bool")),
         }
-    }
-
-    /// The names that the expression refers to.
-    pub fn refers_to(&self, name: &str) -> bool {
-        self.program.references().has_variable(name)
     }
 }
 
@@ -83,6 +81,46 @@ fn env() -> &'static Arc<Env> {
     &ENV
 }
 
+/// Makes `Object{...}`, `Object.spec{...}` and `JSONPatch{...}`, with which policies write what they want of an object, plain
+/// maps: what fields an object has is for its schema to say.
+fn plain_objects(expression: &mut IdedExpr) {
+    if let Expr::Struct(object) = &mut expression.expr
+        && (object.type_name == "Object" || object.type_name.starts_with("Object.") || object.type_name == "JSONPatch")
+    {
+        let entries = std::mem::take(&mut object.entries).into_iter().map(|entry| IdedEntryExpr { id: entry.id, expr: as_map_entry(entry.id, entry.expr) });
+        expression.expr = Expr::Map(MapExpr { entries: entries.collect() });
+    }
+    match &mut expression.expr {
+        Expr::Call(call) => call.target.iter_mut().map(|t| &mut **t).chain(&mut call.args).for_each(plain_objects),
+        Expr::List(list) => list.elements.iter_mut().for_each(plain_objects),
+        Expr::Select(select) => plain_objects(&mut select.operand),
+        Expr::Comprehension(all) => {
+            let parts = [&mut all.iter_range, &mut all.accu_init, &mut all.loop_cond, &mut all.loop_step, &mut all.result];
+            parts.into_iter().for_each(plain_objects);
+        }
+        Expr::Map(map) => map.entries.iter_mut().for_each(|entry| match &mut entry.expr {
+            EntryExpr::MapEntry(entry) => [&mut entry.key, &mut entry.value].into_iter().for_each(plain_objects),
+            EntryExpr::StructField(field) => plain_objects(&mut field.value),
+        }),
+        Expr::Struct(object) => object.entries.iter_mut().for_each(|entry| {
+            if let EntryExpr::StructField(field) = &mut entry.expr {
+                plain_objects(&mut field.value);
+            }
+        }),
+        _ => {}
+    }
+}
+
+fn as_map_entry(id: u64, entry: EntryExpr) -> EntryExpr {
+    match entry {
+        EntryExpr::StructField(field) => {
+            let key = IdedExpr { id, expr: Expr::Literal(LiteralValue::String(field.field.into())) };
+            EntryExpr::MapEntry(MapEntryExpr { key, value: field.value, optional: field.optional })
+        }
+        entry => entry,
+    }
+}
+
 fn cel_of(value: &Value) -> Cel {
     match value {
         Value::Null => Cel::Null,
@@ -115,6 +153,8 @@ mod tests {
         assert_eq!(check("object.metadata.labels.all(k, k.startsWith('x'))"), Ok(json!(true)));
         assert!(check("object.spec.none > 1").is_err());
         assert!(Expression::compile("... [] bad expression").is_err());
+        assert_eq!(check("Object{spec: Object.spec{replicas: object.spec.replicas * 2}}"), Ok(json!({"spec": {"replicas": 6}})));
+        assert_eq!(check("[JSONPatch{op: 'add', path: '/x', value: [1]}]"), Ok(json!([{"op": "add", "path": "/x", "value": [1]}])));
         assert!(Expression::compile("1 + 1").unwrap().is_true(&variables).is_err());
     }
 }

@@ -6,7 +6,9 @@
 pub mod default_class;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
+pub mod matching;
 pub mod namespace_lifecycle;
+pub mod policy;
 pub mod priority;
 pub mod resource_quota;
 pub mod runtime_class;

@@ -178,6 +178,6 @@ mod tests {
         user.extra.insert("k/x".into(), vec!["v".into()]);
         name_user(&mut headers, &user);
         let shown: Vec<String> = headers.iter().map(|(k, v)| format!("{k}={}", v.to_str().unwrap())).collect();
-        assert_eq!(shown, ["x-remote-user=eve", "x-remote-group=a", "x-remote-group=b", "x-remote-extra-k%2Fx=v"]);
+        assert_eq!(shown, ["x-remote-user=eve", "x-remote-group=a", "x-remote-group=b", "x-remote-extra-k%2fx=v"]);
     }
 }

@@ -4,17 +4,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pintle_api::object::ObjectExt;
-use pintle_api::selector::LabelSelector;
-use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_api::{Object, Status};
 use serde_json::Value;
 
 use super::Request;
-use crate::admission::Operation;
-use crate::cel::{Expression, Variables};
+use crate::admission::matching::{Conditions, Matcher, conditions_hold, conditions_of};
+use crate::cel::Variables;
 use crate::http::outbound::Remote;
 use crate::resources::Resource;
 
-const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Hook {
@@ -24,44 +22,22 @@ pub struct Hook {
     pub ignores_failure: bool,
     /// Called again when a later hook changed the object.
     pub again: bool,
-    rules: Vec<Rule>,
-    equivalent: bool,
-    namespaces: Result<LabelSelector, String>,
-    objects: Result<LabelSelector, String>,
-    conditions: Vec<(String, Result<Expression, String>)>,
+    matcher: Matcher,
+    conditions: Conditions,
     config: Value,
     remote: OnceLock<Result<Arc<Remote>, String>>,
 }
 
-struct Rule {
-    operations: Vec<String>,
-    groups: Vec<String>,
-    versions: Vec<String>,
-    resources: Vec<String>,
-    scope: String,
-}
-
 impl Hook {
     pub fn of(webhook: &Value) -> Self {
-        let selector = |field: &str| match webhook.get(field).filter(|s| s.as_object().is_some_and(|s| !s.is_empty())) {
-            Some(spec) => LabelSelector::from_spec(Some(spec)).map_err(|why| why.to_string()),
-            None => Ok(LabelSelector::everything()),
-        };
         let seconds = webhook.i64_at(&["timeoutSeconds"]).and_then(|s| u64::try_from(s).ok());
         Self {
             name: webhook.str_at(&["name"]).to_owned(),
             timeout: seconds.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
             ignores_failure: webhook.str_at(&["failurePolicy"]) == "Ignore",
             again: webhook.str_at(&["reinvocationPolicy"]) == "IfNeeded",
-            rules: webhook.list_at(&["rules"]).iter().map(Rule::of).collect(),
-            equivalent: webhook.str_at(&["matchPolicy"]) != "Exact",
-            namespaces: selector("namespaceSelector"),
-            objects: selector("objectSelector"),
-            conditions: webhook
-                .list_at(&["matchConditions"])
-                .iter()
-                .map(|c| (c.str_at(&["name"]).to_owned(), Expression::compile(c.str_at(&["expression"]))))
-                .collect(),
+            matcher: Matcher::of(webhook, "rules"),
+            conditions: conditions_of(webhook),
             config: webhook.get("clientConfig").cloned().unwrap_or(Value::Null),
             remote: OnceLock::new(),
         }
@@ -73,97 +49,11 @@ impl Hook {
 
     /// In which version the hook wants to see the request; `None`: not at all.
     pub fn wants(&self, request: &Request<'_>, object: Option<&Object>) -> Result<Option<Arc<Resource>>, Status> {
-        let Some(resource) = self.version_for(request) else { return Ok(None) };
-        if !self.wants_namespace(request, object)? {
-            return Ok(None);
-        }
-        let objects = self.objects.as_ref().map_err(Status::internal)?;
-        let labelled = |o: Option<&Object>| o.is_some_and(|o| o.get("metadata").is_some() && objects.matches(o.map_at(&["metadata", "labels"])));
-        let wants = objects.is_everything() || labelled(object) || labelled(request.old);
-        Ok(wants.then_some(resource))
+        self.matcher.wants(request, object)
     }
 
-    /// The resource as asked for, or one of its other versions.
-    fn version_for(&self, request: &Request<'_>) -> Option<Arc<Resource>> {
-        let asked = &request.scope.resource;
-        let matches = |resource: &Resource| self.rules.iter().any(|rule| rule.matches(resource, request));
-        if matches(asked) {
-            return Some(asked.clone());
-        }
-        if !self.equivalent || request.is_connect() {
-            return None;
-        }
-        let table = request.core.resources.load();
-        let def = asked.def();
-        table.all.iter().find(|r| r.def().group == def.group && r.def().resource == def.resource && matches(r)).cloned()
-    }
-
-    fn wants_namespace(&self, request: &Request<'_>, object: Option<&Object>) -> Result<bool, Status> {
-        let selector = self.namespaces.as_ref().map_err(Status::internal)?;
-        if selector.is_everything() {
-            return Ok(true);
-        }
-        let of_namespace = request.is_namespace();
-        if request.namespace().is_none() && !of_namespace {
-            return Ok(true);
-        }
-        if of_namespace && matches!(request.operation, Operation::Create | Operation::Update) && request.scope.subresource.is_empty() {
-            return Ok(selector.matches(object.and_then(|o| o.map_at(&["metadata", "labels"]))));
-        }
-        let name = request.namespace().unwrap_or(request.name);
-        let namespaces = request.core.resource(&NAMESPACES)?;
-        let stored = request.core.cache.get(&namespaces.slot, name).ok_or_else(|| namespaces.not_found(name))?;
-        Ok(selector.matches_by(|key| stored.index.label(key)))
-    }
-
-    /// Whether all match conditions hold. An error counts only where no condition says no.
+    /// Whether all match conditions hold.
     pub fn conditions_hold(&self, variables: impl FnOnce() -> Variables<'static>) -> Result<bool, String> {
-        if self.conditions.is_empty() {
-            return Ok(true);
-        }
-        let variables = variables();
-        let mut failed = None;
-        for (name, condition) in &self.conditions {
-            match condition.as_ref().map_err(Clone::clone).and_then(|c| c.is_true(&variables)) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(why) => failed = Some(format!("match condition {name:?}: {why}")),
-            }
-        }
-        failed.map_or(Ok(true), Err)
-    }
-}
-
-impl Rule {
-    fn of(rule: &Value) -> Self {
-        let words = |field: &str| rule.list_at(&[field]).iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
-        Self {
-            operations: words("operations"),
-            groups: words("apiGroups"),
-            versions: words("apiVersions"),
-            resources: words("resources"),
-            scope: rule.str_at(&["scope"]).to_owned(),
-        }
-    }
-
-    fn matches(&self, resource: &Resource, request: &Request<'_>) -> bool {
-        let def = resource.def();
-        let has = |words: &[String], word: &str| words.iter().any(|w| w == "*" || w == word);
-        let sub = request.scope.subresource.as_str();
-        let resource_matches = |pattern: &String| {
-            let (name, part) = pattern.split_once('/').unwrap_or((pattern, ""));
-            (name == "*" || name == def.resource) && (part == "*" || part == sub)
-        };
-        let namespaced = resource.is_namespaced();
-        let in_scope = match self.scope.as_str() {
-            "Namespaced" => namespaced,
-            "Cluster" => !namespaced,
-            _ => true,
-        };
-        in_scope
-            && has(&self.operations, request.operation.name())
-            && has(&self.groups, &def.group)
-            && has(&self.versions, &def.version)
-            && self.resources.iter().any(resource_matches)
+        if self.conditions.is_empty() { Ok(true) } else { conditions_hold(&self.conditions, &variables()) }
     }
 }

@@ -1,4 +1,5 @@
-//! Admission by webhooks: who is asked about a write, in which order, and what becomes of the answers.
+//! Admission by webhooks: who is asked about a write, in which order, and what becomes of the answers. Admission policies have
+//! their turn here as well, before the webhooks.
 //!
 //! The hooks follow their configurations, which the cache tells of before the write that changed them returns. Mutating hooks
 //! are asked one after another, for each sees what the one before made; validating ones all at once. The configurations
@@ -17,12 +18,15 @@ use pintle_api::{GroupVersionResource, Object, Status};
 use serde_json::{Value, json};
 
 use super::Operation;
+use super::policy::Policies;
 use crate::cache::Cache;
 use crate::cel::Variables;
 use crate::handlers::{Core, Scope};
 use crate::resources::{Resource, Table};
 use hook::Hook;
 use review::{Refusal, Verdict};
+
+pub use review::request_of;
 
 const MUTATING: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations");
 const VALIDATING: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
@@ -32,6 +36,7 @@ const VALIDATING: GroupVersionResource = GroupVersionResource::constant("admissi
 pub struct Hooks {
     mutating: Arc<Set>,
     validating: Arc<Set>,
+    policies: Policies,
 }
 
 /// The hooks of one kind of configuration, by configuration.
@@ -57,7 +62,7 @@ pub struct Request<'a> {
 impl Hooks {
     /// Follows the configurations.
     pub fn observing(cache: &Cache, table: &Table) -> Self {
-        let hooks = Self::default();
+        let hooks = Self { policies: Policies::observing(cache, table), ..Self::default() };
         for (gvr, set) in [(MUTATING, &hooks.mutating), (VALIDATING, &hooks.validating)] {
             let Some(resource) = table.find(&gvr) else { continue };
             let set = set.clone();
@@ -68,7 +73,7 @@ impl Hooks {
 
     /// Whether nobody is to be asked about anything, which costs nothing to know.
     pub fn is_empty(&self) -> bool {
-        self.mutating.hooks.load().is_empty() && self.validating.hooks.load().is_empty()
+        self.mutating.hooks.load().is_empty() && self.validating.hooks.load().is_empty() && self.policies.is_empty()
     }
 
     /// Lets the mutating hooks change the object; their warnings.
@@ -76,6 +81,7 @@ impl Hooks {
         if is_exempt(request.scope) {
             return Ok(Vec::new());
         }
+        self.policies.mutate(request, object).await?;
         let hooks = self.mutating.hooks.load_full();
         let mut warnings = Vec::new();
         // Hooks that want to see what those after them changed, with what they saw.
@@ -112,9 +118,9 @@ impl Hooks {
         if is_exempt(request.scope) {
             return Ok(Vec::new());
         }
+        let mut warnings = self.policies.validate(request, object).await?;
         let hooks = self.validating.hooks.load_full();
         let verdicts = future::join_all(hooks.iter().map(|hook| ask(request, hook, object))).await;
-        let mut warnings = Vec::new();
         for verdict in verdicts {
             warnings.extend(verdict?.unwrap_or_default().0.warnings);
         }
@@ -134,14 +140,14 @@ impl Set {
 }
 
 impl Request<'_> {
-    fn is_connect(&self) -> bool {
+    pub fn is_connect(&self) -> bool {
         self.operation == Operation::Connect
     }
-    fn is_namespace(&self) -> bool {
+    pub fn is_namespace(&self) -> bool {
         let def = self.scope.resource.def();
         def.resource == "namespaces" && def.group.is_empty()
     }
-    fn namespace(&self) -> Option<&str> {
+    pub fn namespace(&self) -> Option<&str> {
         Some(self.scope.namespace.as_str()).filter(|n| !n.is_empty())
     }
 }

@@ -1,0 +1,210 @@
+//! Admission policies: rules in CEL that the server itself evaluates. A policy says what, its bindings say where and with which
+//! parameters; a policy without a binding does nothing.
+//!
+//! Mutating policies run before mutating webhooks, validating ones before validating webhooks. Expressions see `object`,
+//! `oldObject`, `request`, `params`, `namespaceObject` and `variables`; `authorizer` is not there, and there is no type checking
+//! of expressions when a policy is made. Audit annotations are not kept, for there is no audit log.
+
+mod rules;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use pintle_api::object::ObjectExt;
+use pintle_api::selector::LabelSelector;
+use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Reason, Status};
+use serde_json::Value;
+
+use super::webhook::Request;
+use crate::cache::Cache;
+use crate::handlers::lookup::CacheLookup;
+use crate::registry::Lookup as _;
+use crate::resources::{Resource, Table};
+use rules::{Binding, Denied, Policy};
+
+const GROUP: &str = "admissionregistration.k8s.io";
+const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
+
+/// The policies of one kind and their bindings.
+#[derive(Default)]
+struct Set {
+    policies: Mutex<BTreeMap<String, Arc<Policy>>>,
+    bindings: Mutex<BTreeMap<String, Arc<Binding>>>,
+    /// Bound policies in order of their names.
+    bound: ArcSwap<Vec<(Arc<Policy>, Arc<Binding>)>>,
+}
+
+#[derive(Default)]
+pub struct Policies {
+    validating: Arc<Set>,
+    mutating: Arc<Set>,
+}
+
+impl Policies {
+    /// Follows policies and bindings.
+    pub fn observing(cache: &Cache, table: &Table) -> Self {
+        let all = Self::default();
+        for (kind, set) in [("validatingadmissionpolicies", &all.validating), ("mutatingadmissionpolicies", &all.mutating)] {
+            let policies = set.clone();
+            let put = move |name: &str, object: Option<&Object>| put(&policies.policies, name, object.map(|o| Arc::new(Policy::of(o))), &policies);
+            observe(cache, table, kind, put);
+            let bindings = set.clone();
+            let put = move |name: &str, object: Option<&Object>| put_binding(&bindings, name, object);
+            observe(cache, table, &kind.replace("policies", "policybindings"), put);
+        }
+        all
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.validating.bound.load().is_empty() && self.mutating.bound.load().is_empty()
+    }
+
+    /// Lets the policies change the object.
+    pub async fn mutate(&self, request: &Request<'_>, object: &mut Object) -> Result<(), Status> {
+        for (policy, binding) in self.mutating.bound.load_full().iter() {
+            let Some(seen) = matched(request, policy, binding, Some(object))? else { continue };
+            let Some(params) = params(request, policy, binding)? else { continue };
+            for params in params {
+                let shown = in_version(request, &seen, object).await?;
+                let variables = policy.variables(request, &seen, Some(&shown), request.old, &params, &namespace_object(request));
+                let changed = match policy.applies(&variables) {
+                    Ok(true) => policy.mutated(&variables, &shown, &seen),
+                    Ok(false) => continue,
+                    Err(why) => Err(why),
+                };
+                match changed {
+                    Ok(changed) if Arc::ptr_eq(&seen, &request.scope.resource) => *object = changed,
+                    Ok(changed) => *object = seen.convert_to(&request.scope.resource, &changed).await?,
+                    Err(_) if policy.ignores_failure => {}
+                    Err(why) => return Err(refused(request, policy, binding, &Denied::failed(why))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what a policy refuses; the warnings of those that only warn.
+    pub async fn validate(&self, request: &Request<'_>, object: Option<&Object>) -> Result<Vec<String>, Status> {
+        let mut warnings = Vec::new();
+        for (policy, binding) in self.validating.bound.load_full().iter() {
+            let Some(seen) = matched(request, policy, binding, object)? else { continue };
+            let Some(params) = params(request, policy, binding)? else { continue };
+            let shown = match object {
+                Some(object) => Some(in_version(request, &seen, object).await?),
+                None => None,
+            };
+            for params in params {
+                let variables = policy.variables(request, &seen, shown.as_ref(), request.old, &params, &namespace_object(request));
+                let denied = match policy.applies(&variables) {
+                    Ok(true) => policy.denials(&variables),
+                    Ok(false) => Vec::new(),
+                    Err(_) if policy.ignores_failure => Vec::new(),
+                    Err(why) => vec![Denied::failed(why)],
+                };
+                for denied in denied {
+                    if binding.denies {
+                        return Err(refused(request, policy, binding, &denied));
+                    }
+                    if binding.warns {
+                        let (policy, binding) = (&policy.name, &binding.name);
+                        warnings.push(format!("Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}", denied.message));
+                    }
+                }
+            }
+        }
+        Ok(warnings)
+    }
+}
+
+fn observe(cache: &Cache, table: &Table, resource: &str, put: impl Fn(&str, Option<&Object>) + Send + Sync + 'static) {
+    if let Some(resource) = table.get(GROUP, "v1", resource) {
+        cache.observe(&resource.slot, Arc::new(move |_, name, object| put(name, object)));
+    }
+}
+
+fn put<T>(kept: &Mutex<BTreeMap<String, Arc<T>>>, name: &str, value: Option<Arc<T>>, set: &Set) {
+    let mut all = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    match value {
+        Some(value) => drop(all.insert(name.to_owned(), value)),
+        None => drop(all.remove(name)),
+    }
+    drop(all);
+    set.join();
+}
+
+fn put_binding(set: &Set, name: &str, object: Option<&Object>) {
+    put(&set.bindings, name, object.map(|o| Arc::new(Binding::of(o))), set);
+}
+
+impl Set {
+    fn join(&self) {
+        let policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        let bindings = self.bindings.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |policy: &Arc<Policy>| {
+            let own = bindings.values().filter(|b| b.policy == policy.name).cloned().collect::<Vec<_>>();
+            own.into_iter().map(|b| (policy.clone(), b)).collect::<Vec<_>>()
+        };
+        self.bound.store(Arc::new(policies.values().flat_map(of).collect()));
+    }
+}
+
+/// The version in which both policy and binding care about the request.
+fn matched(request: &Request<'_>, policy: &Policy, binding: &Binding, object: Option<&Object>) -> Result<Option<Arc<Resource>>, Status> {
+    let Some(seen) = policy.matcher.wants(request, object)? else { return Ok(None) };
+    Ok(binding.matcher.wants(request, object)?.map(|_| seen))
+}
+
+async fn in_version(request: &Request<'_>, seen: &Arc<Resource>, object: &Object) -> Result<Object, Status> {
+    if Arc::ptr_eq(seen, &request.scope.resource) { Ok(object.clone()) } else { request.scope.resource.convert_to(seen, object).await }
+}
+
+fn namespace_object(request: &Request<'_>) -> Value {
+    let table = request.core.resources.load_full();
+    let objects = CacheLookup { cache: &request.core.cache, table: &table };
+    let name = request.namespace().or(Some(request.name).filter(|_| request.is_namespace()));
+    name.and_then(|name| objects.get(&NAMESPACES, None, name)).unwrap_or(Value::Null)
+}
+
+/// The parameters with which a policy is evaluated, one time each. `None`: there are none, and the binding lets that pass.
+fn params(request: &Request<'_>, policy: &Policy, binding: &Binding) -> Result<Option<Vec<Value>>, Status> {
+    let (Some((api_version, kind)), Some(reference)) = (&policy.param_kind, &binding.param_ref) else { return Ok(Some(vec![Value::Null])) };
+    let table = request.core.resources.load_full();
+    let resource = table.all.iter().find(|r| r.api_version == *api_version && r.def().kind == *kind);
+    let failed = |why: String| refused(request, policy, binding, &Denied::failed(why));
+    let resource = resource.ok_or_else(|| failed(format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")))?;
+    let objects = CacheLookup { cache: &request.core.cache, table: &table };
+    let own = reference.str_at(&["namespace"]);
+    let namespace = match (resource.is_namespaced(), own) {
+        (false, _) => None,
+        (true, "") => Some(request.namespace().ok_or_else(|| failed("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".into()))?),
+        (true, own) => Some(own),
+    };
+    let name = reference.str_at(&["name"]);
+    let found: Vec<Value> = if name.is_empty() {
+        let selector = LabelSelector::from_spec(reference.get("selector")).map_err(Status::internal)?;
+        objects.list(&resource.def().gvr(), namespace).into_iter().filter(|o| selector.matches(o.map_at(&["metadata", "labels"]))).collect()
+    } else {
+        objects.get(&resource.def().gvr(), namespace, name).into_iter().collect()
+    };
+    match (found.is_empty(), reference.str_at(&["parameterNotFoundAction"])) {
+        (true, "Allow") => Ok(None),
+        (true, _) if policy.ignores_failure => Ok(None),
+        (true, _) => Err(failed("no params found for policy binding with `Deny` parameterNotFoundAction".into())),
+        (false, _) => Ok(Some(found)),
+    }
+}
+
+fn refused(request: &Request<'_>, policy: &Policy, binding: &Binding, denied: &Denied) -> Status {
+    let def = request.scope.resource.def();
+    let why = format!("{} '{}' with binding '{}' denied request: {}", policy.kind, policy.name, binding.name, denied.message);
+    let mut status = Status::forbidden(&def.group, &def.resource, request.name, &why);
+    (status.code, status.reason) = match denied.reason.as_str() {
+        "Forbidden" => (403, Reason::Forbidden),
+        "Unauthorized" => (401, Reason::Unauthorized),
+        "RequestEntityTooLarge" => (413, Reason::RequestEntityTooLarge),
+        _ => (422, Reason::Invalid),
+    };
+    status.details_mut().causes = vec![Cause::new(CauseKind::FieldValueInvalid, "", denied.message.clone())];
+    status
+}
