@@ -3,13 +3,18 @@
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use super::machine::Footprint;
+use super::machine::{Marks, interfaces};
 use super::run::wait;
 
 #[test]
 fn the_tour() {
-    let before = Footprint::take();
+    let before = interfaces();
     let mut cluster = Cluster::up("tour", 2);
+    let marks = Marks::of(&cluster.data_dir(), cluster.status()["server"]["pid"].as_u64().expect("a process"));
+    let found = marks.found();
+    for kind in ["process", "cgroup", "network namespace"] {
+        assert!(found.iter().any(|f| f.starts_with(kind)), "{kind}: {found:#?}");
+    }
     nodes_are_ready(&cluster);
     a_deployment_runs_rolls_and_rolls_back(&cluster);
     logs_and_exec_reach_the_container(&cluster);
@@ -19,8 +24,10 @@ fn the_tour() {
     an_ingress_routes(&cluster);
     a_drained_node_loses_its_pods(&cluster);
     cluster.down().ok();
+    let left = marks.found();
+    assert!(left.is_empty(), "`pintle down` left something behind: {left:#?}");
     drop(cluster);
-    assert_eq!(Footprint::take(), before, "`pintle down` left something behind");
+    assert_eq!(interfaces(), before, "interfaces of the machine");
 }
 
 fn nodes_are_ready(cluster: &Cluster) {
