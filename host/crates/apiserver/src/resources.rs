@@ -107,6 +107,10 @@ impl Resource {
     pub fn has_verb(&self, verb: &str) -> bool {
         self.def().verbs.iter().any(|v| v == verb)
     }
+    /// Whether the kind's fields are known from a schema of its own, not from upstream's types.
+    pub fn has_own_schema(&self) -> bool {
+        self.custom || self.strategy.openapi_schema().is_some()
+    }
     /// Questions that are answered and never stored (token reviews and the like) cannot be read back.
     pub fn is_stored(&self) -> bool {
         self.has_verb("get") || self.has_verb("list")

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pintle_api::{Cause, CauseKind, Reason, Status};
 use serde::{Deserialize, Serialize};
 
+use super::own_fields::OwnFields;
 use super::{Core, Scope};
 use crate::cache::{Filter, Snapshot, Stored};
 
@@ -54,8 +55,17 @@ impl Core {
     pub async fn list(&self, scope: &Scope, query: &ListQuery) -> Result<List, Status> {
         check(query)?;
         let slot = &scope.resource.slot;
-        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, &query.field_selector, &slot.fields().names)?;
+        let own = OwnFields::of(scope, &query.field_selector)?;
+        let indexed = if own.is_some() { "" } else { &query.field_selector };
+        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, indexed, &slot.fields().names)?;
         filter.narrow(&scope.name);
+        if let Some(own) = own {
+            let snapshot = self.snapshot_for(scope, query).await?;
+            let whole = ListQuery { limit: 0, ..query.clone() };
+            let mut list = made_ready(scope, self.page(scope, &whole, &filter, snapshot, None, now())).await?;
+            list.items.retain(|stored| own.matches(&scope.resource, stored));
+            return Ok(list);
+        }
         if !query.continue_token.is_empty() {
             return made_ready(scope, self.next_page(scope, query, &filter)?).await;
         }

@@ -10,6 +10,7 @@ pub mod eviction;
 pub mod list;
 pub mod lookup;
 pub mod managed;
+pub mod own_fields;
 pub mod patch;
 pub mod plugin_log;
 pub mod scale;

@@ -101,7 +101,7 @@ fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteO
 }
 
 pub fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
-    if scope.resource.custom {
+    if scope.resource.has_own_schema() {
         return check_custom(scope, object, &[], validation);
     }
     check_fields(object, &scope.resource.def().gvk(), &[], validation)

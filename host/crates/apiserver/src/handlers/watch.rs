@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::list::{Match, invalid_options, parse_version};
+use super::own_fields::OwnFields;
 use super::{Core, Scope};
 use crate::cache::{Event, Filter, Kind, Stored, Watcher};
 use crate::resources::Resource;
@@ -48,6 +49,7 @@ pub enum Said {
 /// A running watch, over any wire.
 pub struct Watch {
     pub resource: Arc<Resource>,
+    own: Option<OwnFields>,
     watcher: Watcher,
     initial: VecDeque<Arc<Stored>>,
     ready: VecDeque<(Kind, Arc<Event>)>,
@@ -62,14 +64,16 @@ impl Core {
     pub async fn watch(&self, scope: &Scope, query: &WatchQuery) -> Result<Watch, Status> {
         check(query)?;
         let slot = &scope.resource.slot;
-        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, &query.field_selector, &slot.fields().names)?;
+        let own = OwnFields::of(scope, &query.field_selector)?;
+        let indexed = if own.is_some() { "" } else { &query.field_selector };
+        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, indexed, &slot.fields().names)?;
         filter.narrow(&scope.name);
         let asked = parse_version(&query.resource_version)?;
         if asked > self.cache.revision() {
             self.cache.wait_for(asked).await?;
         }
         let initial = query.send_initial_events.unwrap_or(asked == 0);
-        let (objects, watcher, synced) = if initial {
+        let (mut objects, watcher, synced) = if initial {
             let (snapshot, watcher) = self.cache.snapshot_and_watch(slot, filter.clone());
             let revision = snapshot.revision;
             (snapshot.page(&filter, None, 0).items, watcher, Some(revision))
@@ -81,11 +85,15 @@ impl Core {
             (Vec::new(), self.cache.watch(slot, filter, asked)?, None)
         };
         scope.resource.make_ready(objects.iter().map(|stored| &**stored)).await?;
+        if let Some(own) = &own {
+            objects.retain(|stored| own.matches(&scope.resource, stored));
+        }
         let now = Instant::now();
         let spread = || DEFAULT_TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>());
         let end = now + query.timeout.unwrap_or_else(spread);
         Ok(Watch {
             resource: scope.resource.clone(),
+            own,
             watcher,
             initial: objects.into(),
             ready: VecDeque::new(),
@@ -101,14 +109,34 @@ impl Core {
 impl Watch {
     /// The next thing to tell. `None`: the time is over. An error is the last.
     pub async fn next(&mut self) -> Option<Result<Said, Status>> {
-        let said = self.next_said().await?;
-        if self.resource.strategy.conversion().is_some()
-            && let Ok(Said::Event(kind, event)) = &said
-            && let Err(why) = self.resource.make_wire_ready(&Stored::object_of_line(&event.line(*kind), *kind)).await
-        {
-            return Some(Err(why));
+        loop {
+            let said = self.next_said().await?;
+            if self.resource.strategy.conversion().is_none() {
+                return Some(said);
+            }
+            let Ok(Said::Event(kind, event)) = said else { return Some(said) };
+            match self.converted(kind, event).await {
+                Ok(None) => {}
+                Ok(Some(said)) => return Some(Ok(said)),
+                Err(why) => return Some(Err(why)),
+            }
         }
-        Some(said)
+    }
+
+    /// The event as the version that is watched has it, made ready. `None`: it is not for this watch.
+    async fn converted(&self, kind: Kind, event: Arc<Event>) -> Result<Option<Said>, Status> {
+        let kind = match &self.own {
+            None => kind,
+            Some(own) => {
+                self.resource.make_ready([&event.object, &event.previous].into_iter().flatten().map(|stored| &**stored)).await?;
+                match own.seen(&self.resource, kind, &event) {
+                    None => return Ok(None),
+                    Some(kind) => kind,
+                }
+            }
+        };
+        self.resource.make_wire_ready(&Stored::object_of_line(&event.line(kind), kind)).await?;
+        Ok(Some(Said::Event(kind, event)))
     }
 
     async fn next_said(&mut self) -> Option<Result<Said, Status>> {

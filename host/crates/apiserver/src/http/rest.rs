@@ -211,7 +211,7 @@ impl Call {
         if !object.is_object() {
             return Err(Status::bad_request("the object provided is unrecognized (must be of type Object): not a JSON object"));
         }
-        if scope.resource.custom && scope.subresource != "scale" {
+        if scope.resource.has_own_schema() && scope.subresource != "scale" {
             let warnings = check_custom(scope, &mut object, &duplicates, options.validation)?;
             return Ok((object, warnings));
         }

@@ -6,6 +6,8 @@
 
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
+use pintle_api::schema::structural::Structural;
+use pintle_api::schema::{self, Findings, TypeRef};
 use pintle_api::{Cause, GroupVersionResource, Object, ResourceDef, Status};
 use serde_json::{Value, json};
 
@@ -48,6 +50,23 @@ pub struct Kind {
     pub from_storage: fn(&mut Object),
     /// From the description.
     pub has_status: bool,
+    /// Of kinds that are not among upstream's types: their own schema.
+    pub own_schema: Option<fn() -> &'static OwnSchema>,
+}
+
+/// A schema as a definition of custom resources would hold it.
+pub struct OwnSchema {
+    raw: Value,
+    structural: Structural,
+}
+
+impl OwnSchema {
+    /// From JSON that is part of the program; a test parses each.
+    pub fn parse(json: &str) -> Self {
+        let raw: Value = serde_json::from_str(json).expect("a schema of the program's own is JSON");
+        let structural = Structural::from_json(&raw, "schema").expect("a schema of the program's own is structural");
+        Self { raw, structural }
+    }
 }
 
 impl Kind {
@@ -78,6 +97,7 @@ impl Kind {
             storage: None,
             to_storage: |_| {},
             from_storage: |_| {},
+            own_schema: None,
         }
     }
 
@@ -85,6 +105,12 @@ impl Kind {
     pub fn table(mut self, columns: &[Column], cells: Cells) -> Self {
         (self.columns, self.cells, self.whole_table) = (columns.to_vec(), cells, true);
         self
+    }
+
+    fn validate_by_schema(&self, object: &Object, faults: &mut Faults) {
+        if let Some(schema) = self.own_schema {
+            schema().structural.validate(object).into_iter().for_each(|cause| faults.push(cause));
+        }
     }
 
     pub fn boxed(self) -> Box<dyn Strategy> {
@@ -116,12 +142,14 @@ impl Strategy for Kind {
     fn validate_create(&self, object: &Object) -> Vec<Cause> {
         let mut faults = Faults::default();
         (self.validate)(object, &mut faults);
+        self.validate_by_schema(object, &mut faults);
         faults.into_causes()
     }
     fn validate_update(&self, new: &Object, old: &Object, part: Part) -> Vec<Cause> {
         let mut faults = Faults::default();
         if part != Part::Status && differs_beyond_metadata(new, old) {
             (self.validate)(new, &mut faults);
+            self.validate_by_schema(new, &mut faults);
         }
         (self.validate_change)(new, old, part, &mut faults);
         faults.into_causes()
@@ -140,6 +168,18 @@ impl Strategy for Kind {
     }
     fn selectable_fields(&self) -> SelectableFields {
         self.fields
+    }
+    fn schema(&self) -> TypeRef<'_> {
+        match self.own_schema {
+            Some(schema) => schema().structural.type_ref(),
+            None => schema::builtin().for_kind(&self.def.gvk()).unwrap_or_else(TypeRef::unknown),
+        }
+    }
+    fn openapi_schema(&self) -> Option<&Value> {
+        self.own_schema.map(|schema| &schema().raw)
+    }
+    fn prune(&self, object: &mut Object) -> Option<Findings> {
+        self.own_schema.map(|schema| schema().structural.prune(object))
     }
     fn columns(&self) -> &[Column] {
         &self.columns

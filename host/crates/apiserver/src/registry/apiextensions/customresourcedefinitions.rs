@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
+use pintle_api::schema::structural::Structural;
 use serde_json::{Value, json};
 
 use crate::registry::checks::{IMMUTABLE, one_of};
@@ -164,6 +165,10 @@ fn validate_versions(spec: &Value, faults: &mut Faults) {
             } else {
                 faults.invalid_str(&at, kind, "must be object at the root");
             }
+        } else {
+            let at = here.field("schema.openAPIV3Schema").to_string();
+            let schema = version.at(&["schema", "openAPIV3Schema"]).unwrap_or(&Value::Null);
+            Structural::from_json(schema, &at).err().into_iter().flatten().for_each(|cause| faults.push(cause));
         }
     }
     if versions.iter().filter(|v| v.bool_at(&["storage"])).count() != 1 {

@@ -3,6 +3,8 @@
 //! The spec says which component in which world with which grants; the status says which revision lives. Loading it is the
 //! plugin runtime's work, which watches these objects.
 
+use std::sync::LazyLock;
+
 use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
@@ -12,7 +14,7 @@ use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
 use crate::registry::fields::{default_missing, spec_mut};
-use crate::registry::kind::Kind;
+use crate::registry::kind::{Kind, OwnSchema};
 use crate::registry::print::{AGE, NAME, NONE, age, bool_or, boolean, text, text_or, wide};
 use crate::registry::rbac::rules::validate_rule;
 use crate::registry::strategy::{Column, Part};
@@ -40,6 +42,7 @@ pub fn kind() -> Kind {
     Kind {
         names: NameRule::Subdomain,
         generation: true,
+        own_schema: Some(schema),
         default,
         validate,
         validate_change: |new, old, part, faults| {
@@ -50,6 +53,11 @@ pub fn kind() -> Kind {
         fields: &[("spec.world", |p| p.str_at(&["spec", "world"]).to_owned())],
         ..Kind::new(cluster("pintle.dev/v1alpha1", "plugins", "Plugin").short(&["plug"]).status().sub("log", &["get"])).table(COLUMNS, cells)
     }
+}
+
+fn schema() -> &'static OwnSchema {
+    static SCHEMA: LazyLock<OwnSchema> = LazyLock::new(|| OwnSchema::parse(include_str!("plugin.schema.json")));
+    &SCHEMA
 }
 
 /// Limits that are left out are the runtime's, which differ from world to world.

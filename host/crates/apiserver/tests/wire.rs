@@ -1,0 +1,245 @@
+//! A whole server with others on the wire: webhooks that it asks, and clients that watch over WebSocket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pintle_api::client::{DeleteOptions, ListOptions, Patch, Target, WriteOptions};
+use pintle_api::object::ObjectExt;
+use pintle_api::{Client, GroupVersionResource, Status};
+use pintle_apiserver::auth::User;
+use pintle_apiserver::{Config, Server, Storage};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+
+const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
+const CUSTOM: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+/// Nothing here takes longer on any machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Fixture {
+    server: Server,
+    client: Arc<dyn Client>,
+    _dir: tempfile::TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { storage: Storage::Memory, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
+    let server = Server::start(config).await.unwrap();
+    let client: Arc<dyn Client> = Arc::new(server.local_client(User::loopback()));
+    Fixture { server, client, _dir: dir }
+}
+
+/// A webhook that answers each review with what the function makes of it; how to call it.
+async fn hook(server: &Server, answer: fn(&Value) -> Value) -> Value {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/hook", listener.local_addr().unwrap());
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server.pki().server_config().unwrap()));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request: http::Request<hyper::body::Incoming>| async move {
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    let answer = answer(&serde_json::from_slice(&body).unwrap());
+                    Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from(answer.to_string()))))
+                });
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    json!({"url": url, "caBundle": STANDARD.encode(server.pki().ca_pem())})
+}
+
+fn configuration(kind: &str, client: &Value, resource: &str, more: Value) -> Value {
+    let mut webhook = json!({
+        "name": "hook.example.com", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": [resource]}],
+    });
+    webhook.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "hooks"}, "webhooks": [webhook]})
+}
+
+async fn create(f: &Fixture, resource: &str, object: Value) -> Result<Value, Status> {
+    let (group, version) = object.api_version().split_once('/').unwrap_or(("", object.api_version()));
+    let namespace = (resource == "configmaps" || resource == "things").then_some("default");
+    let gvr = GroupVersionResource::new(group.to_owned(), version.to_owned(), resource.to_owned());
+    f.client.create(&Target::collection(gvr, namespace), object, &WriteOptions::default()).await.map(|s| s.parse().unwrap())
+}
+
+fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": "1"}})
+}
+
+fn admission(review: &Value, response: Value) -> Value {
+    let mut response = response;
+    response["uid"] = review["request"]["uid"].clone();
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_change_and_refuse() {
+    let f = fixture().await;
+    let adds = hook(&f.server, |review| {
+        let patch = STANDARD.encode(r#"[{"op": "add", "path": "/data/added", "value": "yes"}]"#);
+        admission(review, json!({"allowed": true, "patchType": "JSONPatch", "patch": patch, "warnings": ["changed"]}))
+    })
+    .await;
+    let condition = json!({
+        "matchConditions": [{"name": "not-skipped", "expression": "!has(object.metadata.labels)"}],
+        "rules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+    });
+    create(&f, "mutatingwebhookconfigurations", configuration("MutatingWebhookConfiguration", &adds, "configmaps", condition)).await.unwrap();
+    let changed = create(&f, "configmaps", config_map("changed")).await.unwrap();
+    assert_eq!(changed["data"], json!({"key": "1", "added": "yes"}));
+    let mut skipped = config_map("skipped");
+    skipped.set_at(&["metadata", "labels"], json!({"a": "b"}));
+    assert_eq!(create(&f, "configmaps", skipped).await.unwrap()["data"], json!({"key": "1"}));
+
+    let refuses = hook(&f.server, |review| {
+        let kept = review["request"]["operation"] == "DELETE" || review["request"]["object"]["data"]["key"] == "bad";
+        admission(review, json!({"allowed": !kept, "status": {"message": "no", "code": 403, "reason": "Forbidden"}}))
+    })
+    .await;
+    create(&f, "validatingwebhookconfigurations", configuration("ValidatingWebhookConfiguration", &refuses, "configmaps", json!({}))).await.unwrap();
+    let name = |name: &str| Target::object(CONFIG_MAPS, Some("default"), name);
+    let patch = Patch::Merge(json!({"data": {"key": "bad"}}));
+    let refused = f.client.patch(&name("changed"), patch, &WriteOptions::default()).await.unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (403, "admission webhook \"hook.example.com\" denied the request: no"));
+    let refused = f.client.delete(&name("changed"), &DeleteOptions::default()).await.unwrap_err();
+    assert_eq!(refused.code, 403);
+
+    // A hook that is not there refuses everything, but not that it is taken away.
+    let gone = json!({"url": "https://127.0.0.1:1/", "caBundle": adds["caBundle"]});
+    let mut broken = configuration("ValidatingWebhookConfiguration", &gone, "*", json!({}));
+    broken.set_at(&["metadata", "name"], json!("broken"));
+    create(&f, "validatingwebhookconfigurations", broken).await.unwrap();
+    let failed = create(&f, "configmaps", config_map("never")).await.unwrap_err();
+    assert!(failed.code == 500 && failed.message.contains("failed calling webhook \"hook.example.com\": failed to call webhook: Post"), "{failed}");
+    let hooks = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
+    for name in ["broken", "hooks"] {
+        f.client.delete(&Target::object(hooks.clone(), None, name), &DeleteOptions::default()).await.unwrap();
+    }
+    create(&f, "configmaps", config_map("again")).await.unwrap();
+    f.server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_change_and_refuse() {
+    let f = fixture().await;
+    let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
+    let made = |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "p"}, "spec": spec});
+    let mutation = json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{data: {'by': request.userInfo.username}}"}});
+    let spec = json!({"matchConstraints": rules, "mutations": [mutation], "reinvocationPolicy": "Never"});
+    create(&f, "mutatingadmissionpolicies", made("MutatingAdmissionPolicy", spec)).await.unwrap();
+    let unbound = create(&f, "configmaps", config_map("unbound")).await.unwrap();
+    assert!(unbound["data"].get("by").is_none());
+    create(&f, "mutatingadmissionpolicybindings", made("MutatingAdmissionPolicyBinding", json!({"policyName": "p"}))).await.unwrap();
+    let bound = create(&f, "configmaps", config_map("bound")).await.unwrap();
+    assert_eq!(bound["data"]["by"], User::loopback().name);
+
+    let validation = json!({"expression": "variables.name != 'bad' && namespaceObject.metadata.name == 'default'", "message": "not that name"});
+    let spec = json!({"matchConstraints": rules, "variables": [{"name": "name", "expression": "object.metadata.name"}], "validations": [validation]});
+    create(&f, "validatingadmissionpolicies", made("ValidatingAdmissionPolicy", spec)).await.unwrap();
+    let binding = json!({"policyName": "p", "validationActions": ["Deny"]});
+    create(&f, "validatingadmissionpolicybindings", made("ValidatingAdmissionPolicyBinding", binding)).await.unwrap();
+    create(&f, "configmaps", config_map("good")).await.unwrap();
+    let refused = create(&f, "configmaps", config_map("bad")).await.unwrap_err();
+    let expected = "configmaps \"bad\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: not that name";
+    assert_eq!((refused.code, refused.message.as_str()), (422, expected));
+    f.server.shutdown().await.unwrap();
+}
+
+/// `hostPort` of v1 is `host` and `port` of v2.
+fn convert(review: &Value) -> Value {
+    let wanted = review["request"]["desiredAPIVersion"].clone();
+    let turn = |object: &Value| {
+        let mut object = object.clone();
+        object["apiVersion"] = wanted.clone();
+        if wanted == "example.com/v1" {
+            object["hostPort"] = json!(format!("{}:{}", object.str_at(&["host"]), object.str_at(&["port"])));
+            ["host", "port"].iter().for_each(|f| drop(object.remove_at(&[f])));
+        } else if let Some((host, port)) = object.str_at(&["hostPort"]).to_owned().split_once(':') {
+            (object["host"], object["port"]) = (json!(host), json!(port));
+            object.remove_at(&["hostPort"]);
+        }
+        object
+    };
+    let converted: Vec<Value> = review.list_at(&["request", "objects"]).iter().map(turn).collect();
+    let response = json!({"uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": converted});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_versions_are_turned_into_each_other() {
+    let f = fixture().await;
+    let client = hook(&f.server, convert).await;
+    let version = |name: &str, storage: bool, fields: &[&str]| {
+        let properties: Value = fields.iter().map(|f| ((*f).to_owned(), json!({"type": "string"}))).collect::<serde_json::Map<_, _>>().into();
+        let selectable: Vec<Value> = fields.iter().map(|f| json!({"jsonPath": format!(".{f}")})).collect();
+        json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}, "selectableFields": selectable})
+    };
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "things.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "conversion": {"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": ["v1"]}},
+            "versions": [version("v1", true, &["hostPort"]), version("v2", false, &["host", "port"])]},
+    });
+    create(&f, "customresourcedefinitions", definition).await.unwrap();
+    let target = Target::object(CUSTOM, None, "things.example.com");
+    let established = async {
+        while !f.client.get(&target).await.unwrap().parse().unwrap().to_string().contains("Established") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, established).await.unwrap();
+
+    let thing = |name: &str, port: &str| json!({"apiVersion": "example.com/v2", "kind": "Thing", "metadata": {"name": name}, "host": "h", "port": port});
+    let made = create(&f, "things", thing("a", "80")).await.unwrap();
+    assert_eq!((&made["host"], &made["port"]), (&json!("h"), &json!("80")));
+    create(&f, "things", thing("b", "81")).await.unwrap();
+    let things = |version: &'static str| Target::collection(GroupVersionResource::constant("example.com", version, "things"), Some("default"));
+    let names = async |version, selector: &str| {
+        let options = ListOptions { field_selector: selector.to_owned(), ..ListOptions::default() };
+        let list = f.client.list(&things(version), &options).await.unwrap();
+        list.items.iter().map(|i| i.parse().unwrap().name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("v1", "hostPort=h:80").await, ["a"]);
+    assert_eq!(names("v2", "host=h,port!=80").await, ["b"]);
+    let old = f.client.get(&Target { name: Some("a".into()), ..things("v1") }).await.unwrap().parse().unwrap();
+    assert_eq!((old["hostPort"].as_str(), old.get("host")), (Some("h:80"), None));
+    f.server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_over_websocket() {
+    let f = fixture().await;
+    let pki = f.server.pki();
+    let (chain, key) = pki.admin.der().unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(pki.roots().unwrap()).with_client_auth_cert(chain, key).unwrap();
+    let stream = TcpStream::connect(f.server.address()).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let url = format!("wss://{}/api/v1/namespaces/default/configmaps?watch=true&fieldSelector=metadata.name%3Dseen", f.server.address());
+    let (mut socket, answer) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    assert_eq!(answer.status(), 101);
+    create(&f, "configmaps", config_map("other")).await.unwrap();
+    create(&f, "configmaps", config_map("seen")).await.unwrap();
+    let message = tokio::time::timeout(LIMIT, socket.next()).await.unwrap().unwrap().unwrap();
+    let Message::Text(text) = message else { panic!("an event is a text") };
+    let event: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((event["type"].as_str(), event["object"].name()), (Some("ADDED"), "seen"));
+    socket.close(None).await.unwrap();
+    f.server.shutdown().await.unwrap();
+}
