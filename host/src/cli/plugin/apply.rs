@@ -58,12 +58,14 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
     let def = plugins(session).await?;
     let path = object_path(def, None, &name, "");
     for attempt in 1.. {
+        let mut before = None;
         let (written, verb) = match session.get_optional(&path).await? {
             None => {
                 let object = json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec});
                 (session.create(&collection_path(def, None), &object).await, "created")
             }
             Some(mut live) => {
+                before = Some(live["spec"].clone());
                 live["spec"] = onto(&live["spec"], &spec);
                 (session.send(http::Method::PUT, &path, JSON, serde_json::to_vec(&live)?).await, "configured")
             }
@@ -74,13 +76,26 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
                 return Ok(drop(written));
             }
             Ok(written) => {
-                let serving = live::until_serving(session, &written, &args.timeout).await?;
-                live::report(&serving, verb);
+                let serving = live::until_serving(session, &written, &args.timeout).await;
+                if let (Err(_), Some(before)) = (&serving, before) {
+                    put_back(session, &path, before).await?;
+                }
+                live::report(&serving?, verb);
                 return Ok(());
             }
             Err(error) if attempt < CONFLICTS && crate::cli::session::refusal(&error).is_some_and(|s| s.code == 409) => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// A refused revision leaves the old one live, but under the new spec, whose grants or configuration may be what was refused.
+async fn put_back(session: &Session, path: &str, spec: Value) -> Result<()> {
+    if let Some(mut live) = session.get_optional(path).await? {
+        live["spec"] = spec;
+        session.send(http::Method::PUT, path, JSON, serde_json::to_vec(&live)?).await.context("putting the old spec back")?;
+        eprintln!("the plugin's spec is as it was before");
     }
     Ok(())
 }
@@ -145,7 +160,7 @@ impl ApplyArgs {
         }
         if !self.grant.is_empty() {
             spec["grants"] = self.grant.iter().map(|g| grant(g)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        } else if manifest["grants"].is_array() {
+        } else if manifest["grants"].as_array().is_some_and(|g| !g.is_empty()) {
             spec["grants"] = manifest["grants"].clone();
         }
         for (flag, field) in [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (None, "limits")] {
