@@ -6,3 +6,4 @@ mod machine;
 mod plugins;
 mod run;
 mod tour;
+mod verbs;

@@ -64,3 +64,38 @@ fn a_plugin_that_is_no_component_says_so_and_harms_nothing() {
     server.kubectl(&["create", "deployment", "web", "--image=x"]).ok();
     wait("a pod all the same", 30, || if bound_pods(&server).len() == 1 { Ok(()) } else { Err("not bound".to_owned()) });
 }
+
+/// The tour's sixth stop: a policy of one's own, written from the template, decides from one pod to the next, and goes again.
+#[test]
+fn a_scheduler_is_swapped_under_load_and_rolled_back() {
+    let server = with_a_node();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let project = folder.path().join("my-policy").display().to_string();
+    server.pintle(&["plugin", "new", "scheduler", "my-policy", "--lang", "rust", "--path", &project]).ok();
+    server.pintle(&["plugin", "build", &project]).ok();
+    server.kubectl(&["create", "deployment", "web", "--image=x", "--replicas=40"]).ok();
+    server.pintle(&["plugin", "apply", &project, "--name", "scheduler-default"]).ok();
+    server.kubectl(&["scale", "deployment", "web", "--replicas=80"]).ok();
+    wait("every pod to be placed", 90, || if bound_pods(&server).len() == 80 { Ok(()) } else { Err(format!("{} placed", bound_pods(&server).len())) });
+    assert_eq!(revision(&server), "2");
+    server.pintle(&["plugin", "rollback", "scheduler-default"]).ok();
+    server.kubectl(&["scale", "deployment", "web", "--replicas=100"]).ok();
+    wait("pods after the rollback", 90, || if bound_pods(&server).len() == 100 { Ok(()) } else { Err(format!("{} placed", bound_pods(&server).len())) });
+    assert_ne!(revision(&server), "2");
+}
+
+#[test]
+fn a_refused_apply_leaves_the_live_policy_as_it_was() {
+    let server = with_a_node();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("broken.wasm");
+    std::fs::write(&file, "no component").expect("is writable");
+    let refused = server.pintle(&["plugin", "apply", &file.display().to_string(), "--name", "scheduler-default", "--world", "scheduler"]).refused();
+    assert!(refused.contains("not a component"), "{refused}");
+    server.kubectl(&["run", "after", "--image=x"]).ok();
+    wait("the old policy to place a pod", 30, || if bound_pods(&server).len() == 1 { Ok(()) } else { Err("not bound".to_owned()) });
+}
+
+fn revision(server: &Server) -> String {
+    server.kubectl(&["get", "plugin", "scheduler-default", "-o", "jsonpath={.status.activeRevision}"]).ok()
+}
