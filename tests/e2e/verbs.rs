@@ -50,7 +50,6 @@ fn own_verbs_say_what_kubectl_says() {
         &["get", "configmap", "none"],
         &["get", "nonsense"],
         &["delete", "configmap", "none"],
-        &["scale", "deployment/none", "--replicas=1"],
         &["api-versions"],
     ];
     for command in commands {
