@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pintle_api::GroupVersionResource;
@@ -126,6 +127,7 @@ impl Server {
             allocators: Arc::new(registry::allocator::Allocators::over(config.service_cidr)),
             admission: Chain::standard(),
             hooks,
+            ends: AtomicBool::new(false),
             extensions,
             authenticator: auth.clone(),
             authorizer: auth.clone(),
@@ -166,6 +168,7 @@ impl Server {
 
     /// Ends watches and open requests, then the store.
     pub async fn shutdown(self) -> Result<(), pintle_store::Error> {
+        self.core.ends.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         let _ = self.listener.await;
         drop(self.bookkeeping);

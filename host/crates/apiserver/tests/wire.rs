@@ -60,6 +60,18 @@ async fn hook(server: &Server, answer: fn(&Value) -> Value) -> Value {
     json!({"url": url, "caBundle": STANDARD.encode(server.pki().ca_pem())})
 }
 
+/// A connection as the administrator.
+async fn connect(server: &Server) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let pki = server.pki();
+    let (chain, key) = pki.admin.der().unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(pki.roots().unwrap()).with_client_auth_cert(chain, key).unwrap();
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap()
+}
+
 fn configuration(kind: &str, client: &Value, resource: &str, more: Value) -> Value {
     let mut webhook = json!({
         "name": "hook.example.com", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
@@ -223,14 +235,7 @@ async fn custom_versions_are_turned_into_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_over_websocket() {
     let f = fixture().await;
-    let pki = f.server.pki();
-    let (chain, key) = pki.admin.der().unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = tls.with_root_certificates(pki.roots().unwrap()).with_client_auth_cert(chain, key).unwrap();
-    let stream = TcpStream::connect(f.server.address()).await.unwrap();
-    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let stream = connect(&f.server).await;
     let url = format!("wss://{}/api/v1/namespaces/default/configmaps?watch=true&fieldSelector=metadata.name%3Dseen", f.server.address());
     let (mut socket, answer) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     assert_eq!(answer.status(), 101);
@@ -241,5 +246,26 @@ async fn a_watch_over_websocket() {
     let event: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((event["type"].as_str(), event["object"].name()), (Some("ADDED"), "seen"));
     socket.close(None).await.unwrap();
+    f.server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ends_is_alive_and_not_ready() {
+    let f = fixture().await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect(&f.server).await)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut get = async |path: &str| {
+        let request = http::Request::get(path).header("host", "x").body(Full::new(Bytes::new())).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        let code = answer.status().as_u16();
+        (code, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    };
+    assert_eq!(get("/readyz").await, (200, "ok".to_owned()));
+    f.server.core().ends.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(get("/readyz").await, (500, "[+]ping ok\n[+]store ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n".to_owned()));
+    assert_eq!(get("/readyz?exclude=shutdown").await.0, 200);
+    assert_eq!(get("/livez").await.0, 200);
+    drop(sender);
+    connection.abort();
     f.server.shutdown().await.unwrap();
 }

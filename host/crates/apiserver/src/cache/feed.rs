@@ -1,5 +1,6 @@
 //! Feeds the cache from the store: everything once, then each change in revision order.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -61,10 +62,16 @@ pub(super) fn follow(cache: &Arc<Cache>, revision: Revision) {
                 },
                 Err(why) => tracing::warn!(%why, "no watch on the store; trying again"),
             }
+            if let Some(cache) = weak.upgrade() {
+                cache.follows.store(false, Ordering::Relaxed);
+            }
             tokio::time::sleep(RETRY).await;
             let Some(cache) = weak.upgrade() else { return };
             match load(&cache).await {
-                Ok(revision) => after = revision,
+                Ok(revision) => {
+                    after = revision;
+                    cache.follows.store(true, Ordering::Relaxed);
+                }
                 Err(why) => tracing::error!(%why, "cannot load from the store"),
             }
         }

@@ -12,7 +12,7 @@ pub mod stored;
 pub mod watcher;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub struct Cache {
     limits: Limits,
     state: RwLock<State>,
     revision: AtomicU64,
+    /// Whether the store's changes come in.
+    follows: AtomicBool,
     /// Readers and writers that wait for a revision.
     waiting: Mutex<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
     /// Indexes of values on their way through the store, by the address of their bytes: an engine that hands the same
@@ -127,6 +129,7 @@ impl Cache {
             limits,
             state: RwLock::default(),
             revision: AtomicU64::new(0),
+            follows: AtomicBool::new(true),
             waiting: Mutex::default(),
             prepared: Mutex::default(),
         });
@@ -155,6 +158,10 @@ impl Cache {
 
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+    /// False while the store cannot be followed: what is read may be old.
+    pub fn follows(&self) -> bool {
+        self.follows.load(Ordering::Relaxed)
     }
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -23,6 +23,7 @@ pub mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub struct Core {
     pub allocators: Arc<Allocators>,
     pub admission: Chain,
     pub hooks: Hooks,
+    /// The server ends: what is asked is still answered, but nobody should come any more.
+    pub ends: AtomicBool,
     /// Parts of the API that others serve.
     pub extensions: Arc<Extensions>,
     pub authenticator: Arc<dyn Authenticator>,

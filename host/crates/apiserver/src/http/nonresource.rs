@@ -1,5 +1,7 @@
 //! Paths that name no resource: health, version, metrics, discovery, OpenAPI.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;
@@ -8,13 +10,15 @@ use pintle_api::{GroupVersion, ResourceDef, Status, discovery};
 use serde_json::{Value, json};
 
 use super::metrics::Metrics;
+use super::path;
 use super::{Response, answer, negotiate};
 use crate::handlers::{Core, no_such_resource};
 use crate::resources::{Document, Table};
 
 /// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
 pub const GIT_VERSION: &str = "v1.36.3+pintle";
-const CHECKS: [&str; 4] = ["ping", "log", "store", "cache"];
+/// Each with what it looks at: that it answers at all, that the store's changes come in, that the server does not end.
+const CHECKS: [(&str, fn(&Core) -> bool); 3] = [("ping", |_| true), ("store", |core| core.cache.follows()), ("shutdown", |core| !core.ends.load(Ordering::Relaxed))];
 
 pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Result<Response, Status> {
     let path = parts.uri.path();
@@ -24,7 +28,7 @@ pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Re
     }
     let segments: Vec<&str> = trimmed.trim_start_matches('/').split('/').collect();
     match segments.as_slice() {
-        ["healthz" | "livez" | "readyz", check @ ..] => Ok(health(segments[0], check, parts.uri.query().unwrap_or(""))),
+        ["healthz" | "livez" | "readyz", check @ ..] => Ok(health(core, segments[0], check, parts.uri.query())),
         ["version"] => Ok(answer::value(200, &version())),
         ["metrics"] => Ok(answer::text(200, metrics.render(&counts(core), core.cache.revision()))),
         [""] => Ok(answer::value(200, &root(core))),
@@ -43,15 +47,27 @@ pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Re
     }
 }
 
-fn health(kind: &str, check: &[&str], query: &str) -> Response {
+/// One check, or all that count for `healthz`, `livez` or `readyz`: a server that ends is alive and not ready.
+fn health(core: &Core, kind: &str, check: &[&str], query: Option<&str>) -> Response {
+    let query = path::query(query);
+    let excluded = |name: &str| query.iter().any(|(k, v)| k == "exclude" && v == name);
+    let counts = |name: &str| (name != "shutdown" || kind == "readyz") && !excluded(name);
     if let [one] = check {
-        return if CHECKS.contains(one) { answer::text(200, "ok".to_owned()) } else { answer::text(404, "404 page not found\n".to_owned()) };
+        return match CHECKS.iter().find(|(name, _)| name == one) {
+            None => answer::text(404, "404 page not found\n".to_owned()),
+            Some((_, passes)) if passes(core) => answer::text(200, "ok".to_owned()),
+            Some((name, _)) => answer::text(500, format!("internal server error: {name} failed\n")),
+        };
     }
-    if !query.contains("verbose") {
+    let results: Vec<(&str, bool)> = CHECKS.iter().filter(|(name, _)| counts(name)).map(|(name, passes)| (*name, passes(core))).collect();
+    let healthy = results.iter().all(|(_, passed)| *passed);
+    if healthy && !query.iter().any(|(k, _)| k == "verbose") {
         return answer::text(200, "ok".to_owned());
     }
-    let lines: String = CHECKS.iter().map(|c| format!("[+]{c} ok\n")).collect();
-    answer::text(200, format!("{lines}{kind} check passed\n"))
+    let line = |(name, passed): &(&str, bool)| if *passed { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") };
+    let lines: String = results.iter().map(line).collect();
+    let (code, verdict) = if healthy { (200, "passed") } else { (500, "failed") };
+    answer::text(code, format!("{lines}{kind} check {verdict}\n"))
 }
 
 fn version() -> Value {
