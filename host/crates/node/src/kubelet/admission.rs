@@ -32,8 +32,44 @@ pub type OwnNode = Arc<RwLock<Option<Node>>>;
 
 pub fn check(pod: &Pod, others: &[Arc<PodState>], context: &Context) -> Result<(), Outcome> {
     sysctls(pod)?;
-    fits(pod, others, context)?;
+    let active = active(pod, others);
+    fits(pod, &active, context)?;
+    ports_free(pod, &active)?;
     selected(pod, context)
+}
+
+/// The pods that hold something on this node.
+fn active<'a>(pod: &Pod, others: &'a [Arc<PodState>]) -> Vec<&'a Arc<PodState>> {
+    let holds = |s: &&Arc<PodState>| s.outcome.is_none() && !s.gone && !super::step::is_finished(s) && s.pod.metadata.uid != pod.metadata.uid;
+    others.iter().filter(holds).collect()
+}
+
+/// Pods that name their node pass by the scheduler, so two may ask for one port.
+fn ports_free(pod: &Pod, active: &[&Arc<PodState>]) -> Result<(), Outcome> {
+    let wanted = host_ports(pod);
+    let taken = active.iter().flat_map(|s| host_ports(&s.pod)).any(|used| wanted.iter().any(|w| clash(w, &used)));
+    if !wanted.is_empty() && taken {
+        return refuse("NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into());
+    }
+    Ok(())
+}
+
+/// Port, protocol and address; an empty address is every one.
+type HostPort = (i32, String, String);
+
+fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let bound = ports.filter_map(|p| {
+        let address = p.host_ip.clone().filter(|a| a != "0.0.0.0").unwrap_or_default();
+        Some((p.host_port.filter(|port| *port > 0)?, p.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), address))
+    });
+    bound.collect()
+}
+
+fn clash(a: &HostPort, b: &HostPort) -> bool {
+    a.0 == b.0 && a.1 == b.1 && (a.2.is_empty() || b.2.is_empty() || a.2 == b.2)
 }
 
 fn sysctls(pod: &Pod) -> Result<(), Outcome> {
@@ -54,12 +90,8 @@ fn sysctls(pod: &Pod) -> Result<(), Outcome> {
     Ok(())
 }
 
-fn fits(pod: &Pod, others: &[Arc<PodState>], context: &Context) -> Result<(), Outcome> {
+fn fits(pod: &Pod, active: &[&Arc<PodState>], context: &Context) -> Result<(), Outcome> {
     let Some(spec) = &pod.spec else { return Ok(()) };
-    let active: Vec<&Arc<PodState>> = others
-        .iter()
-        .filter(|s| s.outcome.is_none() && !s.gone && !super::step::is_finished(s) && s.pod.metadata.uid != pod.metadata.uid)
-        .collect();
     let allowed = |name: &str| context.allocatable.get(name).map_or(i128::MAX, |q| milli(q));
     let most_pods = allowed("pods") / 1000;
     if active.len() as i128 + 1 > most_pods {
@@ -109,4 +141,21 @@ fn selected(pod: &Pod, context: &Context) -> Result<(), Outcome> {
 
 fn refuse(reason: &str, message: String) -> Result<(), Outcome> {
     Err(Outcome { reason: reason.to_owned(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_ports_clash_on_every_address_or_the_same() {
+        let port = |number: i32, protocol: &str, address: &str| (number, protocol.to_owned(), address.to_owned());
+        assert!(clash(&port(80, "TCP", ""), &port(80, "TCP", "10.0.0.1")));
+        assert!(!clash(&port(80, "TCP", "10.0.0.2"), &port(80, "TCP", "10.0.0.1")));
+        assert!(!clash(&port(80, "UDP", ""), &port(80, "TCP", "")));
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {"containers": [
+            {"name": "a", "ports": [{"containerPort": 1, "hostPort": 80, "hostIP": "0.0.0.0"}, {"containerPort": 2}]}]}}))
+        .expect("a pod");
+        assert_eq!(host_ports(&pod), [port(80, "TCP", "")]);
+    }
 }
