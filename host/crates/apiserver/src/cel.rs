@@ -13,6 +13,15 @@ use serde_json::Value;
 /// The longest expression that is compiled.
 const MAX_EXPRESSION_BYTES: usize = 64 << 10;
 
+/// CEL's own functions, and those of its libraries for strings, lists and optional values.
+const FUNCTIONS: [&str; 52] = [
+    "bool", "bytes", "charAt", "contains", "distinct", "double", "duration", "dyn", "endsWith", "flatten", "format", "getDate",
+    "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds",
+    "hasValue", "indexOf", "int", "join", "lastIndexOf", "lowerAscii", "matches", "none", "of", "ofNonZeroValue", "optional.none",
+    "optional.of", "optional.ofNonZeroValue", "or", "orValue", "quote", "replace", "reverse", "size", "slice", "sort", "split",
+    "startsWith", "string", "substring", "timestamp", "trim", "type", "uint", "upperAscii", "value",
+];
+
 pub struct Expression {
     program: IdedExpr,
 }
@@ -38,6 +47,18 @@ impl Expression {
     pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Value, String> {
         let value = variables.context.resolve(&self.program).map_err(|why| why.to_string())?;
         value.json().map_err(|why| why.to_string())
+    }
+
+    /// Whether the expression names a variable.
+    pub fn refers_to(&self, name: &str) -> bool {
+        self.program.references().has_variable(name)
+    }
+
+    /// The functions that it calls and that nobody here knows.
+    pub fn unknown_functions(&self) -> Vec<String> {
+        let operator = |name: &str| name.starts_with(['_', '@', '!', '-']);
+        let references = self.program.references();
+        references.functions().into_iter().filter(|f| !operator(f) && !FUNCTIONS.contains(f)).map(str::to_owned).collect()
     }
 
     pub fn is_true(&self, variables: &Variables<'_>) -> Result<bool, String> {

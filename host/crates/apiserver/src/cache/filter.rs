@@ -3,13 +3,15 @@
 use pintle_api::Status;
 use pintle_api::selector::{FieldSelector, LabelSelector};
 
-use super::stored::Stored;
+use super::stored::{Stored, label_bit};
 
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// Empty: all namespaces.
     pub namespace: String,
     labels: LabelSelector,
+    /// Of the labels that the selector asks for with one value.
+    label_bits: u64,
     fields: Vec<Term>,
 }
 
@@ -29,12 +31,14 @@ enum FieldOf {
 
 impl Filter {
     pub fn everything(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), labels: LabelSelector::everything(), fields: Vec::new() }
+        Self { namespace: namespace.to_owned(), labels: LabelSelector::everything(), label_bits: 0, fields: Vec::new() }
     }
     /// `known` are the resource's selectable fields, in the order of the index.
     pub fn parse(namespace: &str, labels: &str, fields: &str, known: &[String]) -> Result<Self, Status> {
         let labels = LabelSelector::parse(labels).map_err(|e| Status::bad_request(e.to_string()))?;
-        Ok(Self { namespace: namespace.to_owned(), labels, fields: terms(fields, known)? })
+        let exact = labels.requirements().iter().filter_map(|r| labels.exact(&r.key).map(|value| label_bit(&r.key, value)));
+        let label_bits = exact.fold(0, |all, bit| all | bit);
+        Ok(Self { namespace: namespace.to_owned(), labels, label_bits, fields: terms(fields, known)? })
     }
 
     /// Also asks for one name (an old form of watching one object); empty asks for nothing.
@@ -45,7 +49,14 @@ impl Filter {
     }
 
     pub fn matches(&self, stored: &Stored) -> bool {
-        self.in_namespace(stored) && self.labels.matches_by(|key| stored.index.label(key)) && self.fields_match(stored)
+        stored.index.may_have(self.label_bits) && self.in_namespace(stored) && self.selects(stored)
+    }
+    /// The same of an object of the filter's namespace.
+    pub fn matches_inside(&self, stored: &Stored) -> bool {
+        stored.index.may_have(self.label_bits) && self.selects(stored)
+    }
+    fn selects(&self, stored: &Stored) -> bool {
+        self.labels.matches_by(|key| stored.index.label(key)) && self.fields_match(stored)
     }
     /// No selector: every object of the namespace.
     pub fn takes_all(&self) -> bool {

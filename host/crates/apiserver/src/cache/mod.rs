@@ -72,7 +72,7 @@ pub struct Slot {
 }
 
 /// Told of every change of a resource in order, before the write that made it returns: `namespace`, `name`, the object
-/// (`None`: gone). Must be quick; it runs where the cache is fed.
+/// without `managedFields` (`None`: gone). Must be quick; it runs where the cache is fed.
 pub type Observer = Arc<dyn Fn(&str, &str, Option<&Object>) + Send + Sync>;
 
 pub struct Cache {
@@ -274,7 +274,7 @@ impl Cache {
 }
 
 fn tell(observer: &Observer, namespace: &str, name: &str, stored: Option<&Stored>) {
-    match stored.map(Stored::parse) {
+    match stored.map(|s| stored::without_managers(s.as_slice())) {
         None => observer(namespace, name, None),
         Some(Ok(object)) => observer(namespace, name, Some(&object)),
         Some(Err(why)) => tracing::error!(%why, "an observer misses an object"),

@@ -33,7 +33,7 @@ impl Snapshot {
         let mut rest = self.within(filter, after);
         let mut last_key = None;
         for stored in rest.by_ref() {
-            if !filter.matches(stored) {
+            if !filter.matches_inside(stored) {
                 continue;
             }
             items.push(stored.clone());
@@ -50,18 +50,23 @@ impl Snapshot {
             let last_key = last_key.filter(|_| remaining > 0);
             return Page { items, last_key, remaining: Some(remaining).filter(|n| *n > 0) };
         }
-        let more = rest.any(|s| filter.matches(s));
+        let more = rest.any(|s| filter.matches_inside(s));
         Page { items, last_key: last_key.filter(|_| more), remaining: None }
     }
 
     /// Objects of the filter's namespace, whatever its selectors say.
     fn within<'a>(&'a self, filter: &'a Filter, after: Option<&str>) -> impl Iterator<Item = &'a Arc<Stored>> {
-        let prefix = if filter.namespace.is_empty() { String::new() } else { format!("{}/", filter.namespace) };
+        // `/` is followed by `0`: the first key after those of the namespace.
+        let ends = |last: char| if filter.namespace.is_empty() { String::new() } else { format!("{}{last}", filter.namespace) };
+        let (first, end) = (ends('/'), ends('0'));
         let start = match after {
-            Some(key) if *key >= *prefix => Bound::Excluded(key),
-            _ => Bound::Included(prefix.as_str()),
+            Some(key) if *key >= *first => Bound::Excluded(key),
+            _ => Bound::Included(first.as_str()),
         };
-        let range = self.map.range::<_, str>((start, Bound::Unbounded));
-        range.map(|(_, stored)| stored).take_while(move |s| s.key.starts_with(&prefix))
+        let end = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end.as_str()) };
+        // A token of another namespace: nothing follows it here.
+        let empty = matches!((&start, &end), (Bound::Excluded(start), Bound::Excluded(end)) if start >= end);
+        let range = (!empty).then(|| self.map.range::<_, str>((start, end)));
+        range.into_iter().flatten().map(|(_, stored)| stored)
     }
 }

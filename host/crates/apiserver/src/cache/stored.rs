@@ -39,6 +39,15 @@ pub struct Index {
     labels: Box<str>,
     /// `value NUL` in the order of the resource's selectable fields.
     fields: Box<str>,
+    /// One bit for each label, of [`label_bit`]: what lacks a selector's bit is passed over unread.
+    bits: u64,
+}
+
+/// The bit that stands for a label with its value, FNV-1a folded to six bits.
+pub fn label_bit(key: &str, value: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = key.bytes().chain([0]).chain(value.bytes()).fold(0xcbf2_9ce4_8422_2325, step);
+    1 << ((hash ^ (hash >> 32)) % 64)
 }
 
 #[derive(Debug)]
@@ -54,19 +63,24 @@ pub struct Stored {
 
 impl Index {
     pub fn of(object: &Object, fields: &[String]) -> Self {
-        let mut labels = String::new();
+        let (mut labels, mut bits) = (String::new(), 0);
         for (key, value) in object.map_at(&["metadata", "labels"]).into_iter().flatten() {
             labels.push_str(key);
             labels.push('\0');
             labels.push_str(value.as_str().unwrap_or_default());
             labels.push('\0');
+            bits |= label_bit(key, value.as_str().unwrap_or_default());
         }
         let mut packed = String::new();
         for value in fields {
             packed.push_str(value);
             packed.push('\0');
         }
-        Self { labels: labels.into(), fields: packed.into() }
+        Self { labels: labels.into(), fields: packed.into(), bits }
+    }
+    /// Whether labels with all these bits may be here.
+    pub fn may_have(&self, bits: u64) -> bool {
+        self.bits & bits == bits
     }
     pub fn label(&self, key: &str) -> Option<&str> {
         let mut parts = self.labels.split('\0');
@@ -191,6 +205,44 @@ fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("a JSON value is always written to memory");
 }
 
+/// The object but for `metadata.managedFields`, which is half of it and which neither columns nor observers look at.
+pub fn without_managers(json: &[u8]) -> Result<Object, serde_json::Error> {
+    use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+    struct Members {
+        inside: Option<&'static str>,
+        leave_out: &'static str,
+    }
+    impl<'de> DeserializeSeed<'de> for Members {
+        type Value = Value;
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+            deserializer.deserialize_map(self)
+        }
+    }
+    impl<'de> Visitor<'de> for Members {
+        type Value = Value;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+            let mut members = serde_json::Map::new();
+            while let Some(key) = access.next_key::<String>()? {
+                let value = match self.inside {
+                    Some(inside) if key == inside => access.next_value_seed(Members { inside: None, leave_out: self.leave_out })?,
+                    None if key == self.leave_out => {
+                        access.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    _ => access.next_value()?,
+                };
+                members.insert(key, value);
+            }
+            Ok(Value::Object(members))
+        }
+    }
+    let seed = Members { inside: Some("metadata"), leave_out: "managedFields" };
+    seed.deserialize(&mut serde_json::Deserializer::from_slice(json))
+}
+
 /// The wire form of an object that never reached the store.
 pub fn encode_wire(object: &Object) -> Bytes {
     match object.resource_version().parse() {
@@ -253,6 +305,12 @@ mod tests {
         assert_eq!(stored.line(Kind::Added).as_ptr().wrapping_add(Kind::Added.line_start().len()), stored.json().as_ptr());
         assert!(show(&stored.deleted_line(4711)).contains(r#""resourceVersion":"4711","labels""#));
         assert!(show(&stored.line(Kind::Modified)).starts_with(r#"{"type":"MODIFIED","object":{"apiVersion""#));
+    }
+
+    #[test]
+    fn columns_are_made_without_the_managers() {
+        let object = without_managers(br#"{"metadata":{"name":"a","managedFields":[{"manager":"m"}]},"spec":{"managedFields":1}}"#).unwrap();
+        assert_eq!(object, json!({"metadata": {"name": "a"}, "spec": {"managedFields": 1}}));
     }
 
     #[test]

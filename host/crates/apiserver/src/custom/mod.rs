@@ -6,6 +6,7 @@
 mod column;
 mod conversion;
 mod definition;
+pub mod rules;
 mod strategy;
 
 use std::sync::Arc;

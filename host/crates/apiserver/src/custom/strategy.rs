@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::column::PrinterColumn;
 use super::conversion::Conversion;
 use super::definition::Definition;
+use super::rules::Rules;
 use crate::handlers::lookup::SharedLookup;
 use crate::registry::def::ALL_VERBS;
 use crate::registry::kind::restore;
@@ -22,6 +23,7 @@ use crate::registry::{Part, Strategy, WriteContext};
 pub struct CustomStrategy {
     def: ResourceDef,
     schema: Option<Structural>,
+    rules: Rules,
     raw: Value,
     columns: Vec<PrinterColumn>,
     /// Paths that field selectors may name.
@@ -66,6 +68,7 @@ impl CustomStrategy {
         Self {
             def: def(definition, name, has_status, scale.is_some()),
             schema,
+            rules: Rules::of(&raw, &path).0,
             columns: PrinterColumn::all(version.list_at(&["additionalPrinterColumns"])),
             fields: version.list_at(&["selectableFields"]).iter().map(|f| f.str_at(&["jsonPath"]).trim_start_matches('.').to_owned()).collect(),
             raw,
@@ -142,10 +145,13 @@ impl Strategy for CustomStrategy {
         }
     }
     fn validate_create(&self, object: &Object) -> Vec<Cause> {
-        self.schema.as_ref().map(|schema| schema.validate(object)).unwrap_or_default()
+        let causes = self.schema.as_ref().map(|schema| schema.validate(object)).unwrap_or_default();
+        // Rules are for values of the right form.
+        if causes.is_empty() { self.rules.check(object, None) } else { causes }
     }
     fn validate_update(&self, new: &Object, old: &Object, _part: Part) -> Vec<Cause> {
-        self.schema.as_ref().map(|schema| schema.validate_update(new, old)).unwrap_or_default()
+        let causes = self.schema.as_ref().map(|schema| schema.validate_update(new, old)).unwrap_or_default();
+        if causes.is_empty() { self.rules.check(new, Some(old)) } else { causes }
     }
     fn schema(&self) -> TypeRef<'_> {
         self.schema.as_ref().map_or_else(TypeRef::unknown, Structural::type_ref)

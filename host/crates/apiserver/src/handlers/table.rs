@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::cache::stored;
 use crate::http::negotiate::{MetaVersion, Rows};
 use crate::resources::Resource;
 
@@ -32,11 +33,15 @@ fn definition(name: &str, kind: &str, format: &str, description: &str, priority:
     json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority})
 }
 
+/// What a row takes, roughly.
+const ROW_BYTES: usize = 2 << 10;
+
 /// One row.
 pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<Bytes, Status> {
-    let object: Object = serde_json::from_slice(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
-    let mut out = b"{\"cells\":".to_vec();
-    out.extend_from_slice(&serde_json::to_vec(&cells(resource, &object, now)).map_err(Status::internal)?);
+    let object = stored::without_managers(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
+    let mut out = Vec::with_capacity(ROW_BYTES);
+    out.extend_from_slice(b"{\"cells\":");
+    serde_json::to_writer(&mut out, &cells(resource, &object, now)).map_err(Status::internal)?;
     match rows {
         Rows::Nothing => out.extend_from_slice(b",\"object\":null"),
         Rows::Object => {
@@ -45,7 +50,7 @@ pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, n
         }
         Rows::Metadata => {
             out.extend_from_slice(b",\"object\":");
-            out.extend_from_slice(&metadata_only(json, version)?);
+            write_metadata_only(&mut out, json, version)?;
         }
     }
     out.push(b'}');
@@ -99,17 +104,40 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
-#[derive(Deserialize)]
-struct OnlyMetadata<'a> {
-    #[serde(borrow)]
-    metadata: &'a RawValue,
+/// `PartialObjectMetadata` from an object's bytes; the rest is not even looked at.
+pub fn metadata_only(json: &[u8], version: MetaVersion) -> Result<Bytes, Status> {
+    let mut out = Vec::with_capacity(ROW_BYTES);
+    write_metadata_only(&mut out, json, version)?;
+    Ok(out.into())
 }
 
-/// `PartialObjectMetadata` from an object's bytes; the rest is skipped unparsed.
-pub fn metadata_only(json: &[u8], version: MetaVersion) -> Result<Bytes, Status> {
+fn write_metadata_only(out: &mut Vec<u8>, json: &[u8], version: MetaVersion) -> Result<(), Status> {
+    let metadata = metadata_of(json)?;
+    for part in ["{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"", version.api_version(), "\",\"metadata\":", metadata, "}"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    Ok(())
+}
+
+/// The text of an object's metadata. In the form that the cache holds it comes first, after two plain strings, so that the
+/// reader stops where it ends.
+fn metadata_of(json: &[u8]) -> Result<&str, Status> {
+    const FIRST: &[u8] = b"\"metadata\":";
+    /// Of a stored object, `apiVersion` and `kind` and no more stand before it.
+    const BEFORE_BYTES: usize = 400;
+    if let Some(at) = memchr::memmem::find(&json[..json.len().min(BEFORE_BYTES)], FIRST).filter(|at| json[..*at].iter().filter(|b| **b == b'{').count() == 1) {
+        let mut values = serde_json::Deserializer::from_slice(&json[at + FIRST.len()..]).into_iter::<&RawValue>();
+        if let Some(Ok(metadata)) = values.next() {
+            return Ok(metadata.get());
+        }
+    }
+    #[derive(Deserialize)]
+    struct OnlyMetadata<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
     let parsed: OnlyMetadata<'_> = serde_json::from_slice(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
-    let head = format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{}\",\"metadata\":", version.api_version());
-    Ok([head.as_bytes(), parsed.metadata.get().as_bytes(), b"}"].concat().into())
+    Ok(parsed.metadata.get())
 }
 
 #[cfg(test)]
@@ -126,5 +154,7 @@ mod tests {
     fn metadata_is_cut_out_unparsed() {
         let out = metadata_only(br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{}}"#, MetaVersion::V1).unwrap();
         assert_eq!(out, r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}"#);
+        let misleading = br#"{"spec":{"metadata":{"name":"no"}},"metadata":{"name":"b"}}"#;
+        assert!(metadata_only(misleading, MetaVersion::V1).unwrap().ends_with(br#""metadata":{"name":"b"}}"#));
     }
 }

@@ -22,8 +22,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 /// Bookmark this long before the end.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
-/// Initial objects joined into one buffer of about this size.
-const INITIAL_CHUNK_BYTES: usize = 64 << 10;
+/// Initial objects, and events that wait together, are joined into one buffer of about this size.
+const CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Debug, Default)]
 pub struct WatchQuery {
@@ -178,11 +178,11 @@ impl Watch {
         !self.initial.is_empty() || !self.ready.is_empty() || self.synced.is_some()
     }
 
-    /// The next piece of the body: one event's own bytes, or many initial objects joined.
+    /// The next piece of the body: one event's own bytes, or many objects or events joined.
     pub async fn next_chunk(&mut self) -> Option<Bytes> {
         let said = match self.next().await? {
             Ok(Said::Initial(first)) => return Some(self.initial_chunk(first)),
-            Ok(said) => self.line(said),
+            Ok(said) => self.line(said).map(|line| self.with_what_waits(line)),
             Err(why) => Err(why),
         };
         Some(said.unwrap_or_else(|why| {
@@ -193,17 +193,36 @@ impl Watch {
         }))
     }
 
+    /// The line, and behind it those of the events that are there already: one piece of the body instead of many.
+    fn with_what_waits(&mut self, line: Bytes) -> Bytes {
+        if self.ready.is_empty() || line.len() >= CHUNK_BYTES {
+            return line;
+        }
+        let mut out = BytesMut::with_capacity(CHUNK_BYTES.min(line.len() * (self.ready.len() + 1)));
+        out.put_slice(&line);
+        while out.len() < CHUNK_BYTES
+            && let Some((kind, event)) = self.ready.pop_front()
+        {
+            self.told = event.revision;
+            match self.line(Said::Event(kind, event)) {
+                Ok(line) => out.put_slice(&line),
+                Err(why) => tracing::error!(%why, "a watch event cannot be shown"),
+            }
+        }
+        out.freeze()
+    }
+
     fn initial_chunk(&mut self, first: Arc<Stored>) -> Bytes {
         let mut out = BytesMut::new();
         let mut next = Some(first);
         while let Some(stored) = next {
             if let Ok(line) = self.line(Said::Initial(stored)) {
-                if out.is_empty() && line.len() >= INITIAL_CHUNK_BYTES {
+                if out.is_empty() && line.len() >= CHUNK_BYTES {
                     return line;
                 }
                 out.put_slice(&line);
             }
-            next = if out.len() < INITIAL_CHUNK_BYTES { self.initial.pop_front() } else { None };
+            next = if out.len() < CHUNK_BYTES { self.initial.pop_front() } else { None };
         }
         out.freeze()
     }

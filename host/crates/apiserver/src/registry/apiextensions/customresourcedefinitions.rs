@@ -7,6 +7,7 @@ use pintle_api::object::ObjectExt;
 use pintle_api::schema::structural::Structural;
 use serde_json::{Value, json};
 
+use crate::custom::rules::Rules;
 use crate::registry::checks::{IMMUTABLE, one_of};
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
@@ -169,6 +170,7 @@ fn validate_versions(spec: &Value, faults: &mut Faults) {
             let at = here.field("schema.openAPIV3Schema").to_string();
             let schema = version.at(&["schema", "openAPIV3Schema"]).unwrap_or(&Value::Null);
             Structural::from_json(schema, &at).err().into_iter().flatten().for_each(|cause| faults.push(cause));
+            Rules::of(schema, &at).1.into_iter().for_each(|cause| faults.push(cause));
         }
     }
     if versions.iter().filter(|v| v.bool_at(&["storage"])).count() != 1 {

@@ -1,0 +1,284 @@
+//! `x-kubernetes-validations`: the rules in CEL that a custom kind's schema puts on its values.
+//!
+//! Every rule sees its value as `self`, and on an update what the value was as `oldSelf`, where the two can be told to be the
+//! same: by field, by key of a map, by the keys of a list of type map. A value that an update leaves as it was is not judged
+//! again. Kubernetes' own libraries (URLs, quantities, addresses) and values of date formats are not there: a rule that calls
+//! a function which is not known is left out, and the log says so when the definition is read.
+
+use std::collections::BTreeMap;
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{Cause, CauseKind};
+use serde_json::{Map, Value};
+
+use crate::cel::{Expression, Variables};
+
+/// Words that CEL keeps for itself; fields of these names are written between underscores.
+const RESERVED: [&str; 19] = [
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
+    "namespace", "return", "var",
+];
+
+/// The rules of a schema's node and of those below it.
+#[derive(Default)]
+pub struct Rules {
+    own: Vec<Rule>,
+    /// The node's JSON type, as messages show it.
+    kind: String,
+    fields: BTreeMap<String, Rules>,
+    /// Of a list's items, or a map's values.
+    each: Option<Box<Rules>>,
+    /// Of a list of type map.
+    keys: Vec<String>,
+    is_number: bool,
+    /// Whether anything is to be checked from here on down.
+    any: bool,
+}
+
+struct Rule {
+    text: String,
+    expression: Expression,
+    message: String,
+    message_expression: Option<Expression>,
+    reason: String,
+    field_path: String,
+    /// Looks at the value before; not judged without one.
+    compares: bool,
+}
+
+/// A value and what it was before.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    new: &'a Value,
+    old: Option<&'a Value>,
+}
+
+impl Rules {
+    /// The rules of a schema, and what is wrong with those that do not compile.
+    pub fn of(schema: &Value, path: &str) -> (Self, Vec<Cause>) {
+        let mut causes = Vec::new();
+        (Self::node(schema, path, &mut causes), causes)
+    }
+
+    fn node(schema: &Value, path: &str, causes: &mut Vec<Cause>) -> Self {
+        let mut own = Vec::new();
+        for (i, rule) in schema.list_at(&["x-kubernetes-validations"]).iter().enumerate() {
+            match Rule::of(rule) {
+                Ok(Some(rule)) => own.push(rule),
+                Ok(None) => tracing::warn!(path, rule = rule.str_at(&["rule"]), "a validation rule calls a function that is not known; it is left out"),
+                Err(why) => {
+                    let at = format!("{path}.x-kubernetes-validations[{i}].rule");
+                    causes.push(Cause::invalid(at, &Value::from(rule.str_at(&["rule"])), &format!("compilation failed: {why}")));
+                }
+            }
+        }
+        let fields: BTreeMap<String, Self> = schema
+            .map_at(&["properties"])
+            .into_iter()
+            .flatten()
+            .map(|(name, schema)| (name.clone(), Self::node(schema, &format!("{path}.properties[{name}]"), causes)))
+            .collect();
+        let below = ["items", "additionalProperties"].into_iter().find_map(|key| Some((key, schema.get(key).filter(|s| s.is_object())?)));
+        let each = below.map(|(key, schema)| Box::new(Self::node(schema, &format!("{path}.{key}"), causes)));
+        let is_map_list = schema.str_at(&["x-kubernetes-list-type"]) == "map";
+        let keys = schema.list_at(&["x-kubernetes-list-map-keys"]).iter().filter(|_| is_map_list).filter_map(|k| k.as_str().map(str::to_owned)).collect();
+        let any = !own.is_empty() || fields.values().any(|f| f.any) || each.as_ref().is_some_and(|e| e.any);
+        Self { own, kind: schema.str_at(&["type"]).to_owned(), fields, each, keys, is_number: schema.str_at(&["type"]) == "number", any }
+    }
+
+    /// What is wrong with an object.
+    pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if self.any {
+            self.walk(Change { new: object, old }, "", &mut causes);
+        }
+        causes
+    }
+
+    fn walk(&self, change: Change<'_>, path: &str, causes: &mut Vec<Cause>) {
+        let Change { new, old } = change;
+        if !self.any || old == Some(new) || new.is_null() {
+            return;
+        }
+        if !self.own.is_empty() {
+            let mut variables = Variables::new().with("self", &self.seen(new));
+            if let Some(old) = old {
+                variables.set("oldSelf", &self.seen(old));
+            }
+            let judged = self.own.iter().filter(|rule| old.is_some() || !rule.compares);
+            causes.extend(judged.filter_map(|rule| rule.judge(&variables, &self.kind, path)));
+        }
+        match new {
+            Value::Object(map) => self.walk_fields(map, old, path, causes),
+            Value::Array(items) => {
+                let Some(each) = &self.each else { return };
+                for (i, item) in items.iter().enumerate() {
+                    each.walk(Change { new: item, old: old.and_then(|old| self.same_item(item, old)) }, &format!("{path}[{i}]"), causes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn walk_fields(&self, map: &Map<String, Value>, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+        for (name, value) in map {
+            let was = Change { new: value, old: old.and_then(|o| o.get(name)) };
+            match (self.fields.get(name), &self.each) {
+                (Some(node), _) if path.is_empty() => node.walk(was, name, causes),
+                (Some(node), _) => node.walk(was, &format!("{path}.{name}"), causes),
+                (None, Some(each)) => each.walk(was, &format!("{path}[{name}]"), causes),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// The item of the old list that has the same keys.
+    fn same_item<'v>(&self, item: &Value, old: &'v Value) -> Option<&'v Value> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        old.as_array()?.iter().find(|o| self.keys.iter().all(|key| o.get(key) == item.get(key)))
+    }
+
+    /// The value as expressions see it: fields under names that CEL can say, numbers as doubles where the schema says number.
+    fn seen(&self, value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let seen = |(name, value): (&String, &Value)| match (self.fields.get(name), &self.each) {
+                    (Some(node), _) => (escaped(name), node.seen(value)),
+                    (None, Some(each)) => (name.clone(), each.seen(value)),
+                    (None, None) => (name.clone(), value.clone()),
+                };
+                Value::Object(map.iter().map(seen).collect())
+            }
+            Value::Array(items) => match &self.each {
+                Some(each) => items.iter().map(|item| each.seen(item)).collect(),
+                None => value.clone(),
+            },
+            Value::Number(number) if self.is_number => number.as_f64().and_then(serde_json::Number::from_f64).map_or_else(|| value.clone(), Value::Number),
+            other => other.clone(),
+        }
+    }
+}
+
+impl Rule {
+    /// `None`: it calls what is not known here.
+    fn of(rule: &Value) -> Result<Option<Self>, String> {
+        let text = |key: &str| rule.str_at(&[key]).to_owned();
+        let expression = Expression::compile(&text("rule"))?;
+        if !expression.unknown_functions().is_empty() {
+            return Ok(None);
+        }
+        let message_expression = Some(text("messageExpression")).filter(|m| !m.is_empty()).map(|m| Expression::compile(&m)).transpose()?;
+        Ok(Some(Self {
+            compares: expression.refers_to("oldSelf"),
+            text: text("rule"),
+            expression,
+            message: text("message"),
+            message_expression,
+            reason: text("reason"),
+            field_path: text("fieldPath"),
+        }))
+    }
+
+    fn judge(&self, variables: &Variables<'_>, kind: &str, path: &str) -> Option<Cause> {
+        let detail = match self.expression.is_true(variables) {
+            Ok(true) => return None,
+            Ok(false) => self.said(variables),
+            Err(why) => format!("{why} evaluating rule: {}", if self.message.is_empty() { &self.text } else { &self.message }),
+        };
+        let field = format!("{path}{}", self.field_path);
+        let field = field.trim_start_matches('.').to_owned();
+        Some(match self.reason.as_str() {
+            "FieldValueRequired" => Cause::required(field, &detail),
+            "FieldValueForbidden" => Cause::forbidden(field, &detail),
+            "FieldValueDuplicate" => Cause::new(CauseKind::FieldValueDuplicate, field, format!("Duplicate value: {kind:?}: {detail}")),
+            _ => Cause::invalid(field, &Value::from(kind), &detail),
+        })
+    }
+
+    fn said(&self, variables: &Variables<'_>) -> String {
+        let made = self.message_expression.as_ref().and_then(|m| m.evaluate(variables).ok());
+        match made.as_ref().and_then(Value::as_str).map(str::trim).filter(|m| !m.is_empty() && !m.contains('\n')) {
+            Some(made) => made.to_owned(),
+            None if !self.message.is_empty() => self.message.clone(),
+            None => format!("failed rule: {}", self.text.trim()),
+        }
+    }
+}
+
+/// A field's name as an identifier.
+fn escaped(name: &str) -> String {
+    if RESERVED.contains(&name) {
+        return format!("__{name}__");
+    }
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.contains("__") {
+        return name.to_owned();
+    }
+    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(object: Value, old: Option<Value>) -> Vec<String> {
+        let schema = json!({
+            "type": "object",
+            "x-kubernetes-validations": [{"rule": "self.metadata.name != 'bad'"}],
+            "properties": {"spec": {
+                "type": "object",
+                "x-kubernetes-validations": [
+                    {"rule": "self.min <= self.max", "message": "min is above max", "fieldPath": ".min"},
+                    {"rule": "self.class == oldSelf.class", "message": "class is immutable", "reason": "FieldValueForbidden"},
+                    {"rule": "!has(self.a__dash__b) || self.a__dash__b * 2.0 < 10.0", "messageExpression": "'a-b is ' + string(self.a__dash__b)"},
+                ],
+                "properties": {
+                    "min": {"type": "integer"}, "max": {"type": "integer"}, "class": {"type": "string"}, "a-b": {"type": "number"},
+                    "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": {
+                        "type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer",
+                            "x-kubernetes-validations": [{"rule": "self >= oldSelf", "message": "may only grow"}]}},
+                    }},
+                },
+            }},
+        });
+        let (rules, causes) = Rules::of(&schema, "schema");
+        assert!(causes.is_empty(), "{causes:?}");
+        rules.check(&object, old.as_ref()).into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
+    }
+
+    fn object(spec: Value) -> Value {
+        json!({"metadata": {"name": "a"}, "spec": spec})
+    }
+
+    #[test]
+    fn rules_are_judged() {
+        assert_eq!(check(object(json!({"min": 1, "max": 2, "class": "x"})), None), Vec::<String>::new());
+        let faults = check(object(json!({"min": 3, "max": 2, "class": "x", "a-b": 7})), None);
+        assert_eq!(faults, ["spec.min: Invalid value: \"object\": min is above max", "spec: Invalid value: \"object\": a-b is 7"]);
+        assert_eq!(check(json!({"metadata": {"name": "bad"}}), None), [": Invalid value: \"object\": failed rule: self.metadata.name != 'bad'"]);
+    }
+
+    #[test]
+    fn updates_are_compared() {
+        let old = object(json!({"min": 3, "max": 2, "class": "x", "items": [{"name": "i", "size": 4}, {"name": "j", "size": 1}]}));
+        assert_eq!(check(old.clone(), Some(old.clone())), Vec::<String>::new());
+        let mut new = old.clone();
+        new["spec"]["min"] = json!(1);
+        new["spec"]["class"] = json!("y");
+        new["spec"]["items"] = json!([{"name": "j", "size": 2}, {"name": "i", "size": 3}, {"name": "k", "size": 0}]);
+        let faults = check(new, Some(old));
+        assert_eq!(faults, ["spec: Forbidden: class is immutable", "spec.items[1].size: Invalid value: \"integer\": may only grow"]);
+    }
+
+    #[test]
+    fn what_does_not_compile_or_is_not_known() {
+        let of = |rule: &str| Rules::of(&json!({"x-kubernetes-validations": [{"rule": rule}]}), "s");
+        assert!(of("self.x ==").1[0].message.contains("compilation failed"));
+        let (rules, causes) = of("isURL(self.x)");
+        assert!(causes.is_empty() && rules.own.is_empty());
+        assert_eq!(of("self.x.all(k, k.startsWith('a')) && size(self.x) > 0 && self.y.matches('^a$')").0.own.len(), 1);
+    }
+}
