@@ -14,6 +14,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "pintle", version, about = "A Kubernetes-API orchestrator whose policies are WebAssembly components")]
 struct Arguments {
