@@ -256,6 +256,7 @@ async fn a_server_that_ends_is_alive_and_not_ready() {
     let connection = tokio::spawn(connection);
     let mut get = async |path: &str| {
         let request = http::Request::get(path).header("host", "x").body(Full::new(Bytes::new())).unwrap();
+        sender.ready().await.unwrap();
         let answer = sender.send_request(request).await.unwrap();
         let code = answer.status().as_u16();
         (code, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())

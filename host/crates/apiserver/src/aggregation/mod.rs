@@ -9,7 +9,7 @@ mod discovery;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -46,7 +46,10 @@ pub struct Extension {
     pub name: String,
     pub group: String,
     pub version: String,
-    pub remote: Result<Remote, String>,
+    /// Made when first needed: the machine's certificates may have to be read for it.
+    remote: OnceLock<Result<Remote, String>>,
+    spec: Value,
+    pki: Arc<Pki>,
 }
 
 impl Extensions {
@@ -60,7 +63,7 @@ impl Extensions {
         extensions
     }
 
-    fn put(&self, name: &str, service: Option<&Object>, pki: &Pki) {
+    fn put(&self, name: &str, service: Option<&Object>, pki: &Arc<Pki>) {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let remote = service.and_then(|s| s.at(&["spec", "service"])).filter(|s| !s.is_null());
         match service.zip(remote) {
@@ -89,20 +92,28 @@ impl Extensions {
 }
 
 impl Extension {
-    fn of(service: &Object, pki: &Pki) -> Self {
-        let spec = |key: &str| service.str_at(&["spec", key]);
-        let tls = if service.bool_at(&["spec", "insecureSkipTLSVerify"]) {
-            pki.front_proxy_config(None)
-        } else {
-            outbound::roots(spec("caBundle")).map_err(crate::auth::pki::PkiError::Tls).and_then(|roots| pki.front_proxy_config(Some(roots)))
-        };
-        let backend = service.at(&["spec", "service"]).unwrap_or(&Value::Null);
+    fn of(service: &Object, pki: &Arc<Pki>) -> Self {
+        let spec = service.get("spec").cloned().unwrap_or(Value::Null);
         Self {
             name: service.name().to_owned(),
-            group: spec("group").to_owned(),
-            version: spec("version").to_owned(),
-            remote: tls.map(|tls| Remote::service(backend, tls)).map_err(|why| why.to_string()),
+            group: spec.str_at(&["group"]).to_owned(),
+            version: spec.str_at(&["version"]).to_owned(),
+            remote: OnceLock::new(),
+            spec,
+            pki: pki.clone(),
         }
+    }
+
+    fn remote(&self) -> Result<&Remote, String> {
+        let make = || {
+            let roots = match self.spec.bool_at(&["insecureSkipTLSVerify"]) {
+                true => None,
+                false => Some(outbound::roots(self.spec.str_at(&["caBundle"]))?),
+            };
+            let tls = self.pki.front_proxy_config(roots).map_err(|why| why.to_string())?;
+            Ok(Remote::service(self.spec.get("service").unwrap_or(&Value::Null), tls))
+        };
+        self.remote.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     /// Passes a request on in the user's name.
@@ -111,7 +122,7 @@ impl Extension {
             tracing::debug!(extension = self.name, %why, "an extension of the API does not answer");
             Status::new(503, Reason::ServiceUnavailable, "service unavailable")
         };
-        let remote = self.remote.as_ref().map_err(|why| unavailable(why.clone()))?;
+        let remote = self.remote().map_err(unavailable)?;
         let (host, port) = self.resolve(core, remote).map_err(unavailable)?;
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         name_user(&mut parts.headers, user);

@@ -65,7 +65,7 @@ async fn reconcile(core: &Arc<Core>, resource: &Arc<Resource>, services: &[Objec
 }
 
 async fn ask(core: &Core, extension: &Extension) -> Asked {
-    let remote = extension.remote.as_ref().map_err(|why| ("FailedDiscoveryCheck", why.clone()))?;
+    let remote = extension.remote().map_err(|why| ("FailedDiscoveryCheck", why))?;
     let table = core.resources.load_full();
     let objects = CacheLookup { cache: &core.cache, table: &table };
     if let Err(why) = remote.resolve(&objects) {

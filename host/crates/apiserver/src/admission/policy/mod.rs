@@ -8,7 +8,7 @@
 mod rules;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use pintle_api::object::ObjectExt;
@@ -26,13 +26,19 @@ use rules::{Binding, Denied, Policy};
 const GROUP: &str = "admissionregistration.k8s.io";
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 
+/// A policy that is compiled when it is first needed, not where the cache is fed.
+struct Written {
+    object: Object,
+    policy: OnceLock<Policy>,
+}
+
 /// The policies of one kind and their bindings.
 #[derive(Default)]
 struct Set {
-    policies: Mutex<BTreeMap<String, Arc<Policy>>>,
+    policies: Mutex<BTreeMap<String, Arc<Written>>>,
     bindings: Mutex<BTreeMap<String, Arc<Binding>>>,
     /// Bound policies in order of their names.
-    bound: ArcSwap<Vec<(Arc<Policy>, Arc<Binding>)>>,
+    bound: ArcSwap<Vec<(Arc<Written>, Arc<Binding>)>>,
 }
 
 #[derive(Default)]
@@ -47,7 +53,7 @@ impl Policies {
         let all = Self::default();
         for (kind, set) in [("validatingadmissionpolicies", &all.validating), ("mutatingadmissionpolicies", &all.mutating)] {
             let policies = set.clone();
-            let put = move |name: &str, object: Option<&Object>| put(&policies.policies, name, object.map(|o| Arc::new(Policy::of(o))), &policies);
+            let put = move |name: &str, object: Option<&Object>| put(&policies.policies, name, object.map(|o| Arc::new(Written::of(o))), &policies);
             observe(cache, table, kind, put);
             let bindings = set.clone();
             let put = move |name: &str, object: Option<&Object>| put_binding(&bindings, name, object);
@@ -63,6 +69,7 @@ impl Policies {
     /// Lets the policies change the object.
     pub async fn mutate(&self, request: &Request<'_>, object: &mut Object) -> Result<(), Status> {
         for (policy, binding) in self.mutating.bound.load_full().iter() {
+            let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, Some(object))? else { continue };
             let Some(params) = params(request, policy, binding)? else { continue };
             for params in params {
@@ -88,6 +95,7 @@ impl Policies {
     pub async fn validate(&self, request: &Request<'_>, object: Option<&Object>) -> Result<Vec<String>, Status> {
         let mut warnings = Vec::new();
         for (policy, binding) in self.validating.bound.load_full().iter() {
+            let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, object)? else { continue };
             let Some(params) = params(request, policy, binding)? else { continue };
             let shown = match object {
@@ -137,12 +145,21 @@ fn put_binding(set: &Set, name: &str, object: Option<&Object>) {
     put(&set.bindings, name, object.map(|o| Arc::new(Binding::of(o))), set);
 }
 
+impl Written {
+    fn of(policy: &Object) -> Self {
+        Self { object: policy.clone(), policy: OnceLock::new() }
+    }
+    fn compiled(&self) -> &Policy {
+        self.policy.get_or_init(|| Policy::of(&self.object))
+    }
+}
+
 impl Set {
     fn join(&self) {
         let policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         let bindings = self.bindings.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |policy: &Arc<Policy>| {
-            let own = bindings.values().filter(|b| b.policy == policy.name).cloned().collect::<Vec<_>>();
+        let of = |policy: &Arc<Written>| {
+            let own = bindings.values().filter(|b| b.policy == policy.object.name()).cloned().collect::<Vec<_>>();
             own.into_iter().map(|b| (policy.clone(), b)).collect::<Vec<_>>()
         };
         self.bound.store(Arc::new(policies.values().flat_map(of).collect()));

@@ -23,8 +23,9 @@ pub struct Hook {
     /// Called again when a later hook changed the object.
     pub again: bool,
     matcher: Matcher,
-    conditions: Conditions,
-    config: Value,
+    /// Compiled when first needed, not where the cache is fed.
+    conditions: OnceLock<Conditions>,
+    source: Value,
     remote: OnceLock<Result<Arc<Remote>, String>>,
 }
 
@@ -37,14 +38,14 @@ impl Hook {
             ignores_failure: webhook.str_at(&["failurePolicy"]) == "Ignore",
             again: webhook.str_at(&["reinvocationPolicy"]) == "IfNeeded",
             matcher: Matcher::of(webhook, "rules"),
-            conditions: conditions_of(webhook),
-            config: webhook.get("clientConfig").cloned().unwrap_or(Value::Null),
+            conditions: OnceLock::new(),
+            source: webhook.clone(),
             remote: OnceLock::new(),
         }
     }
 
     pub fn remote(&self) -> Result<Arc<Remote>, String> {
-        self.remote.get_or_init(|| Remote::from_client_config(&self.config).map(Arc::new)).clone()
+        self.remote.get_or_init(|| Remote::from_client_config(self.source.get("clientConfig").unwrap_or(&Value::Null)).map(Arc::new)).clone()
     }
 
     /// In which version the hook wants to see the request; `None`: not at all.
@@ -54,6 +55,7 @@ impl Hook {
 
     /// Whether all match conditions hold.
     pub fn conditions_hold(&self, variables: impl FnOnce() -> Variables<'static>) -> Result<bool, String> {
-        if self.conditions.is_empty() { Ok(true) } else { conditions_hold(&self.conditions, &variables()) }
+        let conditions = self.conditions.get_or_init(|| conditions_of(&self.source));
+        if conditions.is_empty() { Ok(true) } else { conditions_hold(conditions, &variables()) }
     }
 }
