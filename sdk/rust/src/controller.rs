@@ -35,7 +35,10 @@ pub enum Relation {
     Owned(&'static str),
     /// [`Controller::route`] says which keys.
     Routed,
-    /// As [`Relation::Owned`]; [`Controller::route`] sees only objects without an owner that controls them.
+    /// As [`Relation::Routed`], when every key is in the object's own namespace; not asked while that has no primary object.
+    Local,
+    /// As [`Relation::Owned`]; [`Controller::route`] sees only objects without an owner that controls them, in namespaces that have a
+    /// primary object.
     Claimed(&'static str),
     /// Only indexed, for reads.
     Indexed,

@@ -130,6 +130,7 @@ fn lower_watch(watch: Watch) -> types::Watch {
             Relation::Primary => types::Relation::Primary,
             Relation::Owned(kind) => types::Relation::Owned(kind.to_owned()),
             Relation::Routed => types::Relation::Routed,
+            Relation::Local => types::Relation::Local,
             Relation::Claimed(kind) => types::Relation::Claimed(kind.to_owned()),
             Relation::Indexed => types::Relation::Indexed,
         },

@@ -129,6 +129,14 @@ impl Informer {
         self.read().objects.get(&key(namespace, name)).cloned()
     }
 
+    /// Whether there is an object in the namespace, or one without a namespace.
+    pub fn holds_any_in(&self, namespace: &Arc<str>) -> bool {
+        let index = self.read();
+        let nameless: Arc<str> = Arc::from("");
+        let next = index.objects.range((Bound::Included((namespace.clone(), nameless)), Bound::Unbounded)).next();
+        next.is_some_and(|((ns, _), _)| ns == namespace) || index.objects.first_key_value().is_some_and(|((ns, _), _)| ns.is_empty())
+    }
+
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.read().objects.values().cloned().collect()
     }
@@ -409,6 +417,17 @@ mod tests {
         informer.put(served("a", "v", 9));
         informer.write().remove(&key("n", "a"), 8);
         assert_eq!(owned(&informer), [9]);
+    }
+
+    #[test]
+    fn a_namespace_holds_what_is_in_it_and_objects_without_one_count_everywhere() {
+        let informer = informer();
+        informer.put(served("a", "u", 5));
+        let asked = |namespace: &str| informer.holds_any_in(&Arc::from(namespace));
+        assert_eq!(["m", "n", "na", ""].map(asked), [false, true, false, false]);
+        let value = json!({"metadata": {"name": "node", "uid": "w", "resourceVersion": "6"}});
+        informer.put(Served { json: Bytes::from(value.to_string()), revision: 6 });
+        assert_eq!(["m", "n", ""].map(asked), [true; 3]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Controller for DaemonSetController {
             Watch::new(resources::PODS, Relation::Claimed("DaemonSet")),
             Watch::new(resources::NODES, Relation::Routed),
             // History that somebody else touches is looked at when the set is next; only orphans may belong to it now.
-            Watch::new(resources::CONTROLLER_REVISIONS, Relation::Routed),
+            Watch::new(resources::CONTROLLER_REVISIONS, Relation::Local),
         ]
     }
 

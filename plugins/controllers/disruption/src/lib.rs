@@ -22,7 +22,7 @@ impl Controller for DisruptionController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::POD_DISRUPTION_BUDGETS, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Routed),
+            Watch::new(resources::PODS, Relation::Local),
             Watch::new(resources::REPLICA_SETS, Relation::Indexed),
             Watch::new(resources::DEPLOYMENTS, Relation::Indexed),
             Watch::new(resources::STATEFUL_SETS, Relation::Indexed),

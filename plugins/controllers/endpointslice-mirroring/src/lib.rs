@@ -26,8 +26,8 @@ impl Controller for MirroringController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::ENDPOINTS, Relation::Primary),
-            Watch::new(resources::SERVICES, Relation::Routed),
-            Watch::new(resources::ENDPOINT_SLICES, Relation::Routed),
+            Watch::new(resources::SERVICES, Relation::Local),
+            Watch::new(resources::ENDPOINT_SLICES, Relation::Local),
         ]
     }
 

@@ -19,8 +19,8 @@ impl Controller for EndpointSliceController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::SERVICES, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Routed),
-            Watch::new(resources::ENDPOINT_SLICES, Relation::Routed),
+            Watch::new(resources::PODS, Relation::Local),
+            Watch::new(resources::ENDPOINT_SLICES, Relation::Local),
             Watch::new(resources::NODES, Relation::Indexed),
         ]
     }

@@ -63,6 +63,9 @@ struct Crew {
     revision: Arc<Revision>,
     exports: ControllerPre<HostState<ControllerWorld>>,
     queue: Arc<Queue>,
+    relations: Arc<[Relation]>,
+    /// Of everything it reconciles; none before it runs.
+    primary: Option<Arc<Informer>>,
     watched: Arc<[(GroupVersionResource, Arc<Informer>)]>,
     recorder: Recorder,
     stop: watch::Receiver<bool>,
@@ -76,6 +79,8 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Pr
         revision: revision.clone(),
         exports: exports.clone(),
         queue: Arc::default(),
+        relations: Arc::new([]),
+        primary: None,
         watched: Arc::new([]),
         recorder: shared.recorder.clone(),
         stop: watch::channel(false).1,
@@ -106,8 +111,8 @@ impl Prepared {
     pub fn start(self, shared: &Arc<Shared>) -> Running {
         let Self { revision, exports, watches, informers } = self;
         let queue = Arc::new(Queue::default());
-        let relations = watches.iter().map(|w| w.relation.clone()).collect();
-        let listener: Arc<dyn Listener> = Arc::new(Router { queue: queue.clone(), relations });
+        let relations: Arc<[Relation]> = watches.iter().map(|w| w.relation.clone()).collect();
+        let listener: Arc<dyn Listener> = Arc::new(Router { queue: queue.clone(), relations: relations.clone() });
         for (tag, informer) in informers.iter().enumerate() {
             informer.subscribe(tag, &listener);
         }
@@ -119,6 +124,8 @@ impl Prepared {
             shared: shared.clone(),
             recorder: Recorder::new(client, &revision.plugin),
             queue: queue.clone(),
+            relations,
+            primary: informers.first().cloned(),
             watched,
             exports,
             stop: stopped,
@@ -207,8 +214,16 @@ impl Crew {
     async fn serve(&self, instance: Instance, work: Work) -> Option<Instance> {
         match work {
             Work::Reconcile(key) => self.reconcile(instance, key).await,
+            Work::Route(change) if self.concerns_nobody(&change) => Some(instance),
             Work::Route(change) => self.route(instance, change).await,
         }
+    }
+
+    /// Most changes of Pods are in namespaces where a given controller has nothing: parsing them there is its largest cost.
+    fn concerns_nobody(&self, change: &Change) -> bool {
+        let stays = matches!(self.relations[change.watch], Relation::Local | Relation::Claimed(_));
+        let Some(entry) = change.after.as_ref().or(change.before.as_ref()) else { return true };
+        stays && !self.primary.as_ref().is_none_or(|p| p.holds_any_in(&entry.meta.namespace))
     }
 
     async fn reconcile(&self, mut instance: Instance, key: Key) -> Option<Instance> {
@@ -293,7 +308,7 @@ impl Crew {
 /// Turns changes into keys, without asking the component where the relation says it all.
 struct Router {
     queue: Arc<Queue>,
-    relations: Vec<Relation>,
+    relations: Arc<[Relation]>,
 }
 
 impl Listener for Router {
@@ -308,7 +323,7 @@ impl Listener for Router {
                     self.queue.change(tag, key_of(entry), before.cloned(), after.cloned());
                 }
             }
-            Relation::Routed => self.queue.change(tag, key_of(entry), before.cloned(), after.cloned()),
+            Relation::Routed | Relation::Local => self.queue.change(tag, key_of(entry), before.cloned(), after.cloned()),
             Relation::Indexed => {}
         }
     }
