@@ -25,7 +25,7 @@ const CONFLICTS: usize = 5;
 
 #[derive(clap::Args, Debug)]
 pub struct ApplyArgs {
-    /// A component (.wasm), or the folder of a plugin's crate with the component that `plugin build` left there
+    /// A component (.wasm), or the folder of a plugin's project with the component that `plugin build` left there
     pub file: PathBuf,
     /// The Plugin object's name; the file's when not given
     #[arg(long)]
@@ -123,7 +123,9 @@ pub async fn diff(session: &Session, args: ApplyArgs) -> Result<ExitCode> {
     if !before.is_null() {
         before["source"] = digest.into();
     }
-    let shown = |v: &Value| if v.is_null() { String::new() } else { yaml::to_string(v) };
+    let shown = |v: &Value| {
+        if v.is_null() { String::new() } else { yaml::to_string(v) }
+    };
     let differs = difference::show(&format!("Plugin.{name}"), &shown(&before), &shown(&spec));
     Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod build;
+mod lang;
 mod live;
 mod new;
 mod sdk;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::builder::PossibleValuesParser;
 use clap::{Subcommand, ValueEnum};
 use pintle_api::ResourceDef;
 use serde_json::Value;
@@ -69,27 +71,27 @@ enum What {
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Write a crate to start from
+    /// Write a project to start from
     New {
         world: World,
         name: String,
-        /// The only one so far: rust
-        #[arg(long, default_value = "rust")]
+        /// What it is written in
+        #[arg(long, default_value = lang::DEFAULT, value_parser = PossibleValuesParser::new(lang::names()))]
         lang: String,
         /// The folder to make; the name when not given
         #[arg(long)]
         path: Option<PathBuf>,
     },
-    /// Compile the crate of a plugin into a component
+    /// Make a component of a plugin's project
     Build {
-        /// The crate's folder
+        /// The project's folder
         #[arg(default_value = ".")]
         path: PathBuf,
-        /// The component's file; NAME.wasm in the crate's folder when not given
+        /// The component's file; NAME.wasm in the project's folder when not given
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
-    /// Run the tests of a plugin's crate
+    /// Run the tests of a plugin's project
     Test {
         #[arg(default_value = ".")]
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! `plugin new`: a crate that builds, passes its tests and does something, to be changed into what is wanted.
+//! `plugin new`: a project that builds, passes its tests and does something, to be changed into what is wanted.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,50 +6,32 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{World, sdk};
+use super::{World, lang, sdk};
 use crate::cli::print;
 
-const CRATE: &str = include_str!("templates/crate.toml");
-const SCHEDULER: &str = include_str!("templates/scheduler.rs");
-const CLUSTER: &str = include_str!("templates/cluster.rs");
-const CONTROLLER: &str = include_str!("templates/controller.rs");
-const INGRESS: &str = include_str!("templates/ingress.rs");
-const IGNORED: &str = include_str!("templates/gitignore");
 /// Of a DNS label, which the Plugin's name is.
 const MAX_NAME: usize = 63;
 
-pub fn run(world: World, name: &str, lang: &str, path: Option<PathBuf>) -> Result<ExitCode> {
-    if lang != "rust" {
-        bail!("there is no template for {lang:?} yet, only for rust");
-    }
+pub fn run(world: World, name: &str, language: &str, path: Option<PathBuf>) -> Result<ExitCode> {
+    let language = lang::named(language)?;
     check_name(name)?;
+    let Some(template) = language.template(world) else {
+        bail!("there is no template for a {} in {} yet", world.name(), language.name());
+    };
     let folder = path.unwrap_or_else(|| PathBuf::from(name));
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         bail!("{} exists and is not empty", folder.display());
     }
-    for (file, content) in files(world, name)? {
-        write(&folder.join(file), &content)?;
+    for (file, content) in template {
+        write(&folder.join(file), &content.replace("{{name}}", name).replace("{{world}}", world.name()))?;
     }
-    sdk::write(&folder.join(".pintle"))?;
+    let manifest = json!({"name": name, "world": world.name(), "language": language.name(), "grants": grants(world)?});
+    write(&folder.join("plugin.json"), &format!("{manifest:#}\n"))?;
+    sdk::write(language, &folder.join(".pintle"))?;
     let shown = folder.display();
     print::line(&format!("{} plugin {name:?} in {shown}. Next:", world.name()));
     print::line(&format!("  pintle plugin test {shown}\n  pintle plugin build {shown}\n  pintle plugin apply {shown}"));
     Ok(ExitCode::SUCCESS)
-}
-
-fn files(world: World, name: &str) -> Result<Vec<(&'static str, String)>> {
-    let filled = |template: &str| template.replace("{{name}}", name).replace("{{world}}", world.name());
-    let mut files = vec![
-        ("Cargo.toml", filled(CRATE)),
-        (".gitignore", IGNORED.to_owned()),
-        ("plugin.json", format!("{:#}\n", json!({"name": name, "world": world.name(), "grants": grants(world)?}))),
-    ];
-    match world {
-        World::Scheduler => files.extend([("src/lib.rs", filled(SCHEDULER)), ("src/cluster.rs", filled(CLUSTER))]),
-        World::Controller => files.push(("src/lib.rs", filled(CONTROLLER))),
-        World::Ingress => files.push(("src/lib.rs", filled(INGRESS))),
-    }
-    Ok(files)
 }
 
 /// What the template needs. The host reads the cluster on behalf of a scheduler and an ingress controller: what the default ones are

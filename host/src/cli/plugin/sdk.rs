@@ -1,38 +1,16 @@
-//! The SDK and the WIT packages inside this binary, so that a new plugin's crate builds anywhere without a registry that has them.
+//! The SDKs and the WIT packages inside this binary, so that a new project builds anywhere without a registry that has them.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-type File = (&'static str, &'static str);
+use super::lang::{File, Language, embedded};
 
-macro_rules! embedded {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../../../../", $name)))),*]
-    };
-}
+const WIT: &[File] = embedded!["wit/controller/controller.wit", "wit/host/host.wit", "wit/ingress/ingress.wit", "wit/scheduler/scheduler.wit"];
 
-const FILES: &[File] = embedded![
-    "sdk/rust/src/controller.rs",
-    "sdk/rust/src/controller_glue.rs",
-    "sdk/rust/src/glue.rs",
-    "sdk/rust/src/ingress.rs",
-    "sdk/rust/src/lib.rs",
-    "sdk/rust/src/scheduler.rs",
-    "sdk/rust/src/selector.rs",
-    "sdk/rust/src/testing.rs",
-    "wit/controller/controller.wit",
-    "wit/host/host.wit",
-    "wit/ingress/ingress.wit",
-    "wit/scheduler/scheduler.wit",
-];
-
-/// The crate's own manifest leans on this workspace; this one stands alone.
-const MANIFEST: &str = include_str!("templates/sdk.toml");
-
-/// Writes the SDK below a folder: the crate at `sdk/rust`, where its sources look for `../../wit`.
-pub fn write(folder: &Path) -> Result<()> {
-    for (name, content) in FILES.iter().chain([&("sdk/rust/Cargo.toml", MANIFEST)]) {
+/// Writes the WIT packages and a language's SDK below a folder, each at its path in this repository.
+pub fn write(language: &dyn Language, folder: &Path) -> Result<()> {
+    for (name, content) in WIT.iter().chain(&language.sdk()) {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
@@ -45,17 +23,35 @@ pub fn write(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::plugin::lang;
 
+    /// Every source file below the SDK folders and `wit/` is in the binary. An SDK's own tests and examples stay here.
     #[test]
     fn nothing_is_left_out() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let mut there = Vec::new();
         for folder in ["sdk/rust/src", "wit/controller", "wit/host", "wit/ingress", "wit/scheduler"] {
-            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
-                there.push(format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy()));
-            }
+            files(root, folder, &mut there);
         }
         there.sort();
-        assert_eq!(there, FILES.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>());
+        let mut known: Vec<String> = WIT.iter().map(|(name, _)| (*name).to_owned()).collect();
+        for language in lang::ALL {
+            known.extend(language.sdk().iter().map(|(name, _)| (*name).to_owned()));
+        }
+        // Written for projects alone, not kept here.
+        known.retain(|name| root.join(name).exists() && !name.ends_with("Cargo.toml"));
+        known.sort();
+        assert_eq!(there, known);
+    }
+
+    fn files(root: &Path, folder: &str, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            match entry.file_type().unwrap().is_dir() {
+                true => files(root, &name, found),
+                false => found.push(name),
+            }
+        }
     }
 }
