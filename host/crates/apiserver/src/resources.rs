@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use crate::cache::{Cache, Fields, Slot, Stored};
 use crate::registry::Strategy;
 
 pub struct Resource {
+    /// Another for each that was ever made: what is kept for one definition is not taken for the next one's.
+    pub serial: u64,
     pub strategy: Arc<dyn Strategy>,
     pub slot: Arc<Slot>,
     /// `apps/v1`
@@ -95,7 +98,9 @@ impl Resource {
         });
         let fields = Some(Fields { names: strategy.selectable_names(), read });
         let slot = cache.slot(&place.group, &place.resource, fields);
-        Self { api_version: def.api_version(), strategy, slot, converts, custom }
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Self { serial, api_version: def.api_version(), strategy, slot, converts, custom }
     }
 
     pub fn def(&self) -> &ResourceDef {

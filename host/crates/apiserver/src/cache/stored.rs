@@ -4,7 +4,7 @@
 //! `apiVersion`, `kind`, `metadata`, so that the revision is spliced in with one copy and no parse. The copy is
 //! at the same time the line that watchers get: the object's bytes are a slice of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use pintle_api::{Object, Status, object::ObjectExt};
@@ -59,6 +59,14 @@ pub struct Stored {
     /// `namespace/name`, or `name` of a cluster-scoped object.
     pub key: Arc<str>,
     pub index: Index,
+    cells: OnceLock<Cells>,
+}
+
+/// What the object's row says, for the resource that made it.
+#[derive(Debug)]
+struct Cells {
+    resource: u64,
+    marked: Box<[u8]>,
 }
 
 impl Index {
@@ -100,11 +108,19 @@ impl Stored {
     /// `value` is the stored form, without `resourceVersion`.
     pub fn new(key: Arc<str>, value: &[u8], revision: u64, created: bool, index: Index) -> Self {
         let kind = if created { Kind::Added } else { Kind::Modified };
-        Self { line: line(kind, value, revision), kind, revision, key, index }
+        Self { line: line(kind, value, revision), kind, revision, key, index, cells: OnceLock::new() }
     }
     /// The same object, indexed by other fields.
     pub fn with_index(&self, index: Index) -> Self {
-        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index }
+        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index, cells: OnceLock::new() }
+    }
+    /// What [`Stored::keep_cells`] was given for that resource.
+    pub fn cells(&self, resource: u64) -> Option<&[u8]> {
+        self.cells.get().filter(|c| c.resource == resource).map(|c| &*c.marked)
+    }
+    /// Kept for the first resource that comes; another version of the same makes its own each time.
+    pub fn keep_cells(&self, resource: u64, marked: Box<[u8]>) {
+        let _ = self.cells.set(Cells { resource, marked });
     }
     pub fn json(&self) -> Bytes {
         self.line.slice(self.kind.line_start().len()..self.line.len() - LINE_END.len())

@@ -4,7 +4,7 @@ use pintle_api::Object;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::handlers::table::human_duration;
+use crate::registry::print;
 
 pub struct PrinterColumn {
     pub definition: Value,
@@ -44,10 +44,8 @@ impl PrinterColumn {
         let Some(value) = find(object, &self.path) else { return Value::Null };
         match (self.kind.as_str(), value) {
             (_, Value::Null) => Value::Null,
-            ("date", Value::String(at)) => match at.parse::<jiff::Timestamp>() {
-                Ok(at) => json!(human_duration(now.as_second() - at.as_second())),
-                Err(_) => json!("<invalid>"),
-            },
+            ("date", Value::String(at)) if at.parse::<jiff::Timestamp>().is_ok() => json!(print::since(at, now)),
+            ("date", Value::String(_)) => json!("<invalid>"),
             ("integer", Value::Number(_)) | ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) | ("string", Value::String(_)) => value.clone(),
             ("string", other) => json!(other.to_string()),
             _ => Value::Null,

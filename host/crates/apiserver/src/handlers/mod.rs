@@ -4,6 +4,7 @@
 //! preparation and validation to the store. Errors are answers already ([`Status`]).
 
 pub mod binding;
+mod cells;
 pub mod connect;
 pub mod delete;
 pub mod eviction;

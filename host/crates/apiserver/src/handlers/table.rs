@@ -1,13 +1,13 @@
 //! Objects in the forms that a client may ask for instead: tables (for `kubectl get`) and bare metadata.
 
 use bytes::Bytes;
-use pintle_api::object::ObjectExt;
-use pintle_api::{Object, Status};
+use pintle_api::Status;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::cache::stored;
+use super::cells;
+use crate::cache::Stored;
 use crate::http::negotiate::{MetaVersion, Rows};
 use crate::resources::Resource;
 
@@ -36,12 +36,30 @@ fn definition(name: &str, kind: &str, format: &str, description: &str, priority:
 /// What a row takes, roughly.
 const ROW_BYTES: usize = 2 << 10;
 
-/// One row.
+/// One row, of an object that came from anywhere.
 pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<Bytes, Status> {
-    let object = stored::without_managers(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
+    let mut out = row_start();
+    cells::write(&mut out, resource, json, now)?;
+    finish_row(out, json, rows, version)
+}
+
+/// One row, of an object in the cache.
+pub fn stored_row(resource: &Resource, object: &Stored, rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<Bytes, Status> {
+    if resource.converts {
+        return row(resource, &resource.wire(object)?, rows, version, now);
+    }
+    let mut out = row_start();
+    cells::write_stored(&mut out, resource, object, now)?;
+    finish_row(out, object.as_slice(), rows, version)
+}
+
+fn row_start() -> Vec<u8> {
     let mut out = Vec::with_capacity(ROW_BYTES);
     out.extend_from_slice(b"{\"cells\":");
-    serde_json::to_writer(&mut out, &cells(resource, &object, now)).map_err(Status::internal)?;
+    out
+}
+
+fn finish_row(mut out: Vec<u8>, json: &[u8], rows: Rows, version: MetaVersion) -> Result<Bytes, Status> {
     match rows {
         Rows::Nothing => out.extend_from_slice(b",\"object\":null"),
         Rows::Object => {
@@ -55,53 +73,6 @@ pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, n
     }
     out.push(b'}');
     Ok(out.into())
-}
-
-fn cells(resource: &Resource, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
-    let strategy = &resource.strategy;
-    let own = strategy.cells(object, now);
-    if strategy.whole_table() {
-        return own;
-    }
-    let (mut wide, mut narrow) = (Vec::new(), vec![json!(object.name())]);
-    for (column, cell) in strategy.columns().iter().zip(own) {
-        if column.priority == 0 { narrow.push(cell) } else { wide.push(cell) }
-    }
-    narrow.push(json!(age(object, now)));
-    narrow.append(&mut wide);
-    narrow
-}
-
-/// `5m`, `3d4h`: how long ago the object was made.
-pub fn age(object: &Object, now: jiff::Timestamp) -> String {
-    match object.str_at(&["metadata", "creationTimestamp"]).parse::<jiff::Timestamp>() {
-        Ok(made) => human_duration(now.as_second() - made.as_second()),
-        Err(_) => "<unknown>".to_owned(),
-    }
-}
-
-/// Seconds as kubectl shows them: two units where they matter.
-pub fn human_duration(seconds: i64) -> String {
-    const MINUTE: i64 = 60;
-    const HOUR: i64 = 60 * MINUTE;
-    const DAY: i64 = 24 * HOUR;
-    const YEAR: i64 = 365 * DAY;
-    let pair = |big: i64, big_unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{big_unit}") } else { format!("{big}{big_unit}{small}{small_unit}") }
-    };
-    match seconds {
-        i64::MIN..-1 => "<invalid>".to_owned(),
-        -1..0 => "0s".to_owned(),
-        0..120 => format!("{seconds}s"),
-        120..600 => pair(seconds / MINUTE, "m", seconds % MINUTE, "s"),
-        600..10_800 => format!("{}m", seconds / MINUTE),
-        10_800..28_800 => pair(seconds / HOUR, "h", seconds % HOUR / MINUTE, "m"),
-        28_800..172_800 => format!("{}h", seconds / HOUR),
-        172_800..691_200 => pair(seconds / DAY, "d", seconds % DAY / HOUR, "h"),
-        691_200..63_072_000 => format!("{}d", seconds / DAY),
-        63_072_000..252_288_000 => pair(seconds / YEAR, "y", seconds % YEAR / DAY, "d"),
-        _ => format!("{}y", seconds / YEAR),
-    }
 }
 
 /// `PartialObjectMetadata` from an object's bytes; the rest is not even looked at.
@@ -143,12 +114,6 @@ fn metadata_of(json: &[u8]) -> Result<&str, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_kubectl_prints_them() {
-        let shown: Vec<String> = [0, 119, 120, 200, 599, 3600, 10_800, 12_000, 90_000, 180_000, 800_000, 70_000_000, -5].map(human_duration).into();
-        assert_eq!(shown, ["0s", "119s", "2m", "3m20s", "9m59s", "60m", "3h", "3h20m", "25h", "2d2h", "9d", "2y80d", "<invalid>"]);
-    }
 
     #[test]
     fn metadata_is_cut_out_unparsed() {

@@ -86,7 +86,7 @@ pub fn list(resource: &Resource, list: List, form: Form, gzip: bool) -> Result<R
             Form::Json | Form::Yaml if !resource.converts => Item::Shared(stored),
             Form::Json | Form::Yaml => Item::Made(resource.wire(&stored)?),
             Form::Metadata(version) => Item::Made(table::metadata_only(stored.as_slice(), version)?),
-            Form::Table { version, rows } => Item::Made(table::row(resource, &resource.wire(&stored)?, rows, version, now)?),
+            Form::Table { version, rows } => Item::Made(table::stored_row(resource, &stored, rows, version, now)?),
         });
     }
     let body = ListBody::new(head.into(), items, Bytes::from_static(tail.as_bytes()));

@@ -52,12 +52,26 @@ pub fn age(object: &Value, now: Timestamp) -> Value {
     since(object.str_at(&["metadata", "creationTimestamp"]), now).into()
 }
 
+/// In place of the present: durations are left as marks, for texts that are kept.
+pub const MARKED: Timestamp = Timestamp::MIN;
+/// Around the nanoseconds since 1970 that a duration counts from; a character that no column's text has.
+const MARK: char = '\u{1}';
+/// The same in a JSON string.
+pub const MARK_JSON: &[u8] = b"\\u0001";
+
 /// Time since an RFC 3339 timestamp.
 pub fn since(timestamp: &str, now: Timestamp) -> String {
     match timestamp.parse::<Timestamp>() {
-        Ok(then) => duration(now.as_second() - then.as_second() - i64::from(now.subsec_nanosecond() < then.subsec_nanosecond())),
+        Ok(then) if now == MARKED => format!("{MARK}{}{MARK}", then.as_nanosecond()),
+        Ok(then) => since_moment(then.as_nanosecond(), now),
         Err(_) => UNKNOWN.to_owned(),
     }
+}
+
+/// Time since a moment in nanoseconds since 1970, in whole seconds.
+pub fn since_moment(nanoseconds: i128, now: Timestamp) -> String {
+    let elapsed = (now.as_nanosecond() - nanoseconds).div_euclid(1_000_000_000);
+    duration(i64::try_from(elapsed).unwrap_or(i64::MIN))
 }
 
 /// Time between two timestamps.
@@ -165,4 +179,15 @@ pub fn shortened(words: &[String], max: usize) -> String {
 
 pub fn bool_or(object: &Value, path: &[&str], otherwise: bool) -> Value {
     object.at(path).and_then(Value::as_bool).unwrap_or(otherwise).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_kubectl_prints_them() {
+        let shown: Vec<String> = [0, 119, 120, 200, 599, 3600, 10_800, 12_000, 90_000, 180_000, 800_000, 70_000_000, -5].map(duration).into();
+        assert_eq!(shown, ["0s", "119s", "2m", "3m20s", "9m59s", "60m", "3h", "3h20m", "25h", "2d2h", "9d", "2y80d", "<invalid>"]);
+    }
 }
