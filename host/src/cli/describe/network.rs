@@ -119,22 +119,28 @@ async fn slices(session: &Session, namespace: &str, service: &str) -> Result<Vec
     session.list(&with_query(&collection_path(def, Some(namespace)), &[("labelSelector", &selector)])).await
 }
 
+/// `<none>` only where nobody made a slice; slices without a ready endpoint show as nothing.
 fn endpoints(slices: &[Value], port: &str) -> String {
+    if slices.is_empty() {
+        return "<none>".to_owned();
+    }
     let mut found = Vec::new();
     for slice in slices {
-        for slice_port in slice.list_at(&["ports"]).iter().filter(|p| p.str_at(&["name"]) == port) {
-            let number = show(&slice_port["port"]);
-            let ready = slice.list_at(&["endpoints"]).iter().filter(|e| e["conditions"]["ready"] != false);
-            found.extend(ready.flat_map(|e| e.list_at(&["addresses"])).map(|a| match show(a) {
-                v6 if v6.contains(':') => format!("[{v6}]:{number}"),
-                v4 => format!("{v4}:{number}"),
-            }));
+        let ready = slice.list_at(&["endpoints"]).iter().filter(|e| e["conditions"]["ready"] != false);
+        let addresses: Vec<String> = ready.filter_map(|e| e.list_at(&["addresses"]).first()).map(show).collect();
+        let ports = slice.list_at(&["ports"]);
+        // A headless Service may have none.
+        if ports.is_empty() {
+            found.extend(addresses);
+            continue;
+        }
+        for number in ports.iter().filter(|p| p.str_at(&["name"]) == port).map(|p| show(&p["port"])) {
+            found.extend(addresses.iter().map(|a| if a.contains(':') { format!("[{a}]:{number}") } else { format!("{a}:{number}") }));
         }
     }
     let more = found.len().saturating_sub(SHOWN_ENDPOINTS);
     found.truncate(SHOWN_ENDPOINTS);
     match more {
-        _ if found.is_empty() => "<none>".to_owned(),
         0 => found.join(","),
         more => format!("{} + {more} more...", found.join(",")),
     }
@@ -144,4 +150,22 @@ fn load_balancers(object: &Value) -> String {
     let entries = object.list_at(&["status", "loadBalancer", "ingress"]).iter();
     let names = entries.map(|e| Some(e.str_at(&["ip"])).filter(|ip| !ip.is_empty()).unwrap_or(e.str_at(&["hostname"])));
     names.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn endpoints_read_as_kubectl_prints_them() {
+        let endpoint = |address: &str, ready: bool| json!({"addresses": [address], "conditions": {"ready": ready}});
+        let ports = json!([{"name": "http", "port": 8080}, {"name": "dns", "port": 53}]);
+        let of = |list: Vec<Value>, ports: &Value| endpoints(&[json!({"endpoints": list, "ports": ports})], "http");
+        assert_eq!(endpoints(&[], "http"), "<none>");
+        assert_eq!(of(vec![endpoint("10.0.0.1", false)], &ports), "");
+        assert_eq!(of(vec![endpoint("10.0.0.1", true), endpoint("fd00::1", true)], &ports), "10.0.0.1:8080,[fd00::1]:8080");
+        assert_eq!(of((1..=5).map(|i| endpoint(&format!("10.0.0.{i}"), true)).collect(), &json!(null)), "10.0.0.1,10.0.0.2,10.0.0.3 + 2 more...");
+    }
 }
