@@ -10,13 +10,35 @@ use anyhow::{Context, Result, bail};
 
 /// Folders of the modules, relative to the folder that holds them (`k8s.io` in a Go module cache), and their protobuf packages.
 const GROUPS: &[&str] = &[
-    "admissionregistration/v1", "apps/v1", "authentication/v1", "authorization/v1", "autoscaling/v1", "autoscaling/v2", "batch/v1", "certificates/v1",
-    "coordination/v1", "core/v1", "discovery/v1", "events/v1", "flowcontrol/v1", "networking/v1", "node/v1", "policy/v1", "rbac/v1", "resource/v1",
-    "scheduling/v1", "storage/v1",
+    "admissionregistration/v1",
+    "apidiscovery/v2",
+    "apps/v1",
+    "authentication/v1",
+    "authorization/v1",
+    "autoscaling/v1",
+    "autoscaling/v2",
+    "batch/v1",
+    "certificates/v1",
+    "coordination/v1",
+    "core/v1",
+    "discovery/v1",
+    "events/v1",
+    "flowcontrol/v1",
+    "networking/v1",
+    "node/v1",
+    "policy/v1",
+    "rbac/v1",
+    "resource/v1",
+    "scheduling/v1",
+    "storage/v1",
 ];
 const OTHERS: &[&str] = &[
-    "apimachinery@VERSION/pkg/apis/meta/v1", "apimachinery@VERSION/pkg/api/resource", "apimachinery@VERSION/pkg/runtime",
-    "apimachinery@VERSION/pkg/util/intstr", "apiextensions-apiserver@VERSION/pkg/apis/apiextensions/v1",
+    "apimachinery@VERSION/pkg/apis/meta/v1",
+    "apimachinery@VERSION/pkg/apis/meta/v1beta1",
+    "apimachinery@VERSION/pkg/api/resource",
+    "apimachinery@VERSION/pkg/runtime",
+    "apimachinery@VERSION/pkg/util/intstr",
+    "apiextensions-apiserver@VERSION/pkg/apis/apiextensions/v1",
     "kube-aggregator@VERSION/pkg/apis/apiregistration/v1",
 ];
 
@@ -24,8 +46,11 @@ const HEAD: &str = "\
 # Fields of built-in kinds in protobuf, as upstream's API modules publish them. Made by `schema-gen protobuf`; do not edit.
 # `> message`, then its fields: number, name in JSON, type, flags.
 # Types: s string, b bytes, i integer, z boolean, d double, else a message. Flags: r repeated, m map from string, o left out when empty,
-# n flattened into its parent in JSON.
+# n flattened into its parent in JSON, p on the wire only when JSON has it (all other single fields always are).
 ";
+
+/// Messages that are lists in Go.
+const LISTS: [&str; 2] = [".ExtraValue", ".Verbs"];
 
 /// How a struct field is written in JSON, by struct and protobuf name.
 #[derive(Clone, Default)]
@@ -33,6 +58,7 @@ struct Tags {
     json: String,
     omitted_when_empty: bool,
     flattened: bool,
+    pointer: bool,
 }
 
 pub fn render(modules: &Path, version: &str) -> Result<String> {
@@ -87,6 +113,10 @@ fn render_field(package: &str, message: &str, line: &str, tags: &BTreeMap<(Strin
     if tag.flattened {
         flags.push('n');
     }
+    // Bytes and the messages that wrap a list are slices in Go, which can be nil like a pointer.
+    if tag.pointer || kind == "b" || LISTS.iter().any(|list| kind.ends_with(list)) && flags.is_empty() {
+        flags.push('p');
+    }
     let json = if tag.json.is_empty() { name } else { &tag.json };
     Ok(format!("{number} {json} {kind} {flags}").trim_end().to_owned() + "\n")
 }
@@ -117,12 +147,17 @@ fn field_tags(line: &str) -> Option<(String, Tags)> {
     let part = |key: &str| tag.split_once(&format!("{key}:\""))?.1.split_once('"').map(|p| p.0);
     let field = code.split_whitespace().next()?;
     let name = part("protobuf")?.split(',').find_map(|p| p.strip_prefix("name=")).map_or_else(|| lower_first(field), str::to_owned);
-    let json = part("json")?;
+    let json = part("json").unwrap_or_default();
     let mut words = json.split(',');
     let shown = words.next().unwrap_or_default().to_owned();
     let rest: Vec<&str> = words.collect();
     let pointer = code.split_whitespace().nth(1).is_some_and(|kind| kind.starts_with('*'));
-    let tags = Tags { flattened: rest.contains(&"inline"), omitted_when_empty: (rest.contains(&"omitempty") || rest.contains(&"omitzero")) && !pointer, json: shown };
+    let tags = Tags {
+        pointer,
+        flattened: rest.contains(&"inline"),
+        omitted_when_empty: (rest.contains(&"omitempty") || rest.contains(&"omitzero")) && !pointer,
+        json: shown,
+    };
     Some((name, tags))
 }
 

@@ -1,7 +1,7 @@
 //! Discovery documents: which groups, versions and resources a server has.
 //!
 //! Pure functions from [`ResourceDef`]s to the legacy documents (`/api`, `/apis`, `/apis/GROUP`, `/apis/GROUP/VERSION`) and the
-//! aggregated one. The http layer chooses by `Accept` ([`wants_aggregated`]) and caches the bytes until the resources change.
+//! aggregated one. The http layer chooses by `Accept` and caches the bytes until the resources change.
 //! It does not know remote API services: whoever serves those adds their groups to the documents.
 
 use std::cmp::Ordering;
@@ -57,23 +57,6 @@ impl Aggregated {
     pub fn content_type(self) -> String {
         format!("application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList", self.version())
     }
-}
-
-/// The first form in the header that can be served; `None`: a legacy document.
-pub fn wants_aggregated(accept: &str) -> Option<Aggregated> {
-    for offer in accept.split(',') {
-        let mut parts = offer.split(';').map(str::trim);
-        let media = parts.next().unwrap_or("");
-        let parameters: BTreeMap<&str, &str> = parts.filter_map(|part| part.split_once('=')).collect();
-        let of = |name| parameters.get(name).copied().unwrap_or("");
-        match (media, of("g"), of("as"), of("v")) {
-            ("application/json", "apidiscovery.k8s.io", "APIGroupDiscoveryList", "v2") => return Some(Aggregated::V2),
-            ("application/json", "apidiscovery.k8s.io", "APIGroupDiscoveryList", "v2beta1") => return Some(Aggregated::V2Beta1),
-            ("application/json" | "*/*" | "application/*", "", "", _) => return None,
-            _ => {}
-        }
-    }
-    None
 }
 
 /// `GET /api`.
@@ -348,13 +331,5 @@ mod tests {
             &aggregated(&all, true, Aggregated::V2),
             expect![[r#"{"apiVersion":"apidiscovery.k8s.io/v2","items":[{"metadata":{},"versions":[{"freshness":"Current","resources":[{"categories":["all"],"resource":"pods","responseKind":{"group":"","kind":"Pod","version":"v1"},"scope":"Namespaced","singularResource":"pod","subresources":[{"responseKind":{"group":"policy","kind":"Eviction","version":"v1"},"subresource":"eviction","verbs":["create"]},{"responseKind":{"group":"","kind":"Pod","version":"v1"},"subresource":"status","verbs":["get"]}],"verbs":["get","list"]}],"version":"v1"}]}],"kind":"APIGroupDiscoveryList","metadata":{}}"#]],
         );
-    }
-
-    #[test]
-    fn the_accept_header_chooses_the_form() {
-        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
-        assert_eq!(wants_aggregated(kubectl), Some(Aggregated::V2));
-        assert_eq!(wants_aggregated("application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io"), Some(Aggregated::V2Beta1));
-        assert_eq!(wants_aggregated("application/json, */*"), None);
     }
 }

@@ -1,8 +1,9 @@
-//! The table of messages and fields, read once when the first protobuf body comes.
+//! The table of messages and fields, read once when the first protobuf body comes or goes.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use super::layout::Layout;
 use super::special::Special;
 
 static ROWS: &str = include_str!("messages.txt");
@@ -15,12 +16,13 @@ pub struct Messages {
 
 pub struct Message {
     pub special: Option<Special>,
-    fields: Vec<Field>,
+    pub fields: Vec<Field>,
+    layout: OnceLock<Box<Layout>>,
 }
 
 #[derive(Clone, Copy)]
 pub struct Field {
-    number: u32,
+    pub number: u32,
     pub json: &'static str,
     pub kind: Kind,
     pub repeated: bool,
@@ -29,6 +31,8 @@ pub struct Field {
     pub omitted_when_empty: bool,
     /// Its fields stand in the parent.
     pub flattened: bool,
+    /// Only on the wire when JSON has it; every other single field always is.
+    pub pointer: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,11 @@ impl Messages {
         &self.all[place]
     }
 
+    /// How the message is written.
+    pub fn layout(&'static self, place: usize) -> &'static Layout {
+        self.all[place].layout.get_or_init(|| Box::new(Layout::of(self, place)))
+    }
+
     /// The message of a kind: `apps/v1` and `Deployment` are `k8s.io.api.apps.v1.Deployment`. Options that go with any group are the
     /// meta group's.
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<usize> {
@@ -58,11 +67,19 @@ impl Messages {
         let package = match group {
             "" => "k8s.io.api.core".to_owned(),
             "apiextensions.k8s.io" => "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions".to_owned(),
+            "meta.k8s.io" => "k8s.io.apimachinery.pkg.apis.meta".to_owned(),
             "apiregistration.k8s.io" => "k8s.io.kube_aggregator.pkg.apis.apiregistration".to_owned(),
             _ => format!("k8s.io.api.{}", group.split('.').next().unwrap_or_default()),
         };
         let own = self.by_name.get(format!("{package}.{version}.{kind}").as_str());
-        own.or_else(|| self.by_name.get(format!("k8s.io.apimachinery.pkg.apis.meta.v1.{kind}").as_str())).copied()
+        // A custom kind may have any name of the meta group's.
+        let shared = matches!(group, "" | "meta.k8s.io") || kind.ends_with("Options");
+        own.or_else(|| self.by_name.get(format!("k8s.io.apimachinery.pkg.apis.meta.v1.{kind}").as_str()).filter(|_| shared)).copied()
+    }
+
+    #[cfg(test)]
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.by_name.iter().map(|(name, place)| (*name, *place))
     }
 
     fn parse(rows: &'static str) -> Self {
@@ -71,7 +88,7 @@ impl Messages {
         let mut all: Vec<Message> = Vec::with_capacity(by_name.len());
         for row in rows() {
             if let Some(name) = row.strip_prefix("> ") {
-                all.push(Message { special: Special::of(name), fields: Vec::new() });
+                all.push(Message { special: Special::of(name), fields: Vec::new(), layout: OnceLock::new() });
             } else if let Some(message) = all.last_mut() {
                 message.fields.extend(parse_field(row, &by_name));
             }
@@ -99,5 +116,14 @@ fn parse_field(row: &'static str, by_name: &HashMap<&str, usize>) -> Option<Fiel
         name => Kind::Message(*by_name.get(name)?),
     };
     let has = |flag: char| flags.contains(flag);
-    Some(Field { number: number.parse().ok()?, json, kind, repeated: has('r'), map: has('m'), omitted_when_empty: has('o'), flattened: has('n') })
+    Some(Field {
+        number: number.parse().ok()?,
+        json,
+        kind,
+        repeated: has('r'),
+        map: has('m'),
+        omitted_when_empty: has('o'),
+        flattened: has('n'),
+        pointer: has('p'),
+    })
 }

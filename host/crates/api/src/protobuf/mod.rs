@@ -1,15 +1,22 @@
-//! The API's protobuf form (`application/vnd.kubernetes.protobuf`) of built-in kinds, turned into JSON values.
+//! The API's protobuf form (`application/vnd.kubernetes.protobuf`) of built-in kinds: bodies turned into JSON values, and objects' JSON
+//! texts turned into answers.
 //!
-//! Clients written in Go send it for built-in kinds; everything behind the decoder knows JSON alone. Driven by one table of fields
-//! (`messages.txt`), so there is no second set of types. Called by the http layer on bodies; unknown fields are skipped, as protobuf has it.
+//! Clients written in Go speak it for built-in kinds; everything behind this module knows JSON alone. Driven by one table of fields
+//! (`messages.txt`), so there is no second set of types. Called by the http layer; unknown fields are skipped, as protobuf has it.
+//! Custom kinds and tables have no such form.
 
 mod decode;
+mod encode;
+mod envelope;
+mod layout;
 mod messages;
 mod special;
+mod wire;
 
 use serde_json::Value;
 
 use crate::GroupVersionKind;
+pub use envelope::{Encoder, ListEncoder, watch_frame};
 use messages::Messages;
 
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -32,6 +39,13 @@ pub enum Error {
     TooDeep,
     #[error("an embedded object is not JSON")]
     Embedded,
+    #[error("an object has no protobuf form: {0}")]
+    Json(String),
+}
+
+/// Whether the kind has a protobuf form.
+pub fn is_known(api_version: &str, kind: &str) -> bool {
+    Messages::get().of_kind(api_version, kind).is_some()
 }
 
 /// The object in an enveloped body. `default` names the kind where the envelope leaves it out.
@@ -52,5 +66,7 @@ pub fn to_json(body: &[u8], default: Option<&GroupVersionKind>) -> Result<Value,
     Ok(value)
 }
 
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,11 @@
 //! Messages whose JSON form is no object of their fields: times, quantities, numbers or strings, embedded JSON, wrapped lists.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::Error;
+use super::wire::{self, BYTES};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
@@ -66,9 +69,91 @@ impl Special {
     }
 }
 
+impl Special {
+    /// Writes a field whose JSON form is this text. False: the text is none of this type.
+    pub fn put_text(self, out: &mut Vec<u8>, number: u32, text: &str) -> bool {
+        match self {
+            Self::Time | Self::MicroTime => return put_time(out, number, text, self == Self::MicroTime),
+            Self::Quantity => put_quantity(out, number, text),
+            Self::IntOrString => {
+                let length = 2 + 2 + 1 + wire::varint_length(text.len() as u64) + text.len();
+                wire::key(out, number, BYTES);
+                wire::varint(out, length as u64);
+                wire::integer(out, 1, 1);
+                wire::integer(out, 2, 0);
+                wire::bytes(out, 3, text.as_bytes());
+            }
+            // No kind has a field of a duration.
+            Self::Duration | Self::Embedded | Self::Items | Self::SchemaOrArray | Self::SchemaOrBool | Self::SchemaOrStrings => return false,
+        }
+        true
+    }
+}
+
+pub fn put_int(out: &mut Vec<u8>, number: u32, value: i64) {
+    put_one(out, number, |body| {
+        wire::integer(body, 1, 0);
+        wire::integer(body, 2, value);
+        wire::bytes(body, 3, b"");
+    });
+}
+
+pub fn put_quantity(out: &mut Vec<u8>, number: u32, text: &str) {
+    wire::key(out, number, BYTES);
+    wire::varint(out, (1 + wire::varint_length(text.len() as u64) + text.len()) as u64);
+    wire::bytes(out, 1, text.as_bytes());
+}
+
+/// A bytes field from its JSON form; Go reads over ends of lines.
+pub fn put_base64(out: &mut Vec<u8>, number: u32, text: &str) -> bool {
+    let start = out.len();
+    wire::key(out, number, BYTES);
+    let length = text.trim_end_matches('=').len() * 3 / 4;
+    wire::varint(out, length as u64);
+    let content = out.len();
+    if STANDARD.decode_vec(text, out).is_ok() && out.len() == content + length {
+        return true;
+    }
+    out.truncate(start);
+    let Ok(bytes) = STANDARD.decode(text.replace(['\r', '\n'], "")) else { return false };
+    wire::bytes(out, number, &bytes);
+    true
+}
+
+/// The zero time has no bytes.
+fn put_time(out: &mut Vec<u8>, number: u32, text: &str, micro: bool) -> bool {
+    let Ok(time) = text.parse::<jiff::Timestamp>() else { return false };
+    let (mut seconds, mut nanos) = (time.as_second(), i64::from(time.subsec_nanosecond()));
+    if nanos < 0 {
+        (seconds, nanos) = (seconds - 1, nanos + 1_000_000_000);
+    }
+    if seconds == YEAR_ONE && nanos == 0 {
+        wire::bytes(out, number, b"");
+        return true;
+    }
+    let nanos = if micro { nanos / 1_000 * 1_000 } else { 0 };
+    put_one(out, number, |body| {
+        wire::integer(body, 1, seconds);
+        wire::integer(body, 2, nanos);
+    });
+    true
+}
+
+/// A field with a message of a few bytes.
+fn put_one(out: &mut Vec<u8>, number: u32, make: impl FnOnce(&mut Vec<u8>)) {
+    wire::key(out, number, BYTES);
+    // Shorter than 128 bytes, so its length is one byte.
+    let at = out.len();
+    out.push(0);
+    make(out);
+    out[at] = (out.len() - at - 1) as u8;
+}
+
+/// Seconds of the zero time.
+const YEAR_ONE: i64 = -62_135_596_800;
+
 /// The zero time is null in JSON.
 fn time(seconds: i64, nanos: i64, micro: bool) -> Value {
-    const YEAR_ONE: i64 = -62_135_596_800;
     if (seconds == 0 && nanos == 0) || seconds == YEAR_ONE {
         return Value::Null;
     }

@@ -1,5 +1,7 @@
 //! Bodies put together by hand, field by field.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -36,7 +38,9 @@ fn maps_bytes_and_times() {
     let data = [field(1, b"key"), field(2, &[0xff, 0])].concat();
     check(
         &enveloped("v1", "Secret", &[field(1, &metadata), field(2, &data), field(3, b"Opaque")].concat()),
-        expect![[r#"{"apiVersion":"v1","data":{"key":"/wA="},"kind":"Secret","metadata":{"creationTimestamp":"2023-11-14T22:13:20Z","labels":{"a":"b"},"name":"s"},"type":"Opaque"}"#]],
+        expect![[
+            r#"{"apiVersion":"v1","data":{"key":"/wA="},"kind":"Secret","metadata":{"creationTimestamp":"2023-11-14T22:13:20Z","labels":{"a":"b"},"name":"s"},"type":"Opaque"}"#
+        ]],
     );
 }
 
@@ -49,7 +53,9 @@ fn empty_is_kept_where_it_says_something() {
     let spec = [vec![0x08, 0x00], field(3, &template)].concat();
     check(
         &enveloped("apps/v1", "Deployment", &field(2, &spec)),
-        expect![[r#"{"apiVersion":"apps/v1","kind":"Deployment","spec":{"replicas":0,"template":{"spec":{"volumes":[{"emptyDir":{},"name":"v"}]}}}}"#]],
+        expect![[
+            r#"{"apiVersion":"apps/v1","kind":"Deployment","spec":{"replicas":0,"template":{"spec":{"volumes":[{"emptyDir":{},"name":"v"}]}}}}"#
+        ]],
     );
 }
 
@@ -59,4 +65,77 @@ fn broken_bodies_are_refused() {
     check(&enveloped("v1", "Secret", &[0x0a, 0x7f]), expect!["the body ends in the middle of a field"]);
     check(&enveloped("example.com/v1", "Website", b""), expect!["no protobuf form is known of example.com/v1, Kind=Website"]);
     check(&enveloped("v1", "Secret", &[0x08, 0x01]), expect!["wire type 0 does not exist or does not fit its field"]);
+}
+
+/// Every field of a kind filled, as upstream publishes it with its API: its JSON, and its protobuf bytes made by the generated code.
+fn goldens() -> impl Iterator<Item = (String, Vec<u8>, Vec<u8>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protobuf/goldens");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).filter(|f| f.extension().is_some_and(|e| e == "json")).collect();
+    files.sort();
+    assert!(files.len() > 70, "the goldens are there");
+    files.into_iter().map(|file| {
+        let read = |file: &std::path::Path| std::fs::read(file).unwrap();
+        (file.file_stem().unwrap().to_string_lossy().into_owned(), read(&file), read(&file.with_extension("pb")))
+    })
+}
+
+fn encoded(json: &[u8]) -> Vec<u8> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Kind {
+        api_version: String,
+        kind: String,
+    }
+    let of: Kind = serde_json::from_slice(json).unwrap();
+    let mut out = Vec::new();
+    Encoder::of(&of.api_version, &of.kind).unwrap().object(json, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn bytes_are_upstreams() {
+    let wrong: Vec<String> = goldens().filter(|(_, json, wanted)| encoded(json) != *wanted).map(|(name, ..)| name).collect();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// Kinds without any field, and objects with what is easily got wrong: null, empty and zero values, order, signs, escapes. Each line is
+/// a JSON text and what upstream's serializers made of it, in base64.
+#[test]
+fn bytes_of_odd_objects_are_upstreams() {
+    let lines = include_str!("goldens/encodings.tsv").lines();
+    let wrong: Vec<String> = lines
+        .filter_map(|line| {
+            let (json, wanted) = line.split_once('\t').unwrap();
+            let (found, wanted) = (encoded(json.as_bytes()), STANDARD.decode(wanted).unwrap());
+            let end = found.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
+            let near = |bytes: &[u8]| bytes[end.saturating_sub(20).min(bytes.len())..(end + 20).min(bytes.len())].escape_ascii().to_string();
+            (found != wanted).then(|| format!("{json}\n  wanted ...{}\n  found  ...{}", near(&wanted), near(&found)))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn upstreams_bytes_are_read() {
+    for (name, json, bytes) in goldens() {
+        let wanted: Value = serde_json::from_slice(&json).unwrap();
+        let found = to_json(&bytes, None).unwrap();
+        assert!(found == wanted, "{name}: {}", first_difference("", &wanted, &found));
+    }
+}
+
+fn first_difference(path: &str, wanted: &Value, found: &Value) -> String {
+    match (wanted, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            let differs = a.keys().chain(b.keys()).find(|key| a.get(*key) != b.get(*key));
+            let Some(key) = differs else { return path.to_owned() };
+            first_difference(&format!("{path}.{key}"), a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let differs = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(0);
+            first_difference(&format!("{path}[{differs}]"), &a[differs], &b[differs])
+        }
+        _ => format!("{path}: wanted {wanted}, found {found}"),
+    }
 }

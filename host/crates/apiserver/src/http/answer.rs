@@ -8,7 +8,8 @@ use pintle_api::Status;
 use serde_json::{Value, json};
 
 use super::body::{Body, Item, ListBody};
-use super::negotiate::{Form, MetaVersion};
+use super::negotiate::{Form, Media, MetaVersion, Shape};
+use super::protobuf;
 use super::Response;
 use crate::handlers::list::List;
 use crate::handlers::table;
@@ -35,12 +36,30 @@ pub fn value(code: u16, value: &Value) -> Response {
     json_bytes(code, value.to_string().into())
 }
 
+/// An object of whatever kind in the media type that was asked for.
+pub fn value_in(code: u16, value: &Value, media: Media) -> Result<Response, Status> {
+    whole(code, value.to_string().into(), media)
+}
+
+/// The same of its JSON text. A kind that has no protobuf form stays JSON.
+pub fn whole(code: u16, json: Bytes, media: Media) -> Result<Response, Status> {
+    match media {
+        Media::Json => Ok(json_bytes(code, json)),
+        Media::Yaml => yaml(code, &json),
+        Media::Protobuf => Ok(match protobuf::object(&json)? {
+            Some(object) => bytes(code, protobuf::TYPE, Bytes::from(object)),
+            None => json_bytes(code, json),
+        }),
+    }
+}
+
 pub fn text(code: u16, text: String) -> Response {
     bytes(code, HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from(text))
 }
 
-pub fn status(status: &Status) -> Response {
-    let mut response = value(status.code, &status.to_value());
+pub fn status(status: &Status, media: Media) -> Response {
+    let body = status.to_value();
+    let mut response = value_in(status.code, &body, media).unwrap_or_else(|_| value(status.code, &body));
     let headers = response.headers_mut();
     if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -53,17 +72,17 @@ pub fn status(status: &Status) -> Response {
 
 /// One object in the form that was asked for.
 pub fn object(code: u16, resource: &Resource, json: Bytes, form: Form) -> Result<Response, Status> {
-    match form {
-        Form::Json => Ok(json_bytes(code, json)),
-        Form::Yaml => yaml(code, &json),
-        Form::Metadata(version) => Ok(json_bytes(code, table::metadata_only(&json, version)?)),
-        Form::Table { version, rows } => {
+    let json = match form.shape {
+        Shape::Whole => json,
+        Shape::Metadata(version) => table::metadata_only(&json, version)?,
+        Shape::Table { version, rows } => {
             let revision = metadata_of(&json);
             let row = table::row(resource, &json, rows, version, jiff::Timestamp::now())?;
             let head = table_head(version, &revision, &table::columns(resource));
-            Ok(json_bytes(code, [head.as_bytes(), &row, b"]}"].concat().into()))
+            [head.as_bytes(), &row, b"]}"].concat().into()
         }
-    }
+    };
+    whole(code, json, form.media)
 }
 
 pub fn list(resource: &Resource, list: List, form: Form, gzip: bool) -> Result<Response, Status> {
@@ -74,37 +93,46 @@ pub fn list(resource: &Resource, list: List, form: Form, gzip: bool) -> Result<R
     if let Some(remaining) = list.remaining {
         metadata["remainingItemCount"] = json!(remaining);
     }
-    let now = jiff::Timestamp::now();
-    let (head, tail) = match form {
-        Form::Table { version, .. } => (table_head(version, &metadata, &table::columns(resource)), "]}"),
-        Form::Metadata(version) => (list_head("PartialObjectMetadataList", version.api_version(), &metadata), "]}\n"),
-        Form::Json | Form::Yaml => (list_head(&resource.list_kind(), &resource.api_version, &metadata), "]}\n"),
+    let body = match form.media {
+        Media::Protobuf => protobuf::list(resource, &list, &metadata, form.shape)?,
+        Media::Json | Media::Yaml => json_list(resource, list, &metadata, form.shape)?,
     };
-    let mut items = VecDeque::with_capacity(list.items.len());
-    for stored in list.items {
-        items.push_back(match form {
-            Form::Json | Form::Yaml if !resource.converts => Item::Shared(stored),
-            Form::Json | Form::Yaml => Item::Made(resource.wire(&stored)?),
-            Form::Metadata(version) => Item::Made(table::metadata_only(stored.as_slice(), version)?),
-            Form::Table { version, rows } => Item::Made(table::stored_row(resource, &stored, rows, version, now)?),
-        });
-    }
-    let body = ListBody::new(head.into(), items, Bytes::from_static(tail.as_bytes()));
-    if form == Form::Yaml {
-        return yaml(200, &body.collect());
-    }
+    let content_type = match form.media {
+        Media::Yaml => return yaml(200, &body.collect()),
+        Media::Protobuf => protobuf::TYPE,
+        Media::Json => JSON,
+    };
     if gzip && body.len() > GZIP_FROM_BYTES {
-        let mut response = bytes(200, JSON, body.gzip());
+        let mut response = bytes(200, content_type, body.gzip());
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         return Ok(response);
     }
-    Ok(bytes(200, JSON, Body::List(body)))
+    Ok(bytes(200, content_type, Body::List(body)))
 }
 
-/// A watch line in the form that was asked for. `first`: the table's columns go along.
-pub fn watch_line(resource: &Resource, line: &Bytes, form: Form, first: bool) -> Result<Bytes, Status> {
-    if matches!(form, Form::Json | Form::Yaml) {
+fn json_list(resource: &Resource, list: List, metadata: &Value, shape: Shape) -> Result<ListBody, Status> {
+    let now = jiff::Timestamp::now();
+    let (head, tail) = match shape {
+        Shape::Table { version, .. } => (table_head(version, metadata, &table::columns(resource)), "]}"),
+        Shape::Metadata(version) => (list_head("PartialObjectMetadataList", version.api_version(), metadata), "]}\n"),
+        Shape::Whole => (list_head(&resource.list_kind(), &resource.api_version, metadata), "]}\n"),
+    };
+    let mut items = VecDeque::with_capacity(list.items.len());
+    for stored in list.items {
+        items.push_back(match shape {
+            Shape::Whole if !resource.converts => Item::Shared(stored),
+            Shape::Whole => Item::Made(resource.wire(&stored)?),
+            Shape::Metadata(version) => Item::Made(table::metadata_only(stored.as_slice(), version)?),
+            Shape::Table { version, rows } => Item::Made(table::stored_row(resource, &stored, rows, version, now)?),
+        });
+    }
+    Ok(ListBody::json(head.into(), items, Bytes::from_static(tail.as_bytes())))
+}
+
+/// A watch line in the shape that was asked for. `first`: the table's columns go along.
+pub fn watch_line(resource: &Resource, line: &Bytes, shape: Shape, first: bool) -> Result<Bytes, Status> {
+    if shape == Shape::Whole {
         return Ok(line.clone());
     }
     #[derive(serde::Deserialize)]
@@ -118,22 +146,22 @@ pub fn watch_line(resource: &Resource, line: &Bytes, form: Form, first: bool) ->
         return Ok(line.clone());
     }
     let json = parsed.object.get().as_bytes();
-    let object = match form {
-        Form::Metadata(version) => table::metadata_only(json, version)?,
-        Form::Table { version, .. } if parsed.r#type == "BOOKMARK" => {
+    let object = match shape {
+        Shape::Metadata(version) => table::metadata_only(json, version)?,
+        Shape::Table { version, .. } if parsed.r#type == "BOOKMARK" => {
             let head = table_head(version, &metadata_of(json), &if first { table::columns(resource) } else { json!(null) });
             let mut row = json!({"cells": [], "object": serde_json::from_slice::<Value>(json).map_err(Status::internal)?}).to_string();
             row.insert_str(0, &head);
             row.push_str("]}");
             row.into()
         }
-        Form::Table { version, rows } => {
+        Shape::Table { version, rows } => {
             let columns = if first { table::columns(resource) } else { json!(null) };
             let head = table_head(version, &metadata_of(json), &columns);
             let row = table::row(resource, json, rows, version, jiff::Timestamp::now())?;
             [head.as_bytes(), &row, b"]}"].concat().into()
         }
-        Form::Json | Form::Yaml => return Ok(line.clone()),
+        Shape::Whole => return Ok(line.clone()),
     };
     Ok([b"{\"type\":\"", parsed.r#type.as_bytes(), b"\",\"object\":", &object, b"}\n"].concat().into())
 }

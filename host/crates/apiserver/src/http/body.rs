@@ -27,13 +27,14 @@ pub enum Body {
     Proxied(hyper::body::Incoming),
 }
 
-/// `head` item `,` item ... `tail`, without a copy of the whole.
+/// `head` item item ... `tail`, with commas between items where the form has them, without a copy of the whole.
 pub struct ListBody {
     head: Bytes,
     items: VecDeque<Item>,
     tail: Bytes,
     left: u64,
     first: bool,
+    commas: bool,
 }
 
 /// An object as the cache holds it, or bytes made for this answer.
@@ -57,10 +58,17 @@ impl Item {
 }
 
 impl ListBody {
-    pub fn new(head: Bytes, items: VecDeque<Item>, tail: Bytes) -> Self {
-        let commas = items.len().saturating_sub(1);
+    pub fn json(head: Bytes, items: VecDeque<Item>, tail: Bytes) -> Self {
+        Self::new(head, items, tail, true)
+    }
+    /// Parts that follow one another.
+    pub fn parts(head: Bytes, parts: impl IntoIterator<Item = Bytes>, tail: Bytes) -> Self {
+        Self::new(head, parts.into_iter().map(Item::Made).collect(), tail, false)
+    }
+    fn new(head: Bytes, items: VecDeque<Item>, tail: Bytes, with_commas: bool) -> Self {
+        let commas = if with_commas { items.len().saturating_sub(1) } else { 0 };
         let left = head.len() + tail.len() + commas + items.iter().map(|i| i.bytes().len()).sum::<usize>();
-        Self { head, items, tail, left: left as u64, first: true }
+        Self { head, items, tail, left: left as u64, first: true, commas: with_commas }
     }
     pub fn len(&self) -> u64 {
         self.left
@@ -92,7 +100,7 @@ impl ListBody {
                 out.put_slice(&std::mem::take(&mut self.tail));
                 break;
             };
-            if !std::mem::take(&mut self.first) {
+            if !std::mem::take(&mut self.first) && self.commas {
                 out.put_u8(b',');
             }
             out.put_slice(item.bytes());

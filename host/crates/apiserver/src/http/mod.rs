@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod frames;
 pub mod insecure;
 pub mod links;
 pub mod metrics;
@@ -10,9 +11,11 @@ pub mod nonresource;
 pub mod negotiate;
 pub mod outbound;
 pub mod path;
+pub mod protobuf;
 pub mod proxy;
 pub mod rest;
 pub mod serve;
+pub mod stream;
 pub mod websocket;
 
 pub use body::Body;

@@ -2,21 +2,44 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use pintle_api::{Object, Reason, Status, protobuf, schema};
+use pintle_api::discovery::Aggregated;
+use pintle_api::{GroupVersionKind, Object, Reason, Status, protobuf, schema};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    pub media: Media,
+    pub shape: Shape,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
+pub enum Media {
     #[default]
     Json,
     Yaml,
+    Protobuf,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// The object, or the list, itself.
+    #[default]
+    Whole,
     Table {
         version: MetaVersion,
         rows: Rows,
     },
     /// `PartialObjectMetadata`, or a list of them.
     Metadata(MetaVersion),
+}
+
+/// One range of an `Accept` header.
+struct Clause<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    quality: f64,
+    parameters: Vec<(&'a str, &'a str)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,47 +66,133 @@ impl MetaVersion {
     }
 }
 
-impl Form {
-    /// The first form of the header that this server has; without a header JSON.
-    pub fn of(headers: &HeaderMap) -> Result<Self, Status> {
-        let Some(accept) = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).filter(|a| !a.trim().is_empty()) else {
-            return Ok(Self::Json);
-        };
-        accept.split(',').find_map(Self::of_range).ok_or_else(not_acceptable)
+impl Media {
+    /// In the order in which a wildcard takes them.
+    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+
+    const fn subtype(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Protobuf => "vnd.kubernetes.protobuf",
+        }
+    }
+    const fn streams(self) -> bool {
+        !matches!(self, Self::Yaml)
     }
 
-    fn of_range(range: &str) -> Option<Self> {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next()?;
-        let parameters: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
-        let get = |key: &str| parameters.iter().find(|(k, _)| *k == key).map(|(_, v)| v.trim_matches('"'));
-        match media {
-            "application/yaml" => return Some(Self::Yaml),
-            "application/json" | "*/*" | "application/*" => {}
-            _ => return None,
-        }
-        let version = match (get("g"), get("v")) {
-            (Some("meta.k8s.io"), Some("v1")) => Some(MetaVersion::V1),
-            (Some("meta.k8s.io"), Some("v1beta1")) => Some(MetaVersion::V1beta1),
+    /// For answers that have no other shape, as a Status; JSON where nothing fits.
+    pub fn plain(headers: &HeaderMap) -> Self {
+        choose(headers, |media, clause| clause.is_plain(media).then_some(media)).unwrap_or_default()
+    }
+
+    /// For discovery: the aggregated document, wherever in the header it stands.
+    pub fn aggregated(headers: &HeaderMap) -> Option<(Self, Aggregated)> {
+        headers.get(ACCEPT)?;
+        choose(headers, |media, clause| match (clause.get("g"), clause.get("v"), clause.get("as")) {
+            (Some("apidiscovery.k8s.io"), Some("v2"), Some("APIGroupDiscoveryList")) => Some((media, Aggregated::V2)),
+            (Some("apidiscovery.k8s.io"), Some("v2beta1"), Some("APIGroupDiscoveryList")) => Some((media, Aggregated::V2Beta1)),
             _ => None,
-        };
-        match get("as") {
-            None => Some(Self::Json),
-            Some("Table") => Some(Self::Table { version: version?, rows: Rows::default() }),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(Self::Metadata(version?)),
-            Some(_) => None,
-        }
+        })
+        .filter(|(media, version)| *media == Self::Json || (*media == Self::Protobuf && *version == Aggregated::V2))
+    }
+}
+
+impl Form {
+    /// The best form of the header that this server has; without a header JSON. `has_protobuf`: whether the kind has that form.
+    pub fn of(headers: &HeaderMap, streams: bool, has_protobuf: impl Fn() -> bool) -> Result<Self, Status> {
+        let found = choose(headers, |media, clause| {
+            let shape = clause.shape(media)?;
+            let has = media != Media::Protobuf || shape != Shape::Whole || has_protobuf();
+            has.then_some(Self { media, shape })
+        });
+        found.filter(|form| !streams || form.media.streams()).ok_or_else(|| not_acceptable(streams))
     }
 
     pub fn with_rows(self, include: &str) -> Result<Self, Status> {
-        let Self::Table { version, .. } = self else { return Ok(self) };
+        let Shape::Table { version, .. } = self.shape else { return Ok(self) };
         let rows = match include {
             "" | "Metadata" => Rows::Metadata,
             "None" => Rows::Nothing,
             "Object" => Rows::Object,
             other => return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
         };
-        Ok(Self::Table { version, rows })
+        Ok(Self { shape: Shape::Table { version, rows }, ..self })
+    }
+}
+
+/// Goes through the header's ranges, the best first, and for each through the media types that it names.
+fn choose<T>(headers: &HeaderMap, fits: impl Fn(Media, &Clause<'_>) -> Option<T>) -> Option<T> {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).filter(|a| !a.trim().is_empty()).unwrap_or("application/json");
+    let clauses = clauses(accept);
+    clauses.iter().find_map(|clause| Media::ALL.into_iter().filter(|media| clause.names(*media)).find_map(|media| fits(media, clause)))
+}
+
+/// The ranges of a header, sorted as upstream sorts them: by quality, then wildcards last, one insertion after another.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = Vec::new();
+    for clause in accept.split(',').filter_map(Clause::parse) {
+        let mut at = clauses.len();
+        while at > 0 && clause.goes_before(&clauses[at - 1]) {
+            at -= 1;
+        }
+        clauses.insert(at, clause);
+    }
+    clauses
+}
+
+impl<'a> Clause<'a> {
+    fn parse(range: &'a str) -> Option<Self> {
+        let mut parts = range.split(';');
+        let media = parts.next()?.trim();
+        let (kind, subtype) = match media.split_once('/') {
+            Some((kind, subtype)) if !subtype.is_empty() && !subtype.contains('/') => (kind.trim(), subtype.trim()),
+            None if media == "*" => ("*", "*"),
+            _ => return None,
+        };
+        let mut clause = Self { kind, subtype, quality: 1.0, parameters: Vec::new() };
+        for (name, value) in parts.filter_map(|p| p.split_once('=')).filter(|(_, v)| !v.is_empty() && !v.contains('=')) {
+            match name.trim() {
+                "q" => clause.quality = value.trim().parse().unwrap_or(0.0),
+                name => clause.parameters.push((name, value.trim())),
+            }
+        }
+        Some(clause)
+    }
+    fn goes_before(&self, other: &Self) -> bool {
+        let specific = |this: &str, other: &str| this != "*" && other == "*";
+        self.quality > other.quality || specific(self.kind, other.kind) || specific(self.subtype, other.subtype)
+    }
+    fn names(&self, media: Media) -> bool {
+        match self.kind {
+            "application" => self.subtype == media.subtype() || self.subtype == "*",
+            "*" => self.subtype == "*",
+            _ => false,
+        }
+    }
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+    /// Whether it asks for no other shape.
+    fn is_plain(&self, media: Media) -> bool {
+        let stream = self.get("stream").is_none_or(|stream| media.streams() && stream == "watch");
+        stream && ["as", "g", "v"].iter().all(|name| self.get(name).is_none())
+    }
+    fn shape(&self, media: Media) -> Option<Shape> {
+        if self.is_plain(media) {
+            return Some(Shape::Whole);
+        }
+        let version = match (self.get("g"), self.get("v")) {
+            (Some("meta.k8s.io"), Some("v1")) => MetaVersion::V1,
+            (Some("meta.k8s.io"), Some("v1beta1")) => MetaVersion::V1beta1,
+            _ => return None,
+        };
+        match self.get("as")? {
+            // A table has no protobuf form.
+            "Table" if media != Media::Protobuf => Some(Shape::Table { version, rows: Rows::default() }),
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Shape::Metadata(version)),
+            _ => None,
+        }
     }
 }
 
@@ -98,13 +207,14 @@ pub fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or("").trim()
 }
 
-/// An object from a JSON or YAML body, and the fields that the JSON held twice.
-pub fn decode(headers: &HeaderMap, body: &[u8]) -> Result<(Object, Vec<String>), Status> {
+/// An object from a JSON, YAML or protobuf body, and the fields that the JSON held twice. `of`: the kind, where a protobuf body does not say.
+pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Vec<String>), Status> {
     match content_type(headers) {
         "" | "application/json" | "*/*" => json(body),
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Vec::new())),
         protobuf::MEDIA_TYPE => {
-            let object = protobuf::to_json(body, None).map_err(|why| Status::bad_request(format!("unable to decode the protobuf body: {why}")))?;
+            let object =
+                protobuf::to_json(body, Some(of)).map_err(|why| Status::bad_request(format!("unable to decode the protobuf body: {why}")))?;
             Ok((object, Vec::new()))
         }
         other => Err(unsupported(other, &["application/json", "application/yaml", protobuf::MEDIA_TYPE])),
@@ -155,29 +265,104 @@ pub fn unsupported(have: &str, want: &[&str]) -> Status {
     Status::new(415, Reason::UnsupportedMediaType, message)
 }
 
-pub fn not_acceptable() -> Status {
-    let message = "only the following media types are accepted: application/json, application/yaml";
+pub fn not_acceptable(streams: bool) -> Status {
+    let message = match streams {
+        true => "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        false => "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    };
     Status::new(406, Reason::NotAcceptable, message)
 }
 
 #[cfg(test)]
 mod tests {
+    use expect_test::{Expect, expect};
+
     use super::*;
 
-    fn check(accept: &str) -> Option<Form> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, accept.parse().unwrap());
-        Form::of(&headers).ok()
+    fn check(accept: &str, has_protobuf: bool, streams: bool, expected: Expect) {
+        let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+        let shown = match Form::of(&headers, streams, || has_protobuf) {
+            Ok(Form { media, shape: Shape::Whole }) => format!("{media:?}"),
+            Ok(Form { media, shape }) => format!("{media:?} {shape:?}"),
+            Err(why) => why.message,
+        };
+        expected.assert_eq(&shown);
+    }
+
+    const PROTOBUF_FIRST: &str = "application/vnd.kubernetes.protobuf,application/json";
+
+    #[test]
+    fn the_first_form_that_is_there() {
+        check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", true, false, expect!["Json Table { version: V1, rows: Metadata }"]);
+        check(PROTOBUF_FIRST, true, false, expect!["Protobuf"]);
+        check(PROTOBUF_FIRST, false, false, expect!["Json"]);
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+        check(metadata, false, false, expect!["Protobuf Metadata(V1)"]);
+        check("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", true, false, expect!["Json"]);
+        check("application/yaml;as=Table;v=v1;g=meta.k8s.io", true, false, expect!["Yaml Table { version: V1, rows: Metadata }"]);
     }
 
     #[test]
-    fn accept_headers() {
-        let table = Some(Form::Table { version: MetaVersion::V1, rows: Rows::Metadata });
-        assert_eq!(check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"), table);
-        assert_eq!(check("application/vnd.kubernetes.protobuf,application/json"), Some(Form::Json));
-        assert_eq!(check("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"), Some(Form::Metadata(MetaVersion::V1)));
-        assert_eq!(check("application/json, */*"), Some(Form::Json));
-        assert_eq!(check("application/json;as=Table;v=v9;g=meta.k8s.io"), None);
-        assert_eq!(check("text/html"), None);
+    fn wildcards_and_qualities() {
+        check("application/json, */*", true, false, expect!["Json"]);
+        check("*/*", true, false, expect!["Json"]);
+        check("*", true, false, expect!["Json"]);
+        check("*/*, application/yaml", true, false, expect!["Yaml"]);
+        check("application/json;q=0.5, application/vnd.kubernetes.protobuf;q=0.9", true, false, expect!["Protobuf"]);
+        check("application/json;q=0.5, application/vnd.kubernetes.protobuf;q=0.9", false, false, expect!["Json"]);
+        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true, false, expect!["Json"]);
+    }
+
+    #[test]
+    fn streams() {
+        check("application/vnd.kubernetes.protobuf;stream=watch", true, true, expect!["Protobuf"]);
+        check("application/json;stream=watch,application/vnd.kubernetes.protobuf", true, true, expect!["Json"]);
+        check(
+            "application/yaml",
+            true,
+            true,
+            expect!["only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"],
+        );
+    }
+
+    #[test]
+    fn nothing_fits() {
+        check(
+            "application/vnd.kubernetes.protobuf",
+            false,
+            false,
+            expect!["only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"],
+        );
+        check(
+            "application/json;as=Table;v=v9;g=meta.k8s.io",
+            true,
+            false,
+            expect!["only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"],
+        );
+        check(
+            "application/json;stream=other",
+            true,
+            false,
+            expect!["only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"],
+        );
+        check(
+            "text/html",
+            true,
+            false,
+            expect!["only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"],
+        );
+    }
+
+    #[test]
+    fn discovery_and_errors() {
+        let headers = |accept: &str| HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+        let aggregated = |accept: &str| Media::aggregated(&headers(accept));
+        assert_eq!(aggregated("application/json"), None);
+        let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        assert_eq!(aggregated(&format!("{v2},application/json")), Some((Media::Json, Aggregated::V2)));
+        assert_eq!(aggregated(&format!("application/json,{v2}")), Some((Media::Json, Aggregated::V2)));
+        assert_eq!(aggregated(&v2.replace("json", "vnd.kubernetes.protobuf")), Some((Media::Protobuf, Aggregated::V2)));
+        assert_eq!(Media::plain(&headers("application/json;as=Table;v=v1;g=meta.k8s.io,application/vnd.kubernetes.protobuf")), Media::Protobuf);
+        assert_eq!(Media::plain(&headers("image/png")), Media::Json);
     }
 }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::metrics::Metrics;
 use super::path;
-use super::{Response, answer, negotiate};
+use super::negotiate::{self, Media};
+use super::{Response, answer, protobuf};
 use crate::handlers::{Core, no_such_resource};
 use crate::resources::{Document, Table};
 
@@ -36,7 +37,8 @@ pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Re
         ["openapi", path @ ..] => openapi(core, parts, path),
         ["api", version] => resources(core, parts, "", version),
         ["apis", group] => {
-            with_defs(core, |defs| discovery::api_group(defs, group)).map(|v| answer::value(200, &v)).ok_or_else(no_such_resource)
+            let found = with_defs(core, |defs| discovery::api_group(defs, group)).ok_or_else(no_such_resource)?;
+            answer::value_in(200, &found, Media::plain(&parts.headers))
         }
         ["apis", group, version] => resources(core, parts, group, version),
         [".well-known", ..] | ["openid", ..] => {
@@ -97,20 +99,18 @@ fn root(core: &Core) -> Value {
 }
 
 fn groups(core: &Core, parts: &Parts, is_core: bool, address: &str) -> Result<Response, Status> {
-    let accept = accept(parts);
-    if let Some(form) = discovery::wants_aggregated(accept) {
+    if let Some((media, form)) = Media::aggregated(&parts.headers) {
         let name = format!("discovery {is_core} {}", form.version());
-        return document(core, parts, &name, &form.content_type(), |defs| Some(discovery::aggregated(defs, is_core, form).to_string().into_bytes()));
+        return document(core, parts, &name, &form.content_type(), media, |defs| Some(discovery::aggregated(defs, is_core, form)));
     }
     let body = if is_core { discovery::api_versions(address) } else { with_defs(core, discovery::api_group_list) };
-    Ok(answer::value(200, &body))
+    answer::value_in(200, &body, Media::plain(&parts.headers))
 }
 
 fn resources(core: &Core, parts: &Parts, group: &str, version: &str) -> Result<Response, Status> {
     let of = GroupVersion::new(group.to_owned(), version.to_owned());
-    document(core, parts, &format!("resources {group}/{version}"), JSON, |defs| {
-        discovery::api_resource_list(defs, &of).map(|list| list.to_string().into_bytes())
-    })
+    let media = Media::plain(&parts.headers);
+    document(core, parts, &format!("resources {group}/{version}"), JSON, media, |defs| discovery::api_resource_list(defs, &of))
 }
 
 const JSON: &str = "application/json";
@@ -138,12 +138,32 @@ fn openapi(core: &Core, parts: &Parts, path: &[&str]) -> Result<Response, Status
     }
 }
 
-fn document(core: &Core, parts: &Parts, name: &str, content_type: &str, make: impl FnOnce(&[&ResourceDef]) -> Option<Vec<u8>>) -> Result<Response, Status> {
+/// A document in JSON, or in protobuf where that was asked for.
+fn document(
+    core: &Core,
+    parts: &Parts,
+    name: &str,
+    json_type: &str,
+    media: Media,
+    make: impl FnOnce(&[&ResourceDef]) -> Option<Value>,
+) -> Result<Response, Status> {
     let table = core.resources.load_full();
-    let made = table.documents.get_or_make(name, || {
-        make(&table.defs())
-    });
-    made.map(|document| packed(parts, content_type, &document)).ok_or_else(no_such_resource)
+    let (made, content_type) = match media {
+        Media::Protobuf => {
+            let make = || protobuf::object(make(&table.defs())?.to_string().as_bytes()).ok().flatten();
+            let json = mime_of(json_type);
+            (table.documents.get_or_make(&format!("{name} protobuf"), make), json_type.replacen(json, protobuf::TYPE_NAME, 1))
+        }
+        Media::Json | Media::Yaml => {
+            (table.documents.get_or_make(name, || Some(make(&table.defs())?.to_string().into_bytes())), json_type.to_owned())
+        }
+    };
+    made.map(|document| packed(parts, &content_type, &document)).ok_or_else(no_such_resource)
+}
+
+/// Without its parameters.
+fn mime_of(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default()
 }
 
 /// A kept document: packed as it lies where the client takes that, and nothing but its tag where it has it already.

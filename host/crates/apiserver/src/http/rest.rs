@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -13,17 +13,18 @@ use pintle_api::schema;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
 use serde_json::json;
 
-use super::body::Body;
-use super::metrics::{Gauge, Metrics};
-use super::negotiate::{self, Form};
+use super::frames::SharedFrames;
+use super::metrics::Metrics;
+use super::negotiate::{self, Form, Media, Shape};
 use super::path::ResourcePath;
 use super::websocket::Wish;
-use super::{Response, answer};
+use super::stream::{self, Lines};
+use super::{Response, answer, protobuf};
 use crate::auth::User;
 use crate::handlers::delete::DeleteOptions;
 use crate::handlers::list::{ListQuery, Match};
 use crate::handlers::patch::PatchKind;
-use crate::handlers::watch::{Watch, WatchQuery};
+use crate::handlers::watch::WatchQuery;
 use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, connect, no_such_resource};
 
 /// The largest body of a request.
@@ -33,6 +34,7 @@ const MANAGER_MAX_BYTES: usize = 128;
 pub struct Call {
     pub core: Arc<Core>,
     pub metrics: Arc<Metrics>,
+    pub frames: Arc<SharedFrames>,
     pub user: Arc<User>,
     pub path: ResourcePath,
     pub verb: &'static str,
@@ -53,7 +55,7 @@ impl Call {
             return connect::serve(self, scope).await;
         }
         self.check_verb(&scope)?;
-        let form = Form::of(&self.parts.headers)?.with_rows(self.get("includeObject"))?;
+        let form = Form::of(&self.parts.headers, self.verb == "watch", || protobuf::is_known(&scope))?.with_rows(self.get("includeObject"))?;
         match self.verb {
             "get" => self.read(&scope, form).await,
             "list" => {
@@ -67,7 +69,7 @@ impl Call {
             "delete" => {
                 let options = self.delete_options().await?;
                 let (code, body) = self.core.delete(&scope, &options).await?.answer(&scope, &options)?;
-                Ok(answer::json_bytes(code, body))
+                answer::whole(code, body, Media::plain(&self.parts.headers))
             }
             "deletecollection" => {
                 let options = self.delete_options().await?;
@@ -117,7 +119,7 @@ impl Call {
         let stored = self.core.get_ready(scope).await?;
         if scope.subresource == "scale" {
             let object = scope.resource.parse(&stored)?;
-            return Ok(answer::value(200, &crate::handlers::scale::of(scope, &object)?));
+            return answer::value_in(200, &crate::handlers::scale::of(scope, &object)?, form.media);
         }
         answer::object(200, &scope.resource, scope.resource.wire(&stored)?, form)
     }
@@ -130,17 +132,13 @@ impl Call {
             Err(old) if old.is(Reason::Expired) => {
                 let line = format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", old.to_value());
                 let line = Bytes::from(line);
-                return Ok(match socket {
-                    Some(socket) => socket.lines(futures::stream::once(async { Ok(line) }).boxed()),
-                    None => answer::json_bytes(200, line),
-                });
+                let said = Lines::of(&self.frames, &scope.resource, form)?.in_form(&scope.resource, line, true);
+                return Ok(stream::sent(futures::stream::once(async { Ok(said) }).boxed(), form.media, socket));
             }
             Err(other) => return Err(other),
         };
-        if let Some(socket) = socket {
-            return Ok(socket.lines(stream(watch, form, self.metrics.clone())));
-        }
-        Ok(answer::bytes(200, HeaderValue::from_static("application/json"), Body::Stream(stream(watch, form, self.metrics.clone()))))
+        let lines = Lines::of(&self.frames, &scope.resource, form)?;
+        Ok(stream::sent(stream::chunks(watch, lines, self.metrics.clone()), form.media, socket))
     }
 
     async fn create(&mut self, mut scope: Scope, form: Form) -> Result<Response, Status> {
@@ -150,15 +148,15 @@ impl Call {
         let (group, resource, sub) = (def.group.to_string(), def.resource.to_string(), scope.subresource.clone());
         let handler = self.core.special.iter().find(|((g, r, s), _)| *g == group && *r == resource && *s == sub).map(|(_, h)| h.clone());
         if let Some(handler) = handler {
-            if matches!(form, Form::Table { .. } | Form::Metadata(_)) {
-                return Err(negotiate::not_acceptable());
+            if form.shape != Shape::Whole {
+                return Err(negotiate::not_acceptable(false));
             }
             let (object, warnings) = self.decode(&scope, &body, &options)?;
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
             call.gate()?;
             let warnings = [warnings, call.ask_hooks().await?].concat();
             let (code, object) = handler.create(call).await?;
-            let mut response = answer::value(code, &object);
+            let mut response = answer::value_in(code, &object, form.media)?;
             answer::add_warnings(&mut response, &warnings);
             return Ok(response);
         }
@@ -177,7 +175,7 @@ impl Call {
         let (object, warnings) = self.decode(scope, &body, &options)?;
         if scope.subresource == "scale" {
             let scale = self.core.update_scale(scope, object, &options).await?;
-            return Ok(answer::value(200, &scale));
+            return answer::value_in(200, &scale, form.media);
         }
         let written = self.core.update(scope, object, &options).await?;
         written_answer(scope, written, warnings, form)
@@ -199,7 +197,7 @@ impl Call {
         let patch = if kind == PatchKind::Apply { negotiate::yaml_or_json(&body, options.validation == FieldValidation::Strict)? } else { negotiate::patch_json(&body)? };
         if scope.subresource == "scale" {
             let scale = self.core.patch_scale(scope, kind, patch, &options).await?;
-            return Ok(answer::value(200, &scale));
+            return answer::value_in(200, &scale, form.media);
         }
         let written = self.core.patch(scope, kind, patch, &options).await?;
         written_answer(scope, written, Vec::new(), form)
@@ -207,7 +205,7 @@ impl Call {
 
     /// The body as an object of the kind that the scope takes, and warnings about its fields.
     fn decode(&self, scope: &Scope, body: &Bytes, options: &WriteOptions) -> Result<(Object, Vec<String>), Status> {
-        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body)?;
+        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body, &kind_of(scope))?;
         if !object.is_object() {
             return Err(Status::bad_request("the object provided is unrecognized (must be of type Object): not a JSON object"));
         }
@@ -279,7 +277,7 @@ impl Call {
     async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
         let body = self.read_body().await?;
         if !body.is_empty() {
-            let (object, _) = negotiate::decode(&self.parts.headers, &body)?;
+            let (object, _) = negotiate::decode(&self.parts.headers, &body, &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"))?;
             let mut options: DeleteOptions = serde_json::from_value(object).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?;
             if self.dry_run()? {
                 options.dry_run = vec!["All".to_owned()];
@@ -321,7 +319,7 @@ impl Call {
     }
 }
 
-fn kind_of(scope: &Scope) -> GroupVersionKind {
+pub fn kind_of(scope: &Scope) -> GroupVersionKind {
     let def = scope.resource.def();
     let sub = def.subresources.iter().find(|s| !scope.subresource.is_empty() && s.name == scope.subresource);
     sub.and_then(|s| s.kind.clone()).unwrap_or_else(|| def.gvk())
@@ -366,38 +364,6 @@ fn written_answer(scope: &Scope, written: Written, mut warnings: Vec<String>, fo
     let mut response = answer::object(code, &scope.resource, written.json, form)?;
     answer::add_warnings(&mut response, &warnings);
     Ok(response)
-}
-
-fn stream(watch: Watch, form: Form, metrics: Arc<Metrics>) -> futures::stream::BoxStream<'static, Result<Bytes, super::body::BoxError>> {
-    struct State {
-        watch: Watch,
-        metrics: Arc<Metrics>,
-        first: bool,
-    }
-    let state = State { watch, metrics, first: true };
-    futures::stream::unfold(state, move |mut state| async move {
-        let metrics = state.metrics.clone();
-        let _gauge = Gauge::raise(&metrics.watches);
-        let chunk = state.watch.next_chunk().await?;
-        let answer = in_form(&state.watch, chunk, form, state.first);
-        state.first = false;
-        Some((Ok(answer), state))
-    })
-    .boxed()
-}
-
-fn in_form(watch: &Watch, chunk: Bytes, form: Form, mut first: bool) -> Bytes {
-    if matches!(form, Form::Json | Form::Yaml) {
-        return chunk;
-    }
-    let mut out = Vec::with_capacity(chunk.len());
-    for line in chunk.split_inclusive(|b| *b == b'\n') {
-        match answer::watch_line(&watch.resource, &chunk.slice_ref(line), form, std::mem::take(&mut first)) {
-            Ok(line) => out.extend_from_slice(&line),
-            Err(why) => tracing::error!(%why, "a watch event cannot be shown"),
-        }
-    }
-    out.into()
 }
 
 fn boolean(name: &str, text: &str) -> Result<bool, Status> {

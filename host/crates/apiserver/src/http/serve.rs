@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{ACCEPT, HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::frames::SharedFrames;
 use super::metrics::{Gauge, Metrics};
+use super::negotiate::Media;
 use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
 use super::{Request, Response, answer, nonresource};
@@ -48,6 +50,7 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 pub struct Front {
     pub core: Arc<Core>,
     pub metrics: Arc<Metrics>,
+    frames: Arc<SharedFrames>,
     pub tls: Arc<rustls::ServerConfig>,
     /// Told to clients in discovery.
     pub address: String,
@@ -61,6 +64,7 @@ impl Front {
         Arc::new(Self {
             core,
             metrics: Arc::default(),
+            frames: Arc::default(),
             tls,
             address,
             reads: Semaphore::new(MAX_READS_IN_FLIGHT),
@@ -130,8 +134,12 @@ impl Front {
         let verb = resource.as_ref().map_or("", |r| r.verb(&parts.method, watching));
         let name = resource.as_ref().map(|r| r.resource.clone()).unwrap_or_default();
         let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));
+        let accept = parts.headers.get(ACCEPT).cloned();
         let outcome = self.serve(parts, body, resource, query, verb, chain).await;
-        let mut response = outcome.unwrap_or_else(|status| answer::status(&status));
+        let mut response = outcome.unwrap_or_else(|status| {
+            let headers = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
+            answer::status(&status, Media::plain(&headers))
+        });
         response.headers_mut().insert(AUDIT_ID, audit_id);
         self.metrics.count(&name, verb, response.status().as_u16(), (!long).then(|| start.elapsed()));
         response
@@ -159,7 +167,7 @@ impl Front {
         };
         self.authorize(&user, &path, &query, verb, &parts)?;
         let long = is_long_running(verb, &path.subresource);
-        let call = Call { core: self.core.clone(), metrics: self.metrics.clone(), user, path, verb, query, parts, body };
+        let call = Call { core: self.core.clone(), metrics: self.metrics.clone(), frames: self.frames.clone(), user, path, verb, query, parts, body };
         if long {
             return call.serve().await;
         }

@@ -24,6 +24,7 @@ use super::{Body, Response};
 
 /// Of what a client sends, which is thrown away.
 const MAX_HEARD_BYTES: usize = 64 << 10;
+const LENGTH_BYTES: usize = 4;
 /// With which a token is sent by clients that cannot set headers; it names no protocol.
 const TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
@@ -34,6 +35,8 @@ pub enum Frames {
     Base64,
     /// Text as it is, one frame a line.
     Lines,
+    /// Each frame of four bytes that say its length, and so many bytes.
+    Delimited,
 }
 
 pub type Chunks = BoxStream<'static, Result<Bytes, BoxError>>;
@@ -80,6 +83,12 @@ impl Wish {
     pub fn lines(self, chunks: Chunks) -> Response {
         let protocol = self.protocols.first().cloned().unwrap_or_default();
         self.begin(&protocol, Frames::Lines, chunks)
+    }
+
+    /// Sends each frame of a protobuf watch as one binary message, without the length before it.
+    pub fn frames(self, chunks: Chunks) -> Response {
+        let protocol = self.protocols.first().cloned().unwrap_or_default();
+        self.begin(&protocol, Frames::Delimited, chunks)
     }
 
     fn begin(self, protocol: &str, frames: Frames, chunks: Chunks) -> Response {
@@ -131,8 +140,22 @@ fn messages(frames: Frames, chunk: &Bytes) -> Vec<Message> {
     match frames {
         Frames::Binary => vec![Message::Binary(chunk.clone())],
         Frames::Base64 => vec![Message::Text(STANDARD.encode(chunk).into())],
+        Frames::Delimited => {
+            let mut rest = chunk.clone();
+            std::iter::from_fn(|| delimited(&mut rest)).collect()
+        }
         Frames::Lines => chunk.split_inclusive(|b| *b == b'\n').map(|line| Message::Text(String::from_utf8_lossy(line).into_owned().into())).collect(),
     }
+}
+
+/// The next frame behind its length of four bytes.
+fn delimited(rest: &mut Bytes) -> Option<Message> {
+    let length = u32::from_be_bytes(rest.get(..LENGTH_BYTES)?.try_into().ok()?) as usize;
+    if rest.len() < LENGTH_BYTES + length {
+        return None;
+    }
+    let mut frame = rest.split_to(LENGTH_BYTES + length);
+    Some(Message::Binary(frame.split_off(LENGTH_BYTES)))
 }
 
 fn names_websocket(headers: &HeaderMap) -> bool {
@@ -156,6 +179,7 @@ mod tests {
         };
         assert_eq!(check(Frames::Binary, "a\nb\n"), ["binary a\nb\n"]);
         assert_eq!(check(Frames::Base64, "abc"), ["text YWJj"]);
+        assert_eq!(check(Frames::Delimited, "\0\0\0\u{1}a\0\0\0\u{2}bc"), ["binary a", "binary bc"]);
         assert_eq!(check(Frames::Lines, "{1}\n{2}\n"), ["text {1}\n", "text {2}\n"]);
     }
 
