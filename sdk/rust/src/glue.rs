@@ -1,8 +1,8 @@
-//! What the three worlds' glue has in common: the host's `env` as [`crate::Env`], and a panic hook that leaves its message in the
+//! What the worlds' glue has in common: the host's `env` as [`crate::Env`], and a panic hook that leaves its message in the
 //! plugin's log before the guest traps. Called by the `export_*!` macros' expansions only.
 
 /// Implements `Env` for a unit struct over one world's generated `env` imports.
-#[cfg(any(feature = "controller", feature = "scheduler", feature = "ingress"))]
+#[cfg(any(feature = "admission", feature = "controller", feature = "scheduler", feature = "ingress"))]
 macro_rules! host_env {
     ($bindings:ident) => {
         /// The host of a running plugin.
@@ -42,5 +42,5 @@ macro_rules! host_env {
         }
     };
 }
-#[cfg(any(feature = "controller", feature = "scheduler", feature = "ingress"))]
+#[cfg(any(feature = "admission", feature = "controller", feature = "scheduler", feature = "ingress"))]
 pub(crate) use host_env;

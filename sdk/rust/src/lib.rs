@@ -1,9 +1,14 @@
 //! What authors of pintle plugins import: one trait a world, the types it speaks, and a harness to test it natively.
 //!
-//! `controller`, `scheduler` and `ingress` hold the traits and are plain Rust: a plugin's logic is tested with the
+//! `admission`, `controller`, `scheduler` and `ingress` hold the traits and are plain Rust: a plugin's logic is tested with the
 //! ordinary test runner. The `export_*!` macros tie an implementation to the WIT world when the crate is built for wasm32;
 //! natively they expand to nothing. A crate asks for one feature, the world that it is written for.
 
+pub mod admission;
+#[cfg(feature = "admission")]
+#[doc(hidden)]
+pub mod admission_glue;
+mod admission_testing;
 pub mod controller;
 #[cfg(feature = "ingress")]
 pub mod ingress;

@@ -12,6 +12,8 @@ use crate::controller::{Api, ApiError, Controller, DeleteOptions, EventType, Fai
 use crate::selector::Selector;
 use crate::{Env, Level};
 
+pub use crate::admission_testing::admit;
+
 type Place = (Resource, String, String);
 
 #[derive(Default)]

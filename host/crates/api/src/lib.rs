@@ -4,6 +4,7 @@
 //! Pure: values in, values out. No runtime, no clock, no file or socket lives here, so every function can be
 //! tested with a literal input and an expected output. Everyone imports it; it imports none of ours.
 
+pub mod admission;
 pub mod client;
 pub mod metadata;
 pub mod discovery;

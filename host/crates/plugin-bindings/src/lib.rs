@@ -42,5 +42,21 @@ pub mod ingress {
     });
 }
 
+pub mod admission {
+    wasmtime::component::bindgen!({
+        path: ["../../../wit/host", "../../../wit/admission"],
+        world: "pintle:admission/admission",
+        imports: {
+            "pintle:admission/objects@0.1.0": async,
+        },
+        exports: { default: async },
+        additional_derives: [PartialEq],
+        with: {
+            "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
+            "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
+        },
+    });
+}
+
 /// What every world imports.
 pub use controller::pintle::host as common;

@@ -13,13 +13,14 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::admission;
 use crate::controller;
 use crate::driver::{Prepared, Running};
 use crate::events::{Event, Regarding};
 use crate::guest::{DEFAULT_MEMORY_BYTES, Limits, PluginLog};
 use crate::index::Entry;
 use crate::load::{LoadError, World, load};
-use crate::plugin::{API_VERSION, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Source, Spec, Status};
+use crate::plugin::{API_VERSION, AdmissionStatus, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Source, Spec, Status};
 use crate::revision::{Health, Revision, State};
 use crate::scheduler;
 use crate::shared::{Shared, raised};
@@ -30,7 +31,7 @@ const COUNTERS: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(15);
 /// The least and the most memory that an instance may be given.
 const MEMORY_RANGE: std::ops::RangeInclusive<usize> = (1 << 20)..=(4 << 30);
-/// Instances of one controller.
+/// Instances of one controller or admission policy.
 const MAX_INSTANCES: u32 = 16;
 
 pub struct Actor {
@@ -150,6 +151,7 @@ impl Actor {
     async fn make_live(&mut self, spec: &Spec) -> Result<Arc<Revision>, LoadError> {
         let revision = self.load(spec).await?;
         let prepared = Prepared::prepare(&self.shared, revision.clone(), spec, &self.meta).await?;
+        let rules = prepared.admission_rules().map(|rules| AdmissionStatus { rules: rules.to_vec() });
         let old = self.live.take();
         if let (Some((old, _)), Some(old_spec)) = (&old, self.live_spec.take())
             && (old.loaded.digest != revision.loaded.digest || old.config != revision.config)
@@ -160,6 +162,7 @@ impl Actor {
         self.live = Some((revision.clone(), running));
         self.told = State::Good;
         self.live_spec = Some(spec.clone());
+        self.status.admission = rules;
         self.record(&revision, spec);
         Ok(revision)
     }
@@ -183,7 +186,7 @@ impl Actor {
             loaded,
             config: spec.config.as_str().into(),
             limits,
-            instances: spec.limits.instances.unwrap_or(1).clamp(1, MAX_INSTANCES),
+            instances: spec.limits.instances.unwrap_or(default_instances(spec.world)).clamp(1, MAX_INSTANCES),
             grants: spec.grants.as_slice().into(),
             log: self.log.clone(),
             health: Health::default(),
@@ -343,12 +346,17 @@ fn limits(spec: &Spec) -> Result<Limits, LoadError> {
         }
     };
     let default = match spec.world {
+        World::Admission => admission::DEADLINE,
         World::Controller => controller::DEADLINE,
         World::Scheduler => scheduler::DEADLINE,
         World::Ingress => crate::ingress::DEADLINE,
     };
     let deadline = spec.limits.deadline_milliseconds.map_or(default, |ms| Duration::from_millis(ms.max(1)));
     Ok(Limits { memory_bytes, deadline })
+}
+
+fn default_instances(world: World) -> u32 {
+    if world == World::Admission { admission::INSTANCES } else { 1 }
 }
 
 /// Waits until the health is another than what was told, for ever when nothing runs.

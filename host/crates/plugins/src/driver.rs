@@ -1,4 +1,4 @@
-//! The three kinds of plugin behind one face, for the actor: prepare beside what runs, then take its place.
+//! The four kinds of plugin behind one face, for the actor: prepare beside what runs, then take its place.
 
 use std::sync::Arc;
 
@@ -6,15 +6,17 @@ use crate::load::{LoadError, World};
 use crate::plugin::{Metadata, Spec};
 use crate::revision::Revision;
 use crate::shared::Shared;
-use crate::{controller, ingress, scheduler};
+use crate::{admission, controller, ingress, scheduler};
 
 pub enum Prepared {
+    Admission(Box<admission::Prepared>),
     Controller(Box<controller::Prepared>),
     Scheduler(Box<scheduler::Prepared>),
     Ingress(Box<ingress::Prepared>),
 }
 
 pub enum Running {
+    Admission(admission::Seat),
     Controller(controller::Running),
     Scheduler(scheduler::Seat),
     Ingress(ingress::Seat),
@@ -23,15 +25,26 @@ pub enum Running {
 impl Prepared {
     pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, spec: &Spec, meta: &Metadata) -> Result<Self, LoadError> {
         Ok(match revision.loaded.world {
+            World::Admission => Self::Admission(Box::new(admission::prepare(shared, revision).await?)),
             World::Controller => Self::Controller(Box::new(controller::prepare(shared, revision).await?)),
             World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(shared, revision, spec.scheduler_name(), meta).await?)),
             World::Ingress => Self::Ingress(Box::new(ingress::prepare(shared, revision, meta).await?)),
         })
     }
 
-    /// Controllers: the old one's calls end before the new one's begin. Schedulers and ingress: the change falls between two calls.
+    /// What an admission policy wants to be asked about, for the status.
+    pub fn admission_rules(&self) -> Option<&[crate::plugin::AdmissionRule]> {
+        match self {
+            Self::Admission(prepared) => Some(prepared.rules()),
+            _ => None,
+        }
+    }
+
+    /// Controllers: the old one's calls end before the new one's begin. The others: the change falls between two calls.
     pub async fn start(self, shared: &Arc<Shared>, old: Option<Running>) -> Running {
         match self {
+            // A Plugin's world never changes: what ran before was this plugin's, and its seat is taken.
+            Self::Admission(prepared) => Running::Admission(prepared.take_seat(shared)),
             Self::Controller(prepared) => {
                 if let Some(old) = old {
                     old.stop(shared).await;
@@ -62,6 +75,7 @@ impl Prepared {
 impl Running {
     pub async fn stop(self, shared: &Arc<Shared>) {
         match self {
+            Self::Admission(seat) => shared.admissions.leave(&seat),
             Self::Controller(running) => running.stop().await,
             Self::Scheduler(seat) => shared.schedulers.leave(&seat),
             Self::Ingress(seat) => shared.ingresses.leave(&seat),
@@ -71,7 +85,7 @@ impl Running {
     /// Another plugin of the same kind serves at the moment.
     pub fn is_standby(&self, shared: &Arc<Shared>) -> bool {
         match self {
-            Self::Controller(_) => false,
+            Self::Admission(_) | Self::Controller(_) => false,
             Self::Scheduler(seat) => !shared.schedulers.is_serving(seat),
             Self::Ingress(seat) => !shared.ingresses.is_serving(seat),
         }

@@ -44,6 +44,8 @@ pub enum Fault {
     Deadline(Duration),
     #[error("asked for more than its {} MiB of memory", .0 >> 20)]
     Memory(usize),
+    #[error("answered what means nothing: {0}")]
+    Answer(String),
 }
 
 impl Fault {
@@ -53,6 +55,7 @@ impl Fault {
             Fault::Trap(_) => "Trapped",
             Fault::Deadline(_) => "DeadlineExceeded",
             Fault::Memory(_) => "OutOfMemory",
+            Fault::Answer(_) => "BadAnswer",
         }
     }
 }

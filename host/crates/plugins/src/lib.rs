@@ -6,6 +6,7 @@
 //! compiler.
 
 mod actor;
+mod admission;
 mod controller;
 mod driver;
 mod engine;

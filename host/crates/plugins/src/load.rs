@@ -15,6 +15,7 @@ pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum World {
+    Admission,
     Scheduler,
     Controller,
     Ingress,
@@ -37,7 +38,7 @@ pub enum LoadError {
     CoreModule,
     #[error("has {0} bytes, more than the {MAX_COMPONENT_BYTES} that are loaded")]
     TooLarge(usize),
-    #[error("exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`; this exports {0}")]
+    #[error("exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`, an admission policy `admit`; this exports {0}")]
     UnknownWorld(String),
     #[error("is of the world {found}, but the Plugin says {wanted}")]
     WrongWorld { found: World, wanted: World },
@@ -78,6 +79,7 @@ impl LoadError {
 impl std::fmt::Display for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            World::Admission => "admission",
             World::Scheduler => "scheduler",
             World::Controller => "controller",
             World::Ingress => "ingress",
@@ -114,7 +116,7 @@ fn world_of(machine: &Machine, component: &Component) -> Result<World, LoadError
         .filter(|(_, e)| matches!(e.ty, ComponentItem::ComponentFunc(_) | ComponentItem::ComponentInstance(_)))
         .map(|(name, _)| name)
         .collect();
-    for (name, world) in [("schedule", World::Scheduler), ("reconcile", World::Controller), ("compile", World::Ingress)] {
+    for (name, world) in [("schedule", World::Scheduler), ("reconcile", World::Controller), ("compile", World::Ingress), ("admit", World::Admission)] {
         if exports.contains(&name) {
             return Ok(world);
         }
@@ -139,6 +141,7 @@ fn is_given(import: &str, world: World) -> bool {
     let Some((package, _)) = interface.split_once('/') else { return false };
     match package {
         "pintle:host" => true,
+        "pintle:admission" => world == World::Admission,
         "pintle:controller" => world == World::Controller,
         "pintle:scheduler" => world == World::Scheduler,
         "pintle:ingress" => world == World::Ingress,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pintle_api::admission::Policies;
 use pintle_api::client::{Client, Target, WriteOptions};
 use pintle_api::{Reason, Status};
 use serde_json::json;
@@ -57,6 +58,7 @@ pub struct Handle {
     task: tokio::task::JoinHandle<()>,
     logs: Logs,
     routes: watch::Receiver<Arc<crate::ingress::RouteTable>>,
+    admission: Arc<dyn Policies>,
 }
 
 /// Plugin's name to the text of its log.
@@ -90,13 +92,15 @@ impl Manager {
             components,
             routes: publish,
             ingress_addresses: config.ingress_addresses,
+            admissions: Default::default(),
             schedulers: Default::default(),
             ingresses: Default::default(),
         });
         let logs = Logs::default();
         let (stop, stopped) = watch::channel(false);
+        let admission = Arc::new(crate::admission::Runner(Arc::downgrade(&shared)));
         let task = tokio::spawn(run(shared, config.embedded, folder.join("seeded"), logs.clone(), stopped));
-        Ok(Handle { stop, task, logs, routes })
+        Ok(Handle { stop, task, logs, routes, admission })
     }
 }
 
@@ -104,6 +108,11 @@ impl Handle {
     /// The table that the ingress data plane executes; empty until an ingress plugin made one.
     pub fn routes(&self) -> watch::Receiver<Arc<crate::ingress::RouteTable>> {
         self.routes.clone()
+    }
+
+    /// Through which the API server asks admission policies.
+    pub fn admission(&self) -> Arc<dyn Policies> {
+        self.admission.clone()
     }
 
     /// The last lines that a plugin logged, oldest first.

@@ -1,5 +1,7 @@
 //! The Plugin object (`pintle.dev/v1alpha1`, cluster-scoped `plugins`): what an operator asks for and what became of it.
 //!
+//! `spec.admission` (failure policy, timeout, selectors, conditions) is not here: it is the API server's to read.
+//!
 //! A rollback is a change of `spec` like any other: `source.digest` names the bytes of an earlier revision, which the host keeps.
 
 use pintle_api::GroupVersionResource;
@@ -104,6 +106,28 @@ pub struct Status {
     pub revisions: Vec<RevisionStatus>,
     pub calls: u64,
     pub traps: u64,
+    /// Admission policies only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<AdmissionStatus>,
+}
+
+/// What a policy wants to be asked about: the API server reads it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdmissionStatus {
+    pub rules: Vec<AdmissionRule>,
+}
+
+/// As a webhook's configuration has it, with the turns in which the policy is asked (`Mutate`, `Validate`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AdmissionRule {
+    pub phases: Vec<String>,
+    pub operations: Vec<String>,
+    pub api_groups: Vec<String>,
+    pub api_versions: Vec<String>,
+    pub resources: Vec<String>,
+    pub scope: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

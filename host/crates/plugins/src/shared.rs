@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pintle_api::Client;
 use tokio::sync::watch;
 
+use crate::admission::Admissions;
 use crate::engine::Machine;
 use crate::events::Recorder;
 use crate::index::Informers;
@@ -24,6 +25,7 @@ pub struct Shared {
     /// Writes as the plugin manager.
     pub recorder: Recorder,
     pub components: Arc<Components>,
+    pub admissions: Admissions,
     pub schedulers: Schedulers,
     pub ingresses: Ingresses,
     pub routes: watch::Sender<Arc<RouteTable>>,

@@ -165,7 +165,7 @@ impl ApplyArgs {
         } else if manifest["grants"].as_array().is_some_and(|g| !g.is_empty()) {
             spec["grants"] = manifest["grants"].clone();
         }
-        for (flag, field) in [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (None, "limits")] {
+        for (flag, field) in [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (None, "limits"), (None, "admission")] {
             if let Some(value) = flag.or_else(|| manifest.get(field).cloned()) {
                 spec[field] = value;
             }
@@ -212,7 +212,8 @@ fn world_of(bytes: &[u8]) -> Result<World> {
         () if exports("schedule") => Ok(World::Scheduler),
         () if exports("reconcile") => Ok(World::Controller),
         () if exports("compile") => Ok(World::Ingress),
-        () => bail!("the component is of none of the worlds scheduler, controller, ingress"),
+        () if exports("admit") => Ok(World::Admission),
+        () => bail!("the component is of none of the worlds admission, controller, ingress, scheduler"),
     }
 }
 

@@ -100,6 +100,7 @@ enum What {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum World {
+    Admission,
     Scheduler,
     Controller,
     Ingress,
@@ -108,6 +109,7 @@ pub enum World {
 impl World {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Admission => "admission",
             Self::Scheduler => "scheduler",
             Self::Controller => "controller",
             Self::Ingress => "ingress",

@@ -41,6 +41,7 @@ fn grants(world: World) -> Result<Value> {
     match world {
         World::Scheduler => of_default(include_str!("../../../../plugins/scheduler-default/plugin.json")),
         World::Ingress => of_default(include_str!("../../../../plugins/ingress-nginx-like/plugin.json")),
+        World::Admission => Ok(json!([])),
         World::Controller => Ok(json!([{"verbs": ["get", "list", "watch", "patch"], "apiGroups": [""], "resources": ["configmaps"]}])),
     }
 }

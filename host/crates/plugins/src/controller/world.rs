@@ -257,7 +257,7 @@ fn object(entry: &Entry) -> objects::Object {
     objects::Object { json: entry.json.to_vec(), revision: entry.revision }
 }
 
-fn summary(entry: &Entry) -> Summary {
+pub fn summary(entry: &Entry) -> Summary {
     let Meta { namespace, name, uid, labels, controller, created, deleting, phase, ready, node, .. } = &entry.meta;
     Summary {
         namespace: namespace.to_string(),

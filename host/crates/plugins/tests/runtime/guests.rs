@@ -4,6 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
+pub fn admission() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| build("admission"))
+}
+
 pub fn controller() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| build("controller"))

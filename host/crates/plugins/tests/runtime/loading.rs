@@ -64,7 +64,7 @@ async fn each_fault_has_its_words() {
         core: is a core module, not a component: encode it with `pintle plugin build` or `wasm-tools component new`
         cut: not a component: failed to parse WebAssembly module: wasm component contains an invalid module section
         scheduler: is of the world scheduler, but the Plugin says controller
-        other: exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`; this exports greet
+        other: exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`, an admission policy `admit`; this exports greet
         sockets: imports wasi:sockets/network@0.2.0, which no plugin of the world controller is given
         type: does not fit the world controller: type-checking export func `reconcile`: expected 1-tuple, found 0-tuple
         digest: its digest is DIGEST, but the Plugin says sha256:00

@@ -1,5 +1,6 @@
 //! The plugin runtime as its users meet it: Plugin objects in, conditions and effects out, over an API in memory.
 
+mod admissions;
 mod cluster;
 mod controllers;
 mod guests;

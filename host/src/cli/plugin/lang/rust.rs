@@ -13,6 +13,9 @@ use crate::cli::plugin::World;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 const SDK: &[File] = embedded![
+    "sdk/rust/src/admission.rs",
+    "sdk/rust/src/admission_glue.rs",
+    "sdk/rust/src/admission_testing.rs",
     "sdk/rust/src/controller.rs",
     "sdk/rust/src/controller_glue.rs",
     "sdk/rust/src/glue.rs",
@@ -36,6 +39,7 @@ impl Language for Rust {
         let mut files =
             vec![("Cargo.toml", include_str!("../templates/rust/crate.toml")), (".gitignore", include_str!("../templates/rust/gitignore"))];
         match world {
+            World::Admission => files.push(("src/lib.rs", include_str!("../templates/rust/admission.rs"))),
             World::Scheduler => files.extend([
                 ("src/lib.rs", include_str!("../templates/rust/scheduler.rs")),
                 ("src/cluster.rs", include_str!("../templates/rust/cluster.rs")),

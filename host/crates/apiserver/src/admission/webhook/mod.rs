@@ -1,5 +1,5 @@
-//! Admission by webhooks: who is asked about a write, in which order, and what becomes of the answers. Admission policies have
-//! their turn here as well, before the webhooks.
+//! Admission by webhooks: who is asked about a write, in which order, and what becomes of the answers. Admission policies in CEL
+//! have their turn here as well, before the webhooks, and between the two policies that are components.
 //!
 //! The hooks follow their configurations, which the cache tells of before the write that changed them returns. Mutating hooks
 //! are asked one after another, for each sees what the one before made; validating ones all at once. The configurations
@@ -18,15 +18,15 @@ use pintle_api::{GroupVersionResource, Object, Status};
 use serde_json::{Value, json};
 
 use super::Operation;
+use super::component::Components;
 use super::policy::Policies;
 use crate::cache::Cache;
 use crate::cel::Variables;
 use crate::handlers::{Core, Scope};
 use crate::resources::{Resource, Table};
-use hook::Hook;
-use review::{Refusal, Verdict};
 
-pub use review::request_of;
+pub use hook::Hook;
+pub use review::{Refusal, Verdict, request_of};
 
 const MUTATING: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations");
 const VALIDATING: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
@@ -37,11 +37,12 @@ pub struct Hooks {
     mutating: Arc<Set>,
     validating: Arc<Set>,
     policies: Policies,
+    pub components: Components,
 }
 
 /// The hooks of one kind of configuration, by configuration.
 #[derive(Default)]
-struct Set {
+pub struct Set {
     configurations: Mutex<BTreeMap<String, Vec<Arc<Hook>>>>,
     /// In the order in which they are asked.
     hooks: ArcSwap<Vec<Arc<Hook>>>,
@@ -62,7 +63,7 @@ pub struct Request<'a> {
 impl Hooks {
     /// Follows the configurations.
     pub fn observing(cache: &Cache, table: &Table) -> Self {
-        let hooks = Self { policies: Policies::observing(cache, table), ..Self::default() };
+        let hooks = Self { policies: Policies::observing(cache, table), components: Components::observing(cache, table), ..Self::default() };
         for (gvr, set) in [(MUTATING, &hooks.mutating), (VALIDATING, &hooks.validating)] {
             let Some(resource) = table.find(&gvr) else { continue };
             let set = set.clone();
@@ -73,7 +74,7 @@ impl Hooks {
 
     /// Whether nobody is to be asked about anything, which costs nothing to know.
     pub fn is_empty(&self) -> bool {
-        self.mutating.hooks.load().is_empty() && self.validating.hooks.load().is_empty() && self.policies.is_empty()
+        self.mutating.is_empty() && self.validating.is_empty() && self.policies.is_empty() && self.components.is_empty()
     }
 
     /// Lets the mutating hooks change the object; their warnings.
@@ -82,11 +83,11 @@ impl Hooks {
             return Ok(Vec::new());
         }
         self.policies.mutate(request, object).await?;
-        let hooks = self.mutating.hooks.load_full();
         let mut warnings = Vec::new();
         // Hooks that want to see what those after them changed, with what they saw.
         let mut again = Vec::new();
-        for hook in hooks.iter() {
+        let (components, webhooks) = (self.components.mutating.hooks.load_full(), self.mutating.hooks.load_full());
+        for hook in components.iter().chain(webhooks.iter()) {
             let asked = ask_to_mutate(request, hook, object, &mut warnings).await?;
             if asked && hook.again {
                 again.push((hook, object.clone()));
@@ -106,7 +107,8 @@ impl Hooks {
             return Ok(Vec::new());
         }
         let mut warnings = Vec::new();
-        for hook in self.mutating.hooks.load_full().iter() {
+        let (components, webhooks) = (self.components.mutating.hooks.load_full(), self.mutating.hooks.load_full());
+        for hook in components.iter().chain(webhooks.iter()) {
             warnings.extend(ask(request, hook, object).await?.unwrap_or_default().0.warnings);
         }
         warnings.extend(self.validate(request, object).await?);
@@ -119,8 +121,8 @@ impl Hooks {
             return Ok(Vec::new());
         }
         let mut warnings = self.policies.validate(request, object).await?;
-        let hooks = self.validating.hooks.load_full();
-        let verdicts = future::join_all(hooks.iter().map(|hook| ask(request, hook, object))).await;
+        let (components, webhooks) = (self.components.validating.hooks.load_full(), self.validating.hooks.load_full());
+        let verdicts = future::join_all(components.iter().chain(webhooks.iter()).map(|hook| ask(request, hook, object))).await;
         for verdict in verdicts {
             warnings.extend(verdict?.unwrap_or_default().0.warnings);
         }
@@ -129,11 +131,21 @@ impl Hooks {
 }
 
 impl Set {
+    pub fn is_empty(&self) -> bool {
+        self.hooks.load().is_empty()
+    }
+
     fn put(&self, name: &str, configuration: Option<&Object>) {
+        let webhooks = configuration.map_or_else(Vec::new, |o| o.list_at(&["webhooks"]).iter().map(|w| Arc::new(Hook::of(w))).collect());
+        self.replace(name, webhooks);
+    }
+
+    /// What one configuration consists of now.
+    pub fn replace(&self, name: &str, hooks: Vec<Arc<Hook>>) {
         let mut configurations = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
-        match configuration {
-            Some(object) => drop(configurations.insert(name.to_owned(), object.list_at(&["webhooks"]).iter().map(|w| Arc::new(Hook::of(w))).collect())),
-            None => drop(configurations.remove(name)),
+        match hooks.is_empty() {
+            false => drop(configurations.insert(name.to_owned(), hooks)),
+            true => drop(configurations.remove(name)),
         }
         self.hooks.store(Arc::new(configurations.values().flatten().cloned().collect()));
     }
@@ -155,11 +167,15 @@ impl Request<'_> {
 async fn ask_to_mutate(request: &Request<'_>, hook: &Hook, object: &mut Object, warnings: &mut Vec<String>) -> Result<bool, Status> {
     let Some((verdict, seen)) = ask(request, hook, Some(object)).await? else { return Ok(false) };
     warnings.extend(verdict.warnings);
-    if let Some(patch) = verdict.patch {
-        let shown = in_version(request, &seen, object).await?;
-        let changed = review::patched(&shown, &patch).map_err(|why| Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)))?;
-        let changed = back(request, &seen, changed).await?;
-        *object = changed;
+    let changed = match (verdict.patch, verdict.object) {
+        (Some(patch), _) => {
+            let shown = in_version(request, &seen, object).await?;
+            Some(review::patched(&shown, &patch).map_err(|why| Status::internal(format!("failed calling {}: {why}", hook.title())))?)
+        }
+        (None, whole) => whole,
+    };
+    if let Some(changed) = changed {
+        *object = back(request, &seen, changed).await?;
     }
     Ok(true)
 }
@@ -178,10 +194,10 @@ async fn ask(request: &Request<'_>, hook: &Hook, object: Option<&Object>) -> Res
         Ok(verdict) => Ok(Some((verdict, Some(seen)))),
         Err(Refusal::Denied(status)) => Err(status),
         Err(Refusal::Failed(why)) if hook.ignores_failure => {
-            tracing::warn!(hook = hook.name, %why, "a webhook failed; the request goes on without it");
+            tracing::warn!(hook = hook.name, %why, "an admission hook failed; the request goes on without it");
             Ok(None)
         }
-        Err(Refusal::Failed(why)) => Err(Status::internal(format!("failed calling webhook {:?}: {why}", hook.name))),
+        Err(Refusal::Failed(why)) => Err(Status::internal(format!("failed calling {}: {why}", hook.title()))),
     }
 }
 

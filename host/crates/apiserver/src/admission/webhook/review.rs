@@ -8,7 +8,7 @@ use pintle_api::{Object, Reason, Status};
 use serde_json::{Value, json};
 
 use super::Request;
-use super::hook::Hook;
+use super::hook::{By, Hook};
 use crate::handlers::lookup::CacheLookup;
 use crate::http::outbound::gvr_value;
 use crate::resources::Resource;
@@ -17,6 +17,8 @@ use crate::resources::Resource;
 #[derive(Default)]
 pub struct Verdict {
     pub patch: Option<Value>,
+    /// The whole object instead of a patch.
+    pub object: Option<Object>,
     pub warnings: Vec<String>,
 }
 
@@ -30,6 +32,9 @@ pub enum Refusal {
 
 /// Asks the hook. `object` and the request's old object are in the form of `seen`.
 pub async fn ask(request: &Request<'_>, hook: &Hook, seen: &Resource, object: Option<&Object>, old: Option<&Object>) -> Result<Verdict, Refusal> {
+    if let By::Component { phase, .. } = hook.by {
+        return request.core.hooks.components.ask(request, hook, phase, seen, [object, old]).await;
+    }
     let uid = uuid::Uuid::new_v4().to_string();
     let review = review(request, seen, object, old, &uid);
     let table = request.core.resources.load_full();
@@ -104,14 +109,14 @@ fn read(hook: &Hook, answer: &Value, uid: &str) -> Result<Verdict, Refusal> {
     }
     let packed = response.str_at(&["patch"]);
     if packed.is_empty() {
-        return Ok(Verdict { patch: None, warnings });
+        return Ok(Verdict { warnings, ..Verdict::default() });
     }
     if response.str_at(&["patchType"]) != "JSONPatch" && answer.str_at(&["apiVersion"]) == "admission.k8s.io/v1" {
         return Err(invalid("response.patchType must be JSONPatch"));
     }
     let plain = STANDARD.decode(packed).map_err(|why| invalid(&why.to_string()))?;
     let patch = serde_json::from_slice(&plain).map_err(|why| invalid(&why.to_string()))?;
-    Ok(Verdict { patch: Some(patch), warnings })
+    Ok(Verdict { patch: Some(patch), warnings, object: None })
 }
 
 /// A hook's own status, under its name, and never one that says success.
@@ -119,6 +124,7 @@ fn denied(hook: &str, status: &Value) -> Status {
     let by = format!("admission webhook {hook:?} denied the request");
     let code = status.i64_at(&["code"]).and_then(|c| u16::try_from(c).ok()).filter(|c| (400..600).contains(c)).unwrap_or(400);
     let mut body = status.as_object().cloned().unwrap_or_default();
+    body.insert("kind".into(), json!("Status"));
     body.insert("status".into(), json!("Failure"));
     body.insert("code".into(), json!(code));
     let mut refused = Status::from_body(code, Value::Object(body).to_string().as_bytes());
@@ -145,7 +151,7 @@ mod tests {
     fn check(answer: Value) -> Result<Verdict, String> {
         let hook = Hook::of(&json!({"name": "a.b.c"}));
         read(&hook, &answer, "1").map_err(|refusal| match refusal {
-            Refusal::Denied(status) => format!("{} {}", status.code, status.message),
+            Refusal::Denied(status) => format!("{} {:?} {}", status.code, status.reason, status.message),
             Refusal::Failed(why) => why,
         })
     }
@@ -159,9 +165,9 @@ mod tests {
         assert_eq!(patched(&json!({"data": {}}), &verdict.patch.unwrap()).unwrap(), json!({"data": {"x": "y"}}));
         assert_eq!(verdict.warnings, ["w"]);
         let said = |response: Value| check(answer(response)).err().unwrap();
-        assert_eq!(said(json!({"uid": "1", "allowed": false})), "400 admission webhook \"a.b.c\" denied the request without explanation");
+        assert_eq!(said(json!({"uid": "1", "allowed": false})), "400 Unknown admission webhook \"a.b.c\" denied the request without explanation");
         let refused = json!({"uid": "1", "allowed": false, "status": {"message": "no", "code": 403, "reason": "Forbidden"}});
-        assert_eq!(said(refused), "403 admission webhook \"a.b.c\" denied the request: no");
+        assert_eq!(said(refused), "403 Forbidden admission webhook \"a.b.c\" denied the request: no");
         assert!(said(json!({"uid": "2", "allowed": true})).contains("expected response.uid"));
         assert_eq!(check(json!({})).err().unwrap(), "received invalid webhook response: webhook response was absent");
     }

@@ -115,6 +115,14 @@ fn validate_webhook(webhook: &Value, path: &Path<'_>, faults: &mut Faults) {
     one_of(webhook.str_at(&["failurePolicy"]), &["Fail", "Ignore"], &path.field("failurePolicy"), faults);
     one_of(webhook.str_at(&["matchPolicy"]), &["Equivalent", "Exact"], &path.field("matchPolicy"), faults);
     side_effects(webhook, &path.field("sideEffects"), faults);
+    asking(webhook, path, faults);
+    client_config(webhook.get("clientConfig").unwrap_or(&Value::Null), &path.field("clientConfig"), faults);
+    review_versions(webhook, &path.field("admissionReviewVersions"), faults);
+    match_conditions(webhook.list_at(&["matchConditions"]), &path.field("matchConditions"), faults);
+}
+
+/// How long, how often and about which objects it is asked.
+fn asking(webhook: &Value, path: &Path<'_>, faults: &mut Faults) {
     let timeout = webhook.i64_at(&["timeoutSeconds"]).unwrap_or(TIMEOUT_SECONDS);
     if !(1..=30).contains(&timeout) {
         faults.invalid(&path.field("timeoutSeconds"), &timeout.into(), "the timeout value must be between 1 and 30 seconds");
@@ -125,9 +133,21 @@ fn validate_webhook(webhook: &Value, path: &Path<'_>, faults: &mut Faults) {
             label_selector(selector, &path.field(field), faults);
         }
     }
-    client_config(webhook.get("clientConfig").unwrap_or(&Value::Null), &path.field("clientConfig"), faults);
-    review_versions(webhook, &path.field("admissionReviewVersions"), faults);
-    match_conditions(webhook.list_at(&["matchConditions"]), &path.field("matchConditions"), faults);
+}
+
+/// A policy that runs in process has a webhook's fields but for those that say where it is and what it wants.
+pub fn default_component(policy: &mut Fields) {
+    default_missing(policy, "failurePolicy", "Fail");
+    default_matching(policy);
+    default_missing(policy, "timeoutSeconds", TIMEOUT_SECONDS);
+    default_missing(policy, "reinvocationPolicy", "Never");
+}
+
+pub fn validate_component(policy: &Value, path: &Path<'_>, faults: &mut Faults) {
+    one_of_if_set(policy.str_at(&["failurePolicy"]), &["Fail", "Ignore"], &path.field("failurePolicy"), faults);
+    one_of_if_set(policy.str_at(&["matchPolicy"]), &["Equivalent", "Exact"], &path.field("matchPolicy"), faults);
+    asking(policy, path, faults);
+    match_conditions(policy.list_at(&["matchConditions"]), &path.field("matchConditions"), faults);
 }
 
 fn side_effects(webhook: &Value, path: &Path<'_>, faults: &mut Faults) {

@@ -7,13 +7,14 @@ use std::sync::LazyLock;
 
 use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::registry::admissionregistration::webhooks::{default_component, validate_component};
 use crate::registry::checks::count_set;
 use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
-use crate::registry::fields::{default_missing, spec_mut};
+use crate::registry::fields::{default_missing, object_mut, spec_mut};
 use crate::registry::kind::{Kind, OwnSchema};
 use crate::registry::print::{AGE, NAME, NONE, age, bool_or, boolean, text, text_or, wide};
 use crate::registry::rbac::rules::validate_rule;
@@ -64,6 +65,10 @@ fn schema() -> &'static OwnSchema {
 fn default(plugin: &mut Value) {
     if let Some(spec) = spec_mut(plugin) {
         default_missing(spec, "paused", false);
+        if spec.get("world").is_some_and(|w| w == "admission") {
+            default_missing(spec, "admission", json!({}));
+            object_mut(spec, "admission").into_iter().for_each(default_component);
+        }
     }
 }
 
@@ -87,6 +92,13 @@ fn validate(plugin: &Value, faults: &mut Faults) {
         if let Some(value) = spec.at(&["limits", field]).filter(|v| !v.is_null()) {
             positive(Some(value), &limits.field(field), faults);
         }
+    }
+    if let Some(policy) = spec.get("admission").filter(|a| !a.is_null()) {
+        let here = SPEC.field("admission");
+        if spec.str_at(&["world"]) != "admission" {
+            faults.forbidden(&here, "only a plugin of the world admission has it");
+        }
+        validate_component(policy, &here, faults);
     }
     let scheduler = spec.str_at(&["schedulerName"]);
     if !scheduler.is_empty() {
