@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("iptables-restore", "iptables"),
+    ("conntrack", "conntrack"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),

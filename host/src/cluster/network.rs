@@ -8,8 +8,8 @@ use super::process::run;
 use super::state::State;
 
 pub const BRIDGE: &str = "pintle0";
-/// Settings that routing between pods, nodes and services needs.
-const SYSCTLS: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1")];
+/// Settings that routing between pods, nodes and services needs. The first node sets them too; what stood there before is known only here.
+const SYSCTLS: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1"), ("net/bridge/bridge-nf-call-iptables", "1")];
 
 /// The address of the node with this ordinal, from 1.
 pub fn node_address(ordinal: usize) -> String {
@@ -26,6 +26,10 @@ pub fn make_switch(state: &mut State) -> Result<()> {
     run("ip", &["link", "set", BRIDGE, "up"])?;
     for (name, value) in SYSCTLS {
         let file = format!("/proc/sys/{name}");
+        // Without br_netfilter there is none.
+        if !std::path::Path::new(&file).exists() {
+            continue;
+        }
         let before = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
         if before.trim() != *value {
             std::fs::write(&file, value).with_context(|| format!("setting {file}"))?;

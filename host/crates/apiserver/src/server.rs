@@ -136,7 +136,8 @@ impl Server {
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
         // Addresses and node ports that stored services hold are taken before the first write.
-        core.allocators.rebuild(&auth.objects.list(&pintle_api::GroupVersionResource::constant("", "v1", "services"), None));
+        let services = auth.objects.list(&pintle_api::GroupVersionResource::constant("", "v1", "services"), None);
+        core.allocators.rebuild(services.iter().map(|service| &**service));
         let context = bookkeeping::Context::new(&core, &auth, &config, external);
         bookkeeping::bootstrap(&context).await?;
         crate::custom::load(&core).await?;

@@ -1,5 +1,7 @@
 //! DefaultStorageClass and DefaultIngressClass: what names no class gets the one that is marked as default.
 
+use std::sync::Arc;
+
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
 
@@ -39,8 +41,8 @@ pub fn ingress(ingress: &mut Object, attributes: &AdmissionAttributes<'_>, conte
 }
 
 /// The youngest of the marked classes; of the same age, the first by name.
-fn newest(classes: Vec<Object>, is_default: impl Fn(&Object) -> bool) -> Option<Object> {
-    let mut marked: Vec<Object> = classes.into_iter().filter(is_default).collect();
+fn newest(classes: Vec<Arc<Object>>, is_default: impl Fn(&Object) -> bool) -> Option<Arc<Object>> {
+    let mut marked: Vec<Arc<Object>> = classes.into_iter().filter(|class| is_default(class)).collect();
     marked.sort_by(|a, b| {
         let made = |c: &Object| c.str_at(&["metadata", "creationTimestamp"]).to_owned();
         made(b).cmp(&made(a)).then_with(|| a.name().cmp(b.name()))

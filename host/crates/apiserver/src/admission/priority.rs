@@ -1,5 +1,7 @@
 //! Priority: turns a pod's class into its number, and keeps the default class a single one.
 
+use std::sync::Arc;
+
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
 use serde_json::Value;
@@ -84,7 +86,7 @@ fn built_in(name: &str) -> Option<i64> {
 }
 
 /// Of several defaults, which a race can make, the lowest.
-fn default_class(context: &WriteContext<'_>) -> Option<Object> {
+fn default_class(context: &WriteContext<'_>) -> Option<Arc<Object>> {
     let classes = context.objects.list(&CLASSES, None);
     classes.into_iter().filter(|c| c.bool_at(&["globalDefault"])).min_by_key(|c| c.i64_at(&["value"]).unwrap_or(0))
 }

@@ -54,7 +54,7 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
         return Ok(());
     }
     let quotas = context.objects.list(&QUOTAS, Some(attributes.namespace));
-    let quotas: Vec<&Object> = quotas.iter().filter(|quota| covers(quota, &resource, object)).collect();
+    let quotas: Vec<&Object> = quotas.iter().map(|quota| &**quota).filter(|quota| covers(quota, &resource, object)).collect();
     if quotas.is_empty() {
         return Ok(());
     }

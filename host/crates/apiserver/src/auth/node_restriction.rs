@@ -205,15 +205,17 @@ fn same(new: &Object, old: &Object, path: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use serde_json::json;
 
     struct Nothing;
     impl Lookup for Nothing {
-        fn get(&self, _: &GroupVersionResource, _: Option<&str>, _: &str) -> Option<Object> {
+        fn get(&self, _: &GroupVersionResource, _: Option<&str>, _: &str) -> Option<Arc<Object>> {
             None
         }
-        fn list(&self, _: &GroupVersionResource, _: Option<&str>) -> Vec<Object> {
+        fn list(&self, _: &GroupVersionResource, _: Option<&str>) -> Vec<Arc<Object>> {
             Vec::new()
         }
     }

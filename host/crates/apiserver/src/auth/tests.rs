@@ -1,5 +1,7 @@
 //! The chain of authorizers and the ways of authentication, over a cluster of literals.
 
+use std::sync::Arc;
+
 use std::collections::HashMap;
 
 use pintle_api::object::ObjectExt;
@@ -12,10 +14,10 @@ use super::*;
 struct Cluster(HashMap<(String, String, String), Object>);
 
 impl Lookup for Cluster {
-    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Object> {
-        self.0.get(&(resource.resource.to_string(), namespace.unwrap_or_default().to_owned(), name.to_owned())).cloned()
+    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        self.0.get(&(resource.resource.to_string(), namespace.unwrap_or_default().to_owned(), name.to_owned())).cloned().map(Arc::new)
     }
-    fn list(&self, _: &GroupVersionResource, _: Option<&str>) -> Vec<Object> {
+    fn list(&self, _: &GroupVersionResource, _: Option<&str>) -> Vec<Arc<Object>> {
         Vec::new()
     }
 }

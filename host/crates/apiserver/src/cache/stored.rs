@@ -13,6 +13,8 @@ use serde_json::Value;
 const METADATA: &[u8] = b"\"metadata\":{";
 const VERSION: &[u8] = b"\"resourceVersion\":\"";
 const LINE_END: &[u8] = b"}\n";
+/// A parsed object takes several times its text.
+const KEPT_PARSED_BYTES: usize = 2 << 10;
 
 /// What a watch line says of its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub struct Stored {
     pub key: Arc<str>,
     pub index: Index,
     cells: OnceLock<Cells>,
+    parsed: OnceLock<Arc<Object>>,
 }
 
 /// What the object's row says, for the resource that made it.
@@ -108,11 +111,11 @@ impl Stored {
     /// `value` is the stored form, without `resourceVersion`.
     pub fn new(key: Arc<str>, value: &[u8], revision: u64, created: bool, index: Index) -> Self {
         let kind = if created { Kind::Added } else { Kind::Modified };
-        Self { line: line(kind, value, revision), kind, revision, key, index, cells: OnceLock::new() }
+        Self { line: line(kind, value, revision), kind, revision, key, index, cells: OnceLock::new(), parsed: OnceLock::new() }
     }
     /// The same object, indexed by other fields.
     pub fn with_index(&self, index: Index) -> Self {
-        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index, cells: OnceLock::new() }
+        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index, cells: OnceLock::new(), parsed: OnceLock::new() }
     }
     /// What [`Stored::keep_cells`] was given for that resource.
     pub fn cells(&self, resource: u64) -> Option<&[u8]> {
@@ -130,6 +133,17 @@ impl Stored {
     }
     pub fn parse(&self) -> Result<Object, Status> {
         serde_json::from_slice(self.as_slice()).map_err(|e| Status::internal(format!("unreadable object {}: {e}", self.key)))
+    }
+    /// Kept for the next one who asks, when it is small: what admission looks at is (classes, namespaces, service accounts), and is the same for every Pod.
+    pub fn parse_shared(&self) -> Result<Arc<Object>, Status> {
+        if let Some(kept) = self.parsed.get() {
+            return Ok(kept.clone());
+        }
+        let object = Arc::new(self.parse()?);
+        if self.as_slice().len() <= KEPT_PARSED_BYTES {
+            let _ = self.parsed.set(object.clone());
+        }
+        Ok(object)
     }
     pub fn namespace(&self) -> &str {
         self.key.split_once('/').map_or("", |(namespace, _)| namespace)

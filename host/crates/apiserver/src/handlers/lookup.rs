@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pintle_api::{GroupVersionResource, Object};
 
-use crate::cache::{Cache, Filter};
+use crate::cache::{Cache, Filter, Stored};
 use crate::registry::Lookup;
-use crate::resources::Table;
+use crate::resources::{Resource, Table};
 
 pub struct CacheLookup<'a> {
     pub cache: &'a Cache,
@@ -15,15 +15,15 @@ pub struct CacheLookup<'a> {
 }
 
 impl Lookup for CacheLookup<'_> {
-    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Object> {
+    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
         let resource = self.table.find(resource)?;
         let stored = self.cache.get(&resource.slot, &resource.key(namespace.unwrap_or(""), name))?;
-        resource.parse(&stored).ok()
+        parsed(resource, &stored)
     }
-    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Object> {
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Arc<Object>> {
         let Some(resource) = self.table.find(resource) else { return Vec::new() };
         let page = self.cache.snapshot(&resource.slot).page(&Filter::everything(namespace.unwrap_or("")), None, 0);
-        page.items.iter().filter_map(|stored| resource.parse(stored).ok()).collect()
+        page.items.iter().filter_map(|stored| parsed(resource, stored)).collect()
     }
 }
 
@@ -34,10 +34,14 @@ pub struct SharedLookup {
 }
 
 impl Lookup for SharedLookup {
-    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Object> {
+    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
         CacheLookup { cache: &self.cache, table: &self.resources.load() }.get(resource, namespace, name)
     }
-    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Object> {
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Arc<Object>> {
         CacheLookup { cache: &self.cache, table: &self.resources.load() }.list(resource, namespace)
     }
+}
+
+fn parsed(resource: &Resource, stored: &Stored) -> Option<Arc<Object>> {
+    if resource.converts { resource.parse(stored).ok().map(Arc::new) } else { stored.parse_shared().ok() }
 }

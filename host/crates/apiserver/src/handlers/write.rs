@@ -38,14 +38,15 @@ impl Core {
             return Err(name_differs(object.name(), &scope.name));
         }
         let generated = object.name().is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
-        let mut last = None;
-        for _ in 0..if generated { GENERATE_NAME_TRIES } else { 1 } {
-            match self.create_once(scope, object.clone(), options, generated, tracked).await {
-                Err(taken) if generated && taken.is(pintle_api::Reason::AlreadyExists) => last = Some(taken),
-                answer => return answer,
+        if generated {
+            for _ in 1..GENERATE_NAME_TRIES {
+                match self.create_once(scope, object.clone(), options, true, tracked).await {
+                    Err(taken) if taken.is(pintle_api::Reason::AlreadyExists) => {}
+                    answer => return answer,
+                }
             }
         }
-        Err(last.unwrap_or_else(|| Status::internal("no name could be generated")))
+        self.create_once(scope, object, options, generated, tracked).await
     }
 
     async fn create_once(&self, scope: &Scope, mut object: Object, options: &WriteOptions, generate: bool, tracked: bool) -> Result<Written, Status> {

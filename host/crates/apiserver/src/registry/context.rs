@@ -14,6 +14,6 @@ pub struct WriteContext<'a> {
 
 /// Reads of current objects, for checks across kinds (does the namespace end, which PriorityClass is the default).
 pub trait Lookup: Send + Sync {
-    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<pintle_api::Object>;
-    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<pintle_api::Object>;
+    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<std::sync::Arc<pintle_api::Object>>;
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<std::sync::Arc<pintle_api::Object>>;
 }

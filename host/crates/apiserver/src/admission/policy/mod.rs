@@ -180,7 +180,7 @@ fn namespace_object(request: &Request<'_>) -> Value {
     let table = request.core.resources.load_full();
     let objects = CacheLookup { cache: &request.core.cache, table: &table };
     let name = request.namespace().or(Some(request.name).filter(|_| request.is_namespace()));
-    name.and_then(|name| objects.get(&NAMESPACES, None, name)).unwrap_or(Value::Null)
+    name.and_then(|name| objects.get(&NAMESPACES, None, name)).map_or(Value::Null, Arc::unwrap_or_clone)
 }
 
 /// The parameters with which a policy is evaluated, one time each. `None`: there are none, and the binding lets that pass.
@@ -200,9 +200,9 @@ fn params(request: &Request<'_>, policy: &Policy, binding: &Binding) -> Result<O
     let name = reference.str_at(&["name"]);
     let found: Vec<Value> = if name.is_empty() {
         let selector = LabelSelector::from_spec(reference.get("selector")).map_err(Status::internal)?;
-        objects.list(&resource.def().gvr(), namespace).into_iter().filter(|o| selector.matches(o.map_at(&["metadata", "labels"]))).collect()
+        objects.list(&resource.def().gvr(), namespace).into_iter().filter(|o| selector.matches(o.map_at(&["metadata", "labels"]))).map(Arc::unwrap_or_clone).collect()
     } else {
-        objects.get(&resource.def().gvr(), namespace, name).into_iter().collect()
+        objects.get(&resource.def().gvr(), namespace, name).into_iter().map(Arc::unwrap_or_clone).collect()
     };
     match (found.is_empty(), reference.str_at(&["parameterNotFoundAction"])) {
         (true, "Allow") => Ok(None),

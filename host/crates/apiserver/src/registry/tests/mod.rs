@@ -7,6 +7,8 @@ mod rows;
 mod services;
 mod subresources;
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use pintle_api::object::ObjectExt;
@@ -28,12 +30,12 @@ pub struct World {
 }
 
 impl Lookup for World {
-    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Object> {
+    fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
         self.list(resource, namespace).into_iter().find(|o| o.name() == name)
     }
-    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Object> {
+    fn list(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> Vec<Arc<Object>> {
         let all = self.objects.get(&resource.to_string()).cloned().unwrap_or_default();
-        all.into_iter().filter(|o| namespace.is_none_or(|n| o.namespace() == n)).collect()
+        all.into_iter().filter(|o| namespace.is_none_or(|n| o.namespace() == n)).map(Arc::new).collect()
     }
 }
 
