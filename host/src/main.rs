@@ -3,6 +3,7 @@
 
 mod cli;
 mod cluster;
+mod decisions;
 mod ingress;
 mod node;
 mod server;

@@ -2,6 +2,7 @@
 
 mod api;
 mod cluster;
+mod decisions;
 mod machine;
 mod plugins;
 mod run;

@@ -8,7 +8,7 @@ use super::run::wait;
 const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"capacity": {"cpu": "64", "memory": "64Gi", "pods": "500"},
     "allocatable": {"cpu": "64", "memory": "64Gi", "pods": "500"}, "conditions": [{"type": "Ready", "status": "True"}]}}"#;
 
-fn with_a_node() -> Server {
+pub fn with_a_node() -> Server {
     let server = Server::start();
     wait("the default plugins", 120, || {
         let plugins = server.kubectl(&["get", "plugins", "-o", "json"]).ok();
@@ -27,7 +27,7 @@ fn is_ready(plugin: &Value) -> bool {
     plugin["status"]["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-fn bound_pods(server: &Server) -> Vec<String> {
+pub fn bound_pods(server: &Server) -> Vec<String> {
     let text = server.kubectl(&["get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{\"\\n\"}{end}"]).ok();
     text.lines().filter(|l| l.split(' ').nth(1).is_some_and(|n| !n.is_empty())).map(str::to_owned).collect()
 }

@@ -35,6 +35,7 @@ mod set;
 mod tabs;
 mod threeway;
 mod wait;
+mod why;
 mod workloads;
 mod written;
 mod yaml;
@@ -114,6 +115,8 @@ pub enum ClientCommand {
     Config(config::ConfigArgs),
     /// The API on a local port
     Proxy(proxy::ProxyArgs),
+    /// Who decided about an object, and on what grounds
+    Why(why::WhyArgs),
     /// Policies: schedulers, controllers, ingress controllers
     Plugin(Box<plugin::PluginArgs>),
 }
@@ -155,6 +158,7 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode> {
         ClientCommand::Version(args) => about::version(args).await,
         ClientCommand::Config(args) => config::run(&args),
         ClientCommand::Proxy(args) => proxy::run(args).await,
+        ClientCommand::Why(args) => why::run(args).await,
         ClientCommand::Plugin(args) => plugin::run(*args).await,
     };
     match outcome {

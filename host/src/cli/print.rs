@@ -85,6 +85,19 @@ impl Format {
     }
 }
 
+impl Format {
+    /// What is no object of the API.
+    pub fn print_value(&self, value: &Value) -> Result<()> {
+        match self {
+            Self::Json => line(&pretty(value)?),
+            Self::Yaml => text(&yaml::to_string(value)),
+            Self::JsonPath(template) => text(&template.render(value)?),
+            _ => bail!("allowed formats are: json,jsonpath,yaml"),
+        }
+        Ok(())
+    }
+}
+
 fn column(path: &Template, object: &Value) -> String {
     let found: Vec<String> = path.find(object).into_iter().map(show).collect();
     if found.is_empty() { "<none>".to_owned() } else { found.join(",") }

@@ -133,6 +133,7 @@ impl Server {
             authorizer: auth.clone(),
             special: crate::handlers::special::all(&auth),
             plugin_logs: Default::default(),
+            decisions: Default::default(),
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
         // Addresses and node ports that stored services hold are taken before the first write.

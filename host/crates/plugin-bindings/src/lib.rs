@@ -2,7 +2,7 @@
 //! drivers does not rebuild the bindings.
 //!
 //! Exports are async: a guest runs on a fiber and yields at epochs. Imports that may wait for the API are async as well, the
-//! others (time, randomness, log) are plain calls. The worlds share `pintle:host`.
+//! others (time, randomness, log) are plain calls. The worlds share `pintle:host`. Values serialise as they are, for the decision log.
 
 pub mod controller {
     wasmtime::component::bindgen!({
@@ -12,7 +12,7 @@ pub mod controller {
             "pintle:controller/objects@0.1.0": async,
         },
         exports: { default: async },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
     });
 }
 
@@ -21,7 +21,7 @@ pub mod scheduler {
         path: ["../../../wit/host", "../../../wit/scheduler"],
         world: "pintle:scheduler/scheduler",
         exports: { default: async },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
         with: {
             "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
             "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
@@ -34,7 +34,7 @@ pub mod ingress {
         path: ["../../../wit/host", "../../../wit/ingress"],
         world: "pintle:ingress/ingress",
         exports: { default: async },
-        additional_derives: [PartialEq],
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
         with: {
             "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
             "pintle:host/types@0.1.0": crate::controller::pintle::host::types,

@@ -25,6 +25,7 @@ pub struct Machine {
     /// The compiler uses all cores by itself, and much memory.
     compiling: Arc<Mutex<()>>,
     ticker: Arc<Ticker>,
+    deterministic: bool,
 }
 
 /// Counts the calls under way; epochs advance only while there are any, so an idle process sleeps.
@@ -39,17 +40,33 @@ pub struct Running(Arc<Ticker>);
 impl Machine {
     /// `cache` is made when it is missing and must belong to this process's user alone.
     pub fn new(cache: PathBuf) -> Result<Self, EngineError> {
+        Self::with(cache, |config| config.epoch_interruption(true))
+    }
+
+    /// Calls take as many instructions as they take, whatever the machine does besides: for replays.
+    pub fn deterministic(cache: PathBuf) -> Result<Self, EngineError> {
+        let machine = Self::with(cache, |config| config.consume_fuel(true).cranelift_nan_canonicalization(true))?;
+        Ok(Self { deterministic: true, ..machine })
+    }
+
+    fn with(cache: PathBuf, interrupt: impl FnOnce(&mut Config) -> &mut Config) -> Result<Self, EngineError> {
         let mut config = Config::new();
         // Without component-model async (not compiled in) and the support for it, an empty call costs a third.
-        config.wasm_component_model(true).concurrency_support(false).epoch_interruption(true);
+        config.wasm_component_model(true).concurrency_support(false);
+        interrupt(&mut config);
         let engine = Engine::new(&config).map_err(EngineError::Engine)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(|e| EngineError::Cache(cache.clone(), e))?;
         let ticker = start_ticker(&engine).map_err(EngineError::Thread)?;
-        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker })
+        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker, deterministic: false })
     }
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Counts fuel instead of time.
+    pub fn is_deterministic(&self) -> bool {
+        self.deterministic
     }
 
     pub fn enter(&self) -> Running {

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use pintle_plugin_bindings::common::env;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
+use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::decisions::tape::Tape;
 use crate::engine::{Machine, Running};
 
 /// Memory of an instance when the Plugin names none.
@@ -76,6 +79,8 @@ pub struct LogLine {
 /// The host's state beside an instance. `T` is what the world's own imports need.
 pub struct HostState<T> {
     pub world: T,
+    /// What the component hears, for the decision log and its replays.
+    pub tape: Tape,
     config: Arc<str>,
     log: Arc<PluginLog>,
     limiter: Limiter,
@@ -127,6 +132,7 @@ impl<T: Send + 'static> HostState<T> {
     pub fn new(world: T, config: Arc<str>, log: Arc<PluginLog>, limits: Limits) -> Self {
         Self {
             world,
+            tape: Tape::default(),
             config,
             log,
             limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: false },
@@ -139,6 +145,18 @@ impl<T: Send + 'static> HostState<T> {
 
     pub fn log(&self) -> &Arc<PluginLog> {
         &self.log
+    }
+
+    /// Takes away what WASI would tell of the real time and draw of real chance.
+    pub fn make_deterministic(&mut self) {
+        let fixed = || Deterministic::new(vec![7, 1, 8, 2, 8, 1, 8, 2]);
+        self.wasi = WasiCtxBuilder::new()
+            .secure_random(fixed())
+            .insecure_random(fixed())
+            .insecure_random_seed(0)
+            .wall_clock(StoppedClock)
+            .monotonic_clock(StoppedClock)
+            .build();
     }
 
     /// The time that a host call took is not the guest's.
@@ -178,6 +196,10 @@ pub struct Call {
 impl<T: Send + 'static, B> Guest<T, B> {
     pub fn new(machine: &Machine, store: Store<HostState<T>>, exports: B) -> Self {
         Self { store, exports, machine: machine.clone() }
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Before each call of an export.
@@ -247,12 +269,15 @@ impl ResourceLimiter for Limiter {
 
 impl<T: Send + 'static> env::Host for HostState<T> {
     fn now(&mut self) -> u64 {
-        u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default()
+        self.tape.now(|| u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default())
     }
     fn random(&mut self, count: u32) -> Vec<u8> {
-        let mut bytes = vec![0; count.min(MAX_RANDOM_BYTES) as usize];
-        rand::fill(bytes.as_mut_slice());
-        bytes
+        let count = count.min(MAX_RANDOM_BYTES) as usize;
+        self.tape.random(count, || {
+            let mut bytes = vec![0; count];
+            rand::fill(bytes.as_mut_slice());
+            bytes
+        })
     }
     fn log(&mut self, level: env::Level, message: String) {
         let level = match level {
@@ -265,6 +290,27 @@ impl<T: Send + 'static> env::Host for HostState<T> {
     }
     fn config(&mut self) -> String {
         self.config.to_string()
+    }
+}
+
+/// It is always the beginning of 1970.
+struct StoppedClock;
+
+impl HostWallClock for StoppedClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for StoppedClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+    fn now(&self) -> u64 {
+        0
     }
 }
 

@@ -8,6 +8,7 @@
 mod actor;
 mod admission;
 mod controller;
+mod decisions;
 mod driver;
 mod engine;
 mod events;
@@ -25,6 +26,7 @@ mod seats;
 mod shared;
 mod source;
 
+pub use decisions::{Asked, Decisions, Explain, Wanted, replay};
 pub use grants::PolicyRule;
 pub use guest::LogLine;
 pub use load::World;

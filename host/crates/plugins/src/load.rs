@@ -109,6 +109,15 @@ pub fn load(machine: &Machine, bytes: &[u8], wanted: World) -> Result<Loaded, Lo
     Ok(Loaded { component, world: found, digest: digest(bytes).into() })
 }
 
+/// As [`load`], of whatever world it is.
+pub fn detect(machine: &Machine, bytes: &[u8]) -> Result<Loaded, LoadError> {
+    // The wrong world is told before its imports are looked at.
+    match load(machine, bytes, World::Scheduler) {
+        Err(LoadError::WrongWorld { found, .. }) => load(machine, bytes, found),
+        other => other,
+    }
+}
+
 fn world_of(machine: &Machine, component: &Component) -> Result<World, LoadError> {
     let kind = component.component_type();
     let exports: Vec<&str> = kind

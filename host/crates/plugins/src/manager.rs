@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::actor::Actor;
+use crate::decisions::{Bounds, Decisions, Log};
 use crate::engine::{EngineError, Machine};
 use crate::events::Recorder;
 use crate::grants::PolicyRule;
@@ -59,6 +60,7 @@ pub struct Handle {
     logs: Logs,
     routes: watch::Receiver<Arc<crate::ingress::RouteTable>>,
     admission: Arc<dyn Policies>,
+    decisions: Decisions,
 }
 
 /// Plugin's name to the text of its log.
@@ -72,6 +74,8 @@ pub enum StartError {
     Engine(#[from] EngineError),
     #[error("the folder of components {0}: {1}")]
     Folder(PathBuf, std::io::Error),
+    #[error("the decision log in {0}: {1}")]
+    Decisions(PathBuf, std::io::Error),
 }
 
 impl Manager {
@@ -82,6 +86,8 @@ impl Manager {
         let embedded: BTreeMap<String, Bytes> = config.embedded.iter().map(|e| (e.name.clone(), e.bytes.clone())).collect();
         let components = folder.join("components");
         let components = Components::new(components.clone(), embedded).map_err(|e| StartError::Folder(components, e))?;
+        let decisions = folder.join("decisions");
+        let decisions = Log::start(decisions.clone(), Bounds::default()).map_err(|e| StartError::Decisions(decisions, e))?;
         let (publish, routes) = watch::channel(Arc::new(crate::ingress::empty_table()));
         let shared = Arc::new(Shared {
             machine,
@@ -90,17 +96,19 @@ impl Manager {
             recorder: Recorder::new(config.client.clone(), "pintle-plugin-manager"),
             client: config.client,
             components,
+            decisions,
             routes: publish,
             ingress_addresses: config.ingress_addresses,
             admissions: Default::default(),
             schedulers: Default::default(),
             ingresses: Default::default(),
         });
+        let decisions = Decisions::new(&shared);
         let logs = Logs::default();
         let (stop, stopped) = watch::channel(false);
         let admission = Arc::new(crate::admission::Runner(Arc::downgrade(&shared)));
         let task = tokio::spawn(run(shared, config.embedded, folder.join("seeded"), logs.clone(), stopped));
-        Ok(Handle { stop, task, logs, routes, admission })
+        Ok(Handle { stop, task, logs, routes, admission, decisions })
     }
 }
 
@@ -129,9 +137,15 @@ impl Handle {
         })
     }
 
+    /// What was decided lately, and on what grounds.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         let _ = (&mut self.task).await;
+        self.decisions.flush();
     }
 }
 

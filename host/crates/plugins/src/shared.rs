@@ -6,6 +6,7 @@ use pintle_api::Client;
 use tokio::sync::watch;
 
 use crate::admission::Admissions;
+use crate::decisions::Log;
 use crate::engine::Machine;
 use crate::events::Recorder;
 use crate::index::Informers;
@@ -26,6 +27,7 @@ pub struct Shared {
     pub recorder: Recorder,
     pub components: Arc<Components>,
     pub admissions: Admissions,
+    pub decisions: Log,
     pub schedulers: Schedulers,
     pub ingresses: Ingresses,
     pub routes: watch::Sender<Arc<RouteTable>>,

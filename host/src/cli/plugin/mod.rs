@@ -3,9 +3,11 @@
 
 mod apply;
 mod build;
+mod decisions;
 mod lang;
 mod live;
 mod new;
+mod replay;
 mod sdk;
 
 use std::path::PathBuf;
@@ -65,6 +67,20 @@ enum What {
         #[arg(short, long)]
         follow: bool,
     },
+    /// What a plugin decided lately
+    Decisions {
+        name: String,
+        /// How many, the newest first
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Write all that is on record to a file, for replay
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
+        #[arg(short, long)]
+        output: Option<String>,
+    },
+    /// Run a candidate over recorded decisions, offline, and tell what would have changed
+    Replay(replay::ReplayArgs),
     /// Remove plugins
     #[command(visible_alias = "rm")]
     Delete {
@@ -122,6 +138,7 @@ pub async fn run(args: PluginArgs) -> Result<ExitCode> {
         What::New { world, name, lang, path } => new::run(world, &name, &lang, path),
         What::Build { path, output } => build::run(&path, output),
         What::Test { path } => build::test(&path),
+        What::Replay(args) => replay::run(args).await,
         other => {
             let session = Session::open(&args.global)?;
             on_cluster(&session, other).await
@@ -139,8 +156,10 @@ async fn on_cluster(session: &Session, what: What) -> Result<ExitCode> {
         What::Pause { name } => live::set_paused(session, &name, true).await?,
         What::Rollback { name, to_revision, timeout } => live::rollback(session, &name, to_revision, &timeout).await?,
         What::Logs { name, tail, follow } => live::logs(session, &name, tail, follow).await?,
+        What::Decisions { name, export: Some(file), .. } => decisions::export(session, &name, &file).await?,
+        What::Decisions { name, limit, output, export: None } => decisions::list(session, &name, limit, output.as_deref()).await?,
         What::Delete { names } => live::delete(session, &names).await?,
-        What::New { .. } | What::Build { .. } | What::Test { .. } => {}
+        What::New { .. } | What::Build { .. } | What::Test { .. } | What::Replay(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -150,7 +169,7 @@ async fn plugins(session: &Session) -> Result<&ResourceDef> {
 }
 
 /// `sha256:0123456789ab`.
-fn short_digest(digest: &str) -> &str {
+pub fn short_digest(digest: &str) -> &str {
     digest.get(..19).unwrap_or(digest)
 }
 

@@ -18,7 +18,7 @@ use crate::http::websocket::Wish;
 use crate::http::{Body, Response};
 
 /// Subresources that are passed on instead of answered.
-pub const SUBRESOURCES: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
+pub const SUBRESOURCES: [&str; 6] = ["decisions", "log", "exec", "attach", "portforward", "proxy"];
 
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
 const SLICES: GroupVersionResource = GroupVersionResource::constant("discovery.k8s.io", "v1", "endpointslices");
@@ -36,11 +36,12 @@ pub async fn serve(call: Call, scope: Scope) -> Result<Response, Status> {
     if !sub.verbs.iter().any(|v| v == call.verb) {
         return Err(Status::method_not_allowed(&def.group, &def.resource, call.verb));
     }
-    if scope.subresource != "log" {
+    if !matches!(scope.subresource.as_str(), "decisions" | "log") {
         ask_hooks(&call, &scope).await?;
     }
     match (&*def.resource, scope.subresource.as_str()) {
         ("pods", "log") => log(call, scope).await,
+        ("plugins", "decisions") => super::decisions::serve(&call, &scope).await,
         ("plugins", "log") => super::plugin_log::serve(&call, &scope),
         ("pods", "exec" | "attach" | "portforward") => stream(call, scope).await,
         ("pods" | "services" | "nodes", "proxy") => pass_on(call, scope).await,

@@ -6,6 +6,7 @@
 pub mod binding;
 mod cells;
 pub mod connect;
+pub mod decisions;
 pub mod delete;
 pub mod eviction;
 pub mod list;
@@ -59,6 +60,7 @@ pub struct Core {
     /// With which the server calls kubelets.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub plugin_logs: plugin_log::PluginLogs,
+    pub decisions: decisions::Decisions,
 }
 
 /// One request for one resource.

@@ -130,6 +130,27 @@ fn json_list(resource: &Resource, list: List, metadata: &Value, shape: Shape) ->
     Ok(ListBody::json(head.into(), items, Bytes::from_static(tail.as_bytes())))
 }
 
+/// A list of objects that nobody stores: they were made for this answer, and the list has no revision.
+pub fn made(resource: &Resource, objects: &[Value], form: Form) -> Result<Response, Status> {
+    let (metadata, now) = (json!({}), jiff::Timestamp::now());
+    let (head, tail) = match form.shape {
+        Shape::Table { version, .. } => (table_head(version, &metadata, &table::columns(resource)), "]}"),
+        Shape::Metadata(version) => (list_head("PartialObjectMetadataList", version.api_version(), &metadata), "]}\n"),
+        Shape::Whole => (list_head(&resource.list_kind(), &resource.api_version, &metadata), "]}\n"),
+    };
+    let mut items = VecDeque::with_capacity(objects.len());
+    for object in objects {
+        let json = object.to_string();
+        items.push_back(Item::Made(match form.shape {
+            Shape::Whole => json.into(),
+            Shape::Metadata(version) => table::metadata_only(json.as_bytes(), version)?,
+            Shape::Table { version, rows } => table::row(resource, json.as_bytes(), rows, version, now)?,
+        }));
+    }
+    let body = ListBody::json(head.into(), items, Bytes::from_static(tail.as_bytes()));
+    if form.media == Media::Yaml { yaml(200, &body.collect()) } else { Ok(bytes(200, JSON, Body::List(body))) }
+}
+
 /// A watch line in the shape that was asked for. `first`: the table's columns go along.
 pub fn watch_line(resource: &Resource, line: &Bytes, shape: Shape, first: bool) -> Result<Bytes, Status> {
     if shape == Shape::Whole {

@@ -31,7 +31,7 @@ pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Re
     match segments.as_slice() {
         ["healthz" | "livez" | "readyz", check @ ..] => Ok(health(core, segments[0], check, parts.uri.query())),
         ["version"] => Ok(answer::value(200, &version())),
-        ["metrics"] => Ok(answer::text(200, metrics.render(&counts(core), core.cache.revision()))),
+        ["metrics"] => Ok(answer::text(200, metrics.render(&counts(core), core.cache.revision()) + &core.decisions.metrics())),
         [""] => Ok(answer::value(200, &root(core))),
         ["api"] | ["apis"] => groups(core, parts, segments[0] == "api", address),
         ["openapi", path @ ..] => openapi(core, parts, path),

@@ -25,7 +25,7 @@ use crate::handlers::delete::DeleteOptions;
 use crate::handlers::list::{ListQuery, Match};
 use crate::handlers::patch::PatchKind;
 use crate::handlers::watch::WatchQuery;
-use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, connect, no_such_resource};
+use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, connect, decisions, no_such_resource};
 
 /// The largest body of a request.
 pub const MAX_BODY_BYTES: usize = 3 << 20;
@@ -58,6 +58,7 @@ impl Call {
         let form = Form::of(&self.parts.headers, self.verb == "watch", || protobuf::is_known(&scope))?.with_rows(self.get("includeObject"))?;
         match self.verb {
             "get" => self.read(&scope, form).await,
+            "list" if decisions::is_asked_for(&scope) => answer::made(&scope.resource, &decisions::list(&self, &scope).await?, form),
             "list" => {
                 let list = self.core.list(&scope, &self.list_query()?).await?;
                 answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers))

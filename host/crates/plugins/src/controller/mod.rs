@@ -8,7 +8,7 @@ pub mod queue;
 pub mod world;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pintle_api::GroupVersionResource;
 use pintle_plugin_bindings::controller::pintle::controller::types::Relation;
@@ -18,6 +18,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wasmtime::component::HasSelf;
 
+use crate::decisions::Stream;
+use crate::decisions::record::{self, qualified};
+use crate::decisions::tap::{Tap, Tapped};
 use crate::events::Recorder;
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
@@ -68,6 +71,10 @@ struct Crew {
     primary: Option<Arc<Informer>>,
     watched: Arc<[(GroupVersionResource, Arc<Informer>)]>,
     recorder: Recorder,
+    /// The resource that it reconciles, as `replicasets.apps`.
+    task: Arc<str>,
+    /// `None` while it is only asked what it watches.
+    decisions: Option<Stream>,
     stop: watch::Receiver<bool>,
 }
 
@@ -83,6 +90,8 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Pr
         primary: None,
         watched: Arc::new([]),
         recorder: shared.recorder.clone(),
+        task: "".into(),
+        decisions: None,
         stop: watch::channel(false).1,
     };
     let mut instance = crew.instantiate().await.map_err(|f| LoadError::Start(f.to_string()))?;
@@ -120,9 +129,12 @@ impl Prepared {
         let watched = whole.map(|(w, i)| (w.subject.resource.clone(), i.clone())).collect();
         let (stop, stopped) = watch::channel(false);
         let client = (shared.clients)(&revision.plugin);
+        let task: Arc<str> = watches.first().map(|w| qualified(&w.subject.resource.group, &w.subject.resource.resource)).unwrap_or_default().into();
         let crew = Arc::new(Crew {
             shared: shared.clone(),
             recorder: Recorder::new(client, &revision.plugin),
+            decisions: Some(shared.decisions.open(&revision, &task)),
+            task,
             queue: queue.clone(),
             relations,
             primary: informers.first().cloned(),
@@ -151,7 +163,7 @@ impl Running {
 fn link(shared: &Shared, revision: &Revision) -> wasmtime::Result<ControllerPre<HostState<ControllerWorld>>> {
     let mut linker = guest::linker::<ControllerWorld>(&shared.machine, &revision.loaded.component)?;
     types::add_to_linker::<_, HasSelf<HostState<ControllerWorld>>>(&mut linker, |state| state)?;
-    objects::add_to_linker::<_, HasSelf<HostState<ControllerWorld>>>(&mut linker, |state| state)?;
+    objects::add_to_linker::<_, Tapped>(&mut linker, |state| Tap(state))?;
     ControllerPre::new(linker.instantiate_pre(&revision.loaded.component)?)
 }
 
@@ -201,6 +213,7 @@ impl Crew {
             watched: self.watched.clone(),
             grants: self.revision.grants.clone(),
             recorder: self.recorder.clone(),
+            instance: self.shared.decisions.now(),
         };
         let (machine, limits) = (&self.shared.machine, self.revision.limits);
         let mut store = HostState::new(world, self.revision.config.clone(), self.revision.log.clone(), limits).into_store(machine);
@@ -228,9 +241,13 @@ impl Crew {
 
     async fn reconcile(&self, mut instance: Instance, key: Key) -> Option<Instance> {
         let wit = WitKey { namespace: key.namespace.to_string(), name: key.name.to_string() };
+        let begun = Instant::now();
+        instance.store.data_mut().tape.start();
         let call = instance.begin(self.revision.limits.deadline);
         let outcome = instance.exports.call_reconcile(&mut instance.store, &wit).await;
-        match instance.end(call, outcome) {
+        let outcome = instance.end(call, outcome);
+        self.note(&key, &mut instance, begun.elapsed(), &outcome);
+        match outcome {
             Ok(outcome) => {
                 self.revision.health.returned();
                 self.settle(key, outcome);
@@ -244,6 +261,14 @@ impl Crew {
                 None
             }
         }
+    }
+
+    fn note(&self, key: &Key, instance: &mut Instance, took: Duration, outcome: &Result<Result<Option<u64>, Failure>, Fault>) {
+        let state = instance.store.data_mut();
+        let recording = state.tape.stop();
+        let Some(stream) = &self.decisions else { return };
+        let subject = record::Subject { resource: self.task.clone(), namespace: key.namespace.clone(), name: key.name.clone(), uid: "".into() };
+        stream.reconciled(subject, state.world.instance, took, recording, outcome);
     }
 
     fn settle(&self, key: Key, outcome: Result<Option<u64>, Failure>) {

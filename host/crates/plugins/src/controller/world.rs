@@ -32,6 +32,8 @@ pub struct ControllerWorld {
     pub watched: Arc<[(GroupVersionResource, Arc<Informer>)]>,
     pub grants: Arc<[PolicyRule]>,
     pub recorder: Recorder,
+    /// Tells instances apart in the decision log.
+    pub instance: u64,
 }
 
 type Answer<T> = Result<T, ApiError>;
@@ -155,7 +157,7 @@ impl State {
         Ok(objects::Object { json: served.json.to_vec(), revision: served.revision })
     }
 
-    async fn find(&mut self, query: objects::Query) -> Answer<Vec<Arc<Entry>>> {
+    pub async fn find(&mut self, query: objects::Query) -> Answer<Vec<Arc<Entry>>> {
         let resource = gvr(query.resource);
         self.world.require("list", &resource, "")?;
         let filter = Filter {
@@ -253,7 +255,7 @@ fn bad_selector(error: impl std::fmt::Display) -> ApiError {
     ApiError::Invalid(error.to_string())
 }
 
-fn object(entry: &Entry) -> objects::Object {
+pub fn object(entry: &Entry) -> objects::Object {
     objects::Object { json: entry.json.to_vec(), revision: entry.revision }
 }
 

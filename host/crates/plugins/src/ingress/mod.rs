@@ -6,7 +6,7 @@
 mod publish;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ pub use pintle_plugin_bindings::ingress::pintle::ingress::types::{self, RouteTab
 use pintle_plugin_bindings::ingress::{Ingress, IngressPre};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wasmtime::component::HasSelf;
+use wasmtime::component::{Component, HasSelf};
 
+use crate::decisions::Stream;
+use crate::engine::Machine;
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
 use crate::index::{Entry, Informer, Listener, Subject};
@@ -65,6 +67,8 @@ pub struct Prepared {
 
 struct Holder {
     revision: Arc<Revision>,
+    /// Opened when it compiles for the first time.
+    decisions: OnceLock<Stream>,
     exports: IngressPre<HostState<()>>,
 }
 
@@ -92,17 +96,17 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, meta: &Metad
             return Err(LoadError::MissingGrant { verb: "list", resource: resource.to_string(), why: "it compiles".to_owned() });
         }
     }
-    let component = &revision.loaded.component;
-    let link = || {
-        let mut linker = guest::linker::<()>(&shared.machine, component)?;
-        types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
-        IngressPre::new(linker.instantiate_pre(component)?)
-    };
-    let exports = link().map_err(|e: wasmtime::Error| LoadError::Mismatch(World::Ingress, format!("{e:#}")))?;
-    let holder = Arc::new(Holder { revision, exports });
+    let exports = link(&shared.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Ingress, format!("{e:#}")))?;
+    let holder = Arc::new(Holder { revision, exports, decisions: OnceLock::new() });
     instantiate(shared, &holder).await.map_err(|f| LoadError::Start(f.to_string()))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: holder.revision.plugin.clone() };
     Ok(Prepared { rank, holder })
+}
+
+pub fn link(machine: &Machine, component: &Component) -> wasmtime::Result<IngressPre<HostState<()>>> {
+    let mut linker = guest::linker::<()>(machine, component)?;
+    types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
+    IngressPre::new(linker.instantiate_pre(component)?)
 }
 
 impl types::Host for HostState<()> {}
@@ -197,10 +201,16 @@ async fn compile(
             }
         },
     };
-    let objects = gather(informers);
+    let entries = gather(informers);
+    let objects: Vec<types::Object> = entries.iter().map(|(kind, e)| types::Object { kind: (*kind).to_owned(), json: e.json.to_vec() }).collect();
+    let begun = Instant::now();
+    instance.store.data_mut().tape.start();
     let call = instance.begin(limits.deadline);
     let answer = instance.exports.call_compile(&mut instance.store, &objects).await;
-    match instance.end(call, answer) {
+    let answer = instance.end(call, answer);
+    let stream = holder.decisions.get_or_init(|| shared.decisions.open(&holder.revision, ""));
+    stream.compiled(&entries, begun.elapsed(), instance.store.data_mut().tape.stop(), &answer);
+    match answer {
         Ok(answer) => {
             health.returned();
             *kept = Some((holder.clone(), instance));
@@ -214,13 +224,8 @@ async fn compile(
     }
 }
 
-fn gather(informers: &[(&str, Arc<Informer>)]) -> Vec<types::Object> {
-    let mut objects = Vec::new();
-    for (kind, informer) in informers {
-        let entries = informer.all();
-        objects.extend(entries.iter().map(|e| types::Object { kind: (*kind).to_owned(), json: e.json.to_vec() }));
-    }
-    objects
+fn gather<'a>(informers: &[(&'a str, Arc<Informer>)]) -> Vec<(&'a str, Arc<Entry>)> {
+    informers.iter().flat_map(|(kind, informer)| informer.all().into_iter().map(|entry| (*kind, entry))).collect()
 }
 
 /// `namespace/name` to entry.

@@ -23,6 +23,10 @@ use super::spread::{Defaults, SERVICES};
 use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
 use super::volumes::{CLAIMS, CLASSES, Needs, VOLUMES, Volumes};
 use super::{Holder, Instance};
+use crate::decisions::Stream;
+use crate::decisions::notes::PlacementNote;
+use crate::decisions::record::{Feed, Verdict};
+use crate::decisions::tape::Recording;
 use crate::guest::Fault;
 use crate::index::{Entry, Informer, Listener, Subject};
 use crate::shared::Shared;
@@ -37,6 +41,8 @@ const SLOW: Duration = Duration::from_millis(100);
 const TOP: u32 = 3;
 /// Below so many nodes every one is looked at; above, a share that shrinks from half to a twentieth. Upstream's figures.
 const LOOK_AT_ALL: u32 = 100;
+/// Everything is given to the decision log anew at most so often: it takes as long as feeding a fresh instance.
+const HEAL_PAUSE: Duration = Duration::from_secs(10);
 /// Decisions before the task lets others run.
 const DECISIONS_IN_A_ROW: u32 = 16;
 
@@ -64,11 +70,14 @@ struct Driver {
     /// Victims of a pod that are still there.
     evicting: HashMap<Uid, HashSet<String>>,
     rest_until: Option<Instant>,
+    /// When the decision log last got everything outside of a feed.
+    healed: Option<Instant>,
 }
 
 struct Desk {
     holder: Arc<Holder>,
     committer: Committer,
+    decisions: Stream,
     /// `None` after a fault.
     instance: Option<Instance>,
 }
@@ -113,6 +122,7 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         start: 0,
         evicting: HashMap::new(),
         rest_until: None,
+        healed: None,
     };
     driver.run().await;
     drop(fed);
@@ -153,6 +163,7 @@ impl Driver {
     }
 
     async fn wait(&mut self) {
+        self.heal_log();
         let due = match (self.rest_until, self.queue.next_due()) {
             (Some(rest), _) => Some(rest),
             (None, due) => due,
@@ -172,6 +183,15 @@ impl Driver {
         }
     }
 
+    /// The log missed a change while it was flooded: in a quiet moment it gets everything anew.
+    fn heal_log(&mut self) {
+        let Some(desk) = self.desk.as_ref().filter(|d| d.instance.is_some() && d.decisions.is_broken()) else { return };
+        if self.cluster.untold.is_empty() && self.healed.is_none_or(|at| at.elapsed() > HEAL_PAUSE) {
+            self.healed = Some(Instant::now());
+            desk.decisions.fed(Feed::Fresh, Recording::default(), self.cluster.everything());
+        }
+    }
+
     /// Puts whoever serves now at the desk.
     fn exchange(&mut self) {
         if !self.serving.has_changed().unwrap_or(false) {
@@ -183,7 +203,8 @@ impl Driver {
             self.defaults.grant(&shared.informers, &holder.revision.grants);
             let client = (shared.clients)(&holder.revision.plugin);
             let committer = Committer::new(client, self.scheduler.clone(), self.report.clone());
-            Desk { holder, committer, instance: None }
+            let decisions = shared.decisions.open(&holder.revision, &self.scheduler);
+            Desk { holder, committer, decisions, instance: None }
         });
     }
 
@@ -194,14 +215,14 @@ impl Driver {
         }
         self.rest_until = None;
         let Some(desk) = &mut self.desk else { return false };
-        let mut instance = match desk.instance.take() {
-            Some(instance) => instance,
+        let (mut instance, fresh) = match desk.instance.take() {
+            Some(instance) => (instance, false),
             None => {
                 let Some(shared) = self.shared.upgrade() else { return false };
                 match desk.holder.instantiate(&shared).await {
                     Ok(instance) => {
                         self.cluster.untold = self.cluster.everything();
-                        instance
+                        (instance, true)
                     }
                     Err(error) => {
                         self.fault(&Fault::Trap(error.to_string()), "start");
@@ -211,8 +232,11 @@ impl Driver {
             }
         };
         let untold = std::mem::take(&mut self.cluster.untold);
-        match feed(&mut instance, untold).await {
+        instance.store.data_mut().tape.start();
+        match feed(&mut instance, &untold).await {
             Ok(()) => {
+                let feed = if fresh { Feed::Fresh } else { Feed::More };
+                desk.decisions.fed(feed, instance.store.data_mut().tape.stop(), untold);
                 desk.instance = Some(instance);
                 true
             }
@@ -249,29 +273,41 @@ impl Driver {
         }
         let Some(desk) = &mut self.desk else { return };
         let Some(mut instance) = desk.instance.take() else { return };
+        let mut note = PlacementNote::new(&pod, scope, self.cluster.nodes());
         let begun = Instant::now();
+        instance.store.data_mut().tape.start();
         let call = instance.begin(desk.holder.revision.limits.deadline);
         let outcome = instance.exports.call_schedule(&mut instance.store, &pod, scope).await;
         let outcome = instance.end(call, outcome);
-        if begun.elapsed() > SLOW {
-            let line = format!("{}/{} took {} ms to decide", pod.namespace, pod.name, begun.elapsed().as_millis());
+        let took = begun.elapsed();
+        note.answered(took, instance.store.data_mut().tape.stop(), &outcome, |id| self.cluster.name(id));
+        if took > SLOW {
+            let line = format!("{}/{} took {} ms to decide", pod.namespace, pod.name, took.as_millis());
             desk.holder.revision.log.write("warn", &line);
         }
         match outcome {
             Err(fault) => {
                 drop(instance);
+                self.note(note, Verdict::Failed(fault.to_string()));
                 self.fault(&fault, &format!("schedule {}/{}", pod.namespace, pod.name));
                 self.queue.back_off(&uid, Instant::now());
             }
             Ok(answer) => {
                 desk.holder.revision.health.returned();
                 desk.instance = Some(instance);
-                match answer {
+                let verdict = match answer {
                     Ok(Outcome::Fits(choice)) => self.fits(uid, pod, needs, choice),
-                    Ok(Outcome::None(rejections)) => self.fits_nowhere(uid, pod, rejections).await,
-                    Err(why) => self.could_not_decide(&uid, &why),
-                }
+                    Ok(Outcome::None(rejections)) => self.fits_nowhere(uid, pod, rejections, &mut note).await,
+                    Err(why) => self.could_not_decide(&uid, why),
+                };
+                self.note(note, verdict);
             }
+        }
+    }
+
+    fn note(&self, note: PlacementNote, verdict: Verdict) {
+        if let Some(desk) = &self.desk {
+            note.finish(&desk.decisions, verdict);
         }
     }
 
@@ -279,27 +315,30 @@ impl Driver {
         Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top: TOP }
     }
 
-    fn fits(&mut self, uid: Uid, pod: Pod, needs: Needs, choice: Choice) {
+    fn fits(&mut self, uid: Uid, pod: Pod, needs: Needs, choice: Choice) -> Verdict {
         self.start = choice.next_start;
-        let Some(desk) = &self.desk else { return };
+        let Some(desk) = &self.desk else { return Verdict::NoRoom };
         let Some(node) = choice.ranked.iter().map(|r| r.node).find(|id| self.cluster.admits(*id, &pod)) else {
             let line = format!("{}/{}: the host knows none of the chosen nodes to have room; the pod is tried again", pod.namespace, pod.name);
             desk.holder.revision.log.write("warn", &line);
-            return self.queue.back_off(&uid, Instant::now());
+            self.queue.back_off(&uid, Instant::now());
+            return Verdict::NoRoom;
         };
-        let (Some(name), Some(waiting)) = (self.cluster.name(node).map(str::to_owned), self.queue.get(&uid)) else { return };
+        let (Some(name), Some(waiting)) = (self.cluster.name(node).map(str::to_owned), self.queue.get(&uid)) else { return Verdict::NoRoom };
         if needs.to_select.is_empty() {
-            desk.committer.bind(waiting.entry.clone(), name);
+            desk.committer.bind(waiting.entry.clone(), name.clone());
             self.cluster.assume(pod, node);
+            Verdict::Placed(name)
         } else {
             // The claims are bound near the node first; the pod comes back when they are.
-            desk.committer.select_node(&pod.namespace, needs.to_select, name);
+            desk.committer.select_node(&pod.namespace, needs.to_select, name.clone());
             self.queue.park(&uid, VOLUME_CHANGED, Instant::now());
+            Verdict::BindsVolumes(name)
         }
     }
 
-    async fn fits_nowhere(&mut self, uid: Uid, pod: Pod, rejections: Vec<Rejection>) {
-        let (preemption, victims) = self.preempt(&uid, &pod, &rejections).await;
+    async fn fits_nowhere(&mut self, uid: Uid, pod: Pod, rejections: Vec<Rejection>, note: &mut PlacementNote) -> Verdict {
+        let (preemption, victims) = self.preempt(&uid, &pod, &rejections, note).await;
         let nodes = self.cluster.nodes();
         let mut nominated = None;
         if let Some((node, victims)) = victims
@@ -307,15 +346,18 @@ impl Driver {
             && let Some(desk) = &self.desk
         {
             self.evicting.insert(uid.clone(), victims.iter().map(|v| v.uid.clone()).collect());
+            note.evicts(&name, victims.iter().map(|v| format!("{}/{}", v.namespace, v.name)).collect());
             self.cluster.nominate(&pod, node);
             desk.committer.evict(victims, &pod, &name);
             nominated = Some(name);
         }
-        self.hold_back(&uid, message::unschedulable(nodes, &rejections, &preemption), what_helps(&rejections), nominated);
+        let why = message::unschedulable(nodes, &rejections, &preemption);
+        self.hold_back(&uid, why.clone(), what_helps(&rejections), nominated);
+        Verdict::Unschedulable(why)
     }
 
     /// Asks whom to evict, and checks that each may be.
-    async fn preempt(&mut self, uid: &Uid, pod: &Pod, rejections: &[Rejection]) -> (Preemption, Option<(u32, Vec<Victim>)>) {
+    async fn preempt(&mut self, uid: &Uid, pod: &Pod, rejections: &[Rejection], note: &mut PlacementNote) -> (Preemption, Option<(u32, Vec<Victim>)>) {
         if !pod.may_preempt {
             return (Preemption::Never, None);
         }
@@ -329,9 +371,12 @@ impl Driver {
         let could = rejections.iter().any(|r| r.resolvable) && self.cluster.has_lower(pod.priority);
         let Some(desk) = self.desk.as_mut().filter(|_| could) else { return (Preemption::NoVictims, None) };
         let Some(mut instance) = desk.instance.take() else { return (Preemption::NoVictims, None) };
+        instance.store.data_mut().tape.start();
         let call = instance.begin(desk.holder.revision.limits.deadline);
         let answer = instance.exports.call_preempt(&mut instance.store, pod).await;
-        match instance.end(call, answer) {
+        let answer = instance.end(call, answer);
+        note.preempted(instance.store.data_mut().tape.stop(), &answer);
+        match answer {
             Err(fault) => {
                 drop(instance);
                 self.fault(&fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
@@ -359,13 +404,14 @@ impl Driver {
         }
     }
 
-    fn could_not_decide(&mut self, uid: &Uid, why: &str) {
+    fn could_not_decide(&mut self, uid: &Uid, why: String) -> Verdict {
         let now = Instant::now();
         if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get_mut(uid)) {
             desk.holder.revision.log.write("warn", &format!("{}/{}: {why}", waiting.spec.pod.namespace, waiting.spec.pod.name));
-            desk.committer.not_scheduled(waiting, "SchedulerError", why.to_owned(), None);
+            desk.committer.not_scheduled(waiting, "SchedulerError", why.clone(), None);
         }
         self.queue.back_off(uid, now);
+        Verdict::Failed(why)
     }
 
     /// Says why and waits for what helps.
@@ -516,7 +562,7 @@ impl Driver {
     }
 }
 
-async fn feed(instance: &mut Instance, deltas: Vec<Delta>) -> Result<(), Fault> {
+async fn feed(instance: &mut Instance, deltas: &[Delta]) -> Result<(), Fault> {
     for batch in deltas.chunks(FEED_BATCH) {
         let call = instance.begin(FEED_DEADLINE);
         let answer = instance.exports.call_feed(&mut instance.store, batch).await;

@@ -23,8 +23,9 @@ use std::time::Duration;
 use pintle_api::GroupVersionResource;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types;
 use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
-use wasmtime::component::HasSelf;
+use wasmtime::component::{Component, HasSelf};
 
+use crate::engine::Machine;
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
 use crate::load::{LoadError, World};
@@ -77,17 +78,17 @@ impl Schedulers {
 
 pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, scheduler: &str, meta: &Metadata) -> Result<Prepared, LoadError> {
     require_grants(&revision)?;
-    let component = &revision.loaded.component;
-    let link = || {
-        let mut linker = guest::linker::<()>(&shared.machine, component)?;
-        types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
-        SchedulerPre::new(linker.instantiate_pre(component)?)
-    };
-    let exports = link().map_err(|e: wasmtime::Error| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
+    let exports = link(&shared.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: revision.plugin.clone() };
     let holder = Arc::new(Holder { revision, exports });
     holder.instantiate(shared).await?;
     Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank }, holder })
+}
+
+pub fn link(machine: &Machine, component: &Component) -> wasmtime::Result<SchedulerPre<HostState<()>>> {
+    let mut linker = guest::linker::<()>(machine, component)?;
+    types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
+    SchedulerPre::new(linker.instantiate_pre(component)?)
 }
 
 impl types::Host for HostState<()> {}

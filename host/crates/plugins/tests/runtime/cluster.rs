@@ -157,6 +157,10 @@ impl Client for Cluster {
             if let Some(namespace) = &target.namespace {
                 object.set_at(&["metadata", "namespace"], namespace.as_str().into());
             }
+            if object.name().is_empty() {
+                let name = format!("{}{}", object.str_at(&["metadata", "generateName"]), self.lock().revision);
+                object.set_at(&["metadata", "name"], name.into());
+            }
             if self.get_object(&target.resource, object.namespace(), object.name()).is_some() {
                 return Err(Status::already_exists(&target.resource.group, &target.resource.resource, object.name()));
             }

@@ -30,6 +30,21 @@ pub fn core_module() -> Vec<u8> {
     std::fs::read(module("controller")).expect("the core module")
 }
 
+/// A default plugin, by its crate.
+pub fn plugin(package: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let target = "wasm32-unknown-unknown";
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "--quiet", "--package", package, "--lib", "--target", target, "--profile", "plugin"])
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let core = std::fs::read(built(&format!("{}.wasm", package.replace('-', "_")))).expect("the core module");
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.module(&core).expect("a module with its world").validate(true).encode().expect("a component")
+}
+
 /// A component in the text format, as bytes.
 pub fn from_text(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a component")
@@ -50,6 +65,10 @@ fn build(world: &str) -> Vec<u8> {
 }
 
 fn module(world: &str) -> std::path::PathBuf {
+    built(&format!("examples/probe_{world}.wasm"))
+}
+
+fn built(file: &str) -> std::path::PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"), Into::into);
-    target.join(format!("wasm32-unknown-unknown/plugin/examples/probe_{world}.wasm"))
+    target.join("wasm32-unknown-unknown/plugin").join(file)
 }

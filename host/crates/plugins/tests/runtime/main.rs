@@ -3,6 +3,7 @@
 mod admissions;
 mod cluster;
 mod controllers;
+mod decisions;
 mod guests;
 mod harness;
 mod ingresses;

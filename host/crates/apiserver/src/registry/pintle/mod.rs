@@ -1,9 +1,10 @@
 //! The resources of `pintle.dev/v1alpha1`.
 
+pub mod decisions;
 pub mod plugins;
 
 use super::strategy::Strategy;
 
 pub fn all() -> Vec<Box<dyn Strategy>> {
-    vec![plugins::kind().boxed()]
+    vec![decisions::kind().boxed(), plugins::kind().boxed()]
 }

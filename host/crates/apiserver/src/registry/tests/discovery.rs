@@ -94,7 +94,8 @@ fn every_resource_is_described() {
         resourceclaims |  | resource.k8s.io/v1 | namespaced | ResourceClaim | all |  | status
         resourceclaimtemplates |  | resource.k8s.io/v1 | namespaced | ResourceClaimTemplate | all |  | 
         resourceslices |  | resource.k8s.io/v1 | cluster | ResourceSlice | all |  | 
-        plugins | plug | pintle.dev/v1alpha1 | cluster | Plugin | all |  | status,log"#]].assert_eq(&lines.join("\n"));
+        decisions |  | pintle.dev/v1alpha1 | namespaced | Decision | list |  | 
+        plugins | plug | pintle.dev/v1alpha1 | cluster | Plugin | all |  | status,log,decisions"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]
