@@ -60,6 +60,10 @@ impl Server {
         self.folder.path().join("kubeconfig")
     }
 
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// SIGKILL and a new start on the same data.
     pub fn crash_and_restart(&mut self) {
         self.process.kill().expect("it lives");

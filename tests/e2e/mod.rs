@@ -1,6 +1,7 @@
 //! End-to-end tests, and what they share.
 
 mod api;
+mod authors;
 mod cluster;
 mod decisions;
 mod machine;

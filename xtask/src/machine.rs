@@ -31,8 +31,13 @@ const NODE: &[Package] = &[
     package("busybox-static", &["/usr/bin/busybox", "/bin/busybox"]),
 ];
 
-/// What only tests use: a real etcd, and a client for what pods serve.
-const TESTS: &[Package] = &[package("etcd-server", &["/usr/bin/etcd"]), package("curl", &["/usr/bin/curl"])];
+/// What only tests use: a real etcd, a client for what pods serve, and what policies in Python and C are built with.
+const TESTS: &[Package] = &[
+    package("etcd-server", &["/usr/bin/etcd"]),
+    package("curl", &["/usr/bin/curl"]),
+    package("python3-venv", &["/usr/share/doc/python3-venv"]),
+    package("python3-pip", &["/usr/bin/pip3"]),
+];
 
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", crate::programs::DEMO_TARGET];
 

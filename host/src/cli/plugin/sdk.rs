@@ -6,7 +6,13 @@ use anyhow::{Context, Result};
 
 use super::lang::{File, Language, embedded};
 
-const WIT: &[File] = embedded!["wit/admission/admission.wit", "wit/controller/controller.wit", "wit/host/host.wit", "wit/ingress/ingress.wit", "wit/scheduler/scheduler.wit"];
+const WIT: &[File] = embedded![
+    "wit/admission/admission.wit",
+    "wit/controller/controller.wit",
+    "wit/host/host.wit",
+    "wit/ingress/ingress.wit",
+    "wit/scheduler/scheduler.wit"
+];
 
 /// Writes the WIT packages and a language's SDK below a folder, each at its path in this repository.
 pub fn write(language: &dyn Language, folder: &Path) -> Result<()> {
@@ -30,7 +36,17 @@ mod tests {
     fn nothing_is_left_out() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let mut there = Vec::new();
-        for folder in ["sdk/rust/src", "wit/admission", "wit/controller", "wit/host", "wit/ingress", "wit/scheduler"] {
+        for folder in [
+            "sdk/c/src",
+            "sdk/python/pintle",
+            "sdk/python/worlds",
+            "sdk/rust/src",
+            "wit/admission",
+            "wit/controller",
+            "wit/host",
+            "wit/ingress",
+            "wit/scheduler",
+        ] {
             files(root, folder, &mut there);
         }
         there.sort();
@@ -49,6 +65,8 @@ mod tests {
             let entry = entry.unwrap();
             let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
             match entry.file_type().unwrap().is_dir() {
+                // What Python compiled of its sources, when an example was built.
+                true if name.ends_with("__pycache__") => {}
                 true => files(root, &name, found),
                 false => found.push(name),
             }

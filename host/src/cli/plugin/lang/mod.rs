@@ -3,12 +3,15 @@
 //!
 //! A project's language stands in its `plugin.json` as `language`; one without is Rust's.
 
+mod c;
+mod python;
 mod rust;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -44,7 +47,7 @@ pub trait Language: Sync {
 }
 
 /// Every language that `--lang` takes; the first one is the default.
-pub const ALL: &[&dyn Language] = &[&rust::Rust];
+pub const ALL: &[&dyn Language] = &[&rust::Rust, &python::Python, &c::C];
 
 pub const DEFAULT: &str = "rust";
 
@@ -69,14 +72,29 @@ pub struct Project {
 
 pub fn project(folder: &Path) -> Result<Project> {
     let path = folder.join("plugin.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{} is no plugin's project: reading {}", folder.display(), path.display()))?;
-    let manifest: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    let manifest = manifest(folder)?;
     let or = |given: &str, default: &str| {
         if given.is_empty() { default.to_owned() } else { given.to_owned() }
     };
     let language = named(&or(manifest.str_at(&["language"]), DEFAULT)).with_context(|| path.display().to_string())?;
     let of_folder = folder.canonicalize()?.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Project { language, name: or(manifest.str_at(&["name"]), &of_folder) })
+}
+
+/// The world that the project's `plugin.json` names.
+fn world_of(folder: &Path) -> Result<World> {
+    let manifest = manifest(folder)?;
+    let name = manifest.str_at(&["world"]);
+    match World::value_variants().iter().find(|w| w.name() == name) {
+        Some(world) => Ok(*world),
+        None => bail!("{}: {name:?} is no world", folder.join("plugin.json").display()),
+    }
+}
+
+fn manifest(folder: &Path) -> Result<Value> {
+    let path = folder.join("plugin.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} is no plugin's project: reading {}", folder.display(), path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
 }
 
 /// Runs a tool to its end, its output shown as it comes. `advice` is what to try when it is not there or fails.

@@ -1,0 +1,89 @@
+"""The cluster in memory, and selectors."""
+
+import pytest
+
+from pintle import env
+from pintle.controller import AlreadyExists, Conflict, Controller, Forbidden, NotFound, Resource, Watch
+from pintle.selector import Selector
+from pintle.testing import FakeCluster
+
+PODS = Resource("", "v1", "pods")
+
+
+def owned_by(uid):
+    return {"ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid, "controller": True}]}
+
+
+class Echo(Controller):
+    watches = [Watch(PODS)]
+
+    def reconcile(self, api, key):
+        pod = api.find(PODS, key.namespace, key.name)
+        if pod is None:
+            return None
+        env.info(f"{key.name} at {env.now():.0f}")
+        api.event(PODS, key.namespace, key.name, "Normal", "Seen", "here it is")
+        return 1.5
+
+
+def test_reading_and_writing():
+    cluster = FakeCluster()
+    made = cluster.create(PODS, "n", {"metadata": {"generateName": "p-", "labels": {"a": "b"}, **owned_by("u")}})
+    name = made["metadata"]["name"]
+    assert name.startswith("p-") and made["metadata"]["uid"]
+    with pytest.raises(AlreadyExists):
+        cluster.create(PODS, "n", {"metadata": {"name": name}})
+    stale = cluster.get(PODS, "n", name)
+    cluster.patch(PODS, "n", name, {"metadata": {"labels": {"a": None, "c": "d"}}})
+    assert cluster.get(PODS, "n", name)["metadata"]["labels"] == {"c": "d"}
+    with pytest.raises(Conflict):
+        cluster.update(PODS, "n", name, stale)
+    fresh = cluster.get(PODS, "n", name)
+    fresh["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    fresh["spec"] = {"lost": True}
+    cluster.update_status(PODS, "n", name, fresh)
+    assert "spec" not in cluster.get(PODS, "n", name)
+    (found,) = cluster.list_summaries(PODS, namespace="n", label_selector="c in (d,e)", owner_uid="u", field_selector="status.phase=Running")
+    assert (found.name, found.phase, found.ready, found.controller.kind) == (name, "Running", True, "X")
+    assert cluster.list(PODS, label_selector="c!=d") == []
+    assert [a.split(" {")[0] for a in cluster.take_actions()] == [f"create pods n/{name}", f"patch pods n/{name}", f"status pods n/{name}"]
+
+
+def test_finalizers_hold_an_object_until_they_are_gone():
+    cluster = FakeCluster()
+    cluster.add(PODS, {"metadata": {"name": "p", "namespace": "n", "finalizers": ["x"]}})
+    cluster.delete(PODS, "n", "p")
+    assert cluster.get(PODS, "n", "p")["metadata"]["deletionTimestamp"]
+    cluster.patch(PODS, "n", "p", {"metadata": {"finalizers": None}})
+    with pytest.raises(NotFound):
+        cluster.get(PODS, "n", "p")
+
+
+def test_refusals_come_once():
+    cluster = FakeCluster()
+    cluster.refuse("create pods", Forbidden("no"))
+    with pytest.raises(Forbidden):
+        cluster.create(PODS, "n", {"metadata": {"name": "p"}})
+    cluster.create(PODS, "n", {"metadata": {"name": "p"}})
+
+
+def test_a_policy_is_asked():
+    cluster = FakeCluster()
+    cluster.add(PODS, {"metadata": {"name": "p", "namespace": "n"}})
+    cluster.pass_seconds(5)
+    assert cluster.reconcile(Echo(), "n", "p") == 1.5
+    assert cluster.reconcile(Echo(), "n", "gone") is None
+    assert cluster.log_lines == [("info", "p at 1700000005")]
+    assert cluster.take_actions() == ["event p Normal Seen: here it is"]
+
+
+def test_both_forms_of_a_selector_say_the_same():
+    object = {"matchLabels": {"a": "b"}, "matchExpressions": [
+        {"key": "c", "operator": "In", "values": ["d", "e"]}, {"key": "f", "operator": "DoesNotExist"}, {"key": "g", "operator": "NotIn", "values": ["h"]}]}
+    selector = Selector.from_object(object)
+    assert str(selector) == "a=b,c in (d,e),!f,g notin (h)"
+    assert Selector.parse(str(selector)) == selector
+    assert selector.matches({"a": "b", "c": "e"})
+    assert not selector.matches({"a": "b", "c": "e", "f": ""})
+    assert not selector.matches(None)
+    assert Selector.parse("a in b") is None
