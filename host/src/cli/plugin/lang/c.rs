@@ -31,8 +31,8 @@ const SDK: &[File] = embedded![
 const SCHEDULER: &[&str] = &["pintle_cluster.c", "pintle_domains.c", "pintle_map.c", "pintle_rules.c", "pintle_scheduler.c"];
 
 const FLAGS: &[&str] = &["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing"];
-/// Without debugging data, the C library's included, a component is a thirtieth of the size.
-const FOR_WASM: &[&str] = &["-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wl,--strip-debug"];
+/// Without debugging data, the C library's included, a component is a thirtieth of the size. The stack would be of 16 MiB.
+const FOR_WASM: &[&str] = &["-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wl,--strip-debug", "-Wl,-z,stack-size=1048576"];
 /// The bindings' attributes mean something to wasm alone.
 const FOR_TESTS: &[&str] = &["-O1", "-g", "-Wno-unknown-attributes"];
 
