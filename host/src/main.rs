@@ -40,6 +40,9 @@ enum Command {
     Server(server::ServerArgs),
     /// A node, in the foreground
     Node(node::NodeArgs),
+    /// Compiles a plugin from standard input to standard output; called by the server
+    #[command(name = pintle_plugins::compiler::ARGUMENT, hide = true)]
+    CompileComponent,
     #[command(flatten)]
     Client(cli::ClientCommand),
 }
@@ -69,6 +72,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Down(args) => cluster::down::down(&args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => Ok(if cluster::status::status(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Image(ImageCommand::Import(args)) => cluster::import(&args).map(|()| ExitCode::SUCCESS),
+        Command::CompileComponent => Ok(ExitCode::from(pintle_plugins::compiler::serve())),
         Command::Client(command) => runtime(Some(1))?.block_on(cli::run(command)),
     }
 }

@@ -84,6 +84,8 @@ fn start_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -> Re
         clients: Arc::new(client_of),
         data_dir: args.data_dir.clone(),
         embedded: embedded()?,
+        // This very program, also when another has taken its place on disk.
+        compiler: Some("/proc/self/exe".into()),
         ingress_addresses: if args.ingress_http.is_some() { vec![address.to_string()] } else { Vec::new() },
     })
     .context("starting the plugins")?;

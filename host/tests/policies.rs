@@ -59,6 +59,7 @@ fn start_plugins(server: &Arc<Server>, folder: &Path) -> Handle {
         clients: Arc::new(move |plugin: &str| -> Arc<dyn Client> { Arc::new(of_plugin.local_client(User::plugin(plugin))) }),
         data_dir: folder.to_owned(),
         embedded: Vec::new(),
+        compiler: None,
         ingress_addresses: Vec::new(),
     };
     let handle = Manager::start(config).expect("a manager");

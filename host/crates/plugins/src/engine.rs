@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
+use crate::compiler::{CompileError, Compiler};
+
 /// One epoch. A guest that runs longer yields to the runtime; its deadline is looked at then.
 pub const EPOCH: Duration = Duration::from_millis(10);
 
@@ -26,6 +28,7 @@ pub struct Machine {
     compiling: Arc<Mutex<()>>,
     ticker: Arc<Ticker>,
     deterministic: bool,
+    compiler: Option<Compiler>,
 }
 
 /// Counts the calls under way; epochs advance only while there are any, so an idle process sleeps.
@@ -40,7 +43,12 @@ pub struct Running(Arc<Ticker>);
 impl Machine {
     /// `cache` is made when it is missing and must belong to this process's user alone.
     pub fn new(cache: PathBuf) -> Result<Self, EngineError> {
-        Self::with(cache, |config| config.epoch_interruption(true))
+        Self::with(cache, interruptible)
+    }
+
+    /// The same, with components compiled by another process, which takes [`live_settings`].
+    pub fn with_compiler(self, compiler: Option<Compiler>) -> Self {
+        Self { compiler, ..self }
     }
 
     /// Calls take as many instructions as they take, whatever the machine does besides: for replays.
@@ -50,14 +58,12 @@ impl Machine {
     }
 
     fn with(cache: PathBuf, interrupt: impl FnOnce(&mut Config) -> &mut Config) -> Result<Self, EngineError> {
-        let mut config = Config::new();
-        // Without component-model async (not compiled in) and the support for it, an empty call costs a third.
-        config.wasm_component_model(true).concurrency_support(false);
+        let mut config = settings();
         interrupt(&mut config);
         let engine = Engine::new(&config).map_err(EngineError::Engine)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(|e| EngineError::Cache(cache.clone(), e))?;
         let ticker = start_ticker(&engine).map_err(EngineError::Thread)?;
-        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker, deterministic: false })
+        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker, deterministic: false, compiler: None })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -83,7 +89,7 @@ impl Machine {
             return Ok(component);
         }
         let _one_at_a_time = self.compiling.lock().unwrap_or_else(|e| e.into_inner());
-        let compiled = self.engine.precompile_component(bytes)?;
+        let compiled = self.produce(bytes)?;
         match store(&path, &compiled) {
             // From the file, so that its pages are the kernel's to drop and not ours to hold.
             Ok(()) => {
@@ -98,6 +104,17 @@ impl Machine {
         unsafe {
             Component::deserialize(&self.engine, &compiled)
         }
+    }
+
+    /// In the compiler's process where there is one: a first start would keep its memory for ever.
+    fn produce(&self, bytes: &[u8]) -> Result<Vec<u8>, wasmtime::Error> {
+        match self.compiler.as_ref().map(|compiler| compiler.compile(bytes)) {
+            Some(Ok(compiled)) => return Ok(compiled),
+            Some(Err(CompileError::Refused(why))) => return Err(wasmtime::Error::msg(why)),
+            Some(Err(error)) => tracing::warn!(%error, "compiling in this process instead"),
+            None => {}
+        }
+        self.engine.precompile_component(bytes)
     }
 
     fn cached(&self, path: &Path) -> Option<Component> {
@@ -125,6 +142,24 @@ impl Machine {
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
         format!("{}-{:016x}.cwasm", hex(&Sha256::digest(bytes)), hasher.finish())
     }
+}
+
+fn settings() -> Config {
+    let mut config = Config::new();
+    // Without component-model async (not compiled in) and the support for it, an empty call costs a third.
+    config.wasm_component_model(true).concurrency_support(false);
+    config
+}
+
+fn interruptible(config: &mut Config) -> &mut Config {
+    config.epoch_interruption(true)
+}
+
+/// How the plugins that decide are compiled.
+pub fn live_settings() -> Config {
+    let mut config = settings();
+    interruptible(&mut config);
+    config
 }
 
 impl Drop for Running {

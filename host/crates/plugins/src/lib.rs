@@ -7,6 +7,7 @@
 
 mod actor;
 mod admission;
+pub mod compiler;
 mod controller;
 mod decisions;
 mod driver;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::actor::Actor;
+use crate::compiler::Compiler;
 use crate::decisions::{Bounds, Decisions, Log};
 use crate::engine::{EngineError, Machine};
 use crate::events::Recorder;
@@ -38,6 +39,8 @@ pub struct ManagerConfig {
     /// Components and compiled files go below `DATA-DIR/plugins`.
     pub data_dir: PathBuf,
     pub embedded: Vec<Embedded>,
+    /// The program that compiles components, as [`crate::compiler`] says; none: this process does.
+    pub compiler: Option<PathBuf>,
     /// What served Ingresses get as `status.loadBalancer.ingress[].ip`.
     pub ingress_addresses: Vec<String>,
 }
@@ -82,7 +85,7 @@ impl Manager {
     /// Returns at once; plugins load in the background. Must be called inside a tokio runtime.
     pub fn start(config: ManagerConfig) -> Result<Handle, StartError> {
         let folder = config.data_dir.join("plugins");
-        let machine = Machine::new(folder.join("compiled"))?;
+        let machine = Machine::new(folder.join("compiled"))?.with_compiler(config.compiler.map(Compiler::new));
         let embedded: BTreeMap<String, Bytes> = config.embedded.iter().map(|e| (e.name.clone(), e.bytes.clone())).collect();
         let components = folder.join("components");
         let components = Components::new(components.clone(), embedded).map_err(|e| StartError::Folder(components, e))?;

@@ -89,6 +89,7 @@ pub fn start_manager(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded:
         clients: Arc::new(move |_| client.clone()),
         data_dir: folder.to_owned(),
         embedded,
+        compiler: None,
         ingress_addresses: vec!["192.0.2.7".to_owned()],
     };
     Manager::start(config).expect("a manager")
