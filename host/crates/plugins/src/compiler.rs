@@ -1,0 +1,129 @@
+//! Compiles components in a process of its own, which gives its memory back when it ends and leaves the processors to whoever serves.
+//!
+//! The process is this same program, called with [`ARGUMENT`]: a component on standard input, the compiled form on standard output.
+//! Refuses nothing by itself: what comes back is checked by the engine that asked. Called by `engine` and, in the child, by `main`.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::Engine;
+
+use crate::engine::live_settings;
+use crate::load::MAX_COMPONENT_BYTES;
+
+/// The hidden command of the program that compiles.
+pub const ARGUMENT: &str = "compile-component";
+/// A component of 18 MB takes 16 s on an idle machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The program to call.
+#[derive(Clone, Debug)]
+pub struct Compiler(Arc<Path>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The component is at fault.
+    #[error("{0}")]
+    Refused(String),
+    /// The compiler is: compile here instead.
+    #[error("the compiler process: {0}")]
+    Process(String),
+}
+
+impl Compiler {
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self(program.into().into())
+    }
+
+    /// Takes seconds: call it on a blocking thread.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+        let failed = |e: std::io::Error| CompileError::Process(e.to_string());
+        let mut child =
+            Command::new(&*self.0).arg(ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let feed = scope.spawn(move || stdin.map(|mut pipe| pipe.write_all(bytes)));
+            let compiled = scope.spawn(move || read_all(stdout));
+            let complaint = scope.spawn(move || read_all(stderr));
+            let status = wait(&mut child).map_err(failed)?;
+            let joined = (feed.join(), compiled.join(), complaint.join());
+            let (Ok(_), Ok(compiled), Ok(complaint)) = joined else { return Err(CompileError::Process("its pipes broke".to_owned())) };
+            match status.code() {
+                Some(0) => compiled.map_err(failed),
+                Some(code) if code == i32::from(REFUSED) => Err(CompileError::Refused(String::from_utf8_lossy(&complaint.unwrap_or_default()).trim().to_owned())),
+                _ => Err(CompileError::Process(status.to_string())),
+            }
+        })
+    }
+}
+
+/// What the child ends with when the component is at fault.
+const REFUSED: u8 = 3;
+
+/// The child's side: from standard input to standard output; the exit code.
+pub fn serve() -> u8 {
+    let mut bytes = Vec::new();
+    if let Err(error) = std::io::stdin().lock().take(MAX_COMPONENT_BYTES as u64).read_to_end(&mut bytes) {
+        eprintln!("{error}");
+        return 1;
+    }
+    let engine = match Engine::new(&live_settings()) {
+        Ok(engine) => engine,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return 1;
+        }
+    };
+    match engine.precompile_component(&bytes) {
+        Ok(compiled) => u8::from(std::io::stdout().lock().write_all(&compiled).is_err()),
+        Err(error) => {
+            eprintln!("{error:#}");
+            REFUSED
+        }
+    }
+}
+
+fn read_all(pipe: Option<impl Read>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))?;
+    Ok(bytes)
+}
+
+fn wait(child: &mut std::process::Child) -> std::io::Result<std::process::ExitStatus> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if begun.elapsed() > TIMEOUT {
+            child.kill()?;
+            return child.wait();
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_that_cannot_be_called_or_dies_is_told_from_a_bad_component() {
+        let ends = |script: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let program = folder.path().join("compiler");
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("permissions");
+            Compiler::new(program).compile(b"component")
+        };
+        assert!(matches!(Compiler::new("/nonexistent").compile(b""), Err(CompileError::Process(_))));
+        assert!(matches!(ends("cat > /dev/null; kill -9 $$"), Err(CompileError::Process(_))));
+        assert!(matches!(ends("cat > /dev/null; echo no component >&2; exit 3"), Err(CompileError::Refused(why)) if why == "no component"));
+        assert_eq!(ends("printf compiled-; cat").expect("compiled"), b"compiled-component");
+    }
+}
