@@ -183,7 +183,11 @@ fn reconcile(decision: &Value) -> String {
     }
     let writes = reconcile.list_at(&["writes"]);
     let count = reconcile.i64_at(&["writeCount"]).unwrap_or(0);
-    let what = if count == 0 { "nothing to write".to_owned() } else { format!("{count} writes") };
+    let what = match count {
+        0 => "nothing to write".to_owned(),
+        1 => "1 write".to_owned(),
+        count => format!("{count} writes"),
+    };
     let mut out = format!("  {}  {}: {what}{outcome}\n", str_of(decision, &["time"]), who(decision));
     writes.iter().take(MAX_WRITES).for_each(|w| out.push_str(&format!("    {}\n", write(w))));
     if writes.len() > MAX_WRITES {
@@ -308,7 +312,7 @@ mod tests {
                 "writeCount": 1, "requeueAfterMilliseconds": 500}}));
         expect![[r#"
             Deployment n/web was reconciled:
-              2026-01-01T12:00:00.000001Z  controller-deployment, revision 2 (sha256:0123456789ab): 1 writes, to be tried again: conflict, again in 500 ms
+              2026-01-01T12:00:00.000001Z  controller-deployment, revision 2 (sha256:0123456789ab): 1 write, to be tried again: conflict, again in 500 ms
                 update replicasets.apps/status web-1: Conflict
         "#]]
         .assert_eq(&tell("Deployment n/web", "deployments.apps", "web", &[set], 3, false));

@@ -357,7 +357,13 @@ impl Driver {
     }
 
     /// Asks whom to evict, and checks that each may be.
-    async fn preempt(&mut self, uid: &Uid, pod: &Pod, rejections: &[Rejection], note: &mut PlacementNote) -> (Preemption, Option<(u32, Vec<Victim>)>) {
+    async fn preempt(
+        &mut self,
+        uid: &Uid,
+        pod: &Pod,
+        rejections: &[Rejection],
+        note: &mut PlacementNote,
+    ) -> (Preemption, Option<(u32, Vec<Victim>)>) {
         if !pod.may_preempt {
             return (Preemption::Never, None);
         }
