@@ -1,5 +1,5 @@
-//! A plugin's grants: rules in RBAC's terms, cluster-wide. The API server's authorizer reads the same rules from the Plugin object for
-//! writes; the host asks here before a read from its shared indexes, which no authorizer sees.
+//! A plugin's grants: rules in RBAC's terms, cluster-wide unless they name namespaces. The API server's authorizer reads the same rules from
+//! the Plugin object for writes; the host asks here before a read from its shared indexes, which no authorizer sees.
 
 use pintle_api::GroupVersionResource;
 use serde::{Deserialize, Serialize};
@@ -14,12 +14,16 @@ pub struct PolicyRule {
     pub resources: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
+    /// Empty: all. The shared indexes are of the whole cluster, so a rule with namespaces covers none of their reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
-/// Whether the rules allow it. An empty `name` is the whole collection, which rules with names do not cover.
+/// Whether the rules allow it in the whole cluster. An empty `name` is the whole collection, which rules with names do not cover.
 pub fn allows(rules: &[PolicyRule], verb: &str, resource: &GroupVersionResource, subresource: &str, name: &str) -> bool {
     rules.iter().any(|rule| {
-        holds(&rule.verbs, verb)
+        (rule.namespaces.is_empty() || rule.namespaces.iter().any(|n| n == "*"))
+            && holds(&rule.verbs, verb)
             && holds(&rule.api_groups, &resource.group)
             && rule.resources.iter().any(|r| covers(r, &resource.resource, subresource))
             && (rule.resource_names.is_empty() || rule.resource_names.iter().any(|n| n == name && !name.is_empty()))
@@ -29,7 +33,7 @@ pub fn allows(rules: &[PolicyRule], verb: &str, resource: &GroupVersionResource,
 /// A rule over resources of one group.
 pub fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
     let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
-    PolicyRule { verbs: owned(verbs), api_groups: vec![group.to_owned()], resources: owned(resources), resource_names: Vec::new() }
+    PolicyRule { verbs: owned(verbs), api_groups: vec![group.to_owned()], resources: owned(resources), ..PolicyRule::default() }
 }
 
 fn holds(words: &[String], word: &str) -> bool {
@@ -63,6 +67,13 @@ mod tests {
         assert!(!check(&rules, "get", "pods", "log", "a"));
         assert!(!check(&rules, "delete", "pods", "", "a"));
         assert!(!check(&rules, "get", "secrets", "", "a"));
+    }
+
+    #[test]
+    fn a_rule_for_a_namespace_does_not_cover_the_cluster() {
+        let rules = [PolicyRule { namespaces: vec!["one".to_owned()], ..rule("", &["secrets"], &["*"]) }];
+        assert!(!check(&rules, "get", "secrets", "", "a"));
+        assert!(!check(&rules, "list", "secrets", "", ""));
     }
 
     #[test]
