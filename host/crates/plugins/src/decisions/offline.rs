@@ -9,6 +9,8 @@ use pintle_plugin_bindings::ingress::pintle::ingress::types::{Object, RouteTable
 use pintle_plugin_bindings::scheduler::Scheduler;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Outcome, Pod, Preemption, Reason, Scope};
 
+use wasmtime::Store;
+
 use super::record::{Decision, Heard, Session};
 use crate::engine::Machine;
 use crate::guest::{self, DEFAULT_MEMORY_BYTES, Fault, Guest, HostState, Limits, PluginLog};
@@ -47,7 +49,7 @@ impl Maker {
         Self { machine: machine.clone(), loaded, config, log: PluginLog::new("replay") }
     }
 
-    pub fn state<T: Send + 'static>(&self, world: T) -> HostState<T> {
+    fn state<T: Send + 'static>(&self, world: T) -> HostState<T> {
         let limits = Limits { memory_bytes: DEFAULT_MEMORY_BYTES, deadline: DEADLINE };
         let mut state = HostState::new(world, self.config.clone(), self.log.clone(), limits);
         if self.machine.is_deterministic() {
@@ -56,16 +58,27 @@ impl Maker {
         state
     }
 
-    /// A new instance of the scheduler, told when the session began.
-    pub async fn scheduler(&self, session: &Session) -> Result<OfflineScheduler, String> {
-        let exports = scheduler::link(&self.machine, &self.loaded.component).map_err(|e| format!("{e:#}"))?;
-        let mut state = self.state(());
+    /// A new instance of whatever world, which hears what there was to hear when the session began.
+    pub async fn guest<T: Send + 'static, B>(
+        &self,
+        world: T,
+        session: &Session,
+        instantiate: impl AsyncFnOnce(&mut Store<HostState<T>>) -> wasmtime::Result<B>,
+    ) -> Result<Guest<T, B>, Fault> {
+        let mut state = self.state(world);
         Then::beginning(session).apply(&mut state);
         let mut store = state.into_store(&self.machine);
         let call = begin(&self.machine, &mut store);
-        let exports = exports.instantiate_async(&mut store).await;
-        let exports = guest::end(&store, call, exports).map_err(|f| f.to_string())?;
-        let mut this = OfflineScheduler(Guest::new(&self.machine, store, exports));
+        let exports = instantiate(&mut store).await;
+        let exports = guest::end(&store, call, exports)?;
+        Ok(Guest::new(&self.machine, store, exports))
+    }
+
+    /// A new instance of the scheduler, told when the session began.
+    pub async fn scheduler(&self, session: &Session) -> Result<OfflineScheduler, String> {
+        let exports = scheduler::link(&self.machine, &self.loaded.component).map_err(|e| format!("{e:#}"))?;
+        let guest = self.guest((), session, async |store| exports.instantiate_async(store).await).await;
+        let mut this = OfflineScheduler(guest.map_err(|f| f.to_string())?);
         let call = begin(&self.machine, &mut this.0.store);
         let answer = this.0.exports.call_configure(&mut this.0.store, &self.config).await;
         this.0.end(call, answer).map_err(|f| f.to_string())?.map_err(|why| format!("refuses its configuration: {why}"))?;
@@ -74,13 +87,8 @@ impl Maker {
 
     pub async fn ingress(&self, session: &Session) -> Result<OfflineIngress, String> {
         let exports = ingress::link(&self.machine, &self.loaded.component).map_err(|e| format!("{e:#}"))?;
-        let mut state = self.state(());
-        Then::beginning(session).apply(&mut state);
-        let mut store = state.into_store(&self.machine);
-        let call = begin(&self.machine, &mut store);
-        let exports = exports.instantiate_async(&mut store).await;
-        let exports = guest::end(&store, call, exports).map_err(|f| f.to_string())?;
-        Ok(OfflineIngress(Guest::new(&self.machine, store, exports)))
+        let guest = self.guest((), session, async |store| exports.instantiate_async(store).await).await;
+        Ok(OfflineIngress(guest.map_err(|f| f.to_string())?))
     }
 }
 
@@ -145,7 +153,7 @@ impl Then {
     }
 }
 
-pub fn begin<T: Send + 'static>(machine: &Machine, store: &mut wasmtime::Store<HostState<T>>) -> guest::Call {
+fn begin<T: Send + 'static>(machine: &Machine, store: &mut Store<HostState<T>>) -> guest::Call {
     if machine.is_deterministic() {
         // Fails only where fuel is not counted.
         let _ = store.set_fuel(CALL_FUEL);

@@ -17,7 +17,7 @@ use super::words;
 use super::{Digested, Makers, Outcome, WorldPlayer};
 use crate::controller::world;
 use crate::decisions::notes::taken;
-use crate::decisions::offline::{Then, begin, refuel};
+use crate::decisions::offline::{Then, refuel};
 use crate::decisions::record::{Answer, Decision, Heard, Question, Ref, Reply, Session, Verb};
 use crate::decisions::tap::patch_verb;
 use crate::guest::{self, Fault, Guest, HostState};
@@ -125,13 +125,7 @@ async fn instantiate(makers: &Makers, session: &Session) -> Result<Instance, Fau
         ControllerPre::new(linker.instantiate_pre(component)?)
     };
     let exports = link().map_err(|e: wasmtime::Error| Fault::Trap(format!("{e:#}")))?;
-    let mut state = maker.state(Past::default());
-    Then::beginning(session).apply(&mut state);
-    let mut store = state.into_store(machine);
-    let call = begin(machine, &mut store);
-    let exports = exports.instantiate_async(&mut store).await;
-    let exports = guest::end(&store, call, exports)?;
-    Ok(Guest::new(machine, store, exports))
+    maker.guest(Past::default(), session, async |store| exports.instantiate_async(store).await).await
 }
 
 type Answered<T> = Result<T, ApiError>;
