@@ -1,6 +1,7 @@
 //! `pintle`: one binary that is the API server, a node, and the command line. Composition only: each part lives in a crate of its
 //! own, and this one ties them to arguments, identities and each other.
 
+mod access;
 mod cli;
 mod cluster;
 mod decisions;

@@ -12,6 +12,8 @@ use pintle_apiserver::{Config, Server, Storage};
 use pintle_plugins::{Embedded, Manager, ManagerConfig, PolicyRule, World};
 use serde::Deserialize;
 
+use crate::access::AccessArgs;
+
 const PLUGIN_MANAGER: &str = "system:pintle:plugin-manager";
 
 #[derive(clap::Args, Debug)]
@@ -39,12 +41,15 @@ pub struct ServerArgs {
     /// Serve the API without any plugin: nothing is scheduled, no controller runs
     #[arg(long)]
     pub no_plugins: bool,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 pub async fn run(args: ServerArgs) -> Result<()> {
     crate::log_to_stderr();
     let mut config = Config::new(&args.data_dir, args.listen);
     config.storage = storage(&args.storage)?;
+    args.access.apply(&mut config)?;
     if let Some(address) = args.advertise_address {
         config.advertise_address = address;
     }

@@ -17,7 +17,7 @@ use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
 use crate::aggregation::{self, Extensions};
 use crate::bookkeeping::{self, Bookkeeping};
-use crate::auth::{Auth, Pki, ServerNames, Settings, User};
+use crate::auth::{Anonymous, Auth, Pki, ServerNames, Settings, User};
 use crate::cache::{Cache, Limits};
 use crate::handlers::Core;
 use crate::handlers::lookup::SharedLookup;
@@ -50,6 +50,8 @@ pub struct Config {
     pub extra_names: Vec<String>,
     pub limits: Limits,
     pub issuer: String,
+    /// Who may ask without credentials, and for what.
+    pub anonymous: Anonymous,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,7 @@ impl Config {
             extra_names: Vec::new(),
             limits: Limits::default(),
             issuer: DEFAULT_ISSUER.to_owned(),
+            anonymous: Anonymous::health(),
         }
     }
     /// The address of the service `default/kubernetes`.
@@ -115,7 +118,7 @@ impl Server {
             issuer: config.issuer.clone(),
             audiences: vec![config.issuer.clone()],
             external_url: format!("https://{external}"),
-            anonymous: true,
+            anonymous: config.anonymous.clone(),
         };
         let auth = Auth::new(pki.clone(), settings, objects)?;
         observe(&auth, &cache, &resources.load());

@@ -45,7 +45,7 @@ impl Authenticator for Auth {
                     tracing::debug!(error = %e, "bearer token refused");
                     Status::unauthorized()
                 })?.user,
-                None if self.settings.anonymous => User::anonymous(),
+                None if self.settings.anonymous.allows(parts.uri.path()) => User::anonymous(),
                 None => return Err(Status::unauthorized()),
             },
         };

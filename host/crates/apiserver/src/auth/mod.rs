@@ -100,8 +100,30 @@ pub struct Settings {
     pub audiences: Vec<String>,
     /// `https://ADDRESS:PORT`, for the discovery document.
     pub external_url: String,
-    /// Whether a request without credentials is `system:anonymous` (and left to RBAC) or refused with 401.
-    pub anonymous: bool,
+    pub anonymous: Anonymous,
+}
+
+/// Which requests without credentials are `system:anonymous` and left to RBAC; the others are refused with 401.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    Off,
+    /// Those for one of these paths.
+    Paths(Vec<String>),
+    On,
+}
+
+impl Anonymous {
+    /// What probes ask. The default.
+    pub fn health() -> Self {
+        Self::Paths(["/healthz", "/livez", "/readyz"].map(str::to_owned).into())
+    }
+    pub fn allows(&self, path: &str) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Paths(paths) => paths.iter().any(|p| p == path),
+            Self::On => true,
+        }
+    }
 }
 
 /// Authentication and authorization of one API server.

@@ -27,7 +27,7 @@ fn auth(objects: &[(&str, Object)]) -> (Arc<Auth>, tempfile::TempDir) {
     let names = ServerNames { advertise: [127, 0, 0, 1].into(), service: [10, 96, 0, 1].into(), extra: vec![] };
     let pki = Arc::new(Pki::load_or_create(dir.path(), &names).unwrap());
     let issuer = "https://kubernetes.default.svc.cluster.local".to_owned();
-    let settings = Settings { issuer: issuer.clone(), audiences: vec![issuer], external_url: "https://127.0.0.1:6443".into(), anonymous: true };
+    let settings = Settings { issuer: issuer.clone(), audiences: vec![issuer], external_url: "https://127.0.0.1:6443".into(), anonymous: Anonymous::health() };
     let mut cluster = Cluster::default();
     for (resource, object) in objects {
         cluster.0.insert(((*resource).to_owned(), object.namespace().to_owned(), object.name().to_owned()), object.clone());
@@ -121,7 +121,10 @@ fn certificates_name_their_user() {
     let parts = ::http::Request::new(()).into_parts().0;
     let user = auth.authenticate(&parts, &chain).unwrap();
     assert_eq!((user.name.as_str(), user.groups.join(" ").as_str()), ("system:node:n1", "system:nodes system:authenticated"));
-    assert_eq!(auth.authenticate(&parts, &[]).unwrap(), User::anonymous());
+    let anonymously = |path: &str| auth.authenticate(&::http::Request::get(path).body(()).unwrap().into_parts().0, &[]);
+    assert_eq!(anonymously("/livez").unwrap(), User::anonymous());
+    assert_eq!(anonymously("/livez/ping").unwrap_err().code, 401);
+    assert_eq!(anonymously("/api/v1/pods").unwrap_err().code, 401);
 }
 
 #[test]

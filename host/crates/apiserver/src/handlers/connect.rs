@@ -33,7 +33,9 @@ const LOG_PARAMETERS: [&str; 9] =
 pub async fn serve(call: Call, scope: Scope) -> Result<Response, Status> {
     let def = scope.resource.def();
     let sub = def.subresources.iter().find(|s| s.name == scope.subresource).ok_or_else(no_such_resource)?;
-    if !sub.verbs.iter().any(|v| v == call.verb) {
+    // A proxy takes any method, also those that are no verb.
+    let passed_on = call.verb.is_empty() && scope.subresource == "proxy";
+    if !passed_on && !sub.verbs.iter().any(|v| v == call.verb) {
         return Err(Status::method_not_allowed(&def.group, &def.resource, call.verb));
     }
     if !matches!(scope.subresource.as_str(), "decisions" | "log") {

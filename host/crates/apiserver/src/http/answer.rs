@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
 use pintle_api::Status;
 use serde_json::{Value, json};
 
@@ -185,6 +185,15 @@ pub fn watch_line(resource: &Resource, line: &Bytes, shape: Shape, first: bool) 
         Shape::Whole => return Ok(line.clone()),
     };
     Ok([b"{\"type\":\"", parsed.r#type.as_bytes(), b"\",\"object\":", &object, b"}\n"].concat().into())
+}
+
+/// Leaves the answer to HEAD as it would be to GET, without its body: over HTTP/2 nobody else takes it away.
+pub fn keep_head(response: &mut Response) {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    if let Some(length) = length.filter(|_| !response.headers().contains_key(CONTENT_LENGTH)) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::Full(Bytes::new());
 }
 
 pub fn add_warnings(response: &mut Response, warnings: &[String]) {

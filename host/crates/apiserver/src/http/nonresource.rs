@@ -21,55 +21,105 @@ pub const GIT_VERSION: &str = "v1.36.3+pintle";
 /// Each with what it looks at: that it answers at all, that the store's changes come in, that the server does not end.
 const CHECKS: [(&str, fn(&Core) -> bool); 3] = [("ping", |_| true), ("store", |core| core.cache.follows()), ("shutdown", |core| !core.ends.load(Ordering::Relaxed))];
 
-pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Result<Response, Status> {
-    let path = parts.uri.path();
-    let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-    if !matches!(parts.method, http::Method::GET | http::Method::HEAD) {
-        return Err(no_such_resource());
-    }
-    let segments: Vec<&str> = trimmed.trim_start_matches('/').split('/').collect();
-    match segments.as_slice() {
-        ["healthz" | "livez" | "readyz", check @ ..] => Ok(health(core, segments[0], check, parts.uri.query())),
-        ["version"] => Ok(answer::value(200, &version())),
-        ["metrics"] => Ok(answer::text(200, metrics.render(&counts(core), core.cache.revision()) + &core.decisions.metrics())),
-        [""] => Ok(answer::value(200, &root(core))),
-        ["api"] | ["apis"] => groups(core, parts, segments[0] == "api", address),
-        ["openapi", path @ ..] => openapi(core, parts, path),
-        ["api", version] => resources(core, parts, "", version),
-        ["apis", group] => {
-            let found = with_defs(core, |defs| discovery::api_group(defs, group)).ok_or_else(no_such_resource)?;
-            answer::value_in(200, &found, Media::plain(&parts.headers))
-        }
-        ["apis", group, version] => resources(core, parts, group, version),
-        [".well-known", ..] | ["openid", ..] => {
-            let (content_type, document) = core.authenticator.issuer_document(trimmed).ok_or_else(no_such_resource)?;
-            Ok(answer::bytes(200, HeaderValue::from_static(content_type), Bytes::from(document.to_string())))
-        }
-        _ => Err(Status::new(404, pintle_api::Reason::NotFound, "the server could not find the requested resource")),
+/// What is served that is no resource, by the pattern of its path: `{NAME}` is one segment, `{NAME...}` one or more. All of it is read
+/// (GET and HEAD); the first pattern that fits serves. Nothing is reached but through this table, so tests can go through all there is.
+pub const ROUTES: [(&str, Serve); 17] = [
+    ("/", |asked| Ok(answer::value(200, &root(asked.core)))),
+    ("/healthz", health),
+    ("/healthz/{check...}", health),
+    ("/livez", health),
+    ("/livez/{check...}", health),
+    ("/readyz", health),
+    ("/readyz/{check...}", health),
+    ("/version", |_| Ok(answer::value(200, &version()))),
+    ("/metrics", |asked| Ok(answer::text(200, asked.metrics.render(&counts(asked.core), asked.core.cache.revision()) + &asked.core.decisions.metrics()))),
+    ("/api", |asked| groups(asked, true)),
+    ("/apis", |asked| groups(asked, false)),
+    ("/api/{version}", |asked| resources(asked, "", asked.segment(1))),
+    ("/apis/{group}", group),
+    ("/apis/{group}/{version}", |asked| resources(asked, asked.segment(1), asked.segment(2))),
+    ("/openapi/{document...}", openapi),
+    ("/.well-known/openid-configuration", issuer_document),
+    ("/openid/v1/jwks", issuer_document),
+];
+
+type Serve = fn(&Asked<'_>) -> Result<Response, Status>;
+
+/// One request for a path that names no resource.
+pub struct Asked<'a> {
+    core: &'a Core,
+    metrics: &'a Metrics,
+    parts: &'a Parts,
+    /// Told to clients in discovery.
+    address: &'a str,
+    /// Without a slash at its end.
+    path: &'a str,
+    segments: Vec<&'a str>,
+}
+
+impl Asked<'_> {
+    fn segment(&self, at: usize) -> &str {
+        self.segments.get(at).copied().unwrap_or_default()
     }
 }
 
+pub fn serve(core: &Core, metrics: &Metrics, parts: &Parts, address: &str) -> Result<Response, Status> {
+    let path = parts.uri.path();
+    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    if !matches!(parts.method, http::Method::GET | http::Method::HEAD) {
+        return Err(no_such_resource());
+    }
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let (_, serve) = ROUTES.iter().find(|(pattern, _)| fits(pattern, &segments)).ok_or_else(no_such_resource)?;
+    serve(&Asked { core, metrics, parts, address, path, segments })
+}
+
+fn fits(pattern: &str, segments: &[&str]) -> bool {
+    let mut given = segments.iter();
+    for part in pattern[1..].split('/') {
+        match given.next() {
+            None => return false,
+            Some(_) if part.starts_with('{') && part.ends_with("...}") => return true,
+            Some(_) if part.starts_with('{') => {}
+            Some(segment) if *segment == part => {}
+            Some(_) => return false,
+        }
+    }
+    given.next().is_none()
+}
+
+fn issuer_document(asked: &Asked<'_>) -> Result<Response, Status> {
+    let (content_type, document) = asked.core.authenticator.issuer_document(asked.path).ok_or_else(no_such_resource)?;
+    Ok(answer::bytes(200, HeaderValue::from_static(content_type), Bytes::from(document.to_string())))
+}
+
+fn group(asked: &Asked<'_>) -> Result<Response, Status> {
+    let found = with_defs(asked.core, |defs| discovery::api_group(defs, asked.segment(1))).ok_or_else(no_such_resource)?;
+    answer::value_in(200, &found, Media::plain(&asked.parts.headers))
+}
+
 /// One check, or all that count for `healthz`, `livez` or `readyz`: a server that ends is alive and not ready.
-fn health(core: &Core, kind: &str, check: &[&str], query: Option<&str>) -> Response {
-    let query = path::query(query);
+fn health(asked: &Asked<'_>) -> Result<Response, Status> {
+    let (core, kind, check) = (asked.core, asked.segment(0), &asked.segments[1..]);
+    let query = path::query(asked.parts.uri.query());
     let excluded = |name: &str| query.iter().any(|(k, v)| k == "exclude" && v == name);
     let counts = |name: &str| (name != "shutdown" || kind == "readyz") && !excluded(name);
     if let [one] = check {
-        return match CHECKS.iter().find(|(name, _)| name == one) {
+        return Ok(match CHECKS.iter().find(|(name, _)| name == one) {
             None => answer::text(404, "404 page not found\n".to_owned()),
             Some((_, passes)) if passes(core) => answer::text(200, "ok".to_owned()),
             Some((name, _)) => answer::text(500, format!("internal server error: {name} failed\n")),
-        };
+        });
     }
     let results: Vec<(&str, bool)> = CHECKS.iter().filter(|(name, _)| counts(name)).map(|(name, passes)| (*name, passes(core))).collect();
     let healthy = results.iter().all(|(_, passed)| *passed);
     if healthy && !query.iter().any(|(k, _)| k == "verbose") {
-        return answer::text(200, "ok".to_owned());
+        return Ok(answer::text(200, "ok".to_owned()));
     }
     let line = |(name, passed): &(&str, bool)| if *passed { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") };
     let lines: String = results.iter().map(line).collect();
     let (code, verdict) = if healthy { (200, "passed") } else { (500, "failed") };
-    answer::text(code, format!("{lines}{kind} check {verdict}\n"))
+    Ok(answer::text(code, format!("{lines}{kind} check {verdict}\n")))
 }
 
 fn version() -> Value {
@@ -98,7 +148,8 @@ fn root(core: &Core) -> Value {
     json!({"paths": paths})
 }
 
-fn groups(core: &Core, parts: &Parts, is_core: bool, address: &str) -> Result<Response, Status> {
+fn groups(asked: &Asked<'_>, is_core: bool) -> Result<Response, Status> {
+    let Asked { core, parts, address, .. } = *asked;
     if let Some((media, form)) = Media::aggregated(&parts.headers) {
         let name = format!("discovery {is_core} {}", form.version());
         return document(core, parts, &name, &form.content_type(), media, |defs| Some(discovery::aggregated(defs, is_core, form)));
@@ -107,16 +158,17 @@ fn groups(core: &Core, parts: &Parts, is_core: bool, address: &str) -> Result<Re
     answer::value_in(200, &body, Media::plain(&parts.headers))
 }
 
-fn resources(core: &Core, parts: &Parts, group: &str, version: &str) -> Result<Response, Status> {
+fn resources(asked: &Asked<'_>, group: &str, version: &str) -> Result<Response, Status> {
     let of = GroupVersion::new(group.to_owned(), version.to_owned());
-    let media = Media::plain(&parts.headers);
-    document(core, parts, &format!("resources {group}/{version}"), JSON, media, |defs| discovery::api_resource_list(defs, &of))
+    let media = Media::plain(&asked.parts.headers);
+    document(asked.core, asked.parts, &format!("resources {group}/{version}"), JSON, media, |defs| discovery::api_resource_list(defs, &of))
 }
 
 const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-fn openapi(core: &Core, parts: &Parts, path: &[&str]) -> Result<Response, Status> {
+fn openapi(asked: &Asked<'_>) -> Result<Response, Status> {
+    let Asked { core, parts, .. } = *asked;
     let published = |table: &Table, make: &dyn Fn(&[Published<'_>]) -> Option<Vec<u8>>| {
         let all: Vec<Published<'_>> = table.all.iter().map(|r| Published { def: r.def(), schema: r.strategy.openapi_schema() }).collect();
         make(&all)
@@ -126,7 +178,7 @@ fn openapi(core: &Core, parts: &Parts, path: &[&str]) -> Result<Response, Status
         let made = table.documents.get_or_make(name, || published(&table, make));
         made.map(|document| packed(parts, content_type, &document)).ok_or_else(no_such_resource)
     };
-    match path {
+    match &asked.segments[1..] {
         ["v2"] if accept(parts).contains("proto-openapi.spec.v2") => serve("openapi v2 pb", V2_PROTOBUF, &|all| Some(openapi::v2_protobuf(all, GIT_VERSION))),
         ["v2"] => serve("openapi v2", JSON, &|all| Some(openapi::v2_json(all, GIT_VERSION))),
         ["v3"] => serve("openapi v3", JSON, &|all| Some(openapi::v3_index(all, GIT_VERSION).to_string().into_bytes())),

@@ -56,9 +56,14 @@ impl ResourcePath {
             http::Method::PATCH => "patch",
             http::Method::DELETE if collection => "deletecollection",
             http::Method::DELETE => "delete",
-            _ if self.watch_prefix || (watch && collection) => "watch",
-            _ if collection => "list",
-            _ => "get",
+            http::Method::GET | http::Method::HEAD => match collection {
+                true if self.watch_prefix || watch => "watch",
+                true => "list",
+                false if self.watch_prefix => "watch",
+                false => "get",
+            },
+            // OPTIONS and the like: only a right to everything covers them.
+            _ => "",
         }
     }
 }

@@ -135,12 +135,16 @@ impl Front {
         let name = resource.as_ref().map(|r| r.resource.clone()).unwrap_or_default();
         let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));
         let accept = parts.headers.get(ACCEPT).cloned();
+        let only_head = parts.method == http::Method::HEAD;
         let outcome = self.serve(parts, body, resource, query, verb, chain).await;
         let mut response = outcome.unwrap_or_else(|status| {
             let headers = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
             answer::status(&status, Media::plain(&headers))
         });
         response.headers_mut().insert(AUDIT_ID, audit_id);
+        if only_head {
+            answer::keep_head(&mut response);
+        }
         self.metrics.count(&name, verb, response.status().as_u16(), (!long).then(|| start.elapsed()));
         response
     }
