@@ -4,6 +4,8 @@ mod api;
 mod authors;
 mod cluster;
 mod decisions;
+mod examples;
+mod javascript;
 mod machine;
 mod plugins;
 mod run;

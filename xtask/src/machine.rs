@@ -31,12 +31,14 @@ const NODE: &[Package] = &[
     package("busybox-static", &["/usr/bin/busybox", "/bin/busybox"]),
 ];
 
-/// What only tests use: a real etcd, a client for what pods serve, and what policies in Python and C are built with.
+/// What only tests use: a real etcd, a client for what pods serve, and what policies in Python, C and JavaScript are built with.
 const TESTS: &[Package] = &[
     package("etcd-server", &["/usr/bin/etcd"]),
     package("curl", &["/usr/bin/curl"]),
     package("python3-venv", &["/usr/share/doc/python3-venv"]),
     package("python3-pip", &["/usr/bin/pip3"]),
+    package("nodejs", &["/usr/bin/node"]),
+    package("npm", &["/usr/bin/npm"]),
 ];
 
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", crate::programs::DEMO_TARGET];

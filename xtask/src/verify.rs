@@ -14,6 +14,7 @@ pub fn test(filter: &[String]) -> Result<()> {
     crate::tidy::run()?;
     wit_check()?;
     plugins::build(&[])?;
+    programs::run("node", &["--test", "sdk/js/test"])?;
     let mut args = vec!["test", "--workspace", "--exclude", "pintle-tests", "--no-fail-fast"];
     let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
     if !filter.is_empty() {

@@ -64,7 +64,7 @@ pub struct Spec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Source {
-    /// Base64; at most 1 MiB of bytes, for an object holds no more.
+    /// Base64, of the component or of it gzipped; at most 1 MiB of bytes, for an object holds no more.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub inline: String,
     /// A file in the host's folder of components (`DATA-DIR/plugins/components`): its name or its whole path.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +15,11 @@ use crate::engine::digest;
 use crate::load::{LoadError, MAX_COMPONENT_BYTES};
 use crate::plugin::Source;
 
-/// Bytes of a component inside its Plugin object; the object may have 1.5 MiB as base64.
+/// Bytes of a component inside its Plugin object, as they stand there: gzip takes an interpreter to a third. The object may have 1.5 MiB
+/// as base64.
 pub const MAX_INLINE_BYTES: usize = 1 << 20;
+/// What gzip begins with; no component does.
+const GZIP: &[u8] = b"\x1f\x8b";
 
 pub type Bytes = Cow<'static, [u8]>;
 
@@ -62,7 +66,11 @@ impl Components {
         }
         if !inline.is_empty() {
             let bytes = base64::engine::general_purpose::STANDARD.decode(inline).map_err(|e| LoadError::Source(format!("inline: {e}")))?;
-            return if bytes.len() > MAX_INLINE_BYTES { Err(LoadError::TooLarge(bytes.len())) } else { Ok(bytes.into()) };
+            return match bytes.len() > MAX_INLINE_BYTES {
+                true => Err(LoadError::TooLarge(bytes.len())),
+                false if bytes.starts_with(GZIP) => unpacked(&bytes),
+                false => Ok(bytes.into()),
+            };
         }
         if !embedded.is_empty() {
             let known = self.embedded.get(embedded).cloned();
@@ -90,6 +98,15 @@ impl Components {
     }
 }
 
+/// Stops where a component would be too large, whatever the archive holds.
+fn unpacked(bytes: &[u8]) -> Result<Bytes, LoadError> {
+    let mut unpacked = Vec::new();
+    let limit = MAX_COMPONENT_BYTES as u64 + 1;
+    let read = flate2::read::GzDecoder::new(bytes).take(limit).read_to_end(&mut unpacked);
+    read.map_err(|e| LoadError::Source(format!("inline: gzip: {e}")))?;
+    if unpacked.len() > MAX_COMPONENT_BYTES { Err(LoadError::TooLarge(unpacked.len())) } else { Ok(unpacked.into()) }
+}
+
 fn read_file(path: &Path) -> Result<Bytes, LoadError> {
     let fault = |e: std::io::Error| LoadError::Source(format!("{}: {e}", path.display()));
     let length = std::fs::metadata(path).map_err(fault)?.len();
@@ -97,4 +114,29 @@ fn read_file(path: &Path) -> Result<Bytes, LoadError> {
         return Err(LoadError::TooLarge(usize::try_from(length).unwrap_or(usize::MAX)));
     }
     std::fs::read(path).map(Bytes::from).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn packed(bytes: &[u8]) -> Source {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).expect("memory");
+        let packed = encoder.finish().expect("memory");
+        Source { inline: base64::engine::general_purpose::STANDARD.encode(packed), ..Source::default() }
+    }
+
+    #[test]
+    fn inline_bytes_may_be_gzipped_and_their_digest_is_the_components() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let components = Components::new(folder.path().to_owned(), BTreeMap::new()).expect("a folder");
+        let read = components.fetch(&packed(b"\0asm and so on"), &digest(b"\0asm and so on")).expect("the bytes");
+        assert_eq!(read.as_ref(), b"\0asm and so on");
+        let bomb = components.fetch(&packed(&vec![0; MAX_COMPONENT_BYTES + (1 << 20)]), "");
+        assert_eq!(bomb, Err(LoadError::TooLarge(MAX_COMPONENT_BYTES + 1)));
+        let broken = Source { inline: base64::engine::general_purpose::STANDARD.encode(b"\x1f\x8bnonsense"), ..Source::default() };
+        assert!(matches!(components.fetch(&broken, ""), Err(LoadError::Source(_))));
+    }
 }

@@ -1,12 +1,15 @@
 //! `plugin apply`: a component's file becomes a Plugin object. A `plugin.json` beside the file says what the plugin is called, its
 //! world, and what it must be granted; flags win over it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,17 +18,19 @@ use wit_component::DecodedWasm;
 use super::{World, live, plugins};
 use crate::cli::difference;
 use crate::cli::print;
-use crate::cli::session::{JSON, Session, collection_path, object_path};
+use crate::cli::session::{JSON, JSON_PATCH, Session, collection_path, object_path};
+use crate::cli::wait::{duration, until};
 use crate::cli::yaml;
 
-/// What the API takes inside an object.
+/// What the API takes inside an object; what is larger goes gzipped.
 const MAX_INLINE_BYTES: usize = 1 << 20;
 /// Writes that are tried again when somebody else, mostly the host with its status, was faster.
 const CONFLICTS: usize = 5;
 
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct ApplyArgs {
     /// A component (.wasm), or the folder of a plugin's project with the component that `plugin build` left there
+    #[arg(default_value = ".")]
     pub file: PathBuf,
     /// The Plugin object's name; the file's when not given
     #[arg(long)]
@@ -90,6 +95,45 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
     Ok(())
 }
 
+/// Puts the component beside the live revision, where its decisions are compared and not done, and waits until it sees what that one sees.
+pub async fn shadow(session: &Session, args: &ApplyArgs) -> Result<String> {
+    let (name, spec) = args.plugin()?;
+    let def = plugins(session).await?;
+    let path = object_path(def, None, &name, "");
+    if session.get_optional(&path).await?.is_none() {
+        bail!("there is no plugin {name:?} to shadow: say --name with the one that decides now, or --live to let this one decide");
+    }
+    let mut candidate = json!({"stage": "Shadow", "source": spec["source"]});
+    for field in ["config", "limits"] {
+        if let Some(value) = spec.get(field) {
+            candidate[field] = value.clone();
+        }
+    }
+    let replace = json!([{"op": "add", "path": "/spec/candidate", "value": candidate}]);
+    session.patch(&path, JSON_PATCH, &replace).await?;
+    let digest = sha256(&args.bytes()?);
+    let mut failed = None;
+    let settled = until(session, def, None, &name, |plugin| {
+        let Some(plugin) = plugin else { bail!("plugin {name:?} was deleted") };
+        let candidate = &plugin["status"]["candidate"];
+        if candidate.str_at(&["digest"]) != digest {
+            return Ok(false);
+        }
+        if candidate.str_at(&["stage"]) == "Failed" {
+            failed = Some(candidate.str_at(&["message"]).to_owned());
+        }
+        Ok(!matches!(candidate.str_at(&["stage"]), "" | "Loading"))
+    });
+    match tokio::time::timeout(duration(&args.timeout)?, settled).await {
+        Ok(done) => done?,
+        Err(_) => bail!("timed out: the candidate of plugin {name:?} is not loaded after {}", args.timeout),
+    }
+    match failed {
+        Some(why) => bail!("the candidate of plugin {name:?} was refused: {why}"),
+        None => Ok(format!("plugin.pintle.dev/{name} is shadowed by {digest}")),
+    }
+}
+
 /// A refused revision leaves the old one live, but under the new spec, whose grants or configuration may be what was refused.
 async fn put_back(session: &Session, path: &str, spec: Value) -> Result<()> {
     if let Some(mut live) = session.get_optional(path).await? {
@@ -131,6 +175,11 @@ pub async fn diff(session: &Session, args: ApplyArgs) -> Result<ExitCode> {
 }
 
 impl ApplyArgs {
+    /// The same for another file.
+    pub fn with_file(&self, file: PathBuf) -> Self {
+        Self { file, ..self.clone() }
+    }
+
     /// Name and spec of the Plugin.
     fn plugin(&self) -> Result<(String, Value)> {
         let file = self.component()?;
@@ -145,14 +194,8 @@ impl ApplyArgs {
         let name = self.name.clone().or_else(|| Some(manifest.str_at(&["name"]).to_owned()).filter(|n| !n.is_empty())).unwrap_or(stem);
         let source = if self.on_host {
             json!({"file": file.file_name().unwrap_or_default().to_string_lossy()})
-        } else if bytes.len() > MAX_INLINE_BYTES {
-            bail!(
-                "{} has {} bytes, and an object holds at most {MAX_INLINE_BYTES}: copy it to the server's DATA-DIR/plugins/components and say --on-host",
-                file.display(),
-                bytes.len()
-            );
         } else {
-            json!({"inline": STANDARD.encode(&bytes)})
+            json!({"inline": inline(&bytes).with_context(|| file.display().to_string())?})
         };
         let mut spec = json!({"world": world, "source": source});
         if let Some(config) = &self.config {
@@ -191,6 +234,23 @@ impl ApplyArgs {
         let file = self.component()?;
         std::fs::read(&file).with_context(|| format!("reading {}", file.display()))
     }
+}
+
+/// As it stands in the object.
+fn inline(bytes: &[u8]) -> Result<String> {
+    if bytes.len() <= MAX_INLINE_BYTES {
+        return Ok(STANDARD.encode(bytes));
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    let packed = encoder.finish()?;
+    if packed.len() > MAX_INLINE_BYTES {
+        bail!(
+            "has {} bytes gzipped, and an object holds at most {MAX_INLINE_BYTES}: copy it to the server's DATA-DIR/plugins/components and say --on-host",
+            packed.len()
+        );
+    }
+    Ok(STANDARD.encode(packed))
 }
 
 /// `plugin.json` beside the component; empty when there is none.

@@ -4,6 +4,7 @@
 mod apply;
 mod build;
 mod decisions;
+mod dev;
 mod lang;
 mod live;
 mod new;
@@ -107,6 +108,8 @@ enum What {
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
+    /// Build a project on each save and put it beside the live revision, or in its place
+    Dev(dev::DevArgs),
     /// Run the tests of a plugin's project
     Test {
         #[arg(default_value = ".")]
@@ -155,6 +158,7 @@ async fn on_cluster(session: &Session, what: What) -> Result<ExitCode> {
         What::Promote { name } => live::set_paused(session, &name, false).await?,
         What::Pause { name } => live::set_paused(session, &name, true).await?,
         What::Rollback { name, to_revision, timeout } => live::rollback(session, &name, to_revision, &timeout).await?,
+        What::Dev(args) => dev::run(session, args).await?,
         What::Logs { name, tail, follow } => live::logs(session, &name, tail, follow).await?,
         What::Decisions { name, export: Some(file), .. } => decisions::export(session, &name, &file).await?,
         What::Decisions { name, limit, output, export: None } => decisions::list(session, &name, limit, output.as_deref()).await?,

@@ -12,6 +12,18 @@ use crate::cli::plugin::World;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// Cargo's development profile without what makes a component large: the host compiles all of it.
+const QUICK: &[&str] = &[
+    "--config",
+    "profile.dev.opt-level=1",
+    "--config",
+    "profile.dev.debug=false",
+    "--config",
+    "profile.dev.strip=true",
+    "--config",
+    "profile.dev.panic=\"abort\"",
+];
+
 const SDK: &[File] = embedded![
     "sdk/rust/src/admission.rs",
     "sdk/rust/src/admission_glue.rs",
@@ -55,18 +67,27 @@ impl Language for Rust {
     }
 
     fn build(&self, folder: &Path) -> Result<Vec<u8>> {
-        let (package, target) = package(folder)?;
-        let advice = format!("if the target is missing: rustup target add {TARGET}");
-        run(cargo(folder).args(["build", "--release", "--lib", "--target", TARGET]), &advice)?;
-        let module = target.join(TARGET).join("release").join(format!("{}.wasm", package.replace('-', "_")));
-        let core = std::fs::read(&module).with_context(|| format!("reading {}: is the crate's type cdylib?", module.display()))?;
-        // The module carries the worlds that it was generated for. Guests import no WASI.
-        wit_component::ComponentEncoder::default().module(&core)?.validate(true).encode().context("making the component")
+        build(folder, &["--release"], "release")
+    }
+
+    /// Without optimization across crates, and only the crate itself is compiled again.
+    fn build_quickly(&self, folder: &Path) -> Result<Vec<u8>> {
+        build(folder, QUICK, "debug")
     }
 
     fn test(&self, folder: &Path) -> Result<ExitCode> {
         exit_code(cargo(folder).arg("test"))
     }
+}
+
+fn build(folder: &Path, options: &[&str], profile: &str) -> Result<Vec<u8>> {
+    let (package, target) = package(folder)?;
+    let advice = format!("if the target is missing: rustup target add {TARGET}");
+    run(cargo(folder).args(["build", "--lib", "--target", TARGET]).args(options), &advice)?;
+    let module = target.join(TARGET).join(profile).join(format!("{}.wasm", package.replace('-', "_")));
+    let core = std::fs::read(&module).with_context(|| format!("reading {}: is the crate's type cdylib?", module.display()))?;
+    // The module carries the worlds that it was generated for. Guests import no WASI.
+    wit_component::ComponentEncoder::default().module(&core)?.validate(true).encode().context("making the component")
 }
 
 /// The package's name and cargo's target folder.
