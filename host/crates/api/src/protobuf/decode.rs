@@ -83,7 +83,7 @@ fn put(field: &Field, value: Value, object: &mut Map<String, Value>) {
         if let Value::Object(inner) = value {
             object.extend(inner);
         }
-    } else if !value.is_null() && !(field.omitted_when_empty && is_empty(&value)) {
+    } else if !(value.is_null() || field.omitted_when_empty && is_empty(&value)) {
         object.insert(field.json.to_owned(), value);
     }
 }
@@ -130,7 +130,7 @@ fn scalar(messages: &Messages, field: &Field, wire: Wire<'_>, depth: usize) -> R
         (Kind::Bytes, Wire::Bytes(bytes)) => Value::String(STANDARD.encode(bytes)),
         (Kind::Integer, Wire::Varint(number)) => Value::from(number.cast_signed()),
         (Kind::Boolean, Wire::Varint(number)) => Value::Bool(number != 0),
-        (Kind::Double, Wire::Fixed64(bits)) => Value::from(f64::from_bits(bits)),
+        (Kind::Double, Wire::Fixed64(bits)) => double(f64::from_bits(bits)),
         (Kind::Message(place), Wire::Bytes(bytes)) => message(messages, place, bytes, depth + 1)?,
         (_, Wire::Varint(_)) => return Err(Error::WireType(0)),
         (_, Wire::Fixed64(_)) => return Err(Error::WireType(1)),
@@ -146,8 +146,15 @@ fn is_empty(value: &Value) -> bool {
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
+        // Go's `omitempty` leaves out no struct.
+        Value::Object(_) => false,
     }
+}
+
+/// Without a point where Go writes none.
+fn double(value: f64) -> Value {
+    const EXACT: f64 = (1_i64 << 53) as f64;
+    if value.fract() == 0.0 && value.abs() < EXACT { Value::from(value as i64) } else { Value::from(value) }
 }
 
 /// The next field, or `None` at the end.

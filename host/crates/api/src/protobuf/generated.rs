@@ -42,7 +42,7 @@ fn value(random: &mut Random, table: &Messages, field: &Field, depth: u32) -> Va
         Kind::Bytes => json!(["AA==", "/wA=", "aGVsbG8gd29ybGQ="][random.below(3) as usize]),
         Kind::Integer => json!(random.integer()),
         Kind::Boolean => json!(true),
-        Kind::Double => json!(random.integer() as f64 / 8.0),
+        Kind::Double => json!(random.below(1 << 40) as f64 + 0.125),
         Kind::Message(place) => match table.at(place).special {
             None => Value::Object(message(random, table, place, depth + 1)),
             Some(special) => shaped(random, table, special, place, depth),
@@ -95,11 +95,7 @@ fn message(random: &mut Random, table: &Messages, place: usize, depth: u32) -> M
                 object.insert(field.json.to_owned(), (0..=random.below(3)).map(|_| value(random, table, field, depth)).collect());
             }
         } else if chosen || !(field.pointer || field.omitted_when_empty) {
-            let value = value(random, table, field, depth);
-            // A message of nothing is nothing, unless a pointer or the lack of `omitempty` says otherwise.
-            if !(field.omitted_when_empty && value == json!({})) {
-                object.insert(field.json.to_owned(), value);
-            }
+            object.insert(field.json.to_owned(), value(random, table, field, depth));
         }
     }
     object

@@ -25,9 +25,13 @@ const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("the body does not start with the protobuf magic number")]
+    #[error("empty data")]
+    NoData,
+    #[error("empty body")]
+    NoBody,
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     NoMagic,
-    #[error("the body ends in the middle of a field")]
+    #[error("unexpected EOF")]
     Truncated,
     #[error("wire type {0} does not exist or does not fit its field")]
     WireType(u8),
@@ -50,7 +54,11 @@ pub fn is_known(api_version: &str, kind: &str) -> bool {
 
 /// The object in an enveloped body. `default` names the kind where the envelope leaves it out.
 pub fn to_json(body: &[u8], default: Option<&GroupVersionKind>) -> Result<Value, Error> {
-    let envelope = body.strip_prefix(MAGIC).ok_or(Error::NoMagic)?;
+    let envelope = match body {
+        b"" => return Err(Error::NoData),
+        MAGIC => return Err(Error::NoBody),
+        _ => body.strip_prefix(MAGIC).ok_or(Error::NoMagic)?,
+    };
     let unknown = decode::envelope(envelope)?;
     let (api_version, kind) = match default.filter(|_| unknown.kind.is_empty()) {
         Some(gvk) => (gvk.api_version(), gvk.kind.to_string()),

@@ -61,8 +61,8 @@ fn empty_is_kept_where_it_says_something() {
 
 #[test]
 fn broken_bodies_are_refused() {
-    check(b"{}", expect!["the body does not start with the protobuf magic number"]);
-    check(&enveloped("v1", "Secret", &[0x0a, 0x7f]), expect!["the body ends in the middle of a field"]);
+    check(b"{}", expect!["provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"]);
+    check(&enveloped("v1", "Secret", &[0x0a, 0x7f]), expect!["unexpected EOF"]);
     check(&enveloped("example.com/v1", "Website", b""), expect!["no protobuf form is known of example.com/v1, Kind=Website"]);
     check(&enveloped("v1", "Secret", &[0x08, 0x01]), expect!["wire type 0 does not exist or does not fit its field"]);
 }

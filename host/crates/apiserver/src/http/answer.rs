@@ -41,6 +41,14 @@ pub fn value_in(code: u16, value: &Value, media: Media) -> Result<Response, Stat
     whole(code, value.to_string().into(), media)
 }
 
+/// A Scale. It is shown whole where a table was asked for.
+pub fn scale(scale: &Value, form: Form) -> Result<Response, Status> {
+    match form.shape {
+        Shape::Metadata(version) => whole(200, table::metadata_only(scale.to_string().as_bytes(), version)?, form.media),
+        Shape::Whole | Shape::Table { .. } => value_in(200, scale, form.media),
+    }
+}
+
 /// The same of its JSON text. A kind that has no protobuf form stays JSON.
 pub fn whole(code: u16, json: Bytes, media: Media) -> Result<Response, Status> {
     match media {

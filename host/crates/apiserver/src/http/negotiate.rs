@@ -11,6 +11,8 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 pub struct Form {
     pub media: Media,
     pub shape: Shape,
+    /// `PartialObjectMetadataList` was asked for by name.
+    pub named_list: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,9 +83,15 @@ impl Media {
         !matches!(self, Self::Yaml)
     }
 
-    /// For answers that have no other shape, as a Status; JSON where nothing fits.
+    /// For a Status; JSON where nothing fits.
     pub fn plain(headers: &HeaderMap) -> Self {
-        choose(headers, |media, clause| clause.is_plain(media).then_some(media)).unwrap_or_default()
+        Self::only(headers).unwrap_or_default()
+    }
+
+    /// For answers that have no other shape.
+    pub fn only(headers: &HeaderMap) -> Result<Self, Status> {
+        let fits = |media: Self, clause: &Clause<'_>| (clause.is_plain() && clause.is_served(media) && clause.get("sv").is_none()).then_some(media);
+        choose(headers, fits).ok_or_else(|| not_acceptable(false))
     }
 
     /// For discovery: the aggregated document, wherever in the header it stands.
@@ -104,9 +112,24 @@ impl Form {
         let found = choose(headers, |media, clause| {
             let shape = clause.shape(media)?;
             let has = media != Media::Protobuf || shape != Shape::Whole || has_protobuf();
-            has.then_some(Self { media, shape })
+            has.then_some(Self { media, shape, named_list: clause.get("as") == Some("PartialObjectMetadataList") })
         });
-        found.filter(|form| !streams || form.media.streams()).ok_or_else(|| not_acceptable(streams))
+        match found.ok_or_else(|| not_acceptable(false))? {
+            form if streams && !form.media.streams() => Err(not_acceptable(true)),
+            form => Ok(form),
+        }
+    }
+
+    /// Refuses the metadata of one object for a list and the other way round. `kind`: as it is named in Go.
+    pub fn check_number(&self, is_list: bool, kind: impl Fn() -> String) -> Result<(), Status> {
+        let message = match (self.shape, is_list, self.named_list) {
+            (Shape::Metadata(_), true, false) => format!("you requested PartialObjectMetadata, but the requested object is a list ({})", kind()),
+            (Shape::Metadata(_), false, true) => {
+                format!("you requested PartialObjectMetadataList, but the requested object is not a list ({})", kind())
+            }
+            _ => return Ok(()),
+        };
+        Err(Status::new(406, Reason::NotAcceptable, message))
     }
 
     pub fn with_rows(self, include: &str) -> Result<Self, Status> {
@@ -174,12 +197,18 @@ impl<'a> Clause<'a> {
         self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
     /// Whether it asks for no other shape.
-    fn is_plain(&self, media: Media) -> bool {
-        let stream = self.get("stream").is_none_or(|stream| media.streams() && stream == "watch");
-        stream && ["as", "g", "v"].iter().all(|name| self.get(name).is_none())
+    fn is_plain(&self) -> bool {
+        ["as", "g", "v"].iter().all(|name| self.get(name).is_none())
+    }
+    /// Whether its parameters name a way of streaming and a version of the server's own kinds that there is.
+    fn is_served(&self, media: Media) -> bool {
+        self.get("stream").is_none_or(|stream| media.streams() && stream == "watch") && self.get("sv").is_none_or(|version| version == "v1")
     }
     fn shape(&self, media: Media) -> Option<Shape> {
-        if self.is_plain(media) {
+        if !self.is_served(media) {
+            return None;
+        }
+        if self.is_plain() {
             return Some(Shape::Whole);
         }
         let version = match (self.get("g"), self.get("v")) {
@@ -194,6 +223,23 @@ impl<'a> Clause<'a> {
             _ => None,
         }
     }
+}
+
+/// What the routes of built-in kinds ask first: a media type of theirs by name, or any. `lists`: the route of lists and watches.
+pub fn check_route(headers: &HeaderMap, lists: bool) -> Result<(), Status> {
+    let Some(accept) = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).filter(|a| !a.is_empty()) else { return Ok(()) };
+    let mut types = vec!["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+    let named = accept.split(',').map(|range| range.split(';').next().unwrap_or("").trim());
+    if named.into_iter().any(|name| matches!(name, "" | "*/*") || types.contains(&name)) {
+        return Ok(());
+    }
+    if lists {
+        types.extend(["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]);
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", "));
+    let mut status = Status::new(406, Reason::NotAcceptable, message);
+    status.details_mut();
+    Err(status)
 }
 
 pub fn takes_gzip(headers: &HeaderMap) -> bool {
@@ -212,12 +258,29 @@ pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result
     match content_type(headers) {
         "" | "application/json" | "*/*" => json(body),
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Vec::new())),
-        protobuf::MEDIA_TYPE => {
-            let object =
-                protobuf::to_json(body, Some(of)).map_err(|why| Status::bad_request(format!("unable to decode the protobuf body: {why}")))?;
-            Ok((object, Vec::new()))
-        }
+        protobuf::MEDIA_TYPE => match protobuf::to_json(body, Some(of)) {
+            Ok(object) => Ok((object, Vec::new())),
+            Err(why) if of.kind == "DeleteOptions" => Err(Status::bad_request(why.to_string())),
+            Err(why) => {
+                Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", of.kind, summary(body))))
+            }
+        },
         other => Err(unsupported(other, &["application/json", "application/yaml", protobuf::MEDIA_TYPE])),
+    }
+}
+
+/// The beginning of a body: in hexadecimal digits, unless it looks like JSON.
+fn summary(body: &[u8]) -> String {
+    const SHOWN_BYTES: usize = 30;
+    if body.first() == Some(&b'{') {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]);
+        return if body.len() > SHOWN_BYTES { format!("{shown} ...") } else { shown.into_owned() };
+    }
+    let digits: String = body.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    match body.len() {
+        0 => "<empty>".to_owned(),
+        length if length > SHOWN_BYTES => digits + " ...",
+        _ => digits,
     }
 }
 
@@ -282,8 +345,8 @@ mod tests {
     fn check(accept: &str, has_protobuf: bool, streams: bool, expected: Expect) {
         let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
         let shown = match Form::of(&headers, streams, || has_protobuf) {
-            Ok(Form { media, shape: Shape::Whole }) => format!("{media:?}"),
-            Ok(Form { media, shape }) => format!("{media:?} {shape:?}"),
+            Ok(Form { media, shape: Shape::Whole, .. }) => format!("{media:?}"),
+            Ok(Form { media, shape, .. }) => format!("{media:?} {shape:?}"),
             Err(why) => why.message,
         };
         expected.assert_eq(&shown);
@@ -351,6 +414,37 @@ mod tests {
             false,
             expect!["only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"],
         );
+    }
+
+    #[test]
+    fn one_or_many() {
+        let check = |accept: &str, is_list, expected: Expect| {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+            let checked = Form::of(&headers, false, || true).and_then(|form| form.check_number(is_list, || "*core.Pod".to_owned()));
+            expected.assert_eq(&checked.map_or_else(|why| why.message, |()| "ok".to_owned()));
+        };
+        let (one, many) = (";as=PartialObjectMetadata;g=meta.k8s.io;v=v1", ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+        check(&format!("application/json{many}"), true, expect!["ok"]);
+        check(&format!("application/json{one}"), false, expect!["ok"]);
+        check("application/json", true, expect!["ok"]);
+        let refused = expect!["you requested PartialObjectMetadata, but the requested object is a list (*core.Pod)"];
+        check(&format!("application/json{one}"), true, refused);
+        let refused = expect!["you requested PartialObjectMetadataList, but the requested object is not a list (*core.Pod)"];
+        check(&format!("application/json{many}"), false, refused);
+    }
+
+    #[test]
+    fn routes_want_a_type_by_name() {
+        let check = |accept: &str, lists| {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+            check_route(&headers, lists).map_err(|why| why.message)
+        };
+        assert_eq!(check("text/html, */*;q=0.1", false), Ok(()));
+        assert_eq!(check("application/json;as=anything", false), Ok(()));
+        let types = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        assert_eq!(check("application/*", false), Err(types.to_owned()));
+        let streams = format!("{types}, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
+        assert_eq!(check("text/html", true), Err(streams));
     }
 
     #[test]

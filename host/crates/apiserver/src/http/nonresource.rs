@@ -95,7 +95,7 @@ fn issuer_document(asked: &Asked<'_>) -> Result<Response, Status> {
 
 fn group(asked: &Asked<'_>) -> Result<Response, Status> {
     let found = with_defs(asked.core, |defs| discovery::api_group(defs, asked.segment(1))).ok_or_else(no_such_resource)?;
-    answer::value_in(200, &found, Media::plain(&asked.parts.headers))
+    answer::value_in(200, &found, Media::only(&asked.parts.headers)?)
 }
 
 /// One check, or all that count for `healthz`, `livez` or `readyz`: a server that ends is alive and not ready.
@@ -150,18 +150,27 @@ fn root(core: &Core) -> Value {
 
 fn groups(asked: &Asked<'_>, is_core: bool) -> Result<Response, Status> {
     let Asked { core, parts, address, .. } = *asked;
+    negotiate::check_route(&parts.headers, false)?;
     if let Some((media, form)) = Media::aggregated(&parts.headers) {
         let name = format!("discovery {is_core} {}", form.version());
         return document(core, parts, &name, &form.content_type(), media, |defs| Some(discovery::aggregated(defs, is_core, form)));
     }
     let body = if is_core { discovery::api_versions(address) } else { with_defs(core, discovery::api_group_list) };
-    answer::value_in(200, &body, Media::plain(&parts.headers))
+    answer::value_in(200, &body, Media::only(&parts.headers)?)
 }
 
 fn resources(asked: &Asked<'_>, group: &str, version: &str) -> Result<Response, Status> {
+    let Asked { core, parts, .. } = *asked;
+    negotiate::check_route(&parts.headers, false)?;
     let of = GroupVersion::new(group.to_owned(), version.to_owned());
-    let media = Media::plain(&asked.parts.headers);
-    document(asked.core, asked.parts, &format!("resources {group}/{version}"), JSON, media, |defs| discovery::api_resource_list(defs, &of))
+    let media = match Media::only(&parts.headers)? {
+        Media::Yaml => {
+            let list = with_defs(core, |defs| discovery::api_resource_list(defs, &of)).ok_or_else(no_such_resource)?;
+            return answer::value_in(200, &list, Media::Yaml);
+        }
+        media => media,
+    };
+    document(core, parts, &format!("resources {group}/{version}"), JSON, media, |defs| discovery::api_resource_list(defs, &of))
 }
 
 const JSON: &str = "application/json";

@@ -23,11 +23,21 @@ pub const STREAM_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.k
 /// Items of a list are written into pieces of about this size, each freed when it is sent.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Whether what the scope answers has a protobuf form.
+/// Whether what the scope answers has a protobuf form. Of custom resources not even the scale has.
 pub fn is_known(scope: &Scope) -> bool {
     let kind = kind_of(scope);
-    let own = scope.resource.has_own_schema() && kind == scope.resource.def().gvk();
-    !own && protobuf::is_known(&kind.api_version(), &kind.kind)
+    !scope.resource.has_own_schema() && protobuf::is_known(&kind.api_version(), &kind.kind)
+}
+
+/// What upstream calls the type of the scope's objects where it refuses a form: `*core.PodList`.
+pub fn go_type(scope: &Scope, is_list: bool) -> String {
+    let kind = kind_of(scope);
+    let list = if is_list { "List" } else { "" };
+    if scope.resource.custom {
+        return format!("*unstructured.Unstructured{list}");
+    }
+    let package = kind.group.split('.').next().filter(|group| !group.is_empty() && *group != "events").unwrap_or("core");
+    format!("*{package}.{}{list}", kind.kind)
 }
 
 /// The object, enveloped. `None`: its kind has no such form.

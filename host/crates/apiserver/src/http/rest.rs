@@ -55,7 +55,7 @@ impl Call {
             return connect::serve(self, scope).await;
         }
         self.check_verb(&scope)?;
-        let form = Form::of(&self.parts.headers, self.verb == "watch", || protobuf::is_known(&scope))?.with_rows(self.get("includeObject"))?;
+        let form = self.form(&scope)?;
         match self.verb {
             "get" => self.read(&scope, form).await,
             "list" if decisions::is_asked_for(&scope) => answer::made(&scope.resource, &decisions::list(&self, &scope).await?, form),
@@ -79,6 +79,20 @@ impl Call {
             }
             _ => Err(no_such_resource()),
         }
+    }
+
+    /// The form of the answer, which is settled before anything is done.
+    fn form(&self, scope: &Scope) -> Result<Form, Status> {
+        let (headers, watches) = (&self.parts.headers, self.verb == "watch");
+        let lists = matches!(self.verb, "list" | "deletecollection");
+        if !scope.resource.custom {
+            negotiate::check_route(headers, watches || self.verb == "list")?;
+        }
+        let form = Form::of(headers, watches, || protobuf::is_known(scope))?.with_rows(self.get("includeObject"))?;
+        if !watches {
+            form.check_number(lists, || protobuf::go_type(scope, lists))?;
+        }
+        Ok(form)
     }
 
     fn scope(&self) -> Result<Scope, Status> {
@@ -120,7 +134,7 @@ impl Call {
         let stored = self.core.get_ready(scope).await?;
         if scope.subresource == "scale" {
             let object = scope.resource.parse(&stored)?;
-            return answer::value_in(200, &crate::handlers::scale::of(scope, &object)?, form.media);
+            return answer::scale(&crate::handlers::scale::of(scope, &object)?, form);
         }
         answer::object(200, &scope.resource, scope.resource.wire(&stored)?, form)
     }
@@ -176,7 +190,7 @@ impl Call {
         let (object, warnings) = self.decode(scope, &body, &options)?;
         if scope.subresource == "scale" {
             let scale = self.core.update_scale(scope, object, &options).await?;
-            return answer::value_in(200, &scale, form.media);
+            return answer::scale(&scale, form);
         }
         let written = self.core.update(scope, object, &options).await?;
         written_answer(scope, written, warnings, form)
@@ -198,7 +212,7 @@ impl Call {
         let patch = if kind == PatchKind::Apply { negotiate::yaml_or_json(&body, options.validation == FieldValidation::Strict)? } else { negotiate::patch_json(&body)? };
         if scope.subresource == "scale" {
             let scale = self.core.patch_scale(scope, kind, patch, &options).await?;
-            return answer::value_in(200, &scale, form.media);
+            return answer::scale(&scale, form);
         }
         let written = self.core.patch(scope, kind, patch, &options).await?;
         written_answer(scope, written, Vec::new(), form)
