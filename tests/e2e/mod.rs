@@ -10,4 +10,5 @@ mod machine;
 mod plugins;
 mod run;
 mod tour;
+mod validation;
 mod verbs;

@@ -17,6 +17,7 @@ usage: cargo xtask <verb>
   plugins [name] only the plugins, as components under target/plugins/
   test [filter]  every test that one machine can run; installs what they need
   bench          end-to-end figures (CPU per operation); see docs/performance.md
+  validate-corpus [args]  upstream's refusals side by side with ours; see docs/validation.md
   wit-check      refuses an incompatible change to a released WIT package
   tidy           the rules of ARCHITECTURE.md that a machine can check
   schema         regenerates the API schema tables";
@@ -32,6 +33,7 @@ fn main() -> Result<()> {
         "plugins" => plugins::build(&rest),
         "test" => verify::test(&rest),
         "bench" => verify::bench(&rest),
+        "validate-corpus" => verify::validate_corpus(&rest),
         "wit-check" => verify::wit_check(),
         "tidy" => tidy::run(),
         "schema" => programs::cargo(&["run", "--quiet", "--package", "schema-gen"]),

@@ -1,4 +1,4 @@
-//! The verbs that check: `test`, `bench`, `wit-check`.
+//! The verbs that check: `test`, `bench`, `validate-corpus`, `wit-check`.
 
 use std::path::Path;
 
@@ -32,6 +32,16 @@ pub fn test(filter: &[String]) -> Result<()> {
 pub fn bench(args: &[String]) -> Result<()> {
     build()?;
     let mut all = vec!["run", "--release", "--quiet", "--package", "pintle-tests", "--bin", "bench", "--"];
+    all.extend(args.iter().map(String::as_str));
+    programs::cargo(&all)
+}
+
+/// Every case of the validation corpus against the release binary, or against the server that `--kubeconfig` names.
+pub fn validate_corpus(args: &[String]) -> Result<()> {
+    if !args.iter().any(|a| a == "--kubeconfig") {
+        build()?;
+    }
+    let mut all = vec!["run", "--quiet", "--package", "pintle-tests", "--bin", "corpus", "--"];
     all.extend(args.iter().map(String::as_str));
     programs::cargo(&all)
 }

@@ -65,7 +65,7 @@ pub fn prepare_update(new: &mut Value, old: &Value) {
 }
 
 /// The checks of a new object's metadata, after its name was generated.
-pub fn validate_create(object: &Value, namespaced: bool, rule: NameRule) -> Vec<Cause> {
+pub fn validate_create(object: &Value, namespaced: bool, rule: NameRule, own_finalizers: bool) -> Vec<Cause> {
     let mut causes = Vec::new();
     let generate_name = object.str_at(&["metadata", "generateName"]);
     if !generate_name.is_empty() {
@@ -81,22 +81,67 @@ pub fn validate_create(object: &Value, namespaced: bool, rule: NameRule) -> Vec<
     }
     validate_common(object, &mut causes);
     validate_finalizers(object, &mut causes);
+    if own_finalizers {
+        validate_known_finalizers(object, &mut causes);
+    }
     causes
 }
 
+/// How often a kind's own checks of an update look at the metadata again: upstream tells a fault as often as it finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// The checks of any object.
+    pub object: usize,
+    /// The checks that an update adds, which look at labels, annotations and owners too.
+    pub update: usize,
+    /// Finalizers must be qualified or among those that the server knows, as in all kinds but custom ones.
+    pub own_finalizers: bool,
+}
+
+impl Repeats {
+    /// Most built-in kinds.
+    pub const BOTH: Self = Self { object: 1, update: 1, own_finalizers: true };
+    /// Kinds whose update looks at the spec alone, and all writes of a status.
+    pub const UPDATE: Self = Self { object: 0, update: 1, own_finalizers: true };
+    pub const CUSTOM: Self = Self { object: 0, update: 1, own_finalizers: false };
+}
+
 /// The checks of an update's metadata, after [`prepare_update`] and with the resource version set.
-pub fn validate_update(new: &Value, old: &Value, namespaced: bool) -> Vec<Cause> {
-    let mut causes = Vec::new();
+pub fn validate_update(new: &Value, old: &Value, namespaced: bool, rule: NameRule, own: Repeats) -> Vec<Cause> {
+    let (mut object, mut update) = (Vec::new(), Vec::new());
     match new.name() {
-        "" => causes.push(Cause::required("metadata.name", "name or generateName is required")),
-        name => push_faults(&mut causes, "metadata.name", name, names::path_segment(name, false)),
+        "" => object.push(Cause::required("metadata.name", "name or generateName is required")),
+        name => push_faults(&mut object, "metadata.name", name, names::path_segment(name, false)),
     }
-    validate_namespace(new, namespaced, &mut causes);
+    validate_namespace(new, namespaced, &mut object);
     if unless_equal(new, old, "finalizers") {
-        validate_finalizers(new, &mut causes);
+        validate_finalizers(new, &mut object);
     }
+    validate_kept(new, old, &mut update);
+    validate_changed(new, old, &mut update);
+    validate_changed(new, old, &mut object);
+    let mut causes = repeated(object, 1 + own.object);
+    causes.extend(repeated(update, 1 + own.update));
+    if own.own_finalizers && unless_equal(new, old, "finalizers") {
+        let mut unknown = Vec::new();
+        validate_known_finalizers(new, &mut unknown);
+        causes.extend(repeated(unknown, own.object + own.update));
+    }
+    let generate_name = new.str_at(&["metadata", "generateName"]);
+    if own.object > 0 && !generate_name.is_empty() && unless_equal(new, old, "generateName") {
+        push_faults(&mut causes, "metadata.generateName", generate_name, rule.check(generate_name, true));
+    }
+    causes
+}
+
+fn repeated(causes: Vec<Cause>, times: usize) -> Vec<Cause> {
+    if causes.is_empty() { causes } else { causes.iter().cycle().take(causes.len() * times).cloned().collect() }
+}
+
+/// What an update may not touch.
+fn validate_kept(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
     if old.is_being_deleted() {
-        validate_no_new_finalizers(new, old, &mut causes);
+        validate_no_new_finalizers(new, old, causes);
     }
     if new.resource_version().is_empty() {
         causes.push(Cause::invalid("metadata.resourceVersion", &json!(""), "must be specified for an update"));
@@ -117,15 +162,14 @@ pub fn validate_update(new: &Value, old: &Value, namespaced: bool) -> Vec<Cause>
             causes.push(Cause::invalid(format!("metadata.{field}"), &value(new), "field is immutable"));
         }
     }
-    validate_changed(new, old, &mut causes);
-    causes
 }
 
 pub fn validate_annotations(annotations: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
     let mut bytes = 0;
     for (key, value) in annotations {
         bytes += key.len() + value.as_str().map_or(0, str::len);
-        let faults = if key.bytes().any(|b| b.is_ascii_uppercase()) { names::qualified_name(&key.to_lowercase()) } else { names::qualified_name(key) };
+        let faults =
+            if key.bytes().any(|b| b.is_ascii_uppercase()) { names::qualified_name(&key.to_lowercase()) } else { names::qualified_name(key) };
         push_faults(causes, path, key, faults);
     }
     if bytes > ANNOTATIONS_MAX_BYTES {
@@ -191,14 +235,14 @@ fn validate_owner_references(object: &Value, causes: &mut Vec<Cause>) {
     for reference in references {
         let text = |field: &str| reference.str_at(&[field]);
         let version = text("apiVersion");
-        if version.is_empty() || version.ends_with('/') {
+        if version.is_empty() || version.ends_with('/') || version.matches('/').count() > 1 {
             causes.push(Cause::invalid(format!("{PATH}.apiVersion"), &json!(version), "version must not be empty"));
         }
         for field in ["kind", "name", "uid"].into_iter().filter(|field| text(field).is_empty()) {
             causes.push(Cause::invalid(format!("{PATH}.{field}"), &json!(""), "must not be empty"));
         }
         if (version, text("kind")) == ("v1", "Event") {
-            causes.push(Cause::invalid(PATH, reference, "/v1, Kind=Event is disallowed from being an owner"));
+            causes.push(Cause::invalid_shown(PATH, &shown_reference(reference), "/v1, Kind=Event is disallowed from being an owner"));
         }
         if reference.bool_at(&["controller"]) {
             let this = format!("{}/{}", text("kind"), text("name"));
@@ -206,9 +250,29 @@ fn validate_owner_references(object: &Value, causes: &mut Vec<Cause>) {
                 None => controller = Some(this),
                 Some(first) => {
                     let detail = format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}");
-                    causes.push(Cause::invalid(PATH, &json!(references), &detail));
+                    let shown: Vec<String> = references.iter().map(shown_reference).collect();
+                    causes.push(Cause::invalid_shown(PATH, &format!("[{}]", shown.join(",")), &detail));
                 }
             }
+        }
+    }
+}
+
+/// As upstream prints one: all four texts, and the flags that are set, in the order of the type.
+fn shown_reference(reference: &Value) -> String {
+    let texts = ["apiVersion", "kind", "name", "uid"].map(|field| (field, Some(json!(reference.str_at(&[field])))));
+    let flags = ["controller", "blockOwnerDeletion"].map(|field| (field, reference.get(field).filter(|v| !v.is_null()).cloned()));
+    let parts: Vec<String> = texts.into_iter().chain(flags).filter_map(|(field, value)| Some(format!("{field:?}:{}", value?))).collect();
+    format!("{{{}}}", parts.join(","))
+}
+
+/// Names without a domain are the server's own.
+fn validate_known_finalizers(object: &Value, causes: &mut Vec<Cause>) {
+    for (index, finalizer) in object.list_at(&["metadata", "finalizers"]).iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or("");
+        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(format!("metadata.finalizers[{index}]"), &json!(name), detail));
         }
     }
 }
@@ -216,7 +280,7 @@ fn validate_owner_references(object: &Value, causes: &mut Vec<Cause>) {
 fn validate_finalizers(object: &Value, causes: &mut Vec<Cause>) {
     const PATH: &str = "metadata.finalizers";
     let finalizers = object.list_at(&["metadata", "finalizers"]);
-    for finalizer in finalizers.iter().filter_map(Value::as_str) {
+    for finalizer in finalizers.iter().map(|f| f.as_str().unwrap_or("")) {
         push_faults(causes, PATH, finalizer, names::qualified_name(finalizer));
     }
     let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
@@ -309,7 +373,7 @@ mod tests {
             "managedFields": [{"operation": "Guess", "manager": "m\n"}],
         }});
         check(
-            validate_create(&object, true, NameRule::Label),
+            validate_create(&object, true, NameRule::Label, true),
             expect![[r#"
                 metadata.name: Invalid value: "Web": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
                 metadata.namespace: Invalid value: "a.b": must not contain dots
@@ -317,15 +381,15 @@ mod tests {
                 metadata.annotations: Invalid value: "/": prefix part must be non-empty
                 metadata.annotations: Invalid value: "/": name part must be non-empty
                 metadata.annotations: Invalid value: "/": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
-                metadata.ownerReferences: Invalid value: {"apiVersion":"v1","controller":true,"kind":"Event","name":"e","uid":"1"}: /v1, Kind=Event is disallowed from being an owner
+                metadata.ownerReferences: Invalid value: {"apiVersion":"v1","kind":"Event","name":"e","uid":"1","controller":true}: /v1, Kind=Event is disallowed from being an owner
                 metadata.ownerReferences.uid: Invalid value: "": must not be empty
-                metadata.ownerReferences: Invalid value: [{"apiVersion":"v1","controller":true,"kind":"Event","name":"e","uid":"1"},{"apiVersion":"apps/v1","controller":true,"kind":"ReplicaSet","name":"r","uid":""}]: Only one reference can have Controller set to true. Found "true" in references for Event/e and ReplicaSet/r
+                metadata.ownerReferences: Invalid value: [{"apiVersion":"v1","kind":"Event","name":"e","uid":"1","controller":true},{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"r","uid":"","controller":true}]: Only one reference can have Controller set to true. Found "true" in references for Event/e and ReplicaSet/r
                 metadata.managedFields[0].operation: Invalid value: "Guess": must be `Apply` or `Update`
                 metadata.managedFields[0].manager: Invalid value: "m\n": invalid character U+000A (at position 1)
                 metadata.finalizers: Invalid value: ["orphan","foregroundDeletion"]: finalizer orphan and foregroundDeletion cannot be both set"#]],
         );
         check(
-            validate_create(&json!({"metadata": {"namespace": "x"}}), false, NameRule::Subdomain),
+            validate_create(&json!({"metadata": {"namespace": "x"}}), false, NameRule::Subdomain, true),
             expect![[r#"
                 metadata.name: Required value: name or generateName is required
                 metadata.namespace: Forbidden: not allowed on this type"#]],
@@ -335,9 +399,9 @@ mod tests {
     #[test]
     fn annotations_have_a_size_limit() {
         let at_limit = json!({"metadata": {"name": "a", "annotations": {"k": "v".repeat(ANNOTATIONS_MAX_BYTES - 1)}}});
-        check(validate_create(&at_limit, false, NameRule::Label), expect![""]);
+        check(validate_create(&at_limit, false, NameRule::Label, true), expect![""]);
         let over = json!({"metadata": {"name": "a", "annotations": {"k": "v".repeat(ANNOTATIONS_MAX_BYTES)}}});
-        check(validate_create(&over, false, NameRule::Label), expect!["metadata.annotations: Too long: may not be more than 262144 bytes"]);
+        check(validate_create(&over, false, NameRule::Label, true), expect!["metadata.annotations: Too long: may not be more than 262144 bytes"]);
     }
 
     #[test]
@@ -346,15 +410,21 @@ mod tests {
             "deletionTimestamp": "t1", "deletionGracePeriodSeconds": 30, "finalizers": ["x/y"], "resourceVersion": "5"}});
         let mut quiet = json!({"metadata": {"name": "a", "namespace": "n", "creationTimestamp": null, "resourceVersion": "5", "generation": 9}});
         prepare_update(&mut quiet, &old);
-        check(validate_update(&quiet, &old, true), expect![""]);
+        check(validate_update(&quiet, &old, true, NameRule::Label, Repeats::BOTH), expect![""]);
         assert_eq!(quiet["metadata"]["uid"], "1");
         assert_eq!(quiet["metadata"]["generation"], 3);
 
-        let mut loud = json!({"metadata": {"name": "b", "namespace": "n", "uid": "2", "deletionGracePeriodSeconds": 1, "finalizers": ["x/y", "new/one"]}});
+        let mut loud =
+            json!({"metadata": {"name": "b", "namespace": "n", "uid": "2", "deletionGracePeriodSeconds": 1, "finalizers": ["x/y", "new/one"]}});
         prepare_update(&mut loud, &old);
         check(
-            validate_update(&loud, &old, true),
+            validate_update(&loud, &old, true, NameRule::Label, Repeats::UPDATE),
             expect![[r#"
+                metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"new/one"}
+                metadata.resourceVersion: Invalid value: "": must be specified for an update
+                metadata.name: Invalid value: "b": field is immutable
+                metadata.uid: Invalid value: "2": field is immutable
+                metadata.deletionGracePeriodSeconds: Invalid value: 1: field is immutable
                 metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"new/one"}
                 metadata.resourceVersion: Invalid value: "": must be specified for an update
                 metadata.name: Invalid value: "b": field is immutable

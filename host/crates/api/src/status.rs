@@ -84,6 +84,9 @@ pub struct Details {
     pub causes: Vec<Cause>,
     #[serde(skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
+    /// For the `Warning` header: what was found before the request failed.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
     /// `metadata.continue` of an expired list: where an inconsistent one goes on.
     #[serde(skip)]
     pub continue_token: String,
@@ -123,7 +126,14 @@ impl Status {
     }
     /// Failed validation; `causes` must not be empty.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let listed: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let mut listed: Vec<String> = Vec::with_capacity(causes.len());
+        for cause in &causes {
+            let said = format!("{}: {}", cause.field, cause.message);
+            // A fault that was found twice is a cause twice, and told once.
+            if !listed.contains(&said) {
+                listed.push(said);
+            }
+        }
         let why = if listed.len() == 1 { listed[0].clone() } else { format!("[{}]", listed.join(", ")) };
         let mut status = Self::new(422, Reason::Invalid, format!("{} {name:?} is invalid: {why}", qualified(group, kind)));
         status = status.about(group, kind, name);
@@ -150,13 +160,19 @@ impl Status {
     }
     pub fn internal(message: impl fmt::Display) -> Self {
         let mut status = Self::new(500, Reason::InternalError, format!("Internal error occurred: {message}"));
-        status.details_mut().causes =
-            vec![Cause { reason: CauseKind::InternalError, message: message.to_string(), field: String::new() }];
+        status.details_mut().causes = vec![Cause { reason: CauseKind::InternalError, message: message.to_string(), field: String::new() }];
         status
     }
     pub fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
         let details = self.details_mut();
         (details.group, details.kind, details.name) = (group.to_owned(), kind.to_owned(), name.to_owned());
+        self
+    }
+    /// The same answer, with warnings before those that it has.
+    pub fn warned(mut self, warnings: &[String]) -> Self {
+        if !warnings.is_empty() {
+            self.details_mut().warnings.splice(0..0, warnings.iter().cloned());
+        }
         self
     }
     pub fn details_mut(&mut self) -> &mut Details {
@@ -175,7 +191,7 @@ impl Status {
         if self.reason == Reason::Unknown {
             body.as_object_mut().expect("an object").remove("reason");
         }
-        if let Some(details) = &self.details {
+        if let Some(details) = self.details.as_ref().filter(|d| ***d != Details { warnings: d.warnings.clone(), ..Details::default() }) {
             body["details"] = serde_json::to_value(details).expect("details are plain data");
             if !details.continue_token.is_empty() {
                 body["metadata"]["continue"] = details.continue_token.clone().into();
@@ -219,6 +235,10 @@ impl Cause {
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         Self::new(CauseKind::FieldValueInvalid, field, with_detail(&format!("Invalid value: {}", shown(value)), detail))
     }
+    /// The same for a value that upstream prints in a way of its own: `shown` is the text as it is.
+    pub fn invalid_shown(field: impl Into<String>, shown: &str, detail: &str) -> Self {
+        Self::new(CauseKind::FieldValueInvalid, field, with_detail(&format!("Invalid value: {shown}"), detail))
+    }
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
         Self::new(CauseKind::FieldValueForbidden, field, with_detail("Forbidden", detail))
     }
@@ -244,9 +264,32 @@ fn with_detail(head: &str, detail: &str) -> String {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
+        Value::String(text) => quoted(text),
         other => other.to_string(),
     }
+}
+
+/// As Go quotes a text.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            c if u32::from(c) < 0x20 || c == '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn qualified(group: &str, resource: &str) -> String {

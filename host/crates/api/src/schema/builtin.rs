@@ -74,6 +74,11 @@ impl Schemas {
         found.0.rsplit('.').next()
     }
 
+    /// The name of a struct in the tables.
+    pub(super) fn table_name(&self, of: TypeRef<'_>) -> Option<&'static str> {
+        self.definitions.iter().find(|(_, node)| std::ptr::eq(self.types.at(*node).node(), of.node())).map(|(name, _)| *name)
+    }
+
     /// As [`Self::struct_name`], with its package: `v1.DeploymentSpec`.
     pub fn qualified_name(&self, of: TypeRef<'_>) -> Option<&'static str> {
         let found = self.definitions.iter().find(|(_, node)| std::ptr::eq(self.types.at(*node).node(), of.node()))?;

@@ -36,8 +36,8 @@ impl Findings {
     }
     /// One text a fault, for warnings: `unknown field "spec.foo"`.
     pub fn strict_faults(&self, duplicates: &[String]) -> Vec<String> {
-        let unknown = self.unknown.iter().map(|path| format!("unknown field {path:?}"));
-        unknown.chain(duplicates.iter().map(|path| format!("duplicate field {path:?}"))).collect()
+        let doubled = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
+        doubled.chain(self.unknown.iter().map(|path| format!("unknown field {path:?}"))).collect()
     }
     /// The whole message under strict validation; `None` when there is no fault.
     pub fn strict_error(&self, duplicates: &[String]) -> Option<String> {
@@ -62,6 +62,8 @@ struct Place<'a> {
 struct Step<'a> {
     before: Option<&'a Step<'a>>,
     segment: Segment<'a>,
+    /// The struct that a field belongs to.
+    within: Option<TypeRef<'a>>,
 }
 
 enum Segment<'a> {
@@ -82,7 +84,7 @@ impl Checker {
             (Node::List(_), Value::Array(items)) => {
                 let Some(item_type) = of.items() else { return };
                 for (index, item) in items.iter().enumerate() {
-                    let step = Step { before: place.path, segment: Segment::Index(index) };
+                    let step = Step { before: place.path, segment: Segment::Index(index), within: None };
                     self.value(item, item_type, &Place { owner: place.owner, path: Some(&step) });
                 }
             }
@@ -93,13 +95,13 @@ impl Checker {
 
     fn member(&mut self, name: &str, value: &Value, of: TypeRef<'_>, place: &Place<'_>) {
         if let Some(field) = of.field(name) {
-            let step = Step { before: place.path, segment: Segment::Field(name) };
+            let step = Step { before: place.path, segment: Segment::Field(name), within: Some(of) };
             self.value(value, field, &Place { owner: Some(of), path: Some(&step) });
         } else if let Some(additional) = of.additional() {
-            let step = Step { before: place.path, segment: Segment::Key(name) };
+            let step = Step { before: place.path, segment: Segment::Key(name), within: None };
             self.value(value, additional, &Place { owner: place.owner, path: Some(&step) });
         } else if self.findings.unknown.len() < MAX_UNKNOWN_FIELDS {
-            let step = Step { before: place.path, segment: Segment::Field(name) };
+            let step = Step { before: place.path, segment: Segment::Field(name), within: None };
             self.findings.unknown.push(step.full_path());
         }
     }
@@ -113,12 +115,10 @@ impl Checker {
             (ScalarKind::Any, _) => !value.is_array() && !value.is_object(),
             (ScalarKind::IntOrString, Value::String(_)) => true,
             (ScalarKind::IntOrString, Value::Number(number)) => whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
-            (ScalarKind::Bytes, Value::String(text)) => {
-                match base64::engine::general_purpose::STANDARD.decode(text) {
-                    Ok(_) => return,
-                    Err(error) => return self.mismatch(|| illegal_base64(&error)),
-                }
-            }
+            (ScalarKind::Bytes, Value::String(text)) => match base64::engine::general_purpose::STANDARD.decode(text) {
+                Ok(_) => return,
+                Err(error) => return self.mismatch(|| illegal_base64(&error)),
+            },
             (ScalarKind::Quantity, Value::String(text)) => match quantity::canonical(text) {
                 Ok(_) => return,
                 Err(error) => return self.mismatch(|| error.to_string()),
@@ -138,17 +138,22 @@ impl Checker {
     }
 
     fn wrong_type(&mut self, value: &Value, of: TypeRef<'_>, place: &Place<'_>) {
-        self.mismatch(|| match (of.scalar_kind(), place.owner, place.path) {
-            (Some(ScalarKind::Time | ScalarKind::MicroTime | ScalarKind::Quantity), ..) => {
-                format!("json: cannot unmarshal {} into Go value of type string", kind_of(value, of))
+        self.mismatch(|| {
+            let found = kind_of(value, of);
+            let wanted = match of.scalar_kind() {
+                Some(ScalarKind::Quantity) => return format!("json: cannot unmarshal {found} into Go value of type string"),
+                Some(ScalarKind::Time | ScalarKind::MicroTime) => "string".to_owned(),
+                Some(ScalarKind::IntOrString) => "int32".to_owned(),
+                _ => place.path.and_then(Step::named_type).map_or_else(|| go_type(of), str::to_owned),
+            };
+            match (place.owner, place.path) {
+                (Some(owner), Some(path)) => {
+                    let owner = builtin().struct_name(owner).unwrap_or("");
+                    let field = path.field_path();
+                    format!("json: cannot unmarshal {found} into Go struct field {owner}.{field} of type {wanted}")
+                }
+                _ => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
             }
-            (Some(ScalarKind::IntOrString), ..) => format!("json: cannot unmarshal {} into Go value of type int32", kind_of(value, of)),
-            (_, Some(owner), Some(path)) => {
-                let owner = builtin().struct_name(owner).unwrap_or("");
-                let field = path.field_path();
-                format!("json: cannot unmarshal {} into Go struct field {owner}.{field} of type {}", kind_of(value, of), go_type(of))
-            }
-            _ => format!("json: cannot unmarshal {} into Go value of type {}", kind_of(value, of), go_type(of)),
         });
     }
 
@@ -174,16 +179,31 @@ impl Step<'_> {
         }
         path
     }
-    /// The decoder's own path in type errors: names of struct fields only.
+    /// The decoder's own path in type errors: names of struct fields only, embedded structs among them.
     fn field_path(&self) -> String {
         let mut path = self.before.map_or_else(String::new, Step::field_path);
         if let Segment::Field(name) = self.segment {
-            if !path.is_empty() {
-                path.push('.');
+            for part in [self.go_field().within, name].into_iter().filter(|part| !part.is_empty()) {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(part);
             }
-            path.push_str(name);
         }
         path
+    }
+
+    /// The Go type of what stands here, where it has a name of its own.
+    fn named_type(&self) -> Option<&'static str> {
+        match self.segment {
+            Segment::Field(_) => self.go_field().kind,
+            Segment::Index(_) | Segment::Key(_) => super::go::inner(self.before?.named_type()?),
+        }
+    }
+
+    fn go_field(&self) -> super::go::GoField {
+        let (Segment::Field(name), Some(within)) = (&self.segment, self.within) else { return super::go::GoField::default() };
+        builtin().table_name(within).map_or_else(super::go::GoField::default, |definition| super::go::field(definition, name))
     }
 }
 
@@ -237,7 +257,8 @@ fn go_type(of: TypeRef<'_>) -> String {
 fn illegal_base64(error: &base64::DecodeError) -> String {
     let at = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
-        base64::DecodeError::InvalidLength(length) => *length,
+        // Go's decoder stops where the last whole group ended.
+        base64::DecodeError::InvalidLength(length) => length / 4 * 4,
         base64::DecodeError::InvalidPadding => 0,
     };
     format!("illegal base64 data at input byte {at}")
@@ -270,24 +291,51 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_named_by_path() {
-        let body = json!({"metadata": {"nmae": "x"}, "spec": {"foo": {"bar": 1}, "template": {"spec": {"containers": [{"name": "a"}, {"Image": "b"}]}}}});
+        let body =
+            json!({"metadata": {"nmae": "x"}, "spec": {"foo": {"bar": 1}, "template": {"spec": {"containers": [{"name": "a"}, {"Image": "b"}]}}}});
         check_deployment(
             body,
-            expect![[r#""strict decoding error: unknown field \"metadata.nmae\", unknown field \"spec.foo\", unknown field \"spec.template.spec.containers[1].Image\"" """#]],
+            expect![[
+                r#""strict decoding error: unknown field \"metadata.nmae\", unknown field \"spec.foo\", unknown field \"spec.template.spec.containers[1].Image\"" """#
+            ]],
         );
     }
 
     #[test]
     fn wrong_types_read_as_the_decoders_errors() {
         for (body, expected) in [
-            (json!({"spec": {"replicas": "three"}}), expect![[r#""" "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32""#]]),
-            (json!({"spec": {"replicas": 1.5}}), expect![[r#""" "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32""#]]),
-            (json!({"spec": {"replicas": 4_000_000_000_u64}}), expect![[r#""" "json: cannot unmarshal number 4000000000 into Go struct field DeploymentSpec.spec.replicas of type int32""#]]),
-            (json!({"metadata": {"labels": {"a": 1}}}), expect![[r#""" "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string""#]]),
-            (json!({"metadata": {"labels": []}}), expect![[r#""" "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string""#]]),
-            (json!({"spec": {"template": {"spec": {"containers": {}}}}}), expect![[r#""" "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container""#]]),
-            (json!({"spec": {"template": {"spec": []}}}), expect![[r#""" "json: cannot unmarshal array into Go struct field PodTemplateSpec.spec.template.spec of type v1.PodSpec""#]]),
-            (json!({"metadata": {"creationTimestamp": "yesterday"}}), expect![[r#""" "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"""#]]),
+            (
+                json!({"spec": {"replicas": "three"}}),
+                expect![[r#""" "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32""#]],
+            ),
+            (
+                json!({"spec": {"replicas": 1.5}}),
+                expect![[r#""" "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32""#]],
+            ),
+            (
+                json!({"spec": {"replicas": 4_000_000_000_u64}}),
+                expect![[r#""" "json: cannot unmarshal number 4000000000 into Go struct field DeploymentSpec.spec.replicas of type int32""#]],
+            ),
+            (
+                json!({"metadata": {"labels": {"a": 1}}}),
+                expect![[r#""" "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string""#]],
+            ),
+            (
+                json!({"metadata": {"labels": []}}),
+                expect![[r#""" "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string""#]],
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": {}}}}}),
+                expect![[r#""" "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container""#]],
+            ),
+            (
+                json!({"spec": {"template": {"spec": []}}}),
+                expect![[r#""" "json: cannot unmarshal array into Go struct field PodTemplateSpec.spec.template.spec of type v1.PodSpec""#]],
+            ),
+            (
+                json!({"metadata": {"creationTimestamp": "yesterday"}}),
+                expect![[r#""" "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"""#]],
+            ),
             (json!("x"), expect![[r#""" "json: cannot unmarshal string into Go value of type v1.Deployment""#]]),
         ] {
             check_deployment(body, expected);

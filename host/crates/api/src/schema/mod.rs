@@ -9,6 +9,7 @@ pub mod rows;
 mod builtin;
 mod check;
 mod duplicates;
+mod go;
 mod prune;
 pub mod structural;
 pub mod times;

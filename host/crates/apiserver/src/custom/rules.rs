@@ -46,6 +46,22 @@ struct Rule {
     compares: bool,
 }
 
+/// A rule as upstream prints it.
+fn shown(rule: &Value) -> String {
+    let go = |text: &str| Value::from(text).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let text = |field: &str| go(rule.str_at(&[field]));
+    let or_null = |field: &str| rule.get(field).map_or("null".to_owned(), Value::to_string);
+    format!(
+        "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",
+        text("rule"),
+        text("message"),
+        text("messageExpression"),
+        or_null("reason"),
+        text("fieldPath"),
+        or_null("optionalOldSelf"),
+    )
+}
+
 /// A value and what it was before.
 #[derive(Clone, Copy)]
 struct Change<'a> {
@@ -63,12 +79,18 @@ impl Rules {
     fn node(schema: &Value, path: &str, causes: &mut Vec<Cause>) -> Self {
         let mut own = Vec::new();
         for (i, rule) in schema.list_at(&["x-kubernetes-validations"]).iter().enumerate() {
+            if rule.str_at(&["rule"]).trim().is_empty() {
+                // Refused when the definition is written.
+                continue;
+            }
             match Rule::of(rule) {
                 Ok(Some(rule)) => own.push(rule),
-                Ok(None) => tracing::warn!(path, rule = rule.str_at(&["rule"]), "a validation rule calls a function that is not known; it is left out"),
+                Ok(None) => {
+                    tracing::warn!(path, rule = rule.str_at(&["rule"]), "a validation rule calls a function that is not known; it is left out")
+                }
                 Err(why) => {
                     let at = format!("{path}.x-kubernetes-validations[{i}].rule");
-                    causes.push(Cause::invalid(at, &Value::from(rule.str_at(&["rule"])), &format!("compilation failed: {why}")));
+                    causes.push(Cause::invalid_shown(at, &shown(rule), &format!("compilation failed: {why}")));
                 }
             }
         }
@@ -81,9 +103,15 @@ impl Rules {
         let below = ["items", "additionalProperties"].into_iter().find_map(|key| Some((key, schema.get(key).filter(|s| s.is_object())?)));
         let each = below.map(|(key, schema)| Box::new(Self::node(schema, &format!("{path}.{key}"), causes)));
         let is_map_list = schema.str_at(&["x-kubernetes-list-type"]) == "map";
-        let keys = schema.list_at(&["x-kubernetes-list-map-keys"]).iter().filter(|_| is_map_list).filter_map(|k| k.as_str().map(str::to_owned)).collect();
+        let keys =
+            schema.list_at(&["x-kubernetes-list-map-keys"]).iter().filter(|_| is_map_list).filter_map(|k| k.as_str().map(str::to_owned)).collect();
         let any = !own.is_empty() || fields.values().any(|f| f.any) || each.as_ref().is_some_and(|e| e.any);
         Self { own, kind: schema.str_at(&["type"]).to_owned(), fields, each, keys, is_number: schema.str_at(&["type"]) == "number", any }
+    }
+
+    /// Whether there is any rule.
+    pub fn any(&self) -> bool {
+        self.any
     }
 
     /// What is wrong with an object.
@@ -106,7 +134,7 @@ impl Rules {
                 variables.set("oldSelf", &self.seen(old));
             }
             let judged = self.own.iter().filter(|rule| old.is_some() || !rule.compares);
-            causes.extend(judged.filter_map(|rule| rule.judge(&variables, &self.kind, path)));
+            causes.extend(judged.filter_map(|rule| rule.judge(&variables, new, &self.kind, path)));
         }
         match new {
             Value::Object(map) => self.walk_fields(map, old, path, causes),
@@ -155,7 +183,9 @@ impl Rules {
                 Some(each) => items.iter().map(|item| each.seen(item)).collect(),
                 None => value.clone(),
             },
-            Value::Number(number) if self.is_number => number.as_f64().and_then(serde_json::Number::from_f64).map_or_else(|| value.clone(), Value::Number),
+            Value::Number(number) if self.is_number => {
+                number.as_f64().and_then(serde_json::Number::from_f64).map_or_else(|| value.clone(), Value::Number)
+            }
             other => other.clone(),
         }
     }
@@ -181,19 +211,26 @@ impl Rule {
         }))
     }
 
-    fn judge(&self, variables: &Variables<'_>, kind: &str, path: &str) -> Option<Cause> {
+    fn judge(&self, variables: &Variables<'_>, value: &Value, kind: &str, path: &str) -> Option<Cause> {
         let detail = match self.expression.is_true(variables) {
             Ok(true) => return None,
             Ok(false) => self.said(variables),
-            Err(why) => format!("{why} evaluating rule: {}", if self.message.is_empty() { &self.text } else { &self.message }),
+            // Whatever the rule's reason and path are.
+            Err(why) => {
+                let text = if self.message.is_empty() { &self.text } else { &self.message };
+                return Some(Cause::invalid(place(path, ""), &Value::from(kind), &format!("{why} evaluating rule: {text}")));
+            }
         };
-        let field = format!("{path}{}", self.field_path);
-        let field = field.trim_start_matches('.').to_owned();
+        let field = place(path, &self.field_path);
+        let is_plain = !value.is_object() && !value.is_array();
         Some(match self.reason.as_str() {
             "FieldValueRequired" => Cause::required(field, &detail),
             "FieldValueForbidden" => Cause::forbidden(field, &detail),
-            "FieldValueDuplicate" => Cause::new(CauseKind::FieldValueDuplicate, field, format!("Duplicate value: {kind:?}: {detail}")),
-            _ => Cause::invalid(field, &Value::from(kind), &detail),
+            // Only a plain value is told.
+            "FieldValueDuplicate" if is_plain => Cause::new(CauseKind::FieldValueDuplicate, field, format!("Duplicate value: {value}")),
+            "FieldValueDuplicate" => Cause::new(CauseKind::FieldValueDuplicate, field, "Duplicate value".to_owned()),
+            _ if is_plain => Cause::invalid(field, value, &detail),
+            _ => Cause::new(CauseKind::FieldValueInvalid, field, format!("Invalid value: {detail}")),
         })
     }
 
@@ -204,6 +241,14 @@ impl Rule {
             None if !self.message.is_empty() => self.message.clone(),
             None => format!("failed rule: {}", self.text.trim()),
         }
+    }
+}
+
+/// Where a fault is told: the whole object is Go's nil path.
+fn place(path: &str, below: &str) -> String {
+    match format!("{path}{below}").trim_start_matches('.') {
+        "" => "<nil>".to_owned(),
+        place => place.to_owned(),
     }
 }
 
@@ -257,8 +302,8 @@ mod tests {
     fn rules_are_judged() {
         assert_eq!(check(object(json!({"min": 1, "max": 2, "class": "x"})), None), Vec::<String>::new());
         let faults = check(object(json!({"min": 3, "max": 2, "class": "x", "a-b": 7})), None);
-        assert_eq!(faults, ["spec.min: Invalid value: \"object\": min is above max", "spec: Invalid value: \"object\": a-b is 7"]);
-        assert_eq!(check(json!({"metadata": {"name": "bad"}}), None), [": Invalid value: \"object\": failed rule: self.metadata.name != 'bad'"]);
+        assert_eq!(faults, ["spec.min: Invalid value: min is above max", "spec: Invalid value: a-b is 7"]);
+        assert_eq!(check(json!({"metadata": {"name": "bad"}}), None), ["<nil>: Invalid value: failed rule: self.metadata.name != 'bad'"]);
     }
 
     #[test]
@@ -270,7 +315,7 @@ mod tests {
         new["spec"]["class"] = json!("y");
         new["spec"]["items"] = json!([{"name": "j", "size": 2}, {"name": "i", "size": 3}, {"name": "k", "size": 0}]);
         let faults = check(new, Some(old));
-        assert_eq!(faults, ["spec: Forbidden: class is immutable", "spec.items[1].size: Invalid value: \"integer\": may only grow"]);
+        assert_eq!(faults, ["spec: Forbidden: class is immutable", "spec.items[1].size: Invalid value: 3: may only grow"]);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use pintle_api::resource::SubresourceDef;
 use pintle_api::schema::structural::Structural;
 use pintle_api::schema::{Findings, TypeRef};
-use pintle_api::{Cause, GroupVersionKind, GroupVersionResource, Object, ResourceDef};
+use pintle_api::{Cause, CauseKind, GroupVersionKind, GroupVersionResource, Object, ResourceDef};
 use serde_json::{Value, json};
 
 use super::column::PrinterColumn;
@@ -110,7 +111,30 @@ fn def(definition: &Definition, version: &str, has_status: bool, has_scale: bool
     }
 }
 
+impl CustomStrategy {
+    /// The faults of the form, and what the rules say. Rules are for values of the right form: some faults leave them unasked.
+    fn with_rules(&self, mut causes: Vec<Cause>, new: &Object, old: Option<&Object>) -> Vec<Cause> {
+        let unusable = |cause: &Cause| {
+            use CauseKind::{FieldValueNotSupported, FieldValueRequired, FieldValueTooLong, FieldValueTooMany, FieldValueTypeInvalid};
+            matches!(cause.reason, FieldValueNotSupported | FieldValueRequired | FieldValueTooLong | FieldValueTooMany | FieldValueTypeInvalid)
+        };
+        if !self.rules.any() {
+            return causes;
+        }
+        if causes.iter().any(unusable) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            causes.push(Cause::invalid("<nil>", &Value::Null, why));
+        } else {
+            causes.extend(self.rules.check(new, old));
+        }
+        causes
+    }
+}
+
 impl Strategy for CustomStrategy {
+    fn metadata_repeats(&self, _part: Part) -> Repeats {
+        Repeats::CUSTOM
+    }
     fn def(&self) -> &ResourceDef {
         &self.def
     }
@@ -146,12 +170,11 @@ impl Strategy for CustomStrategy {
     }
     fn validate_create(&self, object: &Object) -> Vec<Cause> {
         let causes = self.schema.as_ref().map(|schema| schema.validate(object)).unwrap_or_default();
-        // Rules are for values of the right form.
-        if causes.is_empty() { self.rules.check(object, None) } else { causes }
+        self.with_rules(causes, object, None)
     }
     fn validate_update(&self, new: &Object, old: &Object, _part: Part) -> Vec<Cause> {
         let causes = self.schema.as_ref().map(|schema| schema.validate_update(new, old)).unwrap_or_default();
-        if causes.is_empty() { self.rules.check(new, Some(old)) } else { causes }
+        self.with_rules(causes, new, Some(old))
     }
     fn schema(&self) -> TypeRef<'_> {
         self.schema.as_ref().map_or_else(TypeRef::unknown, Structural::type_ref)

@@ -19,7 +19,10 @@ impl SubresourceHandler for Binding {
             let SubresourceCall { core, scope, object, options } = call;
             let scope = of_pod(&core, scope, &object)?;
             let node = target(&scope, &object)?;
-            if !options.dry_run {
+            if options.dry_run {
+                let present = core.get_ready(&scope).await?;
+                bind(&scope, &mut scope.resource.parse(&present)?, &object, &node)?;
+            } else {
                 core.rewrite(&scope, &|pod| bind(&scope, pod, &object, &node)).await?;
             }
             Ok((201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))

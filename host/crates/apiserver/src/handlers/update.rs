@@ -5,7 +5,7 @@ use pintle_api::{Object, Reason, Status, metadata};
 use pintle_store::{Error as StoreError, Expect};
 use serde_json::{Value, json};
 
-use super::write::{check_identity, name_differs, refuse_invalid, store_error};
+use super::write::{check_identity, name_differs, name_rule, refuse_invalid, store_error};
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::stored;
@@ -33,7 +33,10 @@ impl Core {
         metadata::align_namespace(&mut object, if resource.is_namespaced() { &scope.namespace } else { "" })?;
         if object.name() != scope.name {
             if object.name().is_empty() {
-                return Err(Status::bad_request("the name of the object (\"\") does not match the name on the URL").about(&resource.def().group, &resource.def().resource, &scope.name));
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                    scope.name
+                )));
             }
             return Err(name_differs(object.name(), &scope.name));
         }
@@ -90,7 +93,7 @@ impl Core {
         let present = self.get_ready(scope).await?;
         let old = resource.parse(&present)?;
         let Changed { object: mut new, tracked } = change(&old)?;
-        let asked = new.resource_version().to_owned();
+        let asked = revision_asked(&new)?;
         let conditional = !asked.is_empty() && asked != old.resource_version();
         if conditional {
             return Err(scope.stale());
@@ -146,7 +149,14 @@ impl Core {
 
 impl Core {
     /// Everything between the change and the commit of an update; the warnings. `None`: the update changes nothing.
-    async fn admit_update(&self, scope: &Scope, new: &mut Object, old: &Object, options: &WriteOptions, tracked: bool) -> Result<Option<Vec<String>>, Status> {
+    async fn admit_update(
+        &self,
+        scope: &Scope,
+        new: &mut Object,
+        old: &Object,
+        options: &WriteOptions,
+        tracked: bool,
+    ) -> Result<Option<Vec<String>>, Status> {
         let update = Update { core: self, scope, old, options, tracked };
         if self.hooks.is_empty() {
             return self.with_context(&scope.user, options.dry_run, |context| {
@@ -221,7 +231,7 @@ impl Update<'_> {
         if same_but_for_times(new, old) {
             return Ok(false);
         }
-        let mut causes = metadata::validate_update(new, old, resource.is_namespaced());
+        let mut causes = metadata::validate_update(new, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
         causes.extend(strategy.validate_update(new, old, part));
         refuse_invalid(scope, &scope.name, causes)?;
         Ok(true)
@@ -238,11 +248,31 @@ impl Update<'_> {
     }
 }
 
+/// The revision that the new object insists on. Zero insists on none.
+fn revision_asked(new: &Object) -> Result<String, Status> {
+    let asked = new.resource_version();
+    match asked.parse::<u64>() {
+        _ if asked.is_empty() => Ok(String::new()),
+        Ok(0) => Ok(String::new()),
+        Ok(_) => Ok(asked.to_owned()),
+        Err(fault) => {
+            let why = if *fault.kind() == std::num::IntErrorKind::PosOverflow { "value out of range" } else { "invalid syntax" };
+            Err(Status::new(500, Reason::Unknown, format!("strconv.ParseUint: parsing {}: {why}", pintle_api::status::quoted(asked))))
+        }
+    }
+}
+
 fn check_uid(scope: &Scope, new: &Object, old: &Object) -> Result<(), Status> {
     if new.uid().is_empty() || new.uid() == old.uid() {
         return Ok(());
     }
-    Err(scope.conflict(&format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid())))
+    let place = format!(
+        "/{}/{}",
+        scope.resource.def().resource,
+        if scope.namespace.is_empty() { scope.name.clone() } else { format!("{}/{}", scope.namespace, scope.name) }
+    );
+    let failed = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.uid(), old.uid());
+    Err(scope.conflict(&format!("StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: {failed}")))
 }
 
 /// A write of a subresource leaves what is not its own of the metadata; a status write may set labels, annotations and

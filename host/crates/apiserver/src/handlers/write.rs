@@ -1,7 +1,7 @@
 //! Creation, and the parts of the write pipeline that creation and update share.
 
-use pintle_api::object::ObjectExt;
 use pintle_api::names::NameRule;
+use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, Object, Status, metadata};
 use pintle_store::{Error as StoreError, Expect};
 use rand::Rng as _;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::stored;
-use crate::registry::WriteContext;
+use crate::registry::{Part, WriteContext};
 use crate::resources::Resource;
 
 /// A generated name that is taken is drawn again this often.
@@ -18,6 +18,8 @@ const GENERATE_NAME_TRIES: usize = 8;
 /// What random endings are made of: no vowels and nothing that looks like another character.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const NAME_ENDING: usize = 5;
+/// Added to what says that a name is taken when the object came with a `generateName`.
+const UNGENERATED: &str = ", the server was not able to generate a unique name for the object";
 
 impl Core {
     /// Creates the object in the scope's namespace. The scope's name is empty, or the name that an update asked for.
@@ -37,7 +39,8 @@ impl Core {
         if !scope.name.is_empty() && object.name() != scope.name {
             return Err(name_differs(object.name(), &scope.name));
         }
-        let generated = object.name().is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
+        let prefixed = !object.str_at(&["metadata", "generateName"]).is_empty();
+        let generated = object.name().is_empty() && prefixed;
         if generated {
             for _ in 1..GENERATE_NAME_TRIES {
                 match self.create_once(scope, object.clone(), options, true, tracked).await {
@@ -46,7 +49,12 @@ impl Core {
                 }
             }
         }
-        self.create_once(scope, object, options, generated, tracked).await
+        self.create_once(scope, object, options, generated, tracked).await.map_err(|mut failed| {
+            if prefixed && failed.is(pintle_api::Reason::AlreadyExists) {
+                failed.message.push_str(UNGENERATED);
+            }
+            failed
+        })
     }
 
     async fn create_once(&self, scope: &Scope, mut object: Object, options: &WriteOptions, generate: bool, tracked: bool) -> Result<Written, Status> {
@@ -60,7 +68,7 @@ impl Core {
         let exists = || Status::already_exists(&resource.def().group, &resource.def().resource, &name);
         if options.dry_run {
             if self.cache.get(&resource.slot, &key).is_some() {
-                return Err(exists());
+                return Err(exists().warned(&warnings));
             }
             return Ok(Written { json: stored::encode(&object), revision: 0, created: true, warnings });
         }
@@ -86,7 +94,7 @@ impl Core {
                 Ok(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings })
             }
             Ok(None) => Err(Status::internal("a creation left nothing")),
-            Err(StoreError::Conflict { .. }) => Err(exists()),
+            Err(StoreError::Conflict { .. }) => Err(exists().warned(&warnings)),
             Err(other) => Err(store_error(other)),
         }
     }
@@ -156,7 +164,8 @@ impl Creation<'_> {
         if !self.tracked {
             managed::track(self.scope, None, object, self.options, context.now);
         }
-        let mut causes = metadata::validate_create(object, resource.is_namespaced(), name_rule(resource));
+        let mut causes =
+            metadata::validate_create(object, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(Part::Main).own_finalizers);
         causes.extend(strategy.validate_create(object));
         refuse_invalid(self.scope, &self.name, causes)
     }
@@ -173,7 +182,7 @@ impl Creation<'_> {
 }
 
 /// Roles are named like the users and groups that they are for: any path segment.
-fn name_rule(resource: &Resource) -> NameRule {
+pub fn name_rule(resource: &Resource) -> NameRule {
     if resource.def().group == "rbac.authorization.k8s.io" { NameRule::PathSegment } else { resource.strategy.name_rule() }
 }
 
@@ -187,7 +196,10 @@ pub fn check_identity(scope: &Scope, object: &Object) -> Result<(), Status> {
     if kind != def.kind {
         let message = format!(
             "{kind} in version {version:?} cannot be handled as a {}: converting ({}) to ({}.{}): unknown conversion",
-            def.kind, kind, version_of(&scope.resource.api_version), def.kind,
+            def.kind,
+            kind,
+            version_of(&scope.resource.api_version),
+            def.kind,
             version = version_of(api_version)
         );
         return Err(Status::bad_request(message));
@@ -202,7 +214,16 @@ pub fn name_differs(have: &str, want: &str) -> Status {
 
 pub fn refuse_invalid(scope: &Scope, name: &str, causes: Vec<Cause>) -> Result<(), Status> {
     let def = scope.resource.def();
-    if causes.is_empty() { Ok(()) } else { Err(Status::invalid(&def.group, &def.kind, name, causes)) }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let (group, kind) = match (&*def.group, &*scope.subresource) {
+        (_, "scale") => ("autoscaling", "Scale"),
+        // Both APIs of events check one internal kind.
+        ("events.k8s.io", _) => ("", "Event"),
+        (group, _) => (group, &*def.kind),
+    };
+    Err(Status::invalid(group, kind, name, causes))
 }
 
 /// RFC 3339 in whole seconds, as all timestamps of metadata are.

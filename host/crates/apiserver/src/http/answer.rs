@@ -7,10 +7,10 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE
 use pintle_api::Status;
 use serde_json::{Value, json};
 
+use super::Response;
 use super::body::{Body, Item, ListBody};
 use super::negotiate::{Form, Media, MetaVersion, Shape};
 use super::protobuf;
-use super::Response;
 use crate::handlers::list::List;
 use crate::handlers::table;
 use crate::resources::Resource;
@@ -74,6 +74,9 @@ pub fn status(status: &Status, media: Media) -> Response {
     }
     if status.code == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pintle\""));
+    }
+    if let Some(details) = &status.details {
+        add_warnings(&mut response, &details.warnings);
     }
     response
 }

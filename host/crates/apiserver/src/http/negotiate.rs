@@ -256,17 +256,30 @@ pub fn content_type(headers: &HeaderMap) -> &str {
 /// An object from a JSON, YAML or protobuf body, and the fields that the JSON held twice. `of`: the kind, where a protobuf body does not say.
 pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Vec<String>), Status> {
     match content_type(headers) {
-        "" | "application/json" | "*/*" => json(body),
+        "" | "application/json" | "*/*" => json(body, &of.kind),
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Vec::new())),
         protobuf::MEDIA_TYPE => match protobuf::to_json(body, Some(of)) {
             Ok(object) => Ok((object, Vec::new())),
             Err(why) if of.kind == "DeleteOptions" => Err(Status::bad_request(why.to_string())),
-            Err(why) => {
-                Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", of.kind, summary(body))))
-            }
+            Err(why) => Err(unreadable(&of.kind, body, &why.to_string())),
         },
         other => Err(unsupported(other, &["application/json", "application/yaml", protobuf::MEDIA_TYPE])),
     }
+}
+
+pub fn json(body: &[u8], kind: &str) -> Result<(Object, Vec<String>), Status> {
+    let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e)))?;
+    let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Vec::new() };
+    Ok((object, duplicates))
+}
+
+/// A body that is no object of any kind. The beginning of it is told too.
+pub fn unrecognized(kind: &str, body: &[u8], why: &str) -> Status {
+    unreadable(kind, body, &format!("couldn't get version/kind; json parse error: {why}"))
+}
+
+fn unreadable(kind: &str, body: &[u8], why: &str) -> Status {
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({})", summary(body)))
 }
 
 /// The beginning of a body: in hexadecimal digits, unless it looks like JSON.
@@ -284,17 +297,13 @@ fn summary(body: &[u8]) -> String {
     }
 }
 
-pub fn json(body: &[u8]) -> Result<(Object, Vec<String>), Status> {
-    let object = serde_json::from_slice(body).map_err(|e| {
-        Status::bad_request(format!("the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse error: {e}"))
-    })?;
-    let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Vec::new() };
-    Ok((object, duplicates))
+fn json_fault(error: &serde_json::Error) -> String {
+    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
 }
 
 /// A patch of any kind but apply.
 pub fn patch_json(body: &[u8]) -> Result<Object, Status> {
-    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
+    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {}", json_fault(&e))))
 }
 
 /// An applied configuration: YAML, of which JSON is a part.

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use http::Method;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use pintle_api::schema;
+use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
+use pintle_api::{metadata, schema};
 use serde_json::json;
 
 use super::frames::SharedFrames;
 use super::metrics::Metrics;
 use super::negotiate::{self, Form, Media, Shape};
 use super::path::ResourcePath;
-use super::websocket::Wish;
 use super::stream::{self, Lines};
+use super::websocket::Wish;
 use super::{Response, answer, protobuf};
 use crate::auth::User;
 use crate::handlers::delete::DeleteOptions;
@@ -49,7 +51,15 @@ pub fn is_long_running(verb: &str, subresource: &str) -> bool {
 }
 
 impl Call {
-    pub async fn serve(mut self) -> Result<Response, Status> {
+    pub async fn serve(self) -> Result<Response, Status> {
+        let Some(warning) = deprecation(&self.path) else { return self.answer().await };
+        let media = negotiate::Media::plain(&self.parts.headers);
+        let mut response = self.answer().await.unwrap_or_else(|failed| answer::status(&failed, media));
+        answer::add_warnings(&mut response, &[warning.to_owned()]);
+        Ok(response)
+    }
+
+    async fn answer(mut self) -> Result<Response, Status> {
         let scope = self.scope()?;
         if connect::SUBRESOURCES.contains(&scope.subresource.as_str()) {
             return connect::serve(self, scope).await;
@@ -180,7 +190,7 @@ impl Call {
         }
         let (object, warnings) = self.decode(&scope, &body, &options)?;
         scope.name.clear();
-        let written = self.core.create(&scope, object, &options).await?;
+        let written = self.core.create(&scope, object, &options).await.map_err(|failed| failed.warned(&warnings))?;
         written_answer(&scope, written, warnings, form)
     }
 
@@ -192,7 +202,7 @@ impl Call {
             let scale = self.core.update_scale(scope, object, &options).await?;
             return answer::scale(&scale, form);
         }
-        let written = self.core.update(scope, object, &options).await?;
+        let written = self.core.update(scope, object, &options).await.map_err(|failed| failed.warned(&warnings))?;
         written_answer(scope, written, warnings, form)
     }
 
@@ -209,7 +219,11 @@ impl Call {
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
         let body = self.read_body().await?;
-        let patch = if kind == PatchKind::Apply { negotiate::yaml_or_json(&body, options.validation == FieldValidation::Strict)? } else { negotiate::patch_json(&body)? };
+        let patch = if kind == PatchKind::Apply {
+            negotiate::yaml_or_json(&body, options.validation == FieldValidation::Strict)?
+        } else {
+            negotiate::patch_json(&body)?
+        };
         if scope.subresource == "scale" {
             let scale = self.core.patch_scale(scope, kind, patch, &options).await?;
             return answer::scale(&scale, form);
@@ -220,9 +234,10 @@ impl Call {
 
     /// The body as an object of the kind that the scope takes, and warnings about its fields.
     fn decode(&self, scope: &Scope, body: &Bytes, options: &WriteOptions) -> Result<(Object, Vec<String>), Status> {
-        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body, &kind_of(scope))?;
+        let gvk = kind_of(scope);
+        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body, &gvk)?;
         if !object.is_object() {
-            return Err(Status::bad_request("the object provided is unrecognized (must be of type Object): not a JSON object"));
+            return Err(negotiate::unrecognized(&gvk.kind, body, "not a JSON object"));
         }
         if scope.resource.has_own_schema() && scope.subresource != "scale" {
             let warnings = check_custom(scope, &mut object, &duplicates, options.validation)?;
@@ -267,14 +282,15 @@ impl Call {
             "Strict" => FieldValidation::Strict,
             "Ignore" => FieldValidation::Ignore,
             other => {
-                let cause = Cause::not_supported("fieldValidation", &json!(other), &["Ignore", "Warn", "Strict"]);
-                return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+                let cause = Cause::not_supported("fieldValidation", &json!(other), &["", "Ignore", "Strict", "Warn"]);
+                return Err(self.invalid_options(vec![cause]));
             }
         };
         let asked = self.get("fieldManager");
-        if asked.len() > MANAGER_MAX_BYTES {
-            let cause = Cause::too_long("fieldManager", MANAGER_MAX_BYTES);
-            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+        let mut causes = Vec::new();
+        metadata::validate_field_manager(asked, "fieldManager", &mut causes);
+        if !causes.is_empty() {
+            return Err(self.invalid_options(causes));
         }
         let field_manager = if asked.is_empty() { self.agent() } else { asked.to_owned() };
         Ok(WriteOptions { dry_run: self.dry_run()?, field_manager, force: false, validation })
@@ -282,18 +298,40 @@ impl Call {
 
     fn dry_run(&self) -> Result<bool, Status> {
         let values: Vec<&str> = self.query.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.as_str()).collect();
-        if let Some(other) = values.iter().find(|v| !matches!(**v, "All" | "")) {
-            let cause = Cause::not_supported("dryRun", &json!(other), &["All"]);
-            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
-        }
+        self.check_dry_run(&values)?;
         Ok(values.contains(&"All"))
+    }
+
+    fn check_dry_run(&self, values: &[&str]) -> Result<(), Status> {
+        if values.iter().all(|v| matches!(*v, "All" | "")) {
+            return Ok(());
+        }
+        Err(self.invalid_options(vec![Cause::not_supported("dryRun", &json!(values), &["All"])]))
+    }
+
+    fn invalid_options(&self, causes: Vec<Cause>) -> Status {
+        let kind = match self.parts.method {
+            Method::PUT => "UpdateOptions",
+            Method::PATCH => "PatchOptions",
+            Method::DELETE => "DeleteOptions",
+            _ => "CreateOptions",
+        };
+        Status::invalid("meta.k8s.io", kind, "", causes)
     }
 
     async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
         let body = self.read_body().await?;
         if !body.is_empty() {
             let (object, _) = negotiate::decode(&self.parts.headers, &body, &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"))?;
-            let mut options: DeleteOptions = serde_json::from_value(object).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?;
+            if !matches!(object.kind(), "" | "DeleteOptions") {
+                let (kind, version) = (object.kind(), object.api_version());
+                return Err(Status::bad_request(format!(
+                    "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
+                )));
+            }
+            let mut options: DeleteOptions =
+                serde_json::from_value(object).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?;
+            self.check_dry_run(&options.dry_run.iter().map(String::as_str).collect::<Vec<_>>())?;
             if self.dry_run()? {
                 options.dry_run = vec!["All".to_owned()];
             }
@@ -331,6 +369,15 @@ impl Call {
             Err(why) if why.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Err(why) => Err(Status::bad_request(format!("the body could not be read: {why}"))),
         }
+    }
+}
+
+/// What upstream says on every request for a resource that has a successor.
+fn deprecation(path: &ResourcePath) -> Option<&'static str> {
+    match (&*path.group, &*path.version, &*path.resource) {
+        ("", "v1", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "v1", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
     }
 }
 

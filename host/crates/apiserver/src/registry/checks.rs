@@ -117,9 +117,28 @@ pub fn ip(text: &str, path: &Path<'_>, faults: &mut Faults) {
 }
 
 pub fn cidr(text: &str, path: &Path<'_>, faults: &mut Faults) {
-    if text.parse::<ipnet::IpNet>().is_err() {
-        faults.invalid_str(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    match text.parse::<ipnet::IpNet>() {
+        Ok(net) if net.addr() != net.network() => faults.invalid_str(path, text, "must not have bits set beyond the prefix length"),
+        Ok(_) => {}
+        Err(_) if has_leading_zeros(text).is_some_and(|plain| plain.parse::<ipnet::IpNet>().is_ok()) => {
+            faults.invalid_str(path, text, "must not have leading 0s in IP or prefix length");
+        }
+        Err(_) => faults.invalid_str(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
     }
+}
+
+/// The text without zeros before the numbers of an IPv4 address and of a prefix, if it has such.
+fn has_leading_zeros(text: &str) -> Option<String> {
+    if text.contains(':') {
+        return None;
+    }
+    let trimmed = |part: &str| {
+        let short = part.trim_start_matches('0');
+        if short.is_empty() { "0".to_owned() } else { short.to_owned() }
+    };
+    let (address, prefix) = text.split_once('/')?;
+    let plain = format!("{}/{}", address.split('.').map(trimmed).collect::<Vec<_>>().join("."), trimmed(prefix));
+    (plain != text).then_some(plain)
 }
 
 /// The quantity of a field; one that does not parse is noted and reads as none.
@@ -146,6 +165,29 @@ pub fn one_of(value: &str, supported: &[&str], path: &Path<'_>, faults: &mut Fau
         faults.required(path, "");
     } else if !supported.contains(&value) {
         faults.not_supported(path, value, supported);
+    }
+}
+
+/// The same for a field at `name` that a default fills in when it is missing: an empty word is as wrong as any other.
+pub fn one_of_at(object: &Value, name: &str, supported: &[&str], path: &Path<'_>, faults: &mut Faults) {
+    match object.get(name).and_then(Value::as_str) {
+        None => faults.required(&path.field(name), ""),
+        Some(word) if !supported.contains(&word) => faults.not_supported(&path.field(name), word, supported),
+        Some(_) => {}
+    }
+}
+
+/// The address of a load balancer in the status of Services and Ingresses.
+pub fn balancer_address(address: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let (text, host) = (address.str_at(&["ip"]), address.str_at(&["hostname"]));
+    if !text.is_empty() {
+        ip(text, &path.field("ip"), faults);
+    }
+    if !host.is_empty() {
+        faults.texts(&path.field("hostname"), host, names::dns1123_subdomain(host));
+        if host.parse::<std::net::IpAddr>().is_ok() {
+            faults.invalid_str(&path.field("hostname"), host, "must be a DNS name, not an IP address");
+        }
     }
 }
 

@@ -71,6 +71,10 @@ impl Faults {
     pub fn invalid(&mut self, path: &Path<'_>, value: &Value, detail: &str) {
         self.push(Cause::invalid(path.to_string(), value, detail));
     }
+    /// A value that is printed as `shown` says.
+    pub fn invalid_shown(&mut self, path: &Path<'_>, shown: &str, detail: &str) {
+        self.push(Cause::invalid_shown(path.to_string(), shown, detail));
+    }
     pub fn invalid_str(&mut self, path: &Path<'_>, value: &str, detail: &str) {
         self.push(Cause::invalid(path.to_string(), &Value::from(value), detail));
     }

@@ -4,6 +4,7 @@
 //! write of the status changes nothing else, and an update is validated whole only when more than its metadata differs.
 //! Called by the resource files (to build) and by the generic machinery (through [`Strategy`]).
 
+use pintle_api::metadata::Repeats;
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use pintle_api::schema::structural::Structural;
@@ -30,6 +31,8 @@ pub struct Kind {
     pub validate: fn(&Object, &mut Faults),
     /// Only what an update adds: immutable fields and the like.
     pub validate_change: fn(&Object, &Object, Part, &mut Faults),
+    /// Of an update of the main part.
+    pub repeats: Repeats,
     pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
     pub before_commit: fn(&mut Object, Option<&Object>, &WriteContext<'_>) -> Result<(), Status>,
     pub after_commit: fn(Option<&Object>, Option<&Object>, &WriteContext<'_>),
@@ -80,6 +83,7 @@ impl Kind {
             update: |_, _, _, _| {},
             validate: |_, _| {},
             validate_change: |_, _, _, _| {},
+            repeats: Repeats::BOTH,
             warn: |_, _| Vec::new(),
             before_commit: |_, _, _| Ok(()),
             after_commit: |_, _, _| {},
@@ -153,6 +157,13 @@ impl Strategy for Kind {
         }
         (self.validate_change)(new, old, part, &mut faults);
         faults.into_causes()
+    }
+    fn metadata_repeats(&self, part: Part) -> Repeats {
+        match part {
+            Part::Main => self.repeats,
+            _ if self.repeats == Repeats::CUSTOM => Repeats::CUSTOM,
+            _ => Repeats::UPDATE,
+        }
     }
     fn warnings(&self, new: &Object, old: Option<&Object>) -> Vec<String> {
         (self.warn)(new, old)

@@ -10,6 +10,8 @@ pub mod kind;
 pub mod podspec;
 pub mod print;
 pub mod quota;
+pub mod volume_sources;
+pub mod warnings;
 pub mod workload;
 pub mod strategy;
 pub mod table;

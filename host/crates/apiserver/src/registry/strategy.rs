@@ -6,6 +6,7 @@
 //! synchronous and pure over their arguments, but for [`Strategy::before_commit`], which may allocate (cluster IPs, node ports)
 //! and whose claims are released when the commit fails.
 
+use pintle_api::metadata::Repeats;
 use pintle_api::{Cause, Object, ResourceDef, Status};
 use serde_json::Value;
 
@@ -63,6 +64,11 @@ pub trait Strategy: Send + Sync + 'static {
     }
     fn validate_update(&self, _new: &Object, _old: &Object, _part: Part) -> Vec<Cause> {
         Vec::new()
+    }
+
+    /// How often the kind's own checks of an update look at the metadata again.
+    fn metadata_repeats(&self, part: Part) -> Repeats {
+        if part == Part::Main { Repeats::BOTH } else { Repeats::UPDATE }
     }
 
     /// Texts for the `Warning` header.

@@ -13,26 +13,56 @@ const STATUS: Path<'static> = Path::root("status");
 
 /// `kind` as messages write it: `ReplicaSet`.
 pub fn validate_selector_and_template(object: &Value, kind: &str, faults: &mut Faults) {
+    let null = Value::Null;
     let selector = object.at(&["spec", "selector"]).filter(|s| !s.is_null());
     let path = SPEC.field("selector");
+    let mut own = Faults::default();
     match selector {
+        None if kind == "DaemonSet" => {}
         None => faults.required(&path, ""),
         Some(selector) => {
-            label_selector(selector, &path, faults);
+            label_selector(selector, &path, &mut own);
             if is_empty_selector(Some(selector)) {
-                faults.invalid(&path, selector, &format!("empty selector is invalid for {}", kind.to_ascii_lowercase()));
+                faults.invalid_shown(&path, &shown_selector(selector), &format!("empty selector is invalid for {}", kind.to_ascii_lowercase()));
             }
         }
     }
+    let is_usable = own.is_empty();
+    own.into_causes().into_iter().for_each(|cause| faults.push(cause));
     let template_path = SPEC.field("template");
-    let Some(template) = object.at(&["spec", "template"]).filter(|t| !t.is_null()) else {
-        return faults.required(&template_path, "");
-    };
-    if let Some(selector) = selector.filter(|s| !is_empty_selector(Some(s))) {
-        validate_template_labels(selector, template, &template_path, faults);
+    let template = object.at(&["spec", "template"]).unwrap_or(&null);
+    match (selector, kind) {
+        (Some(selector), "Deployment" | "ReplicaSet") if !is_usable => {
+            // The template is not looked at then.
+            return faults.invalid_shown(&path, &shown_selector(selector), "invalid label selector");
+        }
+        (Some(selector), "StatefulSet") if !is_usable => return faults.invalid_shown(&path, &shown_selector(selector), ""),
+        (Some(_), _) if !is_usable => {}
+        (Some(selector), _) if is_empty_selector(Some(selector)) => {}
+        // No selector selects nothing.
+        (selector, _) => validate_template_labels(selector.unwrap_or(&null), template, &template_path, faults),
     }
     validate_template(template, &template_path, faults);
     template::validate_restart_always(template, kind, &template_path, faults);
+}
+
+/// As upstream prints a `LabelSelector`, in the order of the type.
+fn shown_selector(selector: &Value) -> String {
+    let mut parts = Vec::new();
+    if let Some(labels) = selector.map_at(&["matchLabels"]).filter(|l| !l.is_empty()) {
+        parts.push(format!("\"matchLabels\":{}", Value::Object(labels.clone())));
+    }
+    let expressions: Vec<String> = selector.list_at(&["matchExpressions"]).iter().map(shown_expression).collect();
+    if !expressions.is_empty() {
+        parts.push(format!("\"matchExpressions\":[{}]", expressions.join(",")));
+    }
+    format!("{{{}}}", parts.join(","))
+}
+
+fn shown_expression(expression: &Value) -> String {
+    let text = |field: &str| Value::from(expression.str_at(&[field]));
+    let values = expression.get("values").filter(|v| !super::fields::is_zero(v)).map_or(String::new(), |v| format!(",\"values\":{v}"));
+    format!("{{\"key\":{},\"operator\":{}{values}}}", text("key"), text("operator"))
 }
 
 pub fn nonnegative_spec(object: &Value, fields: &[&str], faults: &mut Faults) {
@@ -44,7 +74,7 @@ pub fn nonnegative_spec(object: &Value, fields: &[&str], faults: &mut Faults) {
 /// Counts in the status are not negative, none is above `replicas`, and what is available is ready.
 pub fn validate_replica_status(object: &Value, counted: &[&str], faults: &mut Faults) {
     let count = |field: &str| object.i64_at(&["status", field]).unwrap_or(0);
-    for field in counted.iter().chain(&["replicas", "observedGeneration", "collisionCount"]) {
+    for field in counted.iter().chain(&["replicas", "unavailableReplicas", "terminatingReplicas", "observedGeneration", "collisionCount"]) {
         nonnegative(object.at(&["status", field]), &STATUS.field(field), faults);
     }
     for field in counted.iter().filter(|f| count(f) > count("replicas")) {

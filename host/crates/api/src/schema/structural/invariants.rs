@@ -17,12 +17,17 @@ enum Level {
 pub(super) fn check(schema: &Schema, source: &Value, path: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     node(schema, source, Level::Root, path, &mut causes);
-    complete(schema, source, Some(source), path, &mut causes);
+    if causes.is_empty() {
+        complete(schema, source, Some(source), path, &mut causes);
+    }
     causes
 }
 
 fn node(schema: &Schema, source: &Value, level: Level, path: &str, causes: &mut Vec<Cause>) {
     type_of(schema, source, level, path, causes);
+    if level == Level::Root && schema.nullable {
+        causes.push(Cause::forbidden(format!("{path}.nullable"), "nullable cannot be true at the root"));
+    }
     extensions(schema, path, causes);
     list(schema, path, causes);
     default(schema, level, path, causes);
@@ -51,7 +56,11 @@ fn type_of(schema: &Schema, source: &Value, level: Level, path: &str, causes: &m
     let place = format!("{path}.type");
     match schema.kind {
         _ if schema.embedded && schema.kind != Some(Kind::Object) => {
-            causes.push(Cause::required(place, "must be object if x-kubernetes-embedded-resource is true"));
+            let why = "must be object if x-kubernetes-embedded-resource is true";
+            causes.push(match schema.kind {
+                None => Cause::required(place, why),
+                Some(kind) => Cause::invalid(place, &kind.name().into(), why),
+            });
         }
         // A type of an unknown name was reported by the reader.
         None if !schema.int_or_string && !schema.preserve_unknown && source["type"].as_str().is_none_or(str::is_empty) => {
@@ -94,6 +103,12 @@ fn list(schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
         return;
     }
     let keys_place = format!("{path}.x-kubernetes-list-map-keys");
+    let is_set_of_objects =
+        schema.list_type == Some(ListType::Set) && schema.items.as_deref().is_some_and(|i| i.kind == Some(Kind::Object) && !i.atomic_map);
+    if is_set_of_objects {
+        let place = format!("{path}.items.x-kubernetes-map-type");
+        causes.push(Cause::invalid(place, &Value::Null, "must be atomic as item of a list with x-kubernetes-list-type=set"));
+    }
     if schema.list_type != Some(ListType::Map) {
         if !schema.list_map_keys.is_empty() {
             causes.push(Cause::forbidden(keys_place, "may only be specified if x-kubernetes-list-type is map"));
@@ -104,19 +119,26 @@ fn list(schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
         causes.push(Cause::required(&keys_place, "must not be empty if x-kubernetes-list-type is map"));
     }
     let Some(items) = &schema.items else { return };
-    for (index, key) in schema.list_map_keys.iter().enumerate() {
+    for key in &schema.list_map_keys {
         match items.properties.get(key) {
             None => {
-                let place = format!("{keys_place}[{index}]");
-                causes.push(Cause::invalid(place, &key.as_ref().into(), "entries must all be names of item properties"));
+                let keys: Value = schema.list_map_keys.iter().map(AsRef::<str>::as_ref).collect();
+                causes.push(Cause::invalid(&keys_place, &keys, "entries must all be names of item properties"));
             }
             Some(property) if matches!(property.kind, Some(Kind::Array | Kind::Object)) => {
                 let place = format!("{path}.items.properties[{key}].type");
-                causes.push(Cause::invalid(place, &property.kind.map_or("", Kind::name).into(), "must be a scalar type if parent array's x-kubernetes-list-type is map"));
+                causes.push(Cause::invalid(
+                    place,
+                    &property.kind.map_or("", Kind::name).into(),
+                    "must be a scalar type if parent array's x-kubernetes-list-type is map",
+                ));
             }
             Some(property) if property.default.is_none() && !items.required.contains(key) => {
                 let place = format!("{path}.items.properties[{key}].default");
-                causes.push(Cause::required(place, "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"));
+                causes.push(Cause::required(
+                    place,
+                    "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+                ));
             }
             Some(_) => {}
         }

@@ -59,6 +59,7 @@ impl Reader {
             }
             Some(values) => Additional::Values(Box::new(self.schema(values, &format!("{path}.additionalProperties"), depth + 1))),
         };
+        self.map_type(fields, path);
         self.refuse_unsupported(fields, path);
         schema.rules = self.rules(fields, path, depth).map(Box::new);
         schema
@@ -80,10 +81,22 @@ impl Reader {
             "set" => Some(ListType::Set),
             "map" => Some(ListType::Map),
             other => {
-                let known = ["atomic", "map", "set"];
+                let known = ["atomic", "set", "map"];
                 self.causes.push(Cause::not_supported(format!("{path}.x-kubernetes-list-type"), &other.into(), &known));
                 None
             }
+        }
+    }
+
+    fn map_type(&mut self, fields: &Map<String, Value>, path: &str) {
+        let Some(text) = fields.get("x-kubernetes-map-type").and_then(Value::as_str) else { return };
+        let known = ["atomic", "granular"];
+        if !known.contains(&text) {
+            self.causes.push(Cause::not_supported(format!("{path}.x-kubernetes-map-type"), &text.into(), &known));
+        }
+        let kind = fields.get("type").and_then(Value::as_str).unwrap_or("");
+        if kind != "object" {
+            self.causes.push(Cause::invalid(format!("{path}.type"), &kind.into(), "must be object if x-kubernetes-map-type is specified"));
         }
     }
 
@@ -104,8 +117,23 @@ impl Reader {
 
     fn rules(&mut self, fields: &Map<String, Value>, path: &str, depth: usize) -> Option<Rules> {
         const WORDS: [&str; 17] = [
-            "format", "enum", "pattern", "minimum", "maximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
-            "minProperties", "maxProperties", "allOf", "anyOf", "oneOf", "not",
+            "format",
+            "enum",
+            "pattern",
+            "minimum",
+            "maximum",
+            "multipleOf",
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "minProperties",
+            "maxProperties",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "not",
         ];
         if !WORDS.iter().any(|word| fields.contains_key(*word)) {
             return None;
@@ -145,11 +173,28 @@ impl Reader {
         let text = fields.get("pattern")?.as_str().filter(|text| !text.is_empty())?;
         // Only the syntax: compiling waits until a value is matched.
         if let Err(error) = regex_syntax::parse(text) {
-            let why = format!("must be a valid regular expression, but isn't: {error}");
+            let why = format!("must be a valid regular expression, but isn't: {}", go_words(&error, text));
             self.causes.push(Cause::invalid(format!("{path}.pattern"), &text.into(), &why));
         }
         Some(Pattern::new(text))
     }
+}
+
+/// The commonest faults of a pattern in the words of Go's parser.
+fn go_words(error: &regex_syntax::Error, text: &str) -> String {
+    use regex_syntax::ast::ErrorKind;
+    let regex_syntax::Error::Parse(parse) = error else { return error.to_string() };
+    let said = match parse.kind() {
+        ErrorKind::GroupUnclosed => format!("missing closing ): `{text}`"),
+        ErrorKind::GroupUnopened => format!("unexpected ): `{text}`"),
+        ErrorKind::ClassUnclosed => format!("missing closing ]: `{}`", &text[parse.span().start.offset..]),
+        ErrorKind::EscapeUnexpectedEof => "trailing backslash at end of expression: ``".to_owned(),
+        ErrorKind::RepetitionMissing => {
+            format!("missing argument to repetition operator: `{}`", &text[parse.span().start.offset..parse.span().end.offset])
+        }
+        _ => return error.to_string(),
+    };
+    format!("error parsing regexp: {said}")
 }
 
 fn texts(value: Option<&Value>) -> Vec<Box<str>> {

@@ -6,6 +6,8 @@ pub mod mutatingwebhookconfigurations;
 pub mod validatingadmissionpolicies;
 pub mod validatingadmissionpolicybindings;
 pub mod validatingwebhookconfigurations;
+mod policy_validate;
+pub mod validate;
 pub mod webhooks;
 
 use super::strategy::Strategy;

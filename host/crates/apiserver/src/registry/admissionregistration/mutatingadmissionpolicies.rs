@@ -1,6 +1,7 @@
 //! `admissionregistration.k8s.io/v1` MutatingAdmissionPolicy.
 
-use super::webhooks::{default_policy, policy_cells, validate_policy};
+use super::policy_validate;
+use super::webhooks::{default_policy, policy_cells};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, number, text};
@@ -10,10 +11,9 @@ pub fn kind() -> Kind {
         generation: true,
         unconditional_update: false,
         default: default_policy,
-        validate: validate_policy,
+        validate: policy_validate::mutating,
         ..Kind::new(
-            cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy")
-                .categories(&["api-extensions"]),
+            cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy").categories(&["api-extensions"]),
         )
         .table(&[NAME, number("Mutations", "Number of rules."), text("ParamKind", "Kind of the parameters."), AGE], |policy, now| {
             policy_cells(policy, "mutations", now)

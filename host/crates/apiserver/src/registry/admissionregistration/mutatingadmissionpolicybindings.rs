@@ -1,6 +1,7 @@
 //! `admissionregistration.k8s.io/v1` MutatingAdmissionPolicyBinding.
 
-use super::webhooks::{BINDING_COLUMNS, binding_cells, default_binding, validate_binding};
+use super::policy_validate;
+use super::webhooks::{BINDING_COLUMNS, binding_cells, default_binding};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 
@@ -9,7 +10,7 @@ pub fn kind() -> Kind {
         generation: true,
         unconditional_update: false,
         default: default_binding,
-        validate: |binding, faults| validate_binding(binding, false, faults),
+        validate: |binding, faults| policy_validate::binding(binding, false, faults),
         ..Kind::new(
             cluster("admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding")
                 .categories(&["api-extensions"]),

@@ -1,6 +1,7 @@
 //! `admissionregistration.k8s.io/v1` ValidatingAdmissionPolicy.
 
-use super::webhooks::{default_policy, policy_cells, validate_policy};
+use super::policy_validate;
+use super::webhooks::{default_policy, policy_cells};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, number, text};
@@ -10,7 +11,7 @@ pub fn kind() -> Kind {
         generation: true,
         unconditional_update: false,
         default: default_policy,
-        validate: validate_policy,
+        validate: policy_validate::validating,
         ..Kind::new(
             cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy")
                 .categories(&["api-extensions"])

@@ -1,6 +1,7 @@
 //! `admissionregistration.k8s.io/v1` ValidatingAdmissionPolicyBinding.
 
-use super::webhooks::{BINDING_COLUMNS, binding_cells, default_binding, validate_binding};
+use super::policy_validate;
+use super::webhooks::{BINDING_COLUMNS, binding_cells, default_binding};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 
@@ -9,7 +10,7 @@ pub fn kind() -> Kind {
         generation: true,
         unconditional_update: false,
         default: default_binding,
-        validate: |binding, faults| validate_binding(binding, true, faults),
+        validate: |binding, faults| policy_validate::binding(binding, true, faults),
         ..Kind::new(
             cluster("admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding")
                 .categories(&["api-extensions"]),

@@ -1,6 +1,7 @@
 //! `admissionregistration.k8s.io/v1` ValidatingWebhookConfiguration.
 
-use super::webhooks::{WEBHOOK_COLUMNS, default_webhooks, validate_webhooks, webhook_cells};
+use super::validate;
+use super::webhooks::{WEBHOOK_COLUMNS, default_webhooks, webhook_cells};
 use crate::registry::def::cluster;
 use crate::registry::kind::Kind;
 
@@ -9,7 +10,7 @@ pub fn kind() -> Kind {
         generation: true,
         unconditional_update: false,
         default: |configuration| default_webhooks(configuration, false),
-        validate: validate_webhooks,
+        validate: validate::webhooks,
         ..Kind::new(
             cluster("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
                 .categories(&["api-extensions"]),

@@ -1,6 +1,7 @@
 //! The resources of `apiextensions.k8s.io/v1`, in the order of discovery.
 
 pub mod customresourcedefinitions;
+mod validate;
 
 use super::strategy::Strategy;
 

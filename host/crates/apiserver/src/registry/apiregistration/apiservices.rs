@@ -1,5 +1,6 @@
 //! `apiregistration.k8s.io/v1` APIService: who serves a group's version.
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -52,12 +53,13 @@ fn available(service: &Value) -> String {
 fn validate(service: &Value, faults: &mut Faults) {
     let at = |field: &str| service.str_at(&["spec", field]);
     let expected = format!("{}.{}", at("version"), at("group"));
-    if service.name() != expected {
+    if !service.name().is_empty() && service.name() != expected {
         let shown = service.name();
         faults.invalid_str(&Path::root("metadata.name"), shown, &format!("must be `spec.version+\".\"+spec.group`: {expected:?}"));
     }
-    if at("version").is_empty() {
-        faults.required(&SPEC.field("version"), "");
+    faults.texts(&SPEC.field("version"), at("version"), names::dns1035_label(at("version")));
+    if at("group").is_empty() && at("version") != "v1" {
+        faults.required(&SPEC.field("group"), "only v1 may have an empty group and it better be legacy kube");
     }
     let number = |field: &str| service.i64_at(&["spec", field]).unwrap_or(0);
     for (field, high) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
@@ -81,6 +83,10 @@ fn validate(service: &Value, faults: &mut Faults) {
         Some(backend) => {
             for field in ["namespace", "name"].iter().filter(|f| backend.str_at(&[f]).is_empty()) {
                 faults.required(&SPEC.field("service").field(field), "");
+            }
+            let port = backend.i64_at(&["port"]).unwrap_or(443);
+            for message in names::port_number(port) {
+                faults.invalid(&SPEC.field("service.port"), &port.into(), &format!("port is not valid: {message}"));
             }
             if insecure && is_set(service.at(&["spec", "caBundle"])) {
                 let detail = "may not be true if caBundle is present";

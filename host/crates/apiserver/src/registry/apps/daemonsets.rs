@@ -1,5 +1,6 @@
 //! `apps/v1` DaemonSet.
 
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -33,13 +34,11 @@ const COLUMNS: &[Column] = &[
 pub fn kind() -> Kind {
     let def = namespaced("apps/v1", "daemonsets", "DaemonSet").short(&["ds"]).in_all().status();
     Kind {
+        repeats: Repeats::UPDATE,
         generation: true,
         default,
         create: |set, _| {
-            set.set_at(
-                &["status"],
-                json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}),
-            );
+            set.set_at(&["status"], json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}));
         },
         validate,
         validate_change,

@@ -1,5 +1,6 @@
 //! `apps/v1` Deployment.
 
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, count, text};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 use crate::registry::workload::{
     SPEC, int_or_percent_value, no_smaller_collision_count, nonnegative_spec, validate_replica_status, validate_selector_and_template,
 };
@@ -31,7 +33,16 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     let def = namespaced("apps/v1", "deployments", "Deployment").short(&["deploy"]).in_all().status().scale();
-    Kind { generation: true, default, update, validate, validate_change, ..Kind::new(def).table(COLUMNS, cells) }
+    Kind {
+        generation: true,
+        repeats: Repeats::UPDATE,
+        warn: warnings::workload,
+        default,
+        update,
+        validate,
+        validate_change,
+        ..Kind::new(def).table(COLUMNS, cells)
+    }
 }
 
 fn default(deployment: &mut Value) {

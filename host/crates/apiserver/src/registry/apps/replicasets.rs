@@ -1,5 +1,6 @@
 //! `apps/v1` ReplicaSet.
 
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, count, number};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 use crate::registry::workload::{no_smaller_collision_count, nonnegative_spec, validate_replica_status, validate_selector_and_template};
 
 pub const COUNTED: &[&str] = &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
@@ -27,20 +29,19 @@ pub const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     Kind {
+        warn: warnings::workload,
+        repeats: Repeats::UPDATE,
         generation: true,
         default,
         create: |set, _| set.set_at(&["status"], serde_json::json!({"replicas": 0})),
         validate,
         validate_change,
         fields: &[("status.replicas", |rs| replicas_text(rs))],
-        ..Kind::new(namespaced("apps/v1", "replicasets", "ReplicaSet").short(&["rs"]).in_all().status().scale()).table(
-            COLUMNS,
-            |set, now| {
-                let mut row = first_cells(set, now);
-                row.push(print::selector(set.at(&["spec", "selector"])));
-                row
-            },
-        )
+        ..Kind::new(namespaced("apps/v1", "replicasets", "ReplicaSet").short(&["rs"]).in_all().status().scale()).table(COLUMNS, |set, now| {
+            let mut row = first_cells(set, now);
+            row.push(print::selector(set.at(&["spec", "selector"])));
+            row
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `apps/v1` StatefulSet.
 
-use pintle_api::names;
+use pintle_api::metadata::Repeats;
+use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -18,20 +19,15 @@ use crate::registry::workload::{
 };
 
 const HISTORY: i64 = 10;
-const CHANGEABLE: [&str; 7] = [
-    "replicas",
-    "template",
-    "updateStrategy",
-    "minReadySeconds",
-    "ordinals",
-    "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy",
-];
+const CHANGEABLE: [&str; 7] =
+    ["replicas", "template", "updateStrategy", "minReadySeconds", "ordinals", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy"];
 const COLUMNS: &[Column] = &[NAME, text("Ready", "Pods that are ready, of those wanted."), AGE, CONTAINERS, IMAGES];
 
 pub fn kind() -> Kind {
     let def = namespaced("apps/v1", "statefulsets", "StatefulSet").short(&["sts"]).in_all().status().scale();
     Kind {
+        repeats: Repeats::UPDATE,
+        names: NameRule::Label,
         generation: true,
         default,
         create: |set, _| set.set_at(&["status"], json!({"replicas": 0})),

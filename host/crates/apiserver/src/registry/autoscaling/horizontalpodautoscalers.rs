@@ -1,16 +1,15 @@
 //! `autoscaling/v2` HorizontalPodAutoscaler, the form that all versions are stored in.
 
-use pintle_api::names;
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
+use super::validate;
 use crate::registry::def::namespaced;
-use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{Fields, default_missing, ensure_object, is_zero, object_mut, spec_mut, text as field_text};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, UNKNOWN, UNSET, age, count, text};
-use crate::registry::strategy::Column;
-use crate::registry::workload::SPEC;
+use crate::registry::strategy::{Column, Part};
 
 const CPU_PERCENT: i64 = 80;
 const SHOWN_METRICS: usize = 2;
@@ -26,11 +25,17 @@ pub const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     Kind {
+        repeats: Repeats::UPDATE,
         default,
         create: |scaler, _| {
             scaler.set_at(&["status"], json!({"currentMetrics": null, "desiredReplicas": 0}));
         },
-        validate,
+        validate: validate::validate,
+        validate_change: |scaler, _, part, faults| {
+            if part == Part::Status {
+                validate::status(scaler, faults);
+            }
+        },
         ..Kind::new(namespaced("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler").short(&["hpa"]).in_all().status())
             .table(COLUMNS, cells)
     }
@@ -55,58 +60,11 @@ fn default_rules(rules: &mut Fields, up: bool) {
     if up {
         default_missing(rules, "stabilizationWindowSeconds", 0);
     }
-    if rules.get("policies").is_none_or(is_zero) {
+    // An empty list is not the same as none: it is refused.
+    if rules.get("policies").is_none_or(Value::is_null) {
         let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
         let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
         rules.insert("policies".to_owned(), if up { json!([pods, percent]) } else { json!([percent]) });
-    }
-}
-
-pub fn validate(scaler: &Value, faults: &mut Faults) {
-    let (min, max) = (scaler.i64_at(&["spec", "minReplicas"]), scaler.i64_at(&["spec", "maxReplicas"]).unwrap_or(0));
-    if let Some(min) = min.filter(|m| *m < 1) {
-        faults.invalid(&SPEC.field("minReplicas"), &min.into(), "must be greater than or equal to 1");
-    }
-    let path = SPEC.field("maxReplicas");
-    match max {
-        0 => faults.required(&path, "must be set and greater than 0"),
-        ..0 => faults.invalid(&path, &max.into(), "must be greater than or equal to 1"),
-        _ => {}
-    }
-    if min.is_some_and(|min| max < min) {
-        faults.invalid(&path, &max.into(), "must be greater than or equal to `minReplicas`");
-    }
-    let target = SPEC.field("scaleTargetRef");
-    for field in ["kind", "name"] {
-        let word = scaler.str_at(&["spec", "scaleTargetRef", field]);
-        if word.is_empty() {
-            faults.required(&target.field(field), "");
-        } else {
-            faults.texts(&target.field(field), word, names::path_segment(word, false));
-        }
-    }
-    let list = SPEC.field("metrics");
-    for (i, metric) in scaler.list_at(&["spec", "metrics"]).iter().enumerate() {
-        validate_metric(metric, &list.index(i), faults);
-    }
-}
-
-fn validate_metric(metric: &Value, path: &Path<'_>, faults: &mut Faults) {
-    const KINDS: [(&str, &str); 5] = [
-        ("ContainerResource", "containerResource"),
-        ("External", "external"),
-        ("Object", "object"),
-        ("Pods", "pods"),
-        ("Resource", "resource"),
-    ];
-    let kind = metric.str_at(&["type"]);
-    match KINDS.iter().find(|(name, _)| *name == kind) {
-        None if kind.is_empty() => faults.required(&path.field("type"), "must specify a metric source type"),
-        None => faults.not_supported(&path.field("type"), kind, &KINDS.map(|(name, _)| name)),
-        Some((_, field)) if !metric.get(*field).is_some_and(Value::is_object) => {
-            faults.required(&path.field(field), "must populate information for the given metric source");
-        }
-        Some(_) => {}
     }
 }
 

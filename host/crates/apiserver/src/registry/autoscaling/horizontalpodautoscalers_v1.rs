@@ -5,7 +5,8 @@ use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use super::horizontalpodautoscalers::{COLUMNS, cells, validate};
+use super::horizontalpodautoscalers::{COLUMNS, cells};
+use super::validate::validate;
 use crate::registry::def::namespaced;
 use crate::registry::fields::{default_missing, is_zero, spec_mut};
 use crate::registry::kind::Kind;
@@ -37,11 +38,7 @@ pub fn kind() -> Kind {
 }
 
 fn cpu_metric(field: &str, percent: Value) -> Value {
-    let part = if field == "target" {
-        json!({"type": "Utilization", "averageUtilization": percent})
-    } else {
-        json!({"averageUtilization": percent})
-    };
+    let part = if field == "target" { json!({"type": "Utilization", "averageUtilization": percent}) } else { json!({"averageUtilization": percent}) };
     json!({"type": "Resource", "resource": {"name": "cpu", field: part}})
 }
 
@@ -95,8 +92,7 @@ fn from_storage(scaler: &mut Value) {
     }
     if let Some(current) = scaler.remove_at(&["status", "currentMetrics"]) {
         let cpu = |m: &&Value| m.str_at(&["resource", "name"]) == "cpu";
-        let measured =
-            current.as_array().into_iter().flatten().find(cpu).and_then(|m| m.at(&["resource", "current", "averageUtilization"]).cloned());
+        let measured = current.as_array().into_iter().flatten().find(cpu).and_then(|m| m.at(&["resource", "current", "averageUtilization"]).cloned());
         if let Some(percent) = measured.filter(|p| !p.is_null()) {
             scaler.set_at(&["status", "currentCPUUtilizationPercentage"], percent);
         }

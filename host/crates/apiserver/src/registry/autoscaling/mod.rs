@@ -2,6 +2,7 @@
 
 pub mod horizontalpodautoscalers;
 pub mod horizontalpodautoscalers_v1;
+mod validate;
 
 use super::strategy::Strategy;
 

@@ -1,5 +1,6 @@
 //! `batch/v1` CronJob.
 
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -8,10 +9,11 @@ use super::jobs_validate::validate_spec;
 use crate::registry::checks::one_of;
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::{default_empty, default_missing, ensure_object, is_set, object_mut, spec_mut};
+use crate::registry::fields::{default_empty, default_missing, ensure_object, is_set, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, NONE, SELECTOR, age, boolean, number, since, text, text_or};
 use crate::registry::strategy::Column;
+use crate::registry::warnings;
 use crate::registry::workload::{SPEC, nonnegative_spec};
 
 const SUCCESSFUL_KEPT: i64 = 3;
@@ -33,7 +35,7 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     let def = namespaced("batch/v1", "cronjobs", "CronJob").short(&["cj"]).in_all().status();
-    Kind { generation: true, default, validate, ..Kind::new(def).table(COLUMNS, cells) }
+    Kind { generation: true, repeats: Repeats::UPDATE, warn: warnings::named_pods, default, validate, ..Kind::new(def).table(COLUMNS, cells) }
 }
 
 fn default(job: &mut Value) {
@@ -42,9 +44,7 @@ fn default(job: &mut Value) {
     default_missing(spec, "suspend", false);
     default_missing(spec, "successfulJobsHistoryLimit", SUCCESSFUL_KEPT);
     default_missing(spec, "failedJobsHistoryLimit", FAILED_KEPT);
-    if let Some(template) = object_mut(spec, "jobTemplate") {
-        default_job_template_spec(ensure_object(template, "spec"));
-    }
+    default_job_template_spec(ensure_object(ensure_object(spec, "jobTemplate"), "spec"));
 }
 
 fn validate(job: &Value, faults: &mut Faults) {
@@ -104,8 +104,7 @@ fn schedule(schedule: &str, path: &Path<'_>, faults: &mut Faults) {
 /// Whether the text is five fields of cron or one of its shorthands.
 fn check_cron(schedule: &str) -> Result<(), String> {
     if let Some(word) = schedule.strip_prefix('@') {
-        let known =
-            matches!(word, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly") || word.starts_with("every ");
+        let known = matches!(word, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly") || word.starts_with("every ");
         return if known { Ok(()) } else { Err(format!("unrecognized descriptor: {schedule}")) };
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
@@ -161,9 +160,7 @@ fn cells(job: &Value, now: jiff::Timestamp) -> Vec<Value> {
         job.str_at(&["spec", "schedule"]).into(),
         text_or(job, &["spec", "timeZone"], NONE),
         // Text, as upstream prints a pointer.
-        job.at(&["spec", "suspend"])
-            .and_then(Value::as_bool)
-            .map_or(print::UNSET.into(), |s| if s { "True".into() } else { "False".into() }),
+        job.at(&["spec", "suspend"]).and_then(Value::as_bool).map_or(print::UNSET.into(), |s| if s { "True".into() } else { "False".into() }),
         job.list_at(&["status", "active"]).len().into(),
         if last.is_empty() { NONE.into() } else { since(last, now).into() },
         age(job, now),

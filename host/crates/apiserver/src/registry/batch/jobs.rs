@@ -1,5 +1,6 @@
 //! `batch/v1` Job. The selector is made from the Job's uid unless the author manages it.
 
+use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, between, since, text};
 use crate::registry::strategy::Column;
+use crate::registry::warnings;
 
 const BACKOFF_LIMIT: i64 = 6;
 const COLUMNS: &[Column] = &[
@@ -26,6 +28,8 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     Kind {
+        warn: warnings::workload,
+        repeats: Repeats::UPDATE,
         generation: true,
         propagation: "orphan",
         default,

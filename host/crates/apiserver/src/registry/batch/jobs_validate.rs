@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use super::{jobs_status as status, jobs_success as success};
 use crate::registry::checks::{IMMUTABLE, label_selector, nonnegative};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{is_set, same};
@@ -20,6 +22,7 @@ const MAX_MANAGED_BY_BYTES: usize = 63;
 pub fn validate(job: &Value, faults: &mut Faults) {
     let spec = job.get("spec").unwrap_or(&Value::Null);
     validate_spec(spec, &SPEC, faults);
+    pod_names(job, faults);
     match spec.get("selector").filter(|s| !s.is_null()) {
         None => faults.required(&SPEC.field("selector"), ""),
         Some(selector) => {
@@ -32,14 +35,35 @@ pub fn validate(job: &Value, faults: &mut Faults) {
     }
 }
 
+/// Pods of an indexed job are named after it, and their names are host names.
+fn pod_names(job: &Value, faults: &mut Faults) {
+    let (completions, name) = (job.i64_at(&["spec", "completions"]).unwrap_or(0), job.name());
+    if job.str_at(&["spec", "completionMode"]) != "Indexed" || completions <= 0 || !job.resource_version().is_empty() {
+        return;
+    }
+    let last = format!("{name}-{}", completions - 1);
+    if !names::is_dns1123_label(&last) {
+        faults.invalid_str(&Path::root("metadata.name"), name, &format!("will not able to create pod with invalid DNS label: {last}"));
+    }
+}
+
 /// Labels that we make ourselves must not have been given another value.
 fn generated_labels(job: &Value, faults: &mut Faults) {
     let path = SPEC.field("template.metadata.labels");
     let labels = job.at(&["spec", "template", "metadata", "labels"]).unwrap_or(&Value::Null);
-    for (key, wanted) in [("batch.kubernetes.io/controller-uid", job.uid()), ("batch.kubernetes.io/job-name", job.name())] {
-        if labels.str_at(&[key]) != wanted {
-            faults.invalid(&path.key(key), &labels.str_at(&[key]).into(), &format!("must be '{wanted}'"));
+    let selector = job.at(&["spec", "selector"]).unwrap_or(&Value::Null);
+    let own = |key: &str| if key.ends_with("uid") { job.uid() } else { job.name() };
+    for key in ["batch.kubernetes.io/controller-uid", "controller-uid", "batch.kubernetes.io/job-name", "job-name"] {
+        match labels.get(key).and_then(Value::as_str) {
+            None => faults.required(&path.key(key), &format!("must be '{}'", own(key))),
+            Some(value) if value != own(key) => faults.invalid(&path.key(key), labels, &format!("must be '{}'", own(key))),
+            Some(_) => {}
         }
+    }
+    let expected = serde_json::json!({"matchLabels": {"batch.kubernetes.io/controller-uid": job.uid()}});
+    let older = serde_json::json!({"matchLabels": {"controller-uid": job.uid()}});
+    if *selector != expected && *selector != older {
+        faults.invalid(&SPEC.field("selector"), selector, "`selector` not auto-generated");
     }
 }
 
@@ -59,8 +83,11 @@ pub fn validate_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     if is_set(spec.get("maxFailedIndexes")) && !is_set(spec.get("backoffLimitPerIndex")) {
         faults.required(&path.field("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
-    if spec.str_at(&["managedBy"]).len() > MAX_MANAGED_BY_BYTES {
-        faults.too_long(&path.field("managedBy"), MAX_MANAGED_BY_BYTES);
+    if let Some(manager) = spec.get("managedBy").and_then(Value::as_str) {
+        managed_by(manager, &path.field("managedBy"), faults);
+    }
+    if let Some(policy) = spec.get("successPolicy").filter(|p| !p.is_null() && spec.str_at(&["completionMode"]) == "Indexed") {
+        success::policy(policy, spec.i64_at(&["completions"]).unwrap_or(0), &path.field("successPolicy"), faults);
     }
     completion_mode(spec, path, faults);
     if let Some(policy) = spec.get("podFailurePolicy").filter(|p| !p.is_null()) {
@@ -72,10 +99,27 @@ pub fn validate_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     restart_policy(spec, &template.field("spec.restartPolicy"), faults);
 }
 
+/// A name with a domain: `example.com/controller`.
+fn managed_by(manager: &str, path: &Path<'_>, faults: &mut Faults) {
+    if manager.is_empty() {
+        return faults.required(path, "");
+    }
+    match manager.split_once('/') {
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            faults.texts(path, domain, names::dns1123_subdomain(domain));
+        }
+        _ => faults.invalid_str(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+    if manager.len() > MAX_MANAGED_BY_BYTES {
+        faults.too_long(path, MAX_MANAGED_BY_BYTES);
+    }
+}
+
 fn completion_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     let (completions, parallelism) = (spec.i64_at(&["completions"]), spec.i64_at(&["parallelism"]).unwrap_or(0));
     let failed = spec.i64_at(&["maxFailedIndexes"]);
-    match spec.str_at(&["completionMode"]) {
+    // A template of jobs may leave it to the default.
+    match spec.get("completionMode").and_then(Value::as_str).unwrap_or("NonIndexed") {
         "Indexed" => {
             if completions.is_none() {
                 faults.required(&path.field("completions"), "when completion mode is Indexed");
@@ -94,7 +138,7 @@ fn completion_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
                 faults.invalid(&path.field("maxFailedIndexes"), &failed.into(), &detail);
             }
         }
-        "" | "NonIndexed" => {
+        "NonIndexed" => {
             for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"].iter().filter(|f| is_set(spec.get(**f))) {
                 faults.invalid(&path.field(field), &spec[*field], "requires indexed completion mode");
             }
@@ -129,7 +173,7 @@ fn failure_policy(policy: &Value, spec: &Value, path: &Path<'_>, faults: &mut Fa
     if rules.len() > MAX_POLICY_RULES {
         faults.too_many(&list, rules.len(), MAX_POLICY_RULES);
     }
-    let names: HashSet<&str> =
+    let containers: HashSet<&str> =
         ["containers", "initContainers"].iter().flat_map(|l| spec.list_at(&["template", "spec", l])).map(|c| c.str_at(&["name"])).collect();
     for (i, rule) in rules.iter().enumerate() {
         let here = list.index(i);
@@ -146,13 +190,26 @@ fn failure_policy(policy: &Value, spec: &Value, path: &Path<'_>, faults: &mut Fa
         match (codes, conditions.is_empty()) {
             (Some(_), false) => faults.invalid_str(&here, "", "specifying both OnExitCodes and OnPodConditions is not supported"),
             (None, true) => faults.invalid_str(&here, "", "specifying one of OnExitCodes and OnPodConditions is required"),
-            (Some(codes), true) => exit_codes(codes, &names, &here.field("onExitCodes"), faults),
-            (None, false) => {}
+            (Some(codes), true) => exit_codes(codes, &containers, &here.field("onExitCodes"), faults),
+            (None, false) => pod_conditions(conditions, &here.field("onPodConditions"), faults),
         }
     }
 }
 
-fn exit_codes(codes: &Value, names: &HashSet<&str>, path: &Path<'_>, faults: &mut Faults) {
+fn pod_conditions(conditions: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    for (i, condition) in conditions.iter().enumerate() {
+        let here = path.index(i);
+        let (kind, status) = (condition.str_at(&["type"]), condition.str_at(&["status"]));
+        faults.texts(&here.field("type"), kind, names::qualified_name(kind));
+        match status {
+            "" => faults.required(&here.field("status"), "valid values: [\"False\" \"True\" \"Unknown\"]"),
+            "False" | "True" | "Unknown" => {}
+            other => faults.not_supported(&here.field("status"), other, &["False", "True", "Unknown"]),
+        }
+    }
+}
+
+fn exit_codes(codes: &Value, containers: &HashSet<&str>, path: &Path<'_>, faults: &mut Faults) {
     let operator = codes.str_at(&["operator"]);
     match operator {
         "" => faults.required(&path.field("operator"), "valid values: [\"In\" \"NotIn\"]"),
@@ -160,17 +217,17 @@ fn exit_codes(codes: &Value, names: &HashSet<&str>, path: &Path<'_>, faults: &mu
         other => faults.not_supported(&path.field("operator"), other, &["In", "NotIn"]),
     }
     let container = codes.str_at(&["containerName"]);
-    if !container.is_empty() && !names.contains(container) {
-        faults.invalid_str(
-            &path.field("containerName"),
-            container,
-            "must be one of the container or initContainer names in the pod template",
-        );
+    if !container.is_empty() && !containers.contains(container) {
+        faults.invalid_str(&path.field("containerName"), container, "must be one of the container or initContainer names in the pod template");
     }
     let list = path.field("values");
     let values = codes.list_at(&["values"]);
     if values.is_empty() {
         faults.invalid(&list, &Value::Array(Vec::new()), "at least one value is required");
+    }
+    let numbers: Vec<i64> = values.iter().map(|v| v.as_i64().unwrap_or(0)).collect();
+    if numbers.windows(2).any(|pair| pair[0] > pair[1]) {
+        faults.invalid(&list, &serde_json::json!(numbers), "must be ordered");
     }
     for (i, value) in values.iter().enumerate() {
         if operator == "In" && value.as_i64() == Some(0) {
@@ -183,6 +240,9 @@ fn exit_codes(codes: &Value, names: &HashSet<&str>, path: &Path<'_>, faults: &mu
 }
 
 pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
+    if part == Part::Status {
+        return status::validate(new, old, faults);
+    }
     if part != Part::Main {
         return;
     }

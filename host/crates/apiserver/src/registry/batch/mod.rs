@@ -2,6 +2,8 @@
 
 pub mod cronjobs;
 pub mod jobs;
+mod jobs_status;
+mod jobs_success;
 pub mod jobs_validate;
 
 use super::strategy::Strategy;

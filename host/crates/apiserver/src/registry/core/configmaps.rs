@@ -41,7 +41,8 @@ fn validate(map: &Value, faults: &mut Faults) {
         }
     }
     if size > MAX_DATA_BYTES {
-        faults.too_long(&Path::root(""), MAX_DATA_BYTES);
+        // Upstream names no field here, and prints that as an empty list.
+        faults.too_long(&Path::root("[]"), MAX_DATA_BYTES);
     }
 }
 

@@ -20,9 +20,7 @@ pub fn kind() -> Kind {
         default,
         validate,
         ..Kind::new(namespaced("v1", "endpoints", "Endpoints").short(&["ep"]))
-            .table(&[NAME, text("Endpoints", "Addresses that are ready."), AGE], |e, now| {
-                vec![e.name().into(), listed(e).into(), age(e, now)]
-            })
+            .table(&[NAME, text("Endpoints", "Addresses that are ready."), AGE], |e, now| vec![e.name().into(), listed(e).into(), age(e, now)])
     }
 }
 
@@ -73,6 +71,10 @@ fn validate(endpoints: &Value, faults: &mut Faults) {
 fn validate_address(address: &Value, path: &Path<'_>, faults: &mut Faults) {
     let text = address.str_at(&["ip"]);
     ip(text, &path.field("ip"), faults);
+    if text.parse::<std::net::IpAddr>().is_err() {
+        // Upstream asks twice, in other words.
+        faults.invalid_str(&path.field("ip"), text, "must be a valid IP address");
+    }
     special_ip(text, &path.field("ip"), faults);
     let hostname = address.str_at(&["hostname"]);
     if !hostname.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -41,7 +42,8 @@ fn validate(range: &Value, faults: &mut Faults) {
     for (i, item) in range.list_at(&["spec", "limits"]).iter().enumerate() {
         let here = list.index(i);
         let kind = item.str_at(&["type"]);
-        if !matches!(kind, "Container" | "Pod" | "PersistentVolumeClaim") && !kind.contains('/') {
+        faults.texts(&here.field("type"), kind, names::qualified_name(kind));
+        if !kind.is_empty() && !matches!(kind, "Container" | "Pod" | "PersistentVolumeClaim") && !kind.contains('/') {
             faults.invalid_str(&here.field("type"), kind, "must be a standard limit type or fully qualified");
         }
         if !seen.insert(kind) {
@@ -63,6 +65,23 @@ fn validate(range: &Value, faults: &mut Faults) {
             faults.required(&here.field("limits"), "either minimum or maximum storage value is required, but neither was provided");
         }
         order(item, &here, faults);
+        ratios(item, &here, faults);
+    }
+}
+
+/// A limit is at least its request, and no ratio can be above what the largest and the smallest value leave.
+fn ratios(item: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let [max, min, ratios] = ["max", "min", "maxLimitRequestRatio"].map(|side| amounts(item.get(side)));
+    let at = path.field("maxLimitRequestRatio");
+    for (name, ratio) in &ratios {
+        if ratio.milli_value() < 1000 {
+            faults.invalid_str(&at.key(name), &ratio.to_string(), &format!("ratio {ratio} is less than 1"));
+        }
+        let (Some(max), Some(min)) = (max.get(name), min.get(name)) else { continue };
+        let possible = max.milli_value() as f64 / min.milli_value() as f64;
+        if ratio.milli_value() as f64 / 1000.0 > possible {
+            faults.invalid_str(&at.key(name), &ratio.to_string(), &format!("ratio {ratio} is greater than max/min = {possible:.6}"));
+        }
     }
 }
 

@@ -68,10 +68,10 @@ fn update(new: &mut Value, old: &Value, part: Part, _: &WriteContext<'_>) {
 
 fn validate(namespace: &Value, faults: &mut Faults) {
     let list = Path::root("spec.finalizers");
-    for (i, name) in namespace.list_at(&["spec", "finalizers"]).iter().filter_map(Value::as_str).enumerate() {
-        faults.texts(&list.index(i), name, qualified_name(name));
+    for name in namespace.list_at(&["spec", "finalizers"]).iter().map(|f| f.as_str().unwrap_or("")) {
+        faults.texts(&list, name, qualified_name(name));
         if !name.contains('/') && name != "kubernetes" {
-            faults.invalid_str(&list.index(i), name, "name is neither a standard finalizer name nor is it fully qualified");
+            faults.invalid_str(&list, name, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }
 }

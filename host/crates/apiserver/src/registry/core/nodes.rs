@@ -56,13 +56,14 @@ fn default(node: &mut Value) {
         status.insert("allocatable".to_owned(), capacity);
     }
     let spec = ensure_object(fields, "spec");
+    // The single field is the older and rules.
     let first = spec.get("podCIDRs").and_then(|l| l.get(0)).cloned();
-    match (first, spec.get("podCIDR").and_then(Value::as_str).map(str::to_owned)) {
-        (Some(first), _) => {
-            spec.insert("podCIDR".to_owned(), first);
-        }
-        (None, Some(range)) if !range.is_empty() => {
+    match (spec.get("podCIDR").and_then(Value::as_str).filter(|r| !r.is_empty()).map(str::to_owned), first) {
+        (Some(range), first) if first.as_ref().and_then(Value::as_str) != Some(&range) => {
             spec.insert("podCIDRs".to_owned(), serde_json::json!([range]));
+        }
+        (None, Some(first)) => {
+            spec.insert("podCIDR".to_owned(), first);
         }
         _ => {}
     }
@@ -72,8 +73,13 @@ fn validate(node: &Value, faults: &mut Faults) {
     taints(node.list_at(&["spec", "taints"]), &Path::root("metadata.taints"), faults);
     resources(node, faults);
     let list = Path::root("spec.podCIDRs");
-    for (i, range) in node.list_at(&["spec", "podCIDRs"]).iter().filter_map(Value::as_str).enumerate() {
+    let ranges: Vec<&str> = node.list_at(&["spec", "podCIDRs"]).iter().filter_map(Value::as_str).collect();
+    for (i, range) in ranges.iter().enumerate() {
         cidr(range, &list.index(i), faults);
+    }
+    let is_v6 = |range: &&&str| range.contains(':');
+    if ranges.len() > 2 || (ranges.len() == 2 && ranges.iter().filter(is_v6).count() != 1) {
+        faults.invalid(&list, &serde_json::json!(ranges), "may specify no more than one CIDR for each IP family");
     }
 }
 
@@ -97,9 +103,16 @@ fn taints(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
 }
 
 fn resources(node: &Value, faults: &mut Faults) {
-    let path = Path::root("status.capacity");
-    for (name, value) in node.map_at(&["status", "capacity"]).into_iter().flatten() {
-        nonnegative_quantity(value, &path.key(name), faults);
+    for field in ["capacity", "allocatable"] {
+        let path = Path::root("status").field(field).to_string();
+        let path = Path::root(&path);
+        for (name, value) in node.map_at(&["status", field]).into_iter().flatten() {
+            let here = path.field(name);
+            let counts = name.contains('/') || matches!(name.as_str(), "pods" | "services" | "secrets" | "configmaps");
+            if let Some(quantity) = nonnegative_quantity(value, &here, faults).filter(|q| counts && !q.is_whole()) {
+                faults.invalid_str(&here, &quantity.to_string(), "must be an integer");
+            }
+        }
     }
 }
 
@@ -111,6 +124,10 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
         for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
             faults.duplicate(&list.index(i), address);
         }
+    }
+    let outside = |node: &Value| node.str_at(&["spec", "externalID"]).to_owned();
+    if outside(new) != outside(old) {
+        faults.forbidden(&Path::root("spec.externalID"), "may not be updated");
     }
     for (field, shown) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
         let (after, before) = (new.at(&["spec", field]), old.at(&["spec", field]));

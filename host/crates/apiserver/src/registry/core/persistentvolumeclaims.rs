@@ -96,8 +96,7 @@ pub fn class_name(spec: &Value, field: &str, path: &Path<'_>, faults: &mut Fault
 }
 
 pub fn volume_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let mode = spec.str_at(&["volumeMode"]);
-    if !mode.is_empty() && !matches!(mode, "Block" | "Filesystem") {
+    if let Some(mode) = spec.get("volumeMode").and_then(Value::as_str).filter(|m| !matches!(*m, "Block" | "Filesystem")) {
         faults.not_supported(&path.field("volumeMode"), mode, &["Block", "Filesystem"]);
     }
 }

@@ -1,5 +1,6 @@
 //! `v1` PersistentVolume.
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::{affinity, defaults, volumes};
 use crate::registry::print::{AGE, NAME, UNSET, age, text, text_or, wide};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::volume_sources;
+use crate::registry::warnings;
 
 const SPEC: Path<'static> = Path::root("spec");
 /// Fields of the spec that are no source of storage.
@@ -43,6 +46,7 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     Kind {
+        warn: warnings::persistent_volume,
         default,
         create: |volume, context| {
             let now = context.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -95,6 +99,20 @@ fn validate(volume: &Value, faults: &mut Faults) {
     validate_sources(spec, faults);
     class_name(spec, "storageClassName", &SPEC, faults);
     volume_mode(spec, &SPEC, faults);
+    attributes_class(spec, faults);
+}
+
+fn attributes_class(spec: &Value, faults: &mut Faults) {
+    let Some(class) = spec.get("volumeAttributesClassName").and_then(Value::as_str) else { return };
+    let path = SPEC.field("volumeAttributesClassName");
+    if class.is_empty() {
+        faults.required(&path, "an empty string is disallowed");
+    } else {
+        faults.texts(&path, class, names::dns1123_subdomain(class));
+    }
+    if !is_set(spec.get("csi")) {
+        faults.required(&SPEC.field("csi"), "has to be specified when using volumeAttributesClassName");
+    }
 }
 
 fn capacity(spec: &Value, faults: &mut Faults) {
@@ -122,22 +140,26 @@ fn validate_sources(spec: &Value, faults: &mut Faults) {
     }
     let Some((kind, source)) = found.first() else { return };
     let here = SPEC.field(kind);
-    let mut need = |field: &str| {
-        if source.str_at(&[field]).is_empty() {
-            faults.required(&here.field(field), "");
-        }
-    };
     match kind.as_str() {
-        "nfs" => ["server", "path"].into_iter().for_each(&mut need),
-        "csi" => ["driver", "volumeHandle"].into_iter().for_each(&mut need),
         "local" => {
-            need("path");
+            match source.str_at(&["path"]) {
+                "" => faults.required(&here.field("path"), ""),
+                path => volumes::no_backsteps(path, &here.field("path"), faults),
+            }
             if !is_set(spec.get("nodeAffinity")) {
                 faults.required(&SPEC.field("nodeAffinity"), "Local volume requires node affinity");
             }
         }
-        "hostPath" => volumes::host_path(source, &here, faults),
-        _ => {}
+        "hostPath" => {
+            volumes::host_path(source, &here, faults);
+            if source.str_at(&["path"]).trim_end_matches('/').is_empty()
+                && spec.str_at(&["persistentVolumeReclaimPolicy"]) == "Recycle"
+                && !source.str_at(&["path"]).is_empty()
+            {
+                faults.forbidden(&SPEC.field("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'");
+            }
+        }
+        other => volume_sources::validate(other, source, false, &SPEC, faults),
     }
 }
 

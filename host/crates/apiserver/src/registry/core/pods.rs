@@ -1,9 +1,10 @@
 //! `v1` Pod: defaults, what the server sets on creation, what each subresource may change, and how long a deletion waits.
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::nonnegative;
+use crate::registry::checks::{ip, nonnegative};
 use crate::registry::context::WriteContext;
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
@@ -12,6 +13,7 @@ use crate::registry::kind::{Kind, restore};
 use crate::registry::podspec::validate::Context;
 use crate::registry::podspec::{change, default_spec, defaults, qos, validate_spec};
 use crate::registry::strategy::Part;
+use crate::registry::warnings;
 
 const SPEC: Path<'static> = Path::root("spec");
 
@@ -30,6 +32,7 @@ pub fn kind() -> Kind {
         .sub_of_kind("proxy", "v1", "PodProxyOptions", &["create", "delete", "get", "patch", "update"])
         .sub("resize", &["get", "patch", "update"]);
     Kind {
+        warn: warnings::pod,
         generation: true,
         default,
         create,
@@ -135,6 +138,10 @@ fn pair_addresses(pod: &mut Value) {
     for (one, many) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
         let first = status.get(many).and_then(|l| l.get(0)).and_then(|e| e.get("ip")).cloned();
         match (first, status.get(one).and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned)) {
+            // The pod's single address is the older field and rules.
+            (Some(first), Some(ip)) if one == "podIP" && first != *ip => {
+                status.insert(many.to_owned(), json!([{"ip": ip}]));
+            }
             (Some(first), _) => {
                 status.insert(one.to_owned(), first);
             }
@@ -161,10 +168,9 @@ fn merge_match_label_keys(pod: &mut Value) {
     let labels = pod.at(&["metadata", "labels"]).cloned().unwrap_or(Value::Null);
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(affinity) = pod.get_mut("spec").and_then(|s| s.get_mut("affinity")).and_then(|a| a.get_mut(kind)) else { continue };
-        for (list, inner) in [
-            ("requiredDuringSchedulingIgnoredDuringExecution", None),
-            ("preferredDuringSchedulingIgnoredDuringExecution", Some("podAffinityTerm")),
-        ] {
+        for (list, inner) in
+            [("requiredDuringSchedulingIgnoredDuringExecution", None), ("preferredDuringSchedulingIgnoredDuringExecution", Some("podAffinityTerm"))]
+        {
             for term in affinity.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
                 let term = match inner {
                     Some(inner) => term.get_mut(inner),
@@ -235,9 +241,37 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
 fn status_change(new: &Value, old: &Value, faults: &mut Faults) {
     const STATUS: Path<'static> = Path::root("status");
     nonnegative(new.at(&["status", "observedGeneration"]), &STATUS.field("observedGeneration"), faults);
+    conditions(new.list_at(&["status", "conditions"]), faults);
+    for (field, shown) in [("podIPs", "status.podIPs"), ("hostIPs", "status.hostIPs")] {
+        addresses(new.list_at(&["status", field]), &Path::root(shown), faults);
+    }
     let policy = old.str_at(&["spec", "restartPolicy"]);
     if policy != "Always" && !has_restart_rules(old) {
         no_resurrection(new, old, policy, faults);
+    }
+}
+
+fn conditions(conditions: &[Value], faults: &mut Faults) {
+    let list = Path::root("status.conditions");
+    for (i, condition) in conditions.iter().enumerate() {
+        let (here, kind) = (list.index(i), condition.str_at(&["type"]));
+        faults.texts(&here.field("Type"), kind, names::qualified_name(kind));
+        if let Some(seen) = condition.i64_at(&["observedGeneration"]).filter(|seen| *seen < 0) {
+            faults.invalid(&here.field("observedGeneration"), &seen.into(), "must be a non-negative integer");
+        }
+    }
+}
+
+/// At most one address of each family.
+fn addresses(listed: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    let texts: Vec<&str> = listed.iter().map(|entry| entry.str_at(&["ip"])).collect();
+    for (i, text) in texts.iter().enumerate() {
+        ip(text, &path.index(i), faults);
+    }
+    let v6 = texts.iter().filter(|text| text.contains(':')).count();
+    if texts.len() > 2 || (texts.len() == 2 && v6 != 1) {
+        let shown: Vec<String> = texts.iter().map(|text| format!("{{\"IP\":{}}}", Value::from(*text))).collect();
+        faults.invalid_shown(path, &format!("[{}]", shown.join(",")), "may specify no more than one IP for each IP family");
     }
 }
 

@@ -7,16 +7,18 @@ use crate::registry::apps::replicasets::{COLUMNS, COUNTED, first_cells, replicas
 use crate::registry::checks::selector_matches;
 use crate::registry::def::namespaced;
 use crate::registry::faults::Faults;
-use crate::registry::fields::{default_missing, is_zero, spec_mut};
+use crate::registry::fields::{default_missing, is_set, is_zero, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::podspec::{default_template, template, validate_template};
 use crate::registry::print;
 use crate::registry::strategy::Part;
+use crate::registry::warnings;
 use crate::registry::workload::{SPEC, nonnegative_spec, validate_replica_status};
 
 pub fn kind() -> Kind {
     let def = namespaced("v1", "replicationcontrollers", "ReplicationController").short(&["rc"]).in_all().status().scale();
     Kind {
+        warn: warnings::workload,
         generation: true,
         propagation: "orphan",
         default,
@@ -47,7 +49,9 @@ fn default(set: &mut Value) {
     }
     if let Some(spec) = spec_mut(set) {
         default_missing(spec, "replicas", 1);
-        default_template(spec);
+        if is_set(spec.get("template")) {
+            default_template(spec);
+        }
     }
 }
 

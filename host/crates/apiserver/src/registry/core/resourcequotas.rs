@@ -16,6 +16,9 @@ const SPEC: Path<'static> = Path::root("spec");
 const SCOPES: [&str; 7] =
     ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity", "VolumeAttributesClass"];
 
+/// Scopes that no pod is in both of.
+const CONFLICTING: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+
 pub fn kind() -> Kind {
     Kind {
         validate,
@@ -25,6 +28,9 @@ pub fn kind() -> Kind {
                 all.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
                 all
             };
+            if part == Part::Status {
+                return status(new, faults);
+            }
             if part == Part::Main && scopes(new) != scopes(old) {
                 faults.invalid(&SPEC.field("scopes"), new.at(&["spec", "scopes"]).unwrap_or(&Value::Null), IMMUTABLE);
             }
@@ -51,10 +57,30 @@ fn side(quota: &Value, limits: bool) -> String {
 }
 
 fn validate(quota: &Value, faults: &mut Faults) {
-    let path = SPEC.field("hard");
-    for (name, value) in quota.map_at(&["spec", "hard"]).into_iter().flatten() {
+    amounts(quota, "spec", "hard", faults);
+    scope_selector(quota, faults);
+    let shown = quota.at(&["spec", "scopes"]).unwrap_or(&Value::Null);
+    let scopes: Vec<&str> = quota.list_at(&["spec", "scopes"]).iter().filter_map(Value::as_str).collect();
+    let path = SPEC.field("scopes");
+    for _ in scopes.iter().filter(|scope| !SCOPES.contains(scope)) {
+        faults.invalid(&path, shown, "unsupported scope");
+    }
+    for pair in CONFLICTING {
+        if pair.iter().all(|scope| scopes.contains(scope)) {
+            faults.invalid(&path, shown, "conflicting scopes");
+        }
+    }
+}
+
+/// A list of resources in the spec or the status.
+fn amounts(quota: &Value, part: &str, field: &str, faults: &mut Faults) {
+    let path = format!("{part}.{field}");
+    let path = Path::root(&path);
+    for (name, value) in quota.map_at(&[part, field]).into_iter().flatten() {
         let here = path.key(name);
-        faults.texts(&here, name, names::qualified_name(name));
+        let messages = names::qualified_name(name);
+        let is_named = messages.is_empty();
+        faults.texts(&here, name, messages);
         if let Some(amount) = nonnegative_quantity(value, &here, faults)
             && is_count(name)
             && !amount.is_whole()
@@ -63,18 +89,47 @@ fn validate(quota: &Value, faults: &mut Faults) {
         }
         if !is_known(name) {
             faults.invalid_str(&here, name, "must be a standard resource for quota");
+            if is_named && name != "storage" {
+                faults.invalid_str(&here, name, "must be a standard resource type or fully qualified");
+            }
         }
     }
-    let shown = quota.at(&["spec", "scopes"]).unwrap_or(&Value::Null);
-    let scopes: Vec<&str> = quota.list_at(&["spec", "scopes"]).iter().filter_map(Value::as_str).collect();
-    let path = SPEC.field("scopes");
-    for _ in scopes.iter().filter(|scope| !SCOPES.contains(scope)) {
-        faults.invalid(&path, shown, "unsupported scope");
+}
+
+fn status(quota: &Value, faults: &mut Faults) {
+    for field in ["hard", "used"] {
+        amounts(quota, "status", field, faults);
     }
-    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
-        if pair.iter().all(|scope| scopes.contains(scope)) {
-            faults.invalid(&path, shown, "conflicting scopes");
+}
+
+fn scope_selector(quota: &Value, faults: &mut Faults) {
+    let path = SPEC.field("scopeSelector.matchExpressions");
+    let expressions = quota.list_at(&["spec", "scopeSelector", "matchExpressions"]);
+    for expression in expressions {
+        let (scope, operator) = (expression.str_at(&["scopeName"]), expression.str_at(&["operator"]));
+        let values = expression.list_at(&["values"]);
+        if !SCOPES.contains(&scope) {
+            faults.invalid_str(&path.field("scopeName"), scope, "unsupported scope");
         }
+        if SCOPES.contains(&scope) && scope != "PriorityClass" && operator != "Exists" {
+            let said = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            faults.invalid_str(&path.field("operator"), operator, said);
+        }
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                faults.required(&path.field("values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let said = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                faults.invalid(&path.field("values"), &expression["values"], said);
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => faults.invalid_str(&path.field("operator"), other, "not a valid selector operator"),
+        }
+    }
+    let named = |scope: &str| expressions.iter().any(|e| e.str_at(&["scopeName"]) == scope);
+    for _ in CONFLICTING.iter().filter(|pair| pair.iter().all(|scope| named(scope))) {
+        faults.invalid(&path, &Value::Null, "conflicting scopes");
     }
 }
 
@@ -88,6 +143,7 @@ fn is_known(name: &str) -> bool {
     let bare = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
     name.contains('/')
         || is_count(name)
-        || matches!(bare, "cpu" | "memory" | "ephemeral-storage" | "storage")
+        || matches!(bare, "cpu" | "memory" | "ephemeral-storage")
+        || name == "requests.storage"
         || bare.starts_with("hugepages-")
 }

@@ -11,6 +11,7 @@ use crate::registry::fields::{default_empty, default_missing, each_mut, ensure_o
 use crate::registry::kind::Kind;
 use crate::registry::print::{self, AGE, NAME, SELECTOR, text};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 
 const AFFINITY_SECONDS: i64 = 10_800;
 
@@ -26,6 +27,7 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     Kind {
+        warn: warnings::service,
         names: NameRule::Label,
         create_on_update: true,
         default,
@@ -38,10 +40,7 @@ pub fn kind() -> Kind {
         validate_change: check::validate_change,
         before_commit: service_claims::before_commit,
         after_commit: service_claims::after_commit,
-        fields: &[
-            ("spec.clusterIP", |s| s.str_at(&["spec", "clusterIP"]).to_owned()),
-            ("spec.type", |s| s.str_at(&["spec", "type"]).to_owned()),
-        ],
+        fields: &[("spec.clusterIP", |s| s.str_at(&["spec", "clusterIP"]).to_owned()), ("spec.type", |s| s.str_at(&["spec", "type"]).to_owned())],
         ..Kind::new(namespaced("v1", "services", "Service").short(&["svc"]).in_all().status().sub_of_kind(
             "proxy",
             "v1",

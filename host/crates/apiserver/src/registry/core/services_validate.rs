@@ -7,7 +7,7 @@ use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
 use super::services::{externally_reachable, is_type, needs_health_port, node_port, ports};
-use crate::registry::checks::{cidr, ip, label_map, one_of, one_of_if_set, port_or_name};
+use crate::registry::checks::{balancer_address, cidr, ip, label_map, one_of, one_of_at, port_or_name};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{is_set, same};
 use crate::registry::strategy::Part;
@@ -46,6 +46,9 @@ pub fn validate(service: &Value, faults: &mut Faults) {
 }
 
 pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
+    if part == Part::Status {
+        balancer_status(new, faults);
+    }
     let was_named = |s: &Value| is_type(s, "ExternalName");
     if part != Part::Main || was_named(new) || was_named(old) {
         return;
@@ -65,6 +68,24 @@ pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults
     let health = |s: &Value| s.i64_at(&["spec", "healthCheckNodePort"]);
     if needs_health_port(new) && needs_health_port(old) && health(new) != health(old) {
         faults.forbidden(&SPEC.field("healthCheckNodePort"), "field is immutable");
+    }
+}
+
+fn balancer_status(service: &Value, faults: &mut Faults) {
+    let list = Path::root("status.loadBalancer.ingress");
+    let points = service.list_at(&["status", "loadBalancer", "ingress"]);
+    if !points.is_empty() && !is_type(service, "LoadBalancer") {
+        faults.forbidden(&list, "may only be used when `spec.type` is 'LoadBalancer'");
+    }
+    for (i, point) in points.iter().enumerate() {
+        let here = list.index(i);
+        balancer_address(point, &here, faults);
+        let (has_ip, mode) = (!point.str_at(&["ip"]).is_empty(), point.get("ipMode").and_then(Value::as_str));
+        match mode {
+            Some(_) if !has_ip => faults.forbidden(&here.field("ipMode"), "may not be specified when `ip` is not set"),
+            Some(mode) if !matches!(mode, "Proxy" | "VIP") => faults.not_supported(&here.field("ipMode"), mode, &["Proxy", "VIP"]),
+            _ => {}
+        }
     }
 }
 
@@ -174,7 +195,9 @@ fn addresses(service: &Value, faults: &mut Faults) {
         }
     }
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    one_of_if_set(service.str_at(&["spec", "ipFamilyPolicy"]), &policies, &SPEC.field("ipFamilyPolicy"), faults);
+    if let Some(word) = service.at(&["spec", "ipFamilyPolicy"]).and_then(Value::as_str).filter(|w| !policies.contains(w)) {
+        faults.not_supported(&SPEC.field("ipFamilyPolicy"), word, &policies);
+    }
     for (i, text) in all.iter().filter_map(Value::as_str).enumerate() {
         if i == 0 && text == "None" {
             if all.len() > 1 {
@@ -188,18 +211,18 @@ fn addresses(service: &Value, faults: &mut Faults) {
     if all.len() > 2 {
         faults.invalid(&list, &shown, "may only hold up to 2 values");
     }
+    let v6 = all.iter().filter(|ip| ip.as_str().is_some_and(|ip| ip.contains(':'))).count();
+    if all.len() == 2 && v6 != 1 && all[0] != "None" {
+        faults.invalid(&list, &shown, "may specify no more than one IP for each IP family");
+    }
 }
 
 fn family_of_address(service: &Value, i: usize, text: &str, path: &Path<'_>, faults: &mut Faults) {
     let family = service.list_at(&["spec", "ipFamilies"]).get(i).and_then(Value::as_str);
     let is_v6 = text.contains(':');
     match family {
-        Some(family @ "IPv4") if is_v6 => {
-            faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`"))
-        }
-        Some(family @ "IPv6") if !is_v6 => {
-            faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`"))
-        }
+        Some(family @ "IPv4") if is_v6 => faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`")),
+        Some(family @ "IPv6") if !is_v6 => faults.invalid_str(path, text, &format!("expected an {family} value as indicated by `ipFamilies[{i}]`")),
         _ => {}
     }
 }
@@ -220,7 +243,11 @@ pub fn special_ip(text: &str, path: &Path<'_>, faults: &mut Faults) {
     if link_local {
         faults.invalid_str(path, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
     }
-    if address.is_multicast() && matches!(address, std::net::IpAddr::V4(v4) if v4.octets()[..3] == [224, 0, 0]) {
+    let is_local_group = match address {
+        std::net::IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
+        std::net::IpAddr::V6(v6) => v6.segments()[0] & 0xff0f == 0xff02,
+    };
+    if address.is_multicast() && is_local_group {
         faults.invalid_str(path, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
 }
@@ -258,9 +285,12 @@ fn traffic_policies(service: &Value, kind: &str, faults: &mut Faults) {
     } else if port != 0 {
         faults.values(&path, &port.into(), names::port_number(port));
     }
+    let spec = service.get("spec").unwrap_or(&Value::Null);
     if kind != "ExternalName" {
-        one_of(service.str_at(&["spec", "internalTrafficPolicy"]), &["Cluster", "Local"], &SPEC.field("internalTrafficPolicy"), faults);
+        one_of_at(spec, "internalTrafficPolicy", &["Cluster", "Local"], &SPEC, faults);
     }
-    let spread = ["PreferClose", "PreferSameNode", "PreferSameZone"];
-    one_of_if_set(service.str_at(&["spec", "trafficDistribution"]), &spread, &SPEC.field("trafficDistribution"), faults);
+    let spread = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    if let Some(word) = spec.get("trafficDistribution").and_then(Value::as_str).filter(|w| !spread.contains(w)) {
+        faults.not_supported(&SPEC.field("trafficDistribution"), word, &spread);
+    }
 }

@@ -15,17 +15,13 @@ use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, UNSET, age, shortened, text};
 use crate::registry::strategy::Column;
 
+const MAX_HINTS: usize = 8;
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
 const SHOWN: usize = 3;
-const COLUMNS: &[Column] = &[
-    NAME,
-    text("AddressType", "Family of the addresses."),
-    text("Ports", "Ports of the endpoints."),
-    text("Endpoints", "Addresses."),
-    AGE,
-];
+const COLUMNS: &[Column] =
+    &[NAME, text("AddressType", "Family of the addresses."), text("Ports", "Ports of the endpoints."), text("Endpoints", "Addresses."), AGE];
 
 pub fn kind() -> Kind {
     Kind {
@@ -52,12 +48,8 @@ fn cells(slice: &Value, now: jiff::Timestamp) -> Vec<Value> {
         (None, None) => "*".to_owned(),
     };
     let ports: Vec<String> = slice.list_at(&["ports"]).iter().map(port_word).collect();
-    let addresses: Vec<String> = slice
-        .list_at(&["endpoints"])
-        .iter()
-        .flat_map(|e| e.list_at(&["addresses"]))
-        .filter_map(|a| a.as_str().map(str::to_owned))
-        .collect();
+    let addresses: Vec<String> =
+        slice.list_at(&["endpoints"]).iter().flat_map(|e| e.list_at(&["addresses"])).filter_map(|a| a.as_str().map(str::to_owned)).collect();
     let shown = |words: &[String]| {
         let text = shortened(words, SHOWN);
         if text.is_empty() { UNSET.to_owned() } else { text }
@@ -74,7 +66,9 @@ fn validate(slice: &Value, faults: &mut Faults) {
     if endpoints.len() > MAX_ENDPOINTS {
         return faults.too_many(&list, endpoints.len(), MAX_ENDPOINTS);
     }
-    for (i, endpoint) in endpoints.iter().enumerate() {
+    // Addresses of no known family are not looked at.
+    let is_known = matches!(family, "FQDN" | "IPv4" | "IPv6" | "");
+    for (i, endpoint) in endpoints.iter().enumerate().filter(|_| is_known) {
         validate_endpoint(endpoint, family, &list.index(i), faults);
     }
 }
@@ -90,22 +84,52 @@ fn validate_endpoint(endpoint: &Value, family: &str, path: &Path<'_>, faults: &m
     for (i, text) in addresses.iter().filter_map(Value::as_str).enumerate() {
         let here = list.index(i);
         if family == "FQDN" {
-            faults.texts(&here, text, names::dns1123_subdomain(text.strip_suffix('.').unwrap_or(text)));
+            let name = text.strip_suffix('.').unwrap_or(text);
+            let said = names::dns1123_subdomain(name);
+            if said.is_empty() && !name.contains('.') {
+                faults.invalid_str(&here, text, "should be a domain with at least two segments separated by dots");
+            }
+            faults.texts(&here, text, said);
             continue;
         }
         match text.parse::<std::net::IpAddr>() {
-            Ok(address) if address.is_ipv4() != (family == "IPv4") && !family.is_empty() => {
-                faults.invalid_str(&list, text, &format!("must be an {family} address"));
+            Ok(address) => {
+                if matches!(family, "IPv4" | "IPv6") && address.is_ipv4() != (family == "IPv4") {
+                    faults.invalid_str(&list, text, &format!("must be an {family} address"));
+                } else if address.to_string() != text {
+                    faults.invalid_str(&here, text, &format!("must be in canonical form (\"{address}\")"));
+                }
+                special_ip(text, &here, faults);
             }
-            Ok(_) => special_ip(text, &here, faults),
             Err(_) => ip(text, &here, faults),
         }
     }
+    hints(endpoint, &path.field("hints"), faults);
     if let Some(name) = endpoint.get("nodeName").and_then(Value::as_str) {
         faults.texts(&path.field("nodeName"), name, names::dns1123_subdomain(name));
     }
     if let Some(name) = endpoint.get("hostname").and_then(Value::as_str) {
         faults.texts(&path.field("hostname"), name, names::dns1123_label(name));
+    }
+}
+
+/// Zones and nodes whose traffic an endpoint is meant for.
+fn hints(endpoint: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let list = path.field("forZones");
+    let zones = endpoint.list_at(&["hints", "forZones"]);
+    if zones.len() > MAX_HINTS {
+        faults.too_many(&list, zones.len(), MAX_HINTS);
+    }
+    for (i, zone) in zones.iter().enumerate() {
+        let (here, name) = (list.index(i), zone.str_at(&["name"]));
+        if zones[..i].iter().any(|earlier| earlier.str_at(&["name"]) == name) {
+            faults.duplicate(&here.field("name"), &name.into());
+        }
+    }
+    let list = path.field("forNodes");
+    for (i, node) in endpoint.list_at(&["hints", "forNodes"]).iter().enumerate() {
+        let name = node.str_at(&["name"]);
+        faults.texts(&list.index(i).field("name"), name, names::dns1123_subdomain(name));
     }
 }
 

@@ -3,11 +3,12 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use super::validate;
 use crate::registry::def::cluster;
 use crate::registry::fields::{default_empty, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, count, text, text_or};
-use crate::registry::workload::SPEC;
+use crate::registry::strategy::Part;
 
 const PRECEDENCE: i64 = 1000;
 
@@ -19,15 +20,10 @@ pub fn kind() -> Kind {
                 default_empty(spec, "matchingPrecedence", PRECEDENCE);
             }
         },
-        validate: |schema, faults| {
-            if schema.str_at(&["spec", "priorityLevelConfiguration", "name"]).is_empty() {
-                faults.required(&SPEC.field("priorityLevelConfiguration.name"), "must reference a priority level");
-            }
-            let precedence = schema.i64_at(&["spec", "matchingPrecedence"]).unwrap_or(0);
-            if precedence <= 0 {
-                faults.invalid(&SPEC.field("matchingPrecedence"), &precedence.into(), "must be a positive value");
-            } else if precedence > 10_000 {
-                faults.invalid(&SPEC.field("matchingPrecedence"), &precedence.into(), "must not be greater than 10000");
+        validate: validate::flow_schema,
+        validate_change: |schema, _, part, faults| {
+            if part == Part::Status {
+                validate::conditions(schema, faults);
             }
         },
         ..Kind::new(cluster("flowcontrol.apiserver.k8s.io/v1", "flowschemas", "FlowSchema").status()).table(

@@ -2,6 +2,7 @@
 
 pub mod flowschemas;
 pub mod prioritylevelconfigurations;
+mod validate;
 
 use super::strategy::Strategy;
 

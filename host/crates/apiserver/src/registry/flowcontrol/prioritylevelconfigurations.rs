@@ -3,25 +3,21 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::one_of;
+use super::validate;
 use crate::registry::def::cluster;
 use crate::registry::fields::{default_empty, default_missing, object_mut, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, text};
-use crate::registry::workload::SPEC;
+use crate::registry::strategy::Part;
 
 pub fn kind() -> Kind {
     Kind {
         generation: true,
         default,
-        validate: |level, faults| {
-            let kind = level.str_at(&["spec", "type"]);
-            one_of(kind, &["Exempt", "Limited"], &SPEC.field("type"), faults);
-            let limited = level.at(&["spec", "limited"]).is_some_and(Value::is_object);
-            if kind == "Limited" && !limited {
-                faults.required(&SPEC.field("limited"), "must not be empty when type is Limited");
-            } else if kind == "Exempt" && limited {
-                faults.forbidden(&SPEC.field("limited"), "must be nil if the type is not Limited");
+        validate: validate::priority_level,
+        validate_change: |level, _, part, faults| {
+            if part == Part::Status {
+                validate::conditions(level, faults);
             }
         },
         ..Kind::new(cluster("flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations", "PriorityLevelConfiguration").status()).table(

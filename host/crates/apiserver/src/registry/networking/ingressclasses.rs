@@ -1,5 +1,6 @@
 //! `networking.k8s.io/v1` IngressClass. The controller never changes.
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -53,9 +54,18 @@ fn validate(class: &Value, faults: &mut Faults) {
         faults.too_long(&path, MAX_CONTROLLER_BYTES);
     } else if !controller.contains('/') {
         faults.invalid_str(&path, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    } else if let Some((domain, _)) = controller.split_once('/') {
+        faults.texts(&path, domain, names::dns1123_subdomain(domain));
     }
     let Some(parameters) = class.at(&["spec", "parameters"]).filter(|p| !p.is_null()) else { return };
     let here = SPEC.field("parameters");
+    if let Some(group) = parameters.get("apiGroup").and_then(Value::as_str).filter(|g| !g.is_empty()) {
+        faults.texts(&here.field("apiGroup"), group, names::dns1123_subdomain(group));
+    }
+    for field in ["kind", "name"] {
+        let word = parameters.str_at(&[field]);
+        faults.texts(&here.field(field), word, names::path_segment(word, false));
+    }
     for field in ["kind", "name"].iter().filter(|f| parameters.str_at(&[f]).is_empty()) {
         faults.required(
             &here.field(field),
@@ -71,6 +81,7 @@ fn validate(class: &Value, faults: &mut Faults) {
         ("Cluster", namespace) if !namespace.is_empty() => {
             faults.forbidden(&here.field("namespace"), "`parameters.scope` is set to 'Cluster'");
         }
+        ("Namespace", namespace) => faults.texts(&here.field("namespace"), namespace, names::dns1123_label(namespace)),
         _ => {}
     }
 }

@@ -4,13 +4,14 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
+use crate::registry::checks::balancer_address;
 use crate::registry::core::services::ingress_points;
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, text, text_or};
-use crate::registry::strategy::Column;
+use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::SPEC;
 
 const SHOWN_HOSTS: usize = 3;
@@ -28,6 +29,14 @@ pub fn kind() -> Kind {
         generation: true,
         create: |ingress, _| ingress.set_at(&["status"], json!({"loadBalancer": {}})),
         validate,
+        validate_change: |ingress, _, part, faults| {
+            if part == Part::Status {
+                let list = Path::root("status.loadBalancer.ingress");
+                for (i, point) in ingress.list_at(&["status", "loadBalancer", "ingress"]).iter().enumerate() {
+                    balancer_address(point, &list.index(i), faults);
+                }
+            }
+        },
         ..Kind::new(namespaced("networking.k8s.io/v1", "ingresses", "Ingress").short(&["ing"]).status()).table(COLUMNS, |ingress, now| {
             let ports = if ingress.list_at(&["spec", "tls"]).is_empty() { "80" } else { "80, 443" };
             vec![
@@ -77,8 +86,7 @@ fn validate(ingress: &Value, faults: &mut Faults) {
             faults.texts(&here.field("secretName"), secret, names::dns1123_subdomain(secret));
         }
     }
-    let class = spec.str_at(&["ingressClassName"]);
-    if !class.is_empty() {
+    if let Some(class) = spec.get("ingressClassName").and_then(Value::as_str) {
         faults.texts(&SPEC.field("ingressClassName"), class, names::dns1123_subdomain(class));
     }
 }
@@ -110,7 +118,7 @@ fn validate_path(entry: &Value, path: &Path<'_>, faults: &mut Faults) {
     let text = entry.str_at(&["path"]);
     let at = path.field("path");
     match entry.str_at(&["pathType"]) {
-        "" => return faults.required(&path.field("pathType"), "pathType must be specified"),
+        "" if entry.get("pathType").is_none_or(Value::is_null) => return faults.required(&path.field("pathType"), "pathType must be specified"),
         "Exact" | "Prefix" => {
             if !text.starts_with('/') {
                 faults.invalid_str(&at, text, "must be an absolute path");
@@ -137,8 +145,13 @@ fn backend(backend: &Value, path: &Path<'_>, faults: &mut Faults) {
     match (is_set(backend.get("resource")), service) {
         (true, Some(_)) => faults.invalid_str(path, "", "cannot set both resource and service backends"),
         (true, None) => {
+            let here = path.field("resource");
             for field in ["kind", "name"].iter().filter(|f| backend.str_at(&["resource", f]).is_empty()) {
-                faults.required(&path.field("resource").field(field), "");
+                faults.required(&here.field(field), "");
+            }
+            let group = backend.str_at(&["resource", "apiGroup"]);
+            if !group.is_empty() {
+                faults.texts(&here.field("apiGroup"), group, names::dns1123_subdomain(group));
             }
         }
         (false, None) => faults.invalid_str(path, "", "resource or service backend is required"),

@@ -22,9 +22,7 @@ pub fn kind() -> Kind {
         },
         fields: &[("metadata.name", |a| a.name().to_owned())],
         ..Kind::new(cluster("networking.k8s.io/v1", "ipaddresses", "IPAddress").short(&["ip"]))
-            .table(&[NAME, text("ParentRef", "What the address belongs to.")], |address, _| {
-                vec![address.name().into(), parent(address).into()]
-            })
+            .table(&[NAME, text("ParentRef", "What the address belongs to.")], |address, _| vec![address.name().into(), parent(address).into()])
     }
 }
 
@@ -40,12 +38,26 @@ fn parent(address: &Value) -> String {
 }
 
 fn validate(address: &Value, faults: &mut Faults) {
-    ip(address.name(), &Path::root("metadata.name"), faults);
+    let name = address.name();
+    if !name.is_empty() {
+        ip(name, &Path::root("metadata.name"), faults);
+    }
+    if let Some(plain) = name.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_string()).filter(|plain| plain != name) {
+        faults.invalid_str(&Path::root("metadata.name"), name, &format!("must be in canonical form ({plain:?})"));
+    }
     let Some(parent) = address.at(&["spec", "parentRef"]).filter(|p| !p.is_null()) else {
         return faults.required(&SPEC.field("parentRef"), "");
     };
     let here = SPEC.field("parentRef");
     for field in ["resource", "name"].iter().filter(|f| parent.str_at(&[f]).is_empty()) {
         faults.required(&here.field(field), "");
+    }
+    for field in ["resource", "name", "namespace"] {
+        let word = parent.str_at(&[field]);
+        faults.texts(&here.field(field), word, pintle_api::names::path_segment(word, false));
+    }
+    let group = parent.str_at(&["group"]);
+    if !group.is_empty() {
+        faults.texts(&here.field("group"), group, pintle_api::names::dns1123_subdomain(group));
     }
 }

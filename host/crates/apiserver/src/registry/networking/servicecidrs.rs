@@ -41,5 +41,13 @@ fn validate(range: &Value, faults: &mut Faults) {
     }
     for (i, text) in ranges.iter().filter_map(Value::as_str).enumerate() {
         cidr(text, &list.index(i), faults);
+        if let Some(plain) = text.parse::<ipnet::IpNet>().ok().map(|net| net.to_string()).filter(|plain| plain != text) {
+            faults.invalid_str(&list.index(i), text, &format!("must be in canonical form ({plain:?})"));
+        }
+    }
+    let v6 = ranges.iter().filter(|r| r.as_str().is_some_and(|r| r.contains(':'))).count();
+    if ranges.len() == MAX_RANGES && v6 != 1 {
+        let said = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        faults.invalid(&list, &range["spec"]["cidrs"], said);
     }
 }

@@ -9,6 +9,7 @@ use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::kind::Kind;
 use crate::registry::podspec::affinity::tolerations;
+use crate::registry::podspec::resources;
 use crate::registry::print::{AGE, NAME, age, text};
 
 pub fn kind() -> Kind {
@@ -26,9 +27,15 @@ pub fn kind() -> Kind {
 
 fn validate(class: &Value, faults: &mut Faults) {
     let handler = class.str_at(&["handler"]);
-    faults.texts(&Path::root("handler"), handler, names::dns1123_label(handler));
-    let overhead = Path::root("overhead.podFixed");
+    if handler.is_empty() {
+        faults.required(&Path::root("handler"), "");
+    } else {
+        faults.texts(&Path::root("handler"), handler, names::dns1123_label(handler));
+    }
+    // Checked as what a container may ask for, and told so.
+    let overhead = Path::root("overhead.limits");
     for (name, value) in class.map_at(&["overhead", "podFixed"]).into_iter().flatten() {
+        resources::resource_name(name, &overhead.key(name), faults);
         nonnegative_quantity(value, &overhead.key(name), faults);
     }
     label_map(class.at(&["scheduling", "nodeSelector"]), &Path::root("scheduling.nodeSelector"), faults);

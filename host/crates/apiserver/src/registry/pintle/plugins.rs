@@ -9,7 +9,8 @@ use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::admissionregistration::webhooks::{default_component, validate_component};
+use crate::registry::admissionregistration::validate;
+use crate::registry::admissionregistration::webhooks::default_component;
 use crate::registry::checks::count_set;
 use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
@@ -98,7 +99,7 @@ fn validate(plugin: &Value, faults: &mut Faults) {
         if spec.str_at(&["world"]) != "admission" {
             faults.forbidden(&here, "only a plugin of the world admission has it");
         }
-        validate_component(policy, &here, faults);
+        validate::component(policy, &here, faults);
     }
     let scheduler = spec.str_at(&["schedulerName"]);
     if !scheduler.is_empty() {

@@ -73,6 +73,11 @@ fn node_selector_term(term: &Value, check_values: bool, path: &Path<'_>, faults:
         let key = requirement.str_at(&["key"]);
         if key != "metadata.name" {
             faults.invalid_str(&at.field("key"), key, "not a valid field selector key");
+        } else {
+            let values = at.field("values");
+            for (j, value) in requirement.list_at(&["values"]).iter().filter_map(Value::as_str).enumerate() {
+                faults.texts(&values.index(j), value, names::dns1123_subdomain(value));
+            }
         }
     }
 }
@@ -123,10 +128,24 @@ fn pod_affinity_term(term: &Value, path: &Path<'_>, faults: &mut Faults) {
         faults.required(&path.field("topologyKey"), "can not be empty");
     }
     faults.texts(&path.field("topologyKey"), key, names::qualified_name(key));
+    let (with, without) = (term.list_at(&["matchLabelKeys"]), term.list_at(&["mismatchLabelKeys"]));
+    for (field, keys) in [("matchLabelKeys", with), ("mismatchLabelKeys", without)] {
+        label_keys(keys, &path.field(field), faults);
+    }
+    let list = path.field("matchLabelKeys");
+    for (i, key) in with.iter().enumerate().filter(|(_, key)| without.contains(key)) {
+        faults.invalid(&list.index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys");
+    }
     if term.list_at(&["matchLabelKeys"]).len() + term.list_at(&["mismatchLabelKeys"]).len() > 0 && !is_set(term.get("labelSelector")) {
         for field in ["matchLabelKeys", "mismatchLabelKeys"].iter().filter(|f| !term.list_at(&[f]).is_empty()) {
             faults.forbidden(&path.field(field), "must not be specified when labelSelector is not set");
         }
+    }
+}
+
+fn label_keys(keys: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    for (i, key) in keys.iter().map(|k| k.as_str().unwrap_or("")).enumerate() {
+        faults.texts(&path.index(i), key, names::qualified_name(key));
     }
 }
 
@@ -157,6 +176,12 @@ pub fn spread_constraints(constraints: &[Value], path: &Path<'_>, faults: &mut F
         }
         if let Some(selector) = constraint.get("labelSelector").filter(|s| !s.is_null()) {
             label_selector(selector, &here.field("labelSelector"), faults);
+        }
+        let keys = constraint.list_at(&["matchLabelKeys"]);
+        if !keys.is_empty() && !is_set(constraint.get("labelSelector")) {
+            faults.forbidden(&here.field("matchLabelKeys"), "must not be specified when labelSelector is not set");
+        } else {
+            label_keys(keys, &here.field("matchLabelKeys"), faults);
         }
     }
 }

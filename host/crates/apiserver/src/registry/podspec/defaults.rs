@@ -10,10 +10,9 @@ const TOKEN_SECONDS: i64 = 3600;
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Defaults of a `template` field, found in `parent`.
+/// A template that is missing is an empty one: most kinds hold it by value.
 pub fn default_template(parent: &mut Fields) {
-    if let Some(template) = object_mut(parent, "template") {
-        default_spec(ensure_object(template, "spec"));
-    }
+    default_spec(ensure_object(ensure_object(parent, "template"), "spec"));
 }
 
 /// Defaults that pods and templates share.

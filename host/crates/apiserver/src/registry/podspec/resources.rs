@@ -59,16 +59,26 @@ fn one_resource(name: &str, value: &Value, path: &Path<'_>, faults: &mut Faults)
     if !name.contains('/') && !matches!(name, "cpu") && !quantity.is_whole() && name.starts_with("hugepages-") {
         faults.invalid_str(path, &quantity.to_string(), "must be an integer");
     }
+    if let Some(size) = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok()).filter(|s| s.value() > 0)
+        && quantity.value() % size.value() != 0
+    {
+        faults.invalid_str(path, &quantity.to_string(), &format!("{quantity} is not positive integer multiple of {name}"));
+    }
     if is_extended(name) && !quantity.is_whole() {
         faults.invalid_str(path, &quantity.to_string(), "must be an integer");
     }
     Some(quantity)
 }
 
-fn resource_name(name: &str, path: &Path<'_>, faults: &mut Faults) {
+/// The name of a resource that a container may ask for.
+pub fn resource_name(name: &str, path: &Path<'_>, faults: &mut Faults) {
     let messages = names::qualified_name(name);
     if !messages.is_empty() {
-        return faults.texts(path, name, messages);
+        faults.texts(path, name, messages);
+        if !name.contains('/') {
+            faults.invalid_str(path, name, "must be a standard resource for containers");
+        }
+        return;
     }
     if name.contains('/') {
         if name.starts_with("requests.") && !name.contains("kubernetes.io/") {

@@ -33,7 +33,7 @@ pub fn validate_pod(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         faults.invalid(&here.field("shareProcessNamespace"), &Value::Bool(true), detail);
     }
-    sysctls(context.list_at(&["sysctls"]), &here.field("sysctls"), faults);
+    sysctls(context.list_at(&["sysctls"]), spec, &here.field("sysctls"), faults);
     let field = "fsGroupChangePolicy";
     one_of_if_set(context.str_at(&[field]), &["Always", "OnRootMismatch"], &here.field(field), faults);
     let field = "supplementalGroupsPolicy";
@@ -70,6 +70,9 @@ fn id(value: Option<&Value>, path: &Path<'_>, faults: &mut Faults) {
 }
 
 fn profiles(context: &Value, path: &Path<'_>, faults: &mut Faults) {
+    if let Some(options) = context.get("windowsOptions").filter(|o| !o.is_null()) {
+        windows_options(options, &path.field("windowsOptions"), faults);
+    }
     for (field, local) in [("seccompProfile", "localhostProfile"), ("appArmorProfile", "localhostProfile")] {
         let Some(profile) = context.get(field).filter(|p| !p.is_null()) else { continue };
         let here = path.field(field);
@@ -100,13 +103,59 @@ fn profiles(context: &Value, path: &Path<'_>, faults: &mut Faults) {
                 };
                 faults.invalid(&here.field(local), file.unwrap_or(&Value::Null), detail);
             }
-            "Localhost" | "RuntimeDefault" | "Unconfined" => {}
+            "Localhost" => local_profile(field, file.and_then(Value::as_str).unwrap_or(""), &here.field(local), faults),
+            "RuntimeDefault" | "Unconfined" => {}
             other => faults.not_supported(&here.field("type"), other, &["Localhost", "RuntimeDefault", "Unconfined"]),
         }
     }
 }
 
-fn sysctls(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
+fn local_profile(kind: &str, file: &str, path: &Path<'_>, faults: &mut Faults) {
+    if kind == "seccompProfile" {
+        if file.starts_with('/') {
+            faults.invalid_str(path, file, "must be a relative path");
+        }
+        super::volumes::no_backsteps(file, path, faults);
+    } else if file.trim() != file {
+        faults.invalid_str(path, file, "must not be padded with whitespace");
+    } else if file.is_empty() {
+        faults.required(path, "must be set when AppArmor type is Localhost");
+    }
+}
+
+fn windows_options(options: &Value, path: &Path<'_>, faults: &mut Faults) {
+    const FORBIDDEN: &str = "\"/\\:;|=,+*?<>@[]";
+    let text = |field: &str| options.get(field).and_then(Value::as_str);
+    if let Some(name) = text("gmsaCredentialSpecName") {
+        let here = path.field("gmsaCredentialSpecName");
+        faults.texts(&here, name, names::dns1123_subdomain(name));
+    }
+    if text("gmsaCredentialSpec") == Some("") {
+        faults.invalid_str(&path.field("gmsaCredentialSpec"), "", "gmsaCredentialSpec cannot be an empty string");
+    }
+    let here = path.field("runAsUserName");
+    match text("runAsUserName") {
+        Some("") => faults.invalid_str(&here, "", "runAsUserName cannot be an empty string"),
+        Some(name) if name.rsplit('\\').next().unwrap_or("").contains(|c: char| FORBIDDEN.contains(c)) => {
+            let said = format!("runAsUserName's User cannot contain the following characters: {FORBIDDEN}");
+            faults.invalid_str(&here, name, &said);
+        }
+        _ => {}
+    }
+}
+
+/// Settings of a namespace that the pod shares with its node are the node's.
+fn shared_with(name: &str) -> Option<&'static str> {
+    let name = name.replace('/', ".");
+    let is_ipc = name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name == "kernel.sem" || name.starts_with("fs.mqueue.");
+    match name {
+        _ if is_ipc => Some("hostIPC"),
+        name if name.starts_with("net.") => Some("hostNetwork"),
+        _ => None,
+    }
+}
+
+fn sysctls(list: &[Value], spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     let mut seen = HashSet::new();
     for (i, sysctl) in list.iter().enumerate() {
         let name = sysctl.str_at(&["name"]);
@@ -120,6 +169,9 @@ fn sysctls(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
             faults.invalid_str(&here.field("name"), name, &detail);
         } else if !seen.insert(name) {
             faults.duplicate(&here.field("name"), &name.into());
+        }
+        if let Some(field) = shared_with(name).filter(|field| spec.bool_at(&[field])) {
+            faults.invalid_str(&here.field("name"), name, &format!("may not be specified when '{field}' is true"));
         }
     }
 }

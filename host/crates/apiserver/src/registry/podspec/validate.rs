@@ -65,12 +65,16 @@ pub fn validate_spec(spec: &Value, path: &Path<'_>, context: Context<'_>, faults
     if let Some(policy) = spec.get("preemptionPolicy").and_then(Value::as_str) {
         one_of(policy, &["PreemptLowerPriority", "Never"], &path.field("preemptionPolicy"), faults);
     }
-    let overhead = path.field("overhead");
+    let overhead = path.field("overhead.limits");
     for (name, value) in spec.map_at(&["overhead"]).into_iter().flatten() {
         nonnegative_quantity(value, &overhead.key(name), faults);
     }
     if is_set(spec.get("os")) {
-        one_of(around.os, &["linux", "windows"], &path.field("os.name"), faults);
+        match around.os {
+            "" => faults.required(&path.field("os.name"), ""),
+            "linux" | "windows" => {}
+            other => faults.not_supported(&path.field("os"), other, &["linux", "windows"]),
+        }
     }
 }
 

@@ -4,12 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
+use pintle_api::quantity::Quantity;
 use serde_json::Value;
 
 use super::environment::{field_ref, resource_field_ref};
-use crate::registry::checks::one_of_if_set;
+use crate::registry::checks::{label_map, one_of_if_set};
+use crate::registry::core::persistentvolumeclaims::validate_claim_spec;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
+use crate::registry::volume_sources;
 
 /// The volumes that a container may name, without those that are faulty themselves.
 pub type Known<'a> = HashMap<&'a str, &'a Value>;
@@ -34,9 +37,8 @@ const HOST_PATH_TYPES: [&str; 7] = ["BlockDevice", "CharDevice", "Directory", "D
 pub fn validate<'a>(volumes: &'a [Value], pod_name: &str, path: &Path<'_>, faults: &mut Faults) -> Known<'a> {
     let mut known = Known::new();
     let is_created = |claim: &str| {
-        let made_for = |v: &Value| {
-            is_set(v.get("ephemeral")) && claim.strip_prefix(pod_name).and_then(|r| r.strip_prefix('-')) == Some(v.str_at(&["name"]))
-        };
+        let made_for =
+            |v: &Value| is_set(v.get("ephemeral")) && claim.strip_prefix(pod_name).and_then(|r| r.strip_prefix('-')) == Some(v.str_at(&["name"]));
         !pod_name.is_empty() && volumes.iter().any(made_for)
     };
     for (i, volume) in volumes.iter().enumerate() {
@@ -95,25 +97,37 @@ fn source(volume: &Value, path: &Path<'_>, faults: &mut Faults) {
                 mode(source.get("defaultMode"), &here.field("defaultMode"), faults);
                 projected(source, &here, faults);
             }
-            "nfs" => {
-                required(source, "server", &here, faults);
-                required(source, "path", &here, faults);
-                let dir = source.str_at(&["path"]);
-                if !dir.is_empty() && !dir.starts_with('/') {
-                    faults.invalid_str(&here.field("path"), dir, "must be an absolute path");
+            "ephemeral" => match source.get("volumeClaimTemplate").filter(|t| !t.is_null()) {
+                None => faults.required(&here.field("volumeClaimTemplate"), ""),
+                Some(template) => claim_template(template, &here.field("volumeClaimTemplate"), faults),
+            },
+            "emptyDir" => {
+                let limit = source.get("sizeLimit").and_then(|l| Quantity::from_value(l).ok());
+                if limit.is_some_and(Quantity::is_negative) {
+                    faults.forbidden(&here.field("sizeLimit"), "SizeLimit field must be a valid resource quantity");
                 }
             }
-            "csi" => required(source, "driver", &here, faults),
-            "ephemeral" if !is_set(source.get("volumeClaimTemplate")) => faults.required(&here.field("volumeClaimTemplate"), ""),
-            "image" => {
-                one_of_if_set(source.str_at(&["pullPolicy"]), &["Always", "IfNotPresent", "Never"], &here.field("pullPolicy"), faults)
-            }
-            _ => {}
+            other => volume_sources::validate(other, source, true, path, faults),
         }
     }
     if sources == 0 {
         faults.required(path, "must specify a volume type");
     }
+}
+
+/// A claim that is made with the pod: only labels and annotations of its own.
+fn claim_template(template: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let metadata = path.field("metadata");
+    for (field, _) in template
+        .map_at(&["metadata"])
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| !value.is_null() && !matches!(key.as_str(), "labels" | "annotations" | "creationTimestamp"))
+    {
+        faults.forbidden(&metadata.field(field), "cannot be set");
+    }
+    label_map(template.at(&["metadata", "labels"]), &metadata.field("labels"), faults);
+    validate_claim_spec(template.get("spec").unwrap_or(&Value::Null), &path.field("spec"), faults);
 }
 
 fn required(source: &Value, field: &str, path: &Path<'_>, faults: &mut Faults) {
@@ -171,6 +185,10 @@ fn projected(source: &Value, path: &Path<'_>, faults: &mut Faults) {
     let list = path.field("sources");
     for (i, projection) in source.list_at(&["sources"]).iter().enumerate() {
         let here = list.index(i);
+        if projection.as_object().is_none_or(|p| p.values().all(Value::is_null)) {
+            // Upstream passes over a source that names nothing.
+            continue;
+        }
         let mut kinds = 0;
         for (kind, part) in projection.as_object().into_iter().flatten().filter(|(_, part)| !part.is_null()) {
             kinds += 1;
@@ -204,8 +222,6 @@ fn projected(source: &Value, path: &Path<'_>, faults: &mut Faults) {
         }
         if kinds > 1 {
             faults.forbidden(&here, "may not specify more than 1 volume type per source");
-        } else if kinds == 0 {
-            faults.required(&here, "must specify a volume type");
         }
     }
 }
@@ -233,10 +249,42 @@ pub fn mounts(container: &Value, known: &Known<'_>, path: &Path<'_>, faults: &mu
         if devices.iter().any(|d| d.str_at(&["name"]) == name) {
             faults.invalid_str(&here.field("name"), name, "must not already exist in volumeDevices");
         }
+        if devices.iter().any(|d| d.str_at(&["devicePath"]) == place) {
+            faults.invalid_str(&here.field("mountPath"), place, "must not already exist as a path in volumeDevices");
+        }
+        recursive_read_only(mount, &list.field("recursiveReadOnly"), faults);
         sub_paths(mount, &list, &here, faults);
         propagation(mount, container, &list.field("mountPropagation"), faults);
     }
     volume_devices(devices, known, &path.field("volumeDevices"), faults);
+    let list = path.field("volumeDevices");
+    let mounts = container.list_at(&["volumeMounts"]);
+    for (i, device) in devices.iter().enumerate() {
+        let here = list.index(i);
+        let (name, place) = (device.str_at(&["name"]), device.str_at(&["devicePath"]));
+        if mounts.iter().any(|m| m.str_at(&["name"]) == name) {
+            faults.invalid_str(&here.field("name"), name, "must not already exist in volumeMounts");
+        }
+        if mounts.iter().any(|m| m.str_at(&["mountPath"]) == place) {
+            faults.invalid_str(&here.field("devicePath"), place, "must not already exist as a path in volumeMounts");
+        }
+    }
+}
+
+fn recursive_read_only(mount: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let Some(mode) = mount.get("recursiveReadOnly").and_then(Value::as_str) else { return };
+    match mode {
+        "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !mount.bool_at(&["readOnly"]) {
+                faults.forbidden(path, "may only be specified when readOnly is true");
+            }
+            if !matches!(mount.str_at(&["mountPropagation"]), "" | "None") {
+                faults.forbidden(path, "may only be specified when mountPropagation is None or not specified");
+            }
+        }
+        other => faults.not_supported(path, other, &["Disabled", "Enabled", "IfPossible"]),
+    }
 }
 
 fn sub_paths(mount: &Value, list: &Path<'_>, here: &Path<'_>, faults: &mut Faults) {
@@ -276,6 +324,9 @@ fn volume_devices(devices: &[Value], known: &Known<'_>, path: &Path<'_>, faults:
         }
         if !name.is_empty() && !seen.insert(name) {
             faults.invalid_str(&here.field("name"), name, "must be unique");
+        }
+        if !place.is_empty() && devices[..i].iter().any(|earlier| earlier.str_at(&["devicePath"]) == place) {
+            faults.invalid_str(&here.field("devicePath"), place, "must be unique");
         }
         required(device, "devicePath", &here, faults);
         if place.split('/').any(|part| part == "..") {

@@ -3,10 +3,10 @@
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::{IMMUTABLE, one_of};
+use crate::registry::checks::{IMMUTABLE, one_of_at};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
-use crate::registry::fields::{default_missing, is_zero, same, spec_mut};
+use crate::registry::fields::{default_missing, is_set, is_zero, same, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, UNSET, age, bool_or, boolean, text};
 use crate::registry::strategy::Column;
@@ -23,17 +23,29 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 
+const TOKENS_IN_SECRETS: &str = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+const MIN_TOKEN_SECONDS: i64 = 600;
+const MAX_TOKEN_SECONDS: i64 = 1 << 32;
+const MIN_UPDATE_SECONDS: i64 = 10;
+
 pub fn kind() -> Kind {
     Kind {
         generation: true,
         unconditional_update: false,
         default,
         validate,
+        warn: |driver, old| {
+            // Upstream asks drivers to say it, whichever it is.
+            let asks = !driver.list_at(&["spec", "tokenRequests"]).is_empty();
+            let said = is_set(driver.at(&["spec", "serviceAccountTokenInSecrets"]));
+            if old.is_none() && asks && !said { vec![TOKENS_IN_SECRETS.to_owned()] } else { Vec::new() }
+        },
         validate_change: |new, old, _, faults| {
-            for field in ["attachRequired", "volumeLifecycleModes"] {
+            // Upstream names the first of them in its own way.
+            for (field, told) in [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")] {
                 let (after, before) = (new.at(&["spec", field]), old.at(&["spec", field]));
                 if !same(after, before) {
-                    faults.invalid(&SPEC.field(field), after.unwrap_or(&Value::Null), IMMUTABLE);
+                    faults.invalid(&SPEC.field(told), after.unwrap_or(&Value::Null), IMMUTABLE);
                 }
             }
         },
@@ -55,10 +67,35 @@ fn default(driver: &mut Value) {
 
 fn validate(driver: &Value, faults: &mut Faults) {
     let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-    one_of(driver.str_at(&["spec", "fsGroupPolicy"]), &policies, &SPEC.field("fsGroupPolicy"), faults);
+    let spec = driver.get("spec").unwrap_or(&Value::Null);
+    one_of_at(spec, "fsGroupPolicy", &policies, &SPEC, faults);
     for mode in driver.list_at(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str) {
         if !matches!(mode, "Persistent" | "Ephemeral") {
             faults.not_supported(&SPEC.field("volumeLifecycleModes"), mode, &["Ephemeral", "Persistent"]);
+        }
+    }
+    token_requests(driver.list_at(&["spec", "tokenRequests"]), faults);
+    let path = SPEC.field("nodeAllocatableUpdatePeriodSeconds");
+    if let Some(seconds) = driver.i64_at(&["spec", "nodeAllocatableUpdatePeriodSeconds"]).filter(|s| *s < MIN_UPDATE_SECONDS) {
+        faults.invalid(&path, &seconds.into(), &format!("must be greater than or equal to {MIN_UPDATE_SECONDS} seconds"));
+    }
+}
+
+fn token_requests(requests: &[Value], faults: &mut Faults) {
+    let list = SPEC.field("tokenRequests");
+    for (i, request) in requests.iter().enumerate() {
+        let (here, audience) = (list.index(i), request.str_at(&["audience"]));
+        if requests[..i].iter().any(|earlier| earlier.str_at(&["audience"]) == audience) {
+            faults.duplicate(&here.field("audience"), &audience.into());
+            continue;
+        }
+        let path = here.field("expirationSeconds");
+        match request.i64_at(&["expirationSeconds"]) {
+            Some(seconds) if seconds < MIN_TOKEN_SECONDS => faults.invalid(&path, &seconds.into(), "may not specify a duration less than 10 minutes"),
+            Some(seconds) if seconds > MAX_TOKEN_SECONDS => {
+                faults.invalid(&path, &seconds.into(), "may not specify a duration larger than 2^32 seconds")
+            }
+            _ => {}
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::nonnegative;
+use crate::registry::checks::{IMMUTABLE, nonnegative};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
 use crate::registry::kind::Kind;
@@ -16,6 +17,22 @@ pub fn kind() -> Kind {
     Kind {
         unconditional_update: false,
         validate,
+        validate_change: |new, old, _, faults| {
+            for before in old.list_at(&["spec", "drivers"]) {
+                let after = new.list_at(&["spec", "drivers"]).iter().find(|d| d.str_at(&["name"]) == before.str_at(&["name"]));
+                let Some(after) = after.filter(|a| a.get("nodeID") != before.get("nodeID") || a.get("topologyKeys") != before.get("topologyKeys"))
+                else {
+                    continue;
+                };
+                let keys = after.get("topologyKeys").unwrap_or(&Value::Null);
+                let shown = format!(
+                    "{{\"Name\":{},\"NodeID\":{},\"TopologyKeys\":{keys},\"Allocatable\":null}}",
+                    Value::from(after.str_at(&["name"])),
+                    Value::from(after.str_at(&["nodeID"])),
+                );
+                faults.invalid_shown(&SPEC.field("drivers"), &shown, IMMUTABLE);
+            }
+        },
         ..Kind::new(cluster("storage.k8s.io/v1", "csinodes", "CSINode"))
             .table(&[NAME, number("Drivers", "Drivers that the node has."), AGE], |node, now| {
                 vec![node.name().into(), node.list_at(&["spec", "drivers"]).len().into(), age(node, now)]
@@ -34,6 +51,17 @@ fn validate(node: &Value, faults: &mut Faults) {
         }
         if !seen.insert(name) {
             faults.duplicate(&here.field("name"), &name.into());
+        }
+        if !name.is_empty() {
+            faults.texts(&here.field("name"), name, names::dns1123_subdomain(&name.to_lowercase()));
+        }
+        let keys = driver.list_at(&["topologyKeys"]);
+        for (j, key) in keys.iter().enumerate() {
+            let text = key.as_str().unwrap_or("");
+            faults.texts(&here, text, names::qualified_name(text));
+            if keys[..j].contains(key) {
+                faults.duplicate(&here, key);
+            }
         }
         nonnegative(driver.at(&["allocatable", "count"]), &here.field("allocatable.count"), faults);
     }

@@ -4,12 +4,15 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::{immutable, one_of};
+use crate::registry::checks::{immutable, one_of_if_set};
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::default_missing;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, bool_or, boolean, text};
+
+const MAX_PARAMETERS: usize = 512;
+const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
 
 pub fn kind() -> Kind {
     Kind {
@@ -57,6 +60,58 @@ fn validate(class: &Value, faults: &mut Faults) {
     } else {
         faults.texts(&Path::root("provisioner"), provisioner, names::qualified_name(&provisioner.to_ascii_lowercase()));
     }
-    one_of(class.str_at(&["reclaimPolicy"]), &["Delete", "Retain"], &Path::root("reclaimPolicy"), faults);
-    one_of(class.str_at(&["volumeBindingMode"]), &["Immediate", "WaitForFirstConsumer"], &Path::root("volumeBindingMode"), faults);
+    one_of_if_set(class.str_at(&["reclaimPolicy"]), &["Delete", "Retain"], &Path::root("reclaimPolicy"), faults);
+    let modes = ["Immediate", "WaitForFirstConsumer"];
+    match class.get("volumeBindingMode").and_then(Value::as_str) {
+        None => faults.required(&Path::root("volumeBindingMode"), ""),
+        Some(mode) if !modes.contains(&mode) => faults.not_supported(&Path::root("volumeBindingMode"), mode, &modes),
+        Some(_) => {}
+    }
+    parameters(class, faults);
+    let list = Path::root("allowedTopologies");
+    let terms = class.list_at(&["allowedTopologies"]);
+    for (i, term) in terms.iter().enumerate() {
+        topology(term, &terms[..i], &list.index(i).field("matchLabelExpressions"), faults);
+    }
+}
+
+fn parameters(class: &Value, faults: &mut Faults) {
+    let (path, all) = (Path::root("parameters"), class.map_at(&["parameters"]));
+    if all.is_some_and(|all| all.len() > MAX_PARAMETERS) {
+        faults.too_long(&path, MAX_PARAMETERS);
+        return;
+    }
+    let mut bytes = 0;
+    for (key, value) in all.into_iter().flatten() {
+        if key.is_empty() {
+            faults.invalid_str(&path, key, "field can not be empty.");
+        }
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if bytes > MAX_PARAMETERS_BYTES {
+        faults.too_long(&path, MAX_PARAMETERS_BYTES);
+    }
+}
+
+/// A term of `allowedTopologies`; `before` are the terms that came first.
+fn topology(term: &Value, before: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    let expressions = term.list_at(&["matchLabelExpressions"]);
+    for (i, expression) in expressions.iter().enumerate() {
+        let (here, key) = (path.index(i), expression.str_at(&["key"]));
+        faults.texts(&here.field("key"), key, names::qualified_name(key));
+        if expressions[..i].iter().any(|earlier| earlier.str_at(&["key"]) == key) {
+            faults.duplicate(&here.field("key"), &key.into());
+        }
+        let (list, values) = (here.field("values"), expression.list_at(&["values"]));
+        if values.is_empty() {
+            faults.required(&list, "");
+        }
+        for (j, value) in values.iter().enumerate().filter(|(j, value)| values[..*j].contains(value)) {
+            faults.duplicate(&list.index(j), value);
+        }
+    }
+    // A term that says nothing counts as seen already.
+    if expressions.is_empty() || before.contains(term) {
+        faults.duplicate(path, &"".into());
+    }
 }

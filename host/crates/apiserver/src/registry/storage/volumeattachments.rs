@@ -1,16 +1,19 @@
 //! `storage.k8s.io/v1` VolumeAttachment. Its spec never changes.
 
+use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
 use crate::registry::checks::immutable;
 use crate::registry::def::cluster;
-use crate::registry::faults::Faults;
+use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, boolean, text};
 use crate::registry::strategy::Part;
 use crate::registry::workload::SPEC;
+
+const MAX_ERROR_BYTES: usize = 256 * 1024;
 
 pub fn kind() -> Kind {
     Kind {
@@ -19,7 +22,17 @@ pub fn kind() -> Kind {
         validate,
         validate_change: |new, old, part, faults| {
             if part == Part::Main {
-                immutable(new, old, &["spec"], faults);
+                return immutable(new, old, &["spec"], faults);
+            }
+            for field in ["attachError", "detachError"] {
+                let path = Path::root("status").field(field).to_string();
+                let here = Path::root(&path);
+                if new.str_at(&["status", field, "message"]).len() > MAX_ERROR_BYTES {
+                    faults.too_long(&here.field("message"), MAX_ERROR_BYTES);
+                }
+                if let Some(code) = new.i64_at(&["status", field, "errorCode"]).filter(|c| *c < 0) {
+                    faults.invalid(&here.field("errorCode"), &code.into(), "must be between 0 and 2147483647, inclusive");
+                }
             }
         },
         ..Kind::new(cluster("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment").status()).table(
@@ -46,15 +59,21 @@ pub fn kind() -> Kind {
 }
 
 fn validate(attachment: &Value, faults: &mut Faults) {
-    for field in ["attacher", "nodeName"].iter().filter(|f| attachment.str_at(&["spec", f]).is_empty()) {
-        faults.required(&SPEC.field(field), "");
+    let (attacher, node) = (attachment.str_at(&["spec", "attacher"]), attachment.str_at(&["spec", "nodeName"]));
+    if attacher.is_empty() {
+        faults.required(&SPEC.field("attacher"), "");
+    } else {
+        faults.texts(&SPEC.field("attacher"), attacher, names::dns1123_subdomain(&attacher.to_lowercase()));
+    }
+    faults.texts(&SPEC.field("nodeName"), node, names::dns1123_subdomain(node));
+    if let Some(name) = attachment.at(&["spec", "source", "persistentVolumeName"]).and_then(Value::as_str) {
+        faults.texts(&SPEC.field("source.persistentVolumeName"), name, names::dns1123_subdomain(name));
     }
     let source = ["inlineVolumeSpec", "persistentVolumeName"].map(|f| is_set(attachment.at(&["spec", "source", f])));
     match source {
         [false, false] => faults.required(&SPEC.field("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
         [true, true] => {
-            let shown = attachment.at(&["spec", "source"]).unwrap_or(&Value::Null);
-            faults.invalid(&SPEC.field("source"), shown, "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
+            faults.forbidden(&SPEC.field("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
         }
         _ => {}
     }

@@ -94,7 +94,9 @@ fn workloads() {
         spec.replicas: Invalid value: -1: must be greater than or equal to 0
         spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`
         spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#]]);
-    check("apps/deployments", json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}), expect!["spec.selector: Required value"]);
+    check("apps/deployments", json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}), expect![[r#"
+        spec.selector: Required value
+        spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"#]]);
     check_change("apps/deployments", deployment(), |d| d.set_at(&["spec", "selector", "matchLabels", "x"], "y".into()), expect![[r#"
         spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`
         spec.selector: Invalid value: {"matchLabels":{"app":"web","x":"y"}}: field is immutable"#]]);

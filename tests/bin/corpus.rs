@@ -1,0 +1,92 @@
+//! `cargo xtask validate-corpus`: upstream's refusals side by side with ours.
+//!
+//!     corpus                              drives target/release/pintle (or $PINTLE_BIN) and prints what differs and the score
+//!     corpus --accept                     the same, and writes the cases that differ to known.txt
+//!     corpus --kubeconfig F --record      takes the answers of the server there, a real kube-apiserver, as those wanted
+//!     corpus --kubeconfig F               compares the server there
+//!     ... KIND...                         only these sheets
+//!
+//! A server must be fresh and without controllers. docs/validation.md tells how upstream's is started.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+#[path = "../corpus/mod.rs"]
+mod corpus;
+
+use corpus::{Result, cases, drive, score};
+
+/// What this run started and removes again.
+struct Started {
+    server: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let (mut kubeconfig, mut record, mut accept, mut only) = (None, false, false, Vec::new());
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--kubeconfig" => kubeconfig = Some(PathBuf::from(args.next().ok_or("--kubeconfig wants a file")?)),
+            "--record" => record = true,
+            "--accept" => accept = true,
+            kind => only.push(kind.to_owned()),
+        }
+    }
+    let sheets = cases::read_all(&score::folder())?;
+    let started = if kubeconfig.is_none() { Some(start()?) } else { None };
+    let file = kubeconfig.or(started.as_ref().map(|s| s.folder.path().join("kubeconfig"))).ok_or("no server")?;
+    let server = drive::Server::open(&file).await?;
+    if started.is_some() {
+        server.remove_plugins().await?;
+    }
+    let (mut wanted, mut had) = (BTreeMap::new(), BTreeMap::new());
+    for (kind, sheet) in sheets {
+        if !only.is_empty() && !only.contains(&kind) {
+            continue;
+        }
+        let answers = server.answers(&sheet).await.map_err(|e| format!("{kind}: {e}"))?;
+        if record {
+            score::write_wanted(&kind, &answers)?;
+            println!("{kind}: {} answers", answers.len());
+        } else {
+            wanted.insert(kind.clone(), score::read_wanted(&kind).unwrap_or_default());
+            had.insert(kind, answers);
+        }
+    }
+    if record {
+        return Ok(());
+    }
+    let report = score::compare(&wanted, &had);
+    for difference in &report.differing {
+        println!("{}", difference.told());
+    }
+    println!("{}", report.table());
+    if accept {
+        return report.write_known();
+    }
+    match report.fallen()?.len() {
+        0 => Ok(()),
+        fallen => Err(format!("{fallen} cases differ that are not in known.txt").into()),
+    }
+}
+
+fn start() -> Result<Started> {
+    let folder = tempfile::tempdir()?;
+    let binary = std::env::var_os("PINTLE_BIN").map_or_else(|| "target/release/pintle".into(), PathBuf::from);
+    let mut command = Command::new(&binary);
+    command.args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data"));
+    command.arg("--kubeconfig-out").arg(folder.path().join("kubeconfig"));
+    let log = std::fs::File::create(folder.path().join("log"))?;
+    let server = command.stderr(log).spawn().map_err(|e| format!("{}: {e}; build it with `cargo xtask build`", binary.display()))?;
+    Ok(Started { server, folder })
+}
