@@ -21,17 +21,19 @@
 //! writes. Where writes ever cost too much, `file` is the one module to replace.
 
 mod file;
+mod format;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::backup::{BackupError, Reader};
 use crate::watch_log::WatchLog;
-use crate::{BoxFuture, Change, Entry, Error, Range, Result, Revision, Store, Transaction, limits};
+use crate::{BoxFuture, Change, Entry, Error, Range, Result, Revision, Snapshot, Store, Transaction, limits};
 use file::File;
 use writer::{Job, Writer};
 
@@ -40,6 +42,13 @@ const QUEUED_COMMITS: usize = 4096;
 
 /// Ranges of up to this many entries are read on the caller's thread; longer ones on one that may block.
 const INLINE_RANGE_ENTRIES: usize = 64;
+
+/// Pages of a snapshot that wait for their reader, of about a megabyte each.
+const QUEUED_PAGES: usize = 2;
+
+/// What a restored store's revision is ahead of the backup's: whatever was written after the backup was taken stays below, so that
+/// no revision that a client remembers comes again with another meaning. It gets 410, and lists again.
+pub const RESTORE_GAP: Revision = 1_000_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -59,6 +68,13 @@ impl Default for Options {
 /// Opens the file, making it when it is absent. Blocks: after a crash it first verifies the file.
 pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Embedded>> {
     Embedded::start(File::open(path.as_ref(), options.cache_bytes)?, options)
+}
+
+/// Makes the file from a backup; it is there whole or not at all. Refuses to replace one. Blocks.
+pub fn restore(path: impl AsRef<Path>, mut from: Reader<impl std::io::Read>) -> std::result::Result<Revision, BackupError> {
+    let revision = from.revision() + RESTORE_GAP;
+    File::fill(path.as_ref(), revision, || from.page())?;
+    Ok(revision)
 }
 
 /// The same engine over memory, for tests.
@@ -119,6 +135,18 @@ impl Store for Embedded {
         })
     }
 
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>> {
+        Box::pin(async move {
+            let frozen = self.file.freeze()?;
+            let revision = frozen.revision()?;
+            let (send, pages) = mpsc::channel(QUEUED_PAGES);
+            // A receiver that went away ends the thread's work at its next page.
+            tokio::task::spawn_blocking(move || frozen.pages(|page| send.blocking_send(page).is_ok()));
+            let pages = stream::unfold(pages, |mut pages| async { pages.recv().await.map(|page| (page, pages)) });
+            Ok(Snapshot { revision, pages: pages.boxed() })
+        })
+    }
+
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Revision>> {
         Box::pin(async move {
             limits::check(&transaction)?;
@@ -128,6 +156,7 @@ impl Store for Embedded {
 
     fn watch<'a>(&'a self, prefix: &'a [u8], after: Revision) -> BoxFuture<'a, Result<BoxStream<'static, Result<Vec<Change>>>>> {
         Box::pin(async move {
+            self.file.check()?;
             // A range may have seen a commit that the log is told of in the next moment, so the file decides.
             if after > self.log.newest() {
                 let newest = self.file.revision()?;

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, KeyValue, KvClient, ResponseHeader, Txn, TxnOp,
-    TxnOpResponse, WatchClient, WatchOptions, WatchResponse, WatchStream,
+    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, GetResponse, KeyValue, KvClient, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+    WatchClient, WatchOptions, WatchResponse, WatchStream,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::{
-    BoxFuture, Change, Entry, Error, Expect, MAX_TRANSACTION_BYTES, Op, Range, Result, Revision, Store, Transaction, limits,
-    prefix_end,
+    BoxFuture, Change, Entry, Error, Expect, MAX_TRANSACTION_BYTES, Op, Range, Result, Revision, Snapshot, Store, Transaction, limits, prefix_end,
 };
 
 /// An answer that takes longer is given up. etcd itself gives up on a proposal after five seconds and an election.
@@ -84,34 +83,21 @@ impl Etcd {
         if end.is_empty() { prefix_end(&self.prefix) } else { self.key(end) }
     }
 
-    fn entry(&self, found: KeyValue) -> Result<Entry> {
-        let revision = revision(found.mod_revision())?;
-        let (key, value) = found.into_key_value();
-        Ok(Entry { key: strip(key, self.prefix.len()), value: value.into(), revision })
-    }
-
     async fn read_range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Range> {
         let (mut start, end) = (self.key(start), self.end(end));
         let mut range = Range { entries: Vec::new(), revision: 0, more: false };
         loop {
             let wanted = if limit == 0 { PAGE_ENTRIES } else { PAGE_ENTRIES.min(limit - range.entries.len()) };
             // Zero reads the newest; the following pages read what the first one saw.
-            let options = GetOptions::new()
-                .with_range(end.clone())
-                .with_limit(i64::try_from(wanted).unwrap_or(i64::MAX))
-                .with_revision(i64::try_from(range.revision).unwrap_or(0));
-            let mut kv = self.kv.clone();
-            let mut answer = reading(kv.get(start.clone(), Some(options))).await?;
+            let mut answer = Self::page(self.kv.clone(), start, end.clone(), wanted, range.revision).await?;
             if range.revision == 0 {
                 range.revision = header_revision(answer.header())?;
             }
             range.more = answer.more();
             let page = answer.take_kvs();
-            if let Some(last) = page.last() {
-                start = [last.key(), b"\0"].concat();
-            }
+            start = page.last().map_or(Vec::new(), |last| [last.key(), b"\0"].concat());
             for found in page {
-                range.entries.push(self.entry(found)?);
+                range.entries.push(entry(found, self.prefix.len())?);
             }
             if !range.more || range.entries.len() == limit {
                 return Ok(range);
@@ -119,13 +105,39 @@ impl Etcd {
         }
     }
 
+    /// A page of the newest, or of an earlier revision, and whether more follow.
+    async fn page(kv: KvClient, start: Vec<u8>, end: Vec<u8>, limit: usize, at: Revision) -> Result<GetResponse> {
+        let options =
+            GetOptions::new().with_range(end).with_limit(i64::try_from(limit).unwrap_or(i64::MAX)).with_revision(i64::try_from(at).unwrap_or(0));
+        let mut kv = kv;
+        reading(kv.get(start, Some(options))).await
+    }
+
+    async fn freeze(&self) -> Result<Snapshot> {
+        let revision = self.revision().await?;
+        let (kv, prefix, end) = (self.kv.clone(), self.prefix.len(), prefix_end(&self.prefix));
+        let pages = stream::unfold(Some(self.prefix.clone()), move |start| {
+            let (kv, end) = (kv.clone(), end.clone());
+            async move {
+                let mut answer = match Self::page(kv, start?, end, PAGE_ENTRIES, revision).await {
+                    Ok(answer) => answer,
+                    Err(error) => return Some((Err(error), None)),
+                };
+                let more = answer.more();
+                let found = answer.take_kvs();
+                let next = found.last().filter(|_| more).map(|last| [last.key(), b"\0"].concat());
+                Some((found.into_iter().map(|kv| entry(kv, prefix)).collect(), next))
+            }
+        });
+        Ok(Snapshot { revision, pages: pages.boxed() })
+    }
+
     async fn transact(&self, transaction: Transaction) -> Result<Revision> {
         limits::check(&transaction)?;
         let compares: Vec<Compare> = transaction.expect.iter().map(|(key, expected)| compare(self.key(key), *expected)).collect();
         // Where a condition fails, the same transaction tells what was found instead.
         let keys_only = GetOptions::new().with_keys_only();
-        let looks: Vec<TxnOp> =
-            transaction.expect.iter().map(|(key, _)| TxnOp::get(self.key(key), Some(keys_only.clone()))).collect();
+        let looks: Vec<TxnOp> = transaction.expect.iter().map(|(key, _)| TxnOp::get(self.key(key), Some(keys_only.clone()))).collect();
         let ops: Vec<TxnOp> = transaction
             .ops
             .iter()
@@ -155,8 +167,7 @@ impl Etcd {
     async fn open_watch(&self, prefix: &[u8], after: Revision) -> Result<BoxStream<'static, Result<Vec<Change>>>> {
         let start = i64::try_from(after).ok().and_then(|n| n.checked_add(1)).ok_or(Error::Future { asked: after, newest: 0 })?;
         // Progress answers keep the connection proven alive; they carry no change and are dropped.
-        let options =
-            WatchOptions::new().with_prefix().with_start_revision(start).with_prev_key().with_progress_notify();
+        let options = WatchOptions::new().with_prefix().with_start_revision(start).with_prev_key().with_progress_notify();
         let mut client = self.watch.clone();
         let mut changes = reading(client.watch(self.key(prefix), Some(options))).await?;
         let created = reading(changes.message()).await?.ok_or_else(|| Error::Unavailable("the watch was not opened".into()))?;
@@ -221,6 +232,11 @@ impl Watcher {
 }
 
 impl Store for Etcd {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// Linearizable, as every read here: etcd's leader is asked.
     fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
         Box::pin(async {
             let options = GetOptions::new().with_count_only();
@@ -233,12 +249,17 @@ impl Store for Etcd {
         Box::pin(async move {
             let mut kv = self.kv.clone();
             let found = reading(kv.get(self.key(key), None)).await?.take_kvs().pop();
-            found.map(|kv| self.entry(kv)).transpose()
+            found.map(|kv| entry(kv, self.prefix.len())).transpose()
         })
     }
 
     fn range<'a>(&'a self, start: &'a [u8], end: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Range>> {
         Box::pin(self.read_range(start, end, limit))
+    }
+
+    /// Held together by its revision: a compaction on the way ends it with an error.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>> {
+        Box::pin(self.freeze())
     }
 
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Revision>> {
@@ -270,6 +291,12 @@ impl Store for Etcd {
     }
 }
 
+fn entry(found: KeyValue, prefix: usize) -> Result<Entry> {
+    let revision = revision(found.mod_revision())?;
+    let (key, value) = found.into_key_value();
+    Ok(Entry { key: strip(key, prefix), value: value.into(), revision })
+}
+
 fn compare(key: Vec<u8>, expected: Expect) -> Compare {
     match expected {
         Expect::Absent => Compare::create_revision(key, CompareOp::Equal, 0),
@@ -296,10 +323,7 @@ async fn writing<T>(call: impl Future<Output = std::result::Result<T, etcd_clien
     timed(call, Error::Unknown).await
 }
 
-async fn timed<T>(
-    call: impl Future<Output = std::result::Result<T, etcd_client::Error>>,
-    unanswered: fn(String) -> Error,
-) -> Result<T> {
+async fn timed<T>(call: impl Future<Output = std::result::Result<T, etcd_client::Error>>, unanswered: fn(String) -> Error) -> Result<T> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(answer) => answer.map_err(|error| failed(error, unanswered)),
         Err(_) => Err(unanswered(format!("no answer within {CALL_TIMEOUT:?}"))),

@@ -1,18 +1,18 @@
-//! For tests: the embedded engine over a disk that loses power.
+//! For tests: the embedded engine over a disk that loses power, fills up, fails to sync or takes its time.
 //!
 //! [`Disk`] is memory that behaves as a disk with a volatile write cache: what was written since the last sync may be
-//! there, be missing, or be torn at a sector's border after a crash, in any mixture; a sync may fail. All from one
+//! there, be missing, or be torn at a sector's border after a crash, in any mixture. All from one
 //! seed, which [`Disk`] prints with `Debug`, so a failure can be run again.
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::embedded::{self, Embedded, Options};
 use crate::Result;
+use crate::embedded::{self, Embedded, Options};
 
 /// A write is torn only between these.
 const SECTOR_BYTES: usize = 512;
@@ -22,13 +22,23 @@ const SECTOR_BYTES: usize = 512;
 pub enum Fault {
     /// Power is lost instead of the n-th write or sync from now (0: the next).
     PowerLoss { after: u64 },
+    /// The process ends instead of the n-th write or sync: what it wrote before, the kernel has.
+    ProcessLost { after: u64 },
     /// The n-th sync from now fails once; what was written is in doubt, and the disk lives on.
     FailedSync { after: u64 },
+    /// From the n-th write on there is no room, until [`Disk::make_room`].
+    Full { after: u64 },
 }
 
 /// A handle; clones are the same disk.
 #[derive(Clone)]
-pub struct Disk(Arc<Mutex<State>>);
+pub struct Disk(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Rung when syncs may go on.
+    released: Condvar,
+}
 
 struct State {
     seed: u64,
@@ -40,6 +50,11 @@ struct State {
     pending: Vec<Pending>,
     fault: Option<Fault>,
     powered: bool,
+    /// What was written outlives the process that ended.
+    kernel_lives: bool,
+    full: bool,
+    syncs_held: bool,
+    syncs_waiting: usize,
     steps: u64,
 }
 
@@ -55,16 +70,25 @@ pub fn open(disk: &Disk, options: Options) -> Result<Arc<Embedded>> {
 
 impl Disk {
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self::with(seed, Vec::new())
+    }
+
+    fn with(seed: u64, contents: Vec<u8>) -> Self {
+        let state = State {
             seed,
             random: StdRng::seed_from_u64(seed),
-            durable: Vec::new(),
-            seen: Vec::new(),
+            durable: contents.clone(),
+            seen: contents,
             pending: Vec::new(),
             fault: None,
             powered: true,
+            kernel_lives: false,
+            full: false,
+            syncs_held: false,
+            syncs_waiting: 0,
             steps: 0,
-        })))
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), released: Condvar::new() }))
     }
 
     pub fn inject(&self, fault: Fault) {
@@ -80,24 +104,40 @@ impl Disk {
         self.lock().powered
     }
 
+    /// There is room again.
+    pub fn make_room(&self) {
+        let mut state = self.lock();
+        (state.full, state.fault) = (false, None);
+    }
+
+    /// From now on a sync does not return, until [`Disk::release_syncs`] or the next [`Disk::reboot`].
+    pub fn hold_syncs(&self) {
+        self.lock().syncs_held = true;
+    }
+
+    pub fn release_syncs(&self) {
+        self.lock().syncs_held = false;
+        self.0.released.notify_all();
+    }
+
+    /// Syncs that were begun and are held.
+    pub fn syncs_waiting(&self) -> usize {
+        self.lock().syncs_waiting
+    }
+
     /// Takes the power from every open engine, and gives what a machine would find on the disk afterwards.
     pub fn reboot(&self) -> Disk {
         let mut state = self.lock();
-        state.powered = false;
-        let survivors = state.crash();
+        let survivors = if state.kernel_lives { state.seen.clone() } else { state.crash() };
+        (state.powered, state.syncs_held) = (false, false);
         let seed = state.random.random();
         drop(state);
-        let disk = Disk::new(seed);
-        {
-            let mut fresh = disk.lock();
-            fresh.seen = survivors.clone();
-            fresh.durable = survivors;
-        }
-        disk
+        self.0.released.notify_all();
+        Self::with(seed, survivors)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,28 +148,42 @@ impl State {
             return Err(io::Error::other("injected: no power"));
         }
         self.steps += 1;
-        match &mut self.fault {
-            Some(Fault::PowerLoss { after: 0 }) => {
+        let strikes = match &mut self.fault {
+            None => return self.room(is_sync),
+            Some(Fault::FailedSync { .. }) if !is_sync => return Ok(()),
+            Some(Fault::Full { .. }) if is_sync => return Ok(()),
+            Some(Fault::PowerLoss { after } | Fault::ProcessLost { after } | Fault::FailedSync { after } | Fault::Full { after }) => {
+                let strikes = *after == 0;
+                *after = after.saturating_sub(1);
+                strikes
+            }
+        };
+        match self.fault.filter(|_| strikes) {
+            None => self.room(is_sync),
+            Some(Fault::PowerLoss { .. }) => {
                 self.powered = false;
                 Err(io::Error::other("injected: power lost"))
             }
-            Some(Fault::FailedSync { after: 0 }) if is_sync => {
+            Some(Fault::ProcessLost { .. }) => {
+                (self.powered, self.kernel_lives) = (false, true);
+                Err(io::Error::other("injected: process lost"))
+            }
+            Some(Fault::FailedSync { .. }) => {
                 self.fault = None;
                 // As the kernel does: the pages count as clean afterwards, whether or not they were written.
                 self.durable = self.crash();
                 self.pending.clear();
                 Err(io::Error::other("injected: sync failed"))
             }
-            Some(Fault::PowerLoss { after }) => {
-                *after -= 1;
-                Ok(())
+            Some(Fault::Full { .. }) => {
+                self.full = true;
+                self.room(is_sync)
             }
-            Some(Fault::FailedSync { after }) if is_sync => {
-                *after -= 1;
-                Ok(())
-            }
-            _ => Ok(()),
         }
+    }
+
+    fn room(&self, is_sync: bool) -> io::Result<()> {
+        if self.full && !is_sync { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     /// The durable bytes with a random part of the pending writes.
@@ -184,6 +238,11 @@ impl redb::StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.lock();
+        state.syncs_waiting += 1;
+        while state.syncs_held {
+            state = self.0.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.syncs_waiting -= 1;
         state.step(true)?;
         let state = &mut *state;
         for pending in state.pending.drain(..) {

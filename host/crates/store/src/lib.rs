@@ -7,6 +7,7 @@
 //! An acknowledged commit is on disk. A watcher gets every change after its revision once, in order, or
 //! [`Error::Compacted`].
 
+pub mod backup;
 pub mod embedded;
 pub mod etcd;
 pub mod faulty;
@@ -97,12 +98,25 @@ pub struct Range {
     pub more: bool,
 }
 
+/// Everything in the store at one revision, while writes go on.
+pub struct Snapshot {
+    pub revision: Revision,
+    /// Pages of entries in key order. An error ends them.
+    pub pages: BoxStream<'static, Result<Vec<Entry>>>,
+}
+
 pub trait Store: Send + Sync + 'static {
+    /// Whether other processes write to the same store: what one of them has heard of it may then be old.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// The newest committed revision.
     fn revision(&self) -> BoxFuture<'_, Result<Revision>>;
     fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>>>;
     /// Keys in `start..end`, in order, at most `limit` (0: all), as of now.
     fn range<'a>(&'a self, start: &'a [u8], end: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Range>>;
+    /// Everything as of now.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot>>;
     /// Applies the transaction and returns its revision once it is durable. A transaction of no ops returns the present revision.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Revision>>;
     /// Every change with a revision greater than `after`, in revision order, under keys with the prefix. A batch holds

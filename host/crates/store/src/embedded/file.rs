@@ -9,16 +9,19 @@ use std::sync::{PoisonError, RwLock};
 use bytes::Bytes;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 
+use super::format;
 use crate::{Change, Entry, Error, Op, Range, Result, Revision, Transaction};
 
-const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
-const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
-const REVISION: &str = "revision";
-const FORMAT: &str = "format";
-const FORMAT_VERSION: u64 = 1;
+pub(super) const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
+pub(super) const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+pub(super) const REVISION: &str = "revision";
 /// Zero has a meaning of its own to clients, so the empty store stands at one, as etcd's does.
-const FIRST_REVISION: Revision = 1;
+pub(super) const FIRST_REVISION: Revision = 1;
 const HEADER_BYTES: usize = 8;
+/// A page of a snapshot, or one entry.
+const PAGE_BYTES: usize = 1 << 20;
+/// Of the file that a backup is restored to.
+const FILL_CACHE_BYTES: usize = 64 << 20;
 
 pub(super) struct File {
     state: RwLock<State>,
@@ -41,44 +44,50 @@ impl File {
     /// A new file is made aside and renamed: a crash while it is made would leave one that cannot be opened.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
         if !path.exists() {
-            let mut aside = path.as_os_str().to_owned();
-            aside.push(".new");
-            let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
-            match std::fs::remove_file(&aside) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(in_context(error)),
-                _ => {}
-            }
-            drop(Self::prepare(builder(cache_bytes).create(&aside).map_err(opening)?)?);
-            std::fs::rename(&aside, path).map_err(in_context)?;
-            sync_parent(path)?;
+            aside(path, |aside| Self::prepare(builder(cache_bytes).create(aside).map_err(opening)?).map(drop))?;
         }
         Self::prepare(builder(cache_bytes).open(path).map_err(opening)?)
+    }
+
+    /// Makes a new file that stands at the revision and has the entries of all pages. The last page is `None`.
+    pub fn fill<E: From<Error>>(
+        path: &Path,
+        revision: Revision,
+        mut next_page: impl FnMut() -> std::result::Result<Option<Vec<Entry>>, E>,
+    ) -> std::result::Result<(), E> {
+        if path.exists() {
+            return Err(Error::Refused(format!("{} exists already", path.display())).into());
+        }
+        aside(path, |aside| {
+            let database = builder(FILL_CACHE_BYTES).create(aside).map_err(opening)?;
+            let file = Self::prepare(database)?;
+            let write = file.with(|database| database.begin_write().map_err(unavailable))?;
+            {
+                let mut entries = write.open_table(ENTRIES).map_err(unavailable)?;
+                while let Some(page) = next_page()? {
+                    for entry in page {
+                        put(&mut entries, &entry.key, &entry.value, entry.revision)?;
+                    }
+                }
+                write.open_table(NUMBERS).map_err(unavailable)?.insert(REVISION, revision).map_err(unavailable)?;
+            }
+            write.commit().map_err(unavailable)?;
+            Ok(())
+        })
     }
 
     pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
         Self::prepare(builder(cache_bytes).create_with_backend(backend).map_err(opening)?)
     }
 
-    /// Makes the tables of a new file; refuses one of another format.
     fn prepare(database: Database) -> Result<Self> {
-        let read = database.begin_read().map_err(unavailable)?;
-        match read.open_table(NUMBERS) {
-            Ok(numbers) => match numbers.get(FORMAT).map_err(unavailable)?.map(|n| n.value()) {
-                Some(FORMAT_VERSION) => return Ok(Self { state: RwLock::new(State::Open(database)) }),
-                other => return Err(Error::Corrupt(format!("format {other:?} is not known to this version"))),
-            },
-            Err(redb::TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(unavailable(error)),
-        }
-        let write = database.begin_write().map_err(unavailable)?;
-        {
-            write.open_table(ENTRIES).map_err(unavailable)?;
-            let mut numbers = write.open_table(NUMBERS).map_err(unavailable)?;
-            numbers.insert(FORMAT, FORMAT_VERSION).map_err(unavailable)?;
-            numbers.insert(REVISION, FIRST_REVISION).map_err(unavailable)?;
-        }
-        write.commit().map_err(unavailable)?;
+        format::prepare(&database)?;
         Ok(Self { state: RwLock::new(State::Open(database)) })
+    }
+
+    /// Everything as it is now, whatever is written meanwhile.
+    pub fn freeze(&self) -> Result<Frozen> {
+        self.snapshot().map(Frozen)
     }
 
     pub fn check(&self) -> Result<()> {
@@ -164,6 +173,59 @@ impl File {
     }
 }
 
+pub(super) struct Frozen(ReadTransaction);
+
+impl Frozen {
+    pub fn revision(&self) -> Result<Revision> {
+        revision_in(&self.0)
+    }
+
+    /// Hands over all entries, or an error, until nobody takes them any more.
+    pub fn pages(&self, mut take: impl FnMut(Result<Vec<Entry>>) -> bool) {
+        if let Err(error) = self.read_pages(&mut take) {
+            take(Err(error));
+        }
+    }
+
+    fn read_pages(&self, take: &mut impl FnMut(Result<Vec<Entry>>) -> bool) -> Result<()> {
+        let entries = self.0.open_table(ENTRIES).map_err(unavailable)?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for item in entries.iter().map_err(unavailable)? {
+            let (key, stored) = item.map_err(unavailable)?;
+            bytes += key.value().len() + stored.value().len();
+            page.push(entry(key.value(), stored.value())?);
+            if bytes >= PAGE_BYTES {
+                if !take(Ok(std::mem::take(&mut page))) {
+                    return Ok(());
+                }
+                bytes = 0;
+            }
+        }
+        if !page.is_empty() {
+            take(Ok(page));
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file beside its place and renames it when it is whole.
+fn aside<E: From<Error>>(path: &Path, make: impl FnOnce(&Path) -> std::result::Result<(), E>) -> std::result::Result<(), E> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    let aside = Path::new(&aside);
+    let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+    match std::fs::remove_file(aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(in_context(error).into()),
+        _ => {}
+    }
+    if let Err(error) = make(aside) {
+        let _ = std::fs::remove_file(aside);
+        return Err(error);
+    }
+    std::fs::rename(aside, path).map_err(in_context)?;
+    Ok(sync_parent(path)?)
+}
+
 /// The outer result is the disk's, the inner one the caller's.
 fn apply_one(entries: &mut Table<&[u8], &[u8]>, transaction: &Transaction, applied: &mut Applied) -> Result<Result<Revision>> {
     for (key, expected) in &transaction.expect {
@@ -229,12 +291,11 @@ fn entry(key: &[u8], stored: &[u8]) -> Result<Entry> {
 }
 
 fn split(stored: &[u8]) -> Result<(Revision, &[u8])> {
-    let (header, value) =
-        stored.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| Error::Corrupt("an entry without its revision".into()))?;
+    let (header, value) = stored.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| Error::Corrupt("an entry without its revision".into()))?;
     Ok((Revision::from_be_bytes(*header), value))
 }
 
-fn builder(cache_bytes: usize) -> redb::Builder {
+pub(super) fn builder(cache_bytes: usize) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
     builder
@@ -248,7 +309,7 @@ fn opening(error: redb::DatabaseError) -> Error {
     }
 }
 
-fn unavailable(error: impl Into<redb::Error>) -> Error {
+pub(super) fn unavailable(error: impl Into<redb::Error>) -> Error {
     match error.into() {
         redb::Error::Corrupted(what) => Error::Corrupt(what),
         other => Error::Unavailable(other.to_string()),

@@ -23,6 +23,7 @@ pub async fn all<F: Future<Output = Arc<dyn Store>>>(open: impl Fn(&'static str)
     watches(&*open("watches").await).await;
     watch_races(open("races").await).await;
     compaction(&*open("compaction").await).await;
+    snapshots(open("snapshots").await).await;
     one_winner(open("winner").await).await;
     let closed = open("closed").await;
     closed.commit(write([put("/a", "1")])).await.unwrap();
@@ -192,6 +193,33 @@ async fn compaction(store: &dyn Store) {
     }
     let mut kept = store.watch(b"/a", r2).await.unwrap();
     assert_eq!(tokio::time::timeout(WAIT, kept.next()).await.unwrap().unwrap().unwrap()[0].revision, r3);
+}
+
+/// A snapshot has one revision, whatever is written and deleted while it is read.
+async fn snapshots(store: Arc<dyn Store>) {
+    let value = "x".repeat(4000);
+    for start in (0..1200).step_by(100) {
+        store.commit(write((start..start + 100).map(|n| put(&format!("/s/{n:04}"), &value)))).await.unwrap();
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    assert_eq!(snapshot.revision, store.revision().await.unwrap());
+    let overwriting = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for start in (0..1200).step_by(100) {
+                store.commit(write((start..start + 50).map(|n| put(&format!("/s/{n:04}"), "new")))).await.unwrap();
+                store.commit(write((start + 50..start + 100).map(|n| delete(&format!("/s/{n:04}"))))).await.unwrap();
+            }
+        })
+    };
+    let pages: Vec<Vec<pintle_store::Entry>> = snapshot.pages.map(|page| page.unwrap()).collect().await;
+    overwriting.await.unwrap();
+    assert!(pages.len() > 1);
+    let entries = pages.concat();
+    assert_eq!(entries.len(), 1200);
+    assert!(entries.is_sorted_by_key(|entry| entry.key.clone()));
+    assert!(entries.iter().all(|entry| entry.value == value && entry.revision <= snapshot.revision));
+    assert_eq!(store.snapshot().await.unwrap().pages.map(|page| page.unwrap().len()).collect::<Vec<_>>().await.iter().sum::<usize>(), 600);
 }
 
 /// Of many who write from the same revision one wins.

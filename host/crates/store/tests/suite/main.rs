@@ -5,6 +5,7 @@ mod contract;
 mod crashes;
 mod etcd_process;
 mod killed;
+mod restored;
 mod throughput;
 
 use std::sync::Arc;
