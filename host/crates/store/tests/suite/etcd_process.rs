@@ -1,6 +1,7 @@
 //! A real etcd on free ports with a directory of its own, gone when the guard is dropped.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ const ATTEMPTS: usize = 5;
 
 pub struct Etcd {
     pub url: String,
+    peer: String,
     process: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// Two free ports may be taken by somebody else before etcd binds them: then it ends, and others are tried.
@@ -19,17 +21,8 @@ pub async fn start() -> Etcd {
         let (client, peer) = free_ports();
         let directory = tempfile::tempdir().unwrap();
         let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(directory.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd is installed (Debian: etcd-server)");
-        let mut etcd = Etcd { url: client, process, _directory: directory };
+        let process = spawn(directory.path(), &client, &peer);
+        let mut etcd = Etcd { url: client, peer, process, directory };
         if etcd.answers().await {
             return etcd;
         }
@@ -37,10 +30,29 @@ pub async fn start() -> Etcd {
     panic!("etcd did not start");
 }
 
+fn spawn(directory: &Path, client: &str, peer: &str) -> Child {
+    Command::new("etcd")
+        .arg("--data-dir")
+        .arg(directory)
+        .args(["--listen-client-urls", client, "--advertise-client-urls", client])
+        .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+        .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("etcd is installed (Debian: etcd-server)")
+}
+
 impl Etcd {
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+
+    /// With the data that it had.
+    pub async fn restart(&mut self) {
+        self.process = spawn(self.directory.path(), &self.url, &self.peer);
+        assert!(self.answers().await, "etcd came back");
     }
 
     async fn answers(&mut self) -> bool {

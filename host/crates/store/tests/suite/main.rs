@@ -3,8 +3,10 @@
 
 mod contract;
 mod crashes;
+mod etcd_faults;
 mod etcd_process;
 mod killed;
+mod line;
 mod restored;
 mod throughput;
 
