@@ -43,7 +43,10 @@ enum Command {
     Node(node::NodeArgs),
     /// Compiles a plugin from standard input to standard output; called by the server
     #[command(name = pintle_plugins::compiler::ARGUMENT, hide = true)]
-    CompileComponent,
+    CompileComponent {
+        /// What its calls are measured by
+        bounds: String,
+    },
     #[command(flatten)]
     Client(cli::ClientCommand),
 }
@@ -73,7 +76,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Down(args) => cluster::down::down(&args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => Ok(if cluster::status::status(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Image(ImageCommand::Import(args)) => cluster::import(&args).map(|()| ExitCode::SUCCESS),
-        Command::CompileComponent => Ok(ExitCode::from(pintle_plugins::compiler::serve())),
+        Command::CompileComponent { bounds } => Ok(ExitCode::from(pintle_plugins::compiler::serve(&bounds))),
         Command::Client(command) => runtime(Some(1))?.block_on(cli::run(command)),
     }
 }

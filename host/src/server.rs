@@ -97,6 +97,7 @@ fn start_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -> Re
     server.core().plugin_logs.serve_from(handle.log_reader());
     server.core().hooks.components.run_by(handle.admission());
     server.core().decisions.serve_from(crate::decisions::source(&handle));
+    server.core().other_metrics.serve_from(handle.metrics_reader());
     if let (Some(http), Some(https)) = (args.ingress_http, args.ingress_https) {
         crate::ingress::start(http, https, handle.routes());
     }

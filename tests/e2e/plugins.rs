@@ -101,3 +101,53 @@ fn a_refused_apply_leaves_the_live_policy_as_it_was() {
 fn revision(server: &Server) -> String {
     server.kubectl(&["get", "plugin", "scheduler-default", "-o", "jsonpath={.status.activeRevision}"]).ok()
 }
+
+/// One policy spreads, the other fills up: seen to disagree in the shadow, promoted, rolled back.
+#[test]
+fn a_scheduler_in_the_shadow_disagrees_is_promoted_and_rolled_back() {
+    let server = with_a_node();
+    server.kubectl_with_input(&["create", "-f", "-"], &NODE.replace("\"n1\"", "\"n2\"")).ok();
+    let component = super::run::workspace().join("target/plugins/scheduler-default.wasm").display().to_string();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("config.json").display().to_string();
+    std::fs::write(&config, r#"{"weights": {"NodeResourcesFit": 100}, "scoringStrategy": "MostAllocated"}"#).expect("is writable");
+    let pods = |prefix: &str, before: usize| {
+        for number in 0..6 {
+            // Large enough that a point of the score is not a rounding error.
+            let pod = format!(
+                r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "{prefix}-{number}"}}, "spec": {{"containers": [
+                    {{"name": "c", "image": "x", "resources": {{"requests": {{"cpu": "3", "memory": "3Gi"}}}}}}]}}}}"#
+            );
+            server.kubectl_with_input(&["create", "-f", "-"], &pod).ok();
+            let count = before + number + 1;
+            wait("the pod to be placed", 30, || if bound_pods(&server).len() == count { Ok(()) } else { Err(format!("{:?}", bound_pods(&server))) });
+        }
+        let on = |node: &str| bound_pods(&server).iter().filter(|l| l.starts_with(prefix) && l.ends_with(node)).count();
+        (on("n1"), on("n2"))
+    };
+    let name = "scheduler-default";
+    server.pintle(&["plugin", "apply", &component, "--name", name, "--config", &config, "--stage", "Shadow"]).ok();
+    assert_eq!(pods("live", 0), (3, 3), "the live policy decides");
+    let diff = wait("a difference", 30, || {
+        let output = server.pintle(&["plugin", "diff", name]);
+        if output.stdout.contains("Choice pod default/live-") { Ok(output) } else { Err(format!("{output:?}")) }
+    });
+    assert!(!diff.success && diff.stdout.contains("the candidate scores NodeResourcesFit"), "{}", diff.stdout);
+    let list = server.pintle(&["plugin", "list"]).ok();
+    assert!(list.lines().any(|l| l.starts_with(name) && l.contains("Shadow") && l.contains('%')), "{list}");
+    let metrics = server.kubectl(&["get", "--raw", "/metrics"]).ok();
+    let told = |line: &str| metrics.lines().any(|l| l.starts_with(line) && !l.ends_with(" 0"));
+    for family in ["calls_total", "compared_total", "fuel_total", "memory_bytes"] {
+        assert!(told(&format!("pintle_plugin_{family}{{plugin=\"{name}\",stage=\"shadow\"")), "{family}: {metrics}");
+    }
+    server.pintle(&["plugin", "promote", name]).ok();
+    assert_eq!(revision(&server), "2");
+    let promoted = pods("promoted", 6);
+    assert!(promoted == (6, 0) || promoted == (0, 6), "it fills one node up: {promoted:?}");
+    server.pintle(&["plugin", "rollback", name]).ok();
+    assert_eq!(revision(&server), "1");
+    let after = pods("after", 12);
+    assert_eq!(after, (promoted.1, promoted.0), "the emptier node gets them");
+    let refused = server.pintle(&["plugin", "diff", name]).refused();
+    assert!(refused.contains("has no candidate"), "{refused}");
+}

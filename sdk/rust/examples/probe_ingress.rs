@@ -8,12 +8,12 @@ use serde_json::Value;
 pub struct Nothing;
 
 impl Ingress for Nothing {
-    fn compile(&mut self, _env: &dyn Env, objects: Vec<Object>) -> Result<RouteTable, String> {
+    fn compile(&mut self, env: &dyn Env, objects: Vec<Object>) -> Result<RouteTable, String> {
         let mut table = RouteTable {
             hosts: Vec::new(),
             backends: Vec::new(),
             certificates: Vec::new(),
-            fallback: Some(Action::Respond((404, "nothing here\n".to_owned()))),
+            fallback: Some(Action::Respond((404, if env.config().is_empty() { "nothing here\n".to_owned() } else { env.config() }))),
             served: Vec::new(),
             problems: Vec::new(),
         };

@@ -13,6 +13,7 @@ pub struct FirstFit {
     placed: HashMap<String, (NodeId, i64)>,
     used: HashMap<NodeId, i64>,
     from_the_end: bool,
+    panics: bool,
 }
 
 impl FirstFit {
@@ -35,13 +36,17 @@ impl Scheduler for FirstFit {
                 self.from_the_end = true;
                 Ok(())
             }
+            "panics" => {
+                self.panics = true;
+                Ok(())
+            }
             other => Err(format!("unknown order {other:?}")),
         }
     }
 
     fn reset(&mut self) {
-        let from_the_end = self.from_the_end;
-        *self = Self { from_the_end, ..Self::default() };
+        let Self { from_the_end, panics, .. } = *self;
+        *self = Self { from_the_end, panics, ..Self::default() };
     }
 
     fn feed(&mut self, _env: &dyn Env, deltas: Vec<Delta>) {
@@ -66,6 +71,7 @@ impl Scheduler for FirstFit {
     }
 
     fn schedule(&mut self, _env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
+        assert!(!self.panics, "configured to panic");
         match pod.annotations.iter().find(|a| a.key == "probe").map(|a| a.value.as_str()) {
             Some("panic") => panic!("asked to panic"),
             Some("loop") => loop {

@@ -137,6 +137,7 @@ impl Server {
             special: crate::handlers::special::all(&auth),
             plugin_logs: Default::default(),
             decisions: Default::default(),
+            other_metrics: Default::default(),
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
         // Addresses and node ports that stored services hold are taken before the first write.

@@ -20,10 +20,12 @@ use crate::events::{Event, Regarding};
 use crate::guest::{DEFAULT_MEMORY_BYTES, Limits, PluginLog};
 use crate::index::Entry;
 use crate::load::{LoadError, World, load};
-use crate::plugin::{API_VERSION, AdmissionStatus, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Source, Spec, Status};
+use crate::plugin::{API_VERSION, AdmissionStatus, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Spec, Status};
 use crate::revision::{Health, Revision, State};
 use crate::scheduler;
 use crate::shared::{Shared, raised};
+use crate::stages::candidate::{Active, TICK};
+use crate::stages::spec::{Candidate, LastRollback, Stage};
 
 /// How often counters are written, when they changed.
 const COUNTERS: Duration = Duration::from_secs(60);
@@ -34,21 +36,25 @@ const MEMORY_RANGE: std::ops::RangeInclusive<usize> = (1 << 20)..=(4 << 30);
 /// Instances of one controller or admission policy.
 const MAX_INSTANCES: u32 = 16;
 
+/// What [`crate::stages::candidate`] sees, it continues this.
 pub struct Actor {
-    shared: Arc<Shared>,
-    name: Arc<str>,
+    pub shared: Arc<Shared>,
+    pub name: Arc<str>,
     log: Arc<PluginLog>,
-    desired: watch::Receiver<Option<Arc<Entry>>>,
-    meta: Metadata,
+    pub desired: watch::Receiver<Option<Arc<Entry>>>,
+    pub meta: Metadata,
     /// The last spec that was acted upon, whether it worked or not.
-    seen: Option<Spec>,
-    live: Option<(Arc<Revision>, Running)>,
+    pub seen: Option<Spec>,
+    pub live: Option<(Arc<Revision>, Running)>,
     /// What ran before and would take over.
     previous: Option<Spec>,
-    live_spec: Option<Spec>,
-    status: Status,
+    pub live_spec: Option<Spec>,
+    /// The last candidate that was acted upon, and the one at work.
+    pub tried: Option<Candidate>,
+    pub candidate: Option<Active>,
+    pub status: Status,
     written: Status,
-    retry_at: Option<Instant>,
+    pub retry_at: Option<Instant>,
     /// The live revision's health as the conditions have it.
     told: State,
 }
@@ -65,6 +71,8 @@ impl Actor {
             live: None,
             previous: None,
             live_spec: None,
+            tried: None,
+            candidate: None,
             status: Status::default(),
             written: Status::default(),
             retry_at: None,
@@ -74,9 +82,12 @@ impl Actor {
 
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut counters = tokio::time::interval_at(Instant::now() + COUNTERS, COUNTERS);
+        let mut candidate = tokio::time::interval(TICK);
+        candidate.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.desired.mark_changed();
         loop {
             let mut health = self.live.as_ref().map(|(revision, _)| revision.health.state());
+            let mut trial = self.candidate.as_ref().map(Active::follow);
             tokio::select! {
                 changed = self.desired.changed() => {
                     let entry = self.desired.borrow_and_update().clone();
@@ -90,9 +101,14 @@ impl Actor {
                     }
                 }
                 state = turned(&mut health, self.told) => self.health_changed(state).await,
+                () = Active::news(&mut trial) => self.look_at_candidate().await,
+                _ = candidate.tick(), if self.candidate.is_some() => self.look_at_candidate().await,
                 () = until(self.retry_at) => {
                     self.retry_at = None;
-                    self.seen = None;
+                    match self.failed_candidate() {
+                        true => self.tried = None,
+                        false => self.seen = None,
+                    }
                     self.desired.mark_changed();
                 }
                 _ = counters.tick() => self.count(),
@@ -100,6 +116,7 @@ impl Actor {
             }
             self.write_status().await;
         }
+        self.drop_candidate();
         self.stop_live().await;
     }
 
@@ -115,16 +132,37 @@ impl Actor {
             self.written = plugin.status;
         }
         self.meta = plugin.metadata;
-        if self.seen.as_ref() == Some(&plugin.spec) {
+        let candidate = plugin.spec.candidate.clone();
+        if self.seen.as_ref() == Some(&plugin.spec) && self.tried == candidate {
             return;
         }
-        self.seen = Some(plugin.spec.clone());
+        let before = self.seen.replace(plugin.spec.clone());
         self.retry_at = None;
-        self.status.observed_generation = self.meta.generation;
+        let known = std::mem::replace(&mut self.status.observed_generation, self.meta.generation) == self.meta.generation;
         if self.meta.deletion_timestamp.is_some() || plugin.spec.paused {
-            self.pause().await;
+            self.tried = candidate;
+            self.drop_candidate();
+            if let Some(candidate) = &mut self.status.candidate {
+                candidate.stage = "Paused".to_owned();
+            }
+            return self.pause().await;
+        }
+        let spec = plugin.spec.without_candidate();
+        let renewed = before.map(Spec::without_candidate).as_ref() != Some(&spec);
+        if renewed {
+            // It is the live revision's companion: the next one gets its own.
+            self.drop_candidate();
+            match self.given_up(&spec).filter(|_| known && self.live.is_none()) {
+                Some(other) => self.replace_quietly(other).await,
+                None => self.replace(spec).await,
+            }
         } else {
-            self.replace(plugin.spec).await;
+            // What was found of the live revision holds for the new generation as well.
+            self.status.conditions.iter_mut().for_each(|c| c.observed_generation = self.meta.generation);
+        }
+        if renewed || self.tried != candidate {
+            self.tried.clone_from(&candidate);
+            self.try_candidate(candidate, known).await;
         }
     }
 
@@ -147,9 +185,23 @@ impl Actor {
         }
     }
 
+    /// After a restart: what was rolled back before stays so until the spec changes.
+    async fn replace_quietly(&mut self, spec: Spec) {
+        if let Err(error) = self.make_live(&spec).await {
+            self.refuse(&error);
+        }
+    }
+
+    /// The spec of the revision that took over when this generation of the spec was rolled back.
+    fn given_up(&self, spec: &Spec) -> Option<Spec> {
+        let rollback = self.status.last_rollback.as_ref().filter(|r| r.generation == self.meta.generation)?;
+        let to = self.status.revisions.iter().find(|r| r.revision == rollback.to_revision)?;
+        Some(spec.clone().with(to))
+    }
+
     /// Loads the spec's revision, warms it, and puts it in the place of the running one.
     async fn make_live(&mut self, spec: &Spec) -> Result<Arc<Revision>, LoadError> {
-        let revision = self.load(spec).await?;
+        let revision = self.load(spec, Stage::Live).await?;
         let prepared = Prepared::prepare(&self.shared, revision.clone(), spec, &self.meta).await?;
         let rules = prepared.admission_rules().map(|rules| AdmissionStatus { rules: rules.to_vec() });
         let old = self.live.take();
@@ -167,14 +219,20 @@ impl Actor {
         Ok(revision)
     }
 
-    async fn load(&self, spec: &Spec) -> Result<Arc<Revision>, LoadError> {
+    pub async fn load(&self, spec: &Spec, stage: Stage) -> Result<Arc<Revision>, LoadError> {
         let limits = limits(spec)?;
-        let (machine, components) = (self.shared.machine.clone(), self.shared.components.clone());
+        let components = self.shared.components.clone();
         let (source, digest, world) = (spec.source.clone(), spec.digest.clone(), spec.world);
+        let machine = match stage {
+            Stage::Shadow => self.shared.shadow_machine().map_err(|e| LoadError::Start(e.to_string()))?,
+            Stage::Canary | Stage::Live => self.shared.machine.clone(),
+        };
+        let engine = machine.clone();
         let work = move || {
             let bytes = components.fetch(&source, &digest)?;
-            let loaded = load(&machine, &bytes, world)?;
-            if source.embedded.is_empty() && source.digest.is_empty() {
+            let loaded = load(&engine, &bytes, world)?;
+            // A shadow decides nothing that anybody would go back to, and an author makes one with each save.
+            if source.embedded.is_empty() && source.digest.is_empty() && stage != Stage::Shadow {
                 components.keep(&bytes, &loaded.digest).map_err(|e| LoadError::Source(format!("cannot be kept: {e}")))?;
             }
             Ok(loaded)
@@ -184,12 +242,14 @@ impl Actor {
             plugin: self.name.clone(),
             number: self.number_of(&loaded.digest, &spec.config),
             loaded,
+            machine,
+            meter: self.shared.metrics.meter(&self.name, stage),
             config: spec.config.as_str().into(),
             limits,
             instances: spec.limits.instances.unwrap_or(default_instances(spec.world)).clamp(1, MAX_INSTANCES),
             grants: spec.grants.as_slice().into(),
             log: self.log.clone(),
-            health: Health::default(),
+            health: Health::new(&spec.rollback),
         }))
     }
 
@@ -237,24 +297,37 @@ impl Actor {
         self.told = state;
         self.count();
         let Some((revision, _)) = &self.live else { return };
-        let Some(fault) = revision.health.last_fault().filter(|_| state != State::Good) else {
+        let Some(trouble) = revision.health.trouble().filter(|_| state != State::Good) else {
             return self.set("Degraded", false, "Recovered", "");
         };
         if state == State::Faulty {
-            let message = format!("revision {} {fault}", revision.number);
-            self.event("Warning", fault.reason(), &message);
-            return self.set("Degraded", true, fault.reason(), &message);
+            let message = format!("revision {} {}", revision.number, trouble.message);
+            self.event("Warning", trouble.reason, &message);
+            return self.set("Degraded", true, trouble.reason, &message);
         }
-        let message = format!("revision {} keeps failing: {fault}", revision.number);
+        let message = format!("revision {} keeps failing: {}", revision.number, trouble.message);
         self.event("Warning", "KeepsFailing", &message);
         let (digest, number) = (revision.loaded.digest.clone(), revision.number);
         let Some(spec) = self.spec_before(&digest, number) else {
             return self.set("Degraded", true, "KeepsFailing", &message);
         };
+        // It was compared with the revision that goes; it is tried again beside the one that comes.
+        self.drop_candidate();
+        self.tried = None;
+        self.desired.mark_changed();
         match self.make_live(&spec).await {
             Ok(back) => {
                 // The one that failed must not become the one to fall back to.
                 self.previous = None;
+                self.shared.metrics.rolled_back(&self.name);
+                self.status.last_rollback = Some(LastRollback {
+                    time: crate::events::time(),
+                    generation: self.meta.generation,
+                    from_digest: digest.to_string(),
+                    to_revision: back.number,
+                    reason: trouble.reason.to_owned(),
+                    message: message.clone(),
+                });
                 let message = format!("{message}; revision {} took over", back.number);
                 self.set("Degraded", true, "RolledBack", &message);
                 self.event("Warning", "RolledBack", &message);
@@ -269,9 +342,7 @@ impl Actor {
             return Some(spec);
         }
         let before = self.status.revisions.iter().rev().find(|r| r.revision < number && r.digest != digest)?;
-        let spec = self.live_spec.clone()?;
-        let source = Source { digest: before.digest.clone(), ..Source::default() };
-        Some(Spec { source, digest: String::new(), config: before.config.clone(), ..spec })
+        Some(self.live_spec.clone()?.with(before))
     }
 
     async fn stop_live(&mut self) {
@@ -292,7 +363,7 @@ impl Actor {
         self.status.conditions.iter().find(|c| c.kind == kind)
     }
 
-    fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
+    pub fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
         let status = if holds { "True" } else { "False" };
         let before = self.condition(kind).filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
         let condition = Condition {
@@ -309,7 +380,7 @@ impl Actor {
         }
     }
 
-    fn event(&self, kind: &'static str, reason: &str, note: &str) {
+    pub fn event(&self, kind: &'static str, reason: &str, note: &str) {
         let regarding = Regarding {
             api_version: API_VERSION.to_owned(),
             kind: KIND.to_owned(),
@@ -360,7 +431,7 @@ fn default_instances(world: World) -> u32 {
 }
 
 /// Waits until the health is another than what was told, for ever when nothing runs.
-async fn turned(health: &mut Option<watch::Receiver<State>>, told: State) -> State {
+pub async fn turned(health: &mut Option<watch::Receiver<State>>, told: State) -> State {
     if let Some(health) = health
         && let Ok(state) = health.wait_for(|state| *state != told).await.map(|state| *state)
     {
@@ -376,6 +447,6 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-fn short(digest: &str) -> &str {
+pub fn short(digest: &str) -> &str {
     &digest[..digest.floor_char_boundary("sha256:".len() + 12)]
 }

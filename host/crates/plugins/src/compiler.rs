@@ -1,6 +1,7 @@
 //! Compiles components in a process of its own, which gives its memory back when it ends and leaves the processors to whoever serves.
 //!
-//! The process is this same program, called with [`ARGUMENT`]: a component on standard input, the compiled form on standard output.
+//! The process is this same program, called with [`ARGUMENT`] and the name of the [`Bounds`] to compile for: a component on standard input, the
+//! compiled form on standard output.
 //! Refuses nothing by itself: what comes back is checked by the engine that asked. Called by `engine` and, in the child, by `main`.
 
 use std::io::{Read, Write};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
 
-use crate::engine::live_settings;
+use crate::engine::Bounds;
 use crate::load::MAX_COMPONENT_BYTES;
 
 /// The hidden command of the program that compiles.
@@ -40,10 +41,11 @@ impl Compiler {
     }
 
     /// Takes seconds: call it on a blocking thread.
-    pub fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+    pub fn compile(&self, bounds: Bounds, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
         let failed = |e: std::io::Error| CompileError::Process(e.to_string());
-        let mut child =
-            Command::new(&*self.0).arg(ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let mut command = Command::new(&*self.0);
+        command.args([ARGUMENT, bounds.name()]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         std::thread::scope(|scope| {
             let feed = scope.spawn(move || stdin.map(|mut pipe| pipe.write_all(bytes)));
@@ -65,13 +67,17 @@ impl Compiler {
 const REFUSED: u8 = 3;
 
 /// The child's side: from standard input to standard output; the exit code.
-pub fn serve() -> u8 {
+pub fn serve(bounds: &str) -> u8 {
+    let Some(bounds) = Bounds::ALL.into_iter().find(|b| b.name() == bounds) else {
+        eprintln!("there are no bounds {bounds:?}");
+        return 1;
+    };
     let mut bytes = Vec::new();
     if let Err(error) = std::io::stdin().lock().take(MAX_COMPONENT_BYTES as u64).read_to_end(&mut bytes) {
         eprintln!("{error}");
         return 1;
     }
-    let engine = match Engine::new(&live_settings()) {
+    let engine = match Engine::new(&bounds.settings()) {
         Ok(engine) => engine,
         Err(error) => {
             eprintln!("{error:#}");
@@ -119,11 +125,11 @@ mod tests {
             std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
             use std::os::unix::fs::PermissionsExt;
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("permissions");
-            Compiler::new(program).compile(b"component")
+            Compiler::new(program).compile(Bounds::TimeAndFuel, b"component")
         };
-        assert!(matches!(Compiler::new("/nonexistent").compile(b""), Err(CompileError::Process(_))));
+        assert!(matches!(Compiler::new("/nonexistent").compile(Bounds::Time, b""), Err(CompileError::Process(_))));
         assert!(matches!(ends("cat > /dev/null; kill -9 $$"), Err(CompileError::Process(_))));
         assert!(matches!(ends("cat > /dev/null; echo no component >&2; exit 3"), Err(CompileError::Refused(why)) if why == "no component"));
-        assert_eq!(ends("printf compiled-; cat").expect("compiled"), b"compiled-component");
+        assert_eq!(ends("printf \"$2\"-; cat").expect("compiled"), b"time-and-fuel-component");
     }
 }

@@ -6,6 +6,7 @@ use crate::load::{LoadError, World};
 use crate::plugin::{Metadata, Spec};
 use crate::revision::Revision;
 use crate::shared::Shared;
+use crate::stages::Trial;
 use crate::{admission, controller, ingress, scheduler};
 
 pub enum Prepared {
@@ -27,8 +28,8 @@ impl Prepared {
         Ok(match revision.loaded.world {
             World::Admission => Self::Admission(Box::new(admission::prepare(shared, revision).await?)),
             World::Controller => Self::Controller(Box::new(controller::prepare(shared, revision).await?)),
-            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(shared, revision, spec.scheduler_name(), meta).await?)),
-            World::Ingress => Self::Ingress(Box::new(ingress::prepare(shared, revision, meta).await?)),
+            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(revision, spec.scheduler_name(), meta).await?)),
+            World::Ingress => Self::Ingress(Box::new(ingress::prepare(revision, meta).await?)),
         })
     }
 
@@ -54,7 +55,7 @@ impl Prepared {
             Self::Scheduler(prepared) => {
                 let seat = prepared.take_seat(shared);
                 match old {
-                    Some(Running::Scheduler(old)) if old == seat => {}
+                    Some(Running::Scheduler(old)) if old.is_same_place(&seat) => {}
                     Some(old) => old.stop(shared).await,
                     None => {}
                 }
@@ -73,6 +74,25 @@ impl Prepared {
 }
 
 impl Running {
+    /// Puts a candidate of the same world beside what runs, in place of another, or takes it away.
+    pub fn set_trial(&mut self, shared: &Arc<Shared>, trial: Option<Trial<Prepared>>) {
+        match self {
+            // The actor refuses such a candidate.
+            Self::Admission(_) => {}
+            Self::Scheduler(seat) => {
+                let trial = trial.and_then(|t| t.with(|p| if let Prepared::Scheduler(p) = p { Some(p.into_holder()) } else { None }));
+                shared.schedulers.set_trial(seat, trial);
+            }
+            Self::Controller(running) => {
+                running.set_trial(shared, trial.and_then(|t| t.with(|p| if let Prepared::Controller(p) = p { Some(*p) } else { None })));
+            }
+            Self::Ingress(seat) => {
+                let trial = trial.and_then(|t| t.with(|p| if let Prepared::Ingress(p) = p { Some(p.into_holder()) } else { None }));
+                shared.ingresses.set_trial(seat, trial);
+            }
+        }
+    }
+
     pub async fn stop(self, shared: &Arc<Shared>) {
         match self {
             Self::Admission(seat) => shared.admissions.leave(&seat),

@@ -27,8 +27,19 @@ pub struct Machine {
     /// The compiler uses all cores by itself, and much memory.
     compiling: Arc<Mutex<()>>,
     ticker: Arc<Ticker>,
-    deterministic: bool,
     compiler: Option<Compiler>,
+    bounds: Bounds,
+}
+
+/// What calls are measured by, which is compiled into a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// The live revisions': the clock ends a call.
+    Time,
+    /// A candidate's in the shadow: the clock ends a call, and its instructions are counted, which costs 15 to 27 %.
+    TimeAndFuel,
+    /// A replay's: a call takes as many instructions as it takes, whatever the machine does besides.
+    Fuel,
 }
 
 /// Counts the calls under way; epochs advance only while there are any, so an idle process sleeps.
@@ -43,27 +54,33 @@ pub struct Running(Arc<Ticker>);
 impl Machine {
     /// `cache` is made when it is missing and must belong to this process's user alone.
     pub fn new(cache: PathBuf) -> Result<Self, EngineError> {
-        Self::with(cache, interruptible)
+        Self::with(cache, Bounds::Time)
     }
 
-    /// The same, with components compiled by another process, which takes [`live_settings`].
+    /// The same, with components compiled by another process.
     pub fn with_compiler(self, compiler: Option<Compiler>) -> Self {
         Self { compiler, ..self }
     }
 
-    /// Calls take as many instructions as they take, whatever the machine does besides: for replays.
+    /// For replays.
     pub fn deterministic(cache: PathBuf) -> Result<Self, EngineError> {
-        let machine = Self::with(cache, |config| config.consume_fuel(true).cranelift_nan_canonicalization(true))?;
-        Ok(Self { deterministic: true, ..machine })
+        Self::with(cache, Bounds::Fuel)
     }
 
-    fn with(cache: PathBuf, interrupt: impl FnOnce(&mut Config) -> &mut Config) -> Result<Self, EngineError> {
-        let mut config = settings();
-        interrupt(&mut config);
-        let engine = Engine::new(&config).map_err(EngineError::Engine)?;
+    /// For the shadow. Its components are compiled apart, into the same cache.
+    pub fn counting_fuel(&self) -> Result<Self, EngineError> {
+        Ok(Self::with(self.cache.to_path_buf(), Bounds::TimeAndFuel)?.with_compiler(self.compiler.clone()))
+    }
+
+    fn with(cache: PathBuf, bounds: Bounds) -> Result<Self, EngineError> {
+        let engine = Engine::new(&bounds.settings()).map_err(EngineError::Engine)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(|e| EngineError::Cache(cache.clone(), e))?;
         let ticker = start_ticker(&engine).map_err(EngineError::Thread)?;
-        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker, deterministic: false, compiler: None })
+        Ok(Self { engine, cache: cache.into(), compiling: Arc::default(), ticker, compiler: None, bounds })
+    }
+
+    pub fn counts_fuel(&self) -> bool {
+        self.bounds == Bounds::TimeAndFuel
     }
 
     pub fn engine(&self) -> &Engine {
@@ -72,7 +89,7 @@ impl Machine {
 
     /// Counts fuel instead of time.
     pub fn is_deterministic(&self) -> bool {
-        self.deterministic
+        self.bounds == Bounds::Fuel
     }
 
     pub fn enter(&self) -> Running {
@@ -108,7 +125,7 @@ impl Machine {
 
     /// In the compiler's process where there is one: a first start would keep its memory for ever.
     fn produce(&self, bytes: &[u8]) -> Result<Vec<u8>, wasmtime::Error> {
-        match self.compiler.as_ref().map(|compiler| compiler.compile(bytes)) {
+        match self.compiler.as_ref().map(|compiler| compiler.compile(self.bounds, bytes)) {
             Some(Ok(compiled)) => return Ok(compiled),
             Some(Err(CompileError::Refused(why))) => return Err(wasmtime::Error::msg(why)),
             Some(Err(error)) => tracing::warn!(%error, "compiling in this process instead"),
@@ -144,22 +161,29 @@ impl Machine {
     }
 }
 
-fn settings() -> Config {
-    let mut config = Config::new();
-    // Without component-model async (not compiled in) and the support for it, an empty call costs a third.
-    config.wasm_component_model(true).concurrency_support(false);
-    config
-}
+impl Bounds {
+    pub const ALL: [Self; 3] = [Self::Time, Self::TimeAndFuel, Self::Fuel];
 
-fn interruptible(config: &mut Config) -> &mut Config {
-    config.epoch_interruption(true)
-}
+    /// How the compiler's process is told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::TimeAndFuel => "time-and-fuel",
+            Self::Fuel => "fuel",
+        }
+    }
 
-/// How the plugins that decide are compiled.
-pub fn live_settings() -> Config {
-    let mut config = settings();
-    interruptible(&mut config);
-    config
+    pub fn settings(self) -> Config {
+        let mut config = Config::new();
+        // Without component-model async (not compiled in) and the support for it, an empty call costs a third.
+        config.wasm_component_model(true).concurrency_support(false);
+        match self {
+            Self::Time => config.epoch_interruption(true),
+            Self::TimeAndFuel => config.epoch_interruption(true).consume_fuel(true),
+            Self::Fuel => config.consume_fuel(true).cranelift_nan_canonicalization(true),
+        };
+        config
+    }
 }
 
 impl Drop for Running {

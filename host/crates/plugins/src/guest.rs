@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pintle_plugin_bindings::common::env;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
@@ -16,6 +18,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::decisions::tape::Tape;
 use crate::engine::{Machine, Running};
+use crate::stages::metrics::Meter;
 
 /// Memory of an instance when the Plugin names none.
 pub const DEFAULT_MEMORY_BYTES: usize = 256 << 20;
@@ -63,6 +66,22 @@ impl Fault {
     }
 }
 
+/// What a call sees of time and chance. One moment holds for a whole call, so that another revision, or the same one later, can be asked
+/// the same under the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Nanoseconds since 1970.
+    pub now: u64,
+    /// Of the call's random bytes.
+    pub seed: u64,
+}
+
+impl Moment {
+    pub fn present() -> Self {
+        Self { now: u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default(), seed: rand::random() }
+    }
+}
+
 /// The last lines that a plugin logged, and where they go.
 pub struct PluginLog {
     plugin: String,
@@ -87,6 +106,9 @@ pub struct HostState<T> {
     /// When the running call must have returned.
     deadline: Instant,
     missed_deadline: bool,
+    moment: Moment,
+    /// Made when the running call asks for the first random byte.
+    chance: Option<StdRng>,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -95,6 +117,13 @@ struct Limiter {
     memory_bytes: usize,
     in_use: usize,
     refused: bool,
+    meter: Arc<Meter>,
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.meter.freed(self.in_use);
+    }
 }
 
 impl PluginLog {
@@ -135,12 +164,20 @@ impl<T: Send + 'static> HostState<T> {
             tape: Tape::default(),
             config,
             log,
-            limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: false },
+            limiter: Limiter { memory_bytes: limits.memory_bytes, in_use: 0, refused: false, meter: Arc::default() },
             deadline: Instant::now(),
             missed_deadline: false,
+            moment: Moment { now: 0, seed: 0 },
+            chance: None,
             wasi: WasiCtxBuilder::new().build(),
             table: ResourceTable::new(),
         }
+    }
+
+    /// Counts its calls and memory there.
+    pub fn metered(mut self, meter: &Arc<Meter>) -> Self {
+        self.limiter.meter = meter.clone();
+        self
     }
 
     pub fn log(&self) -> &Arc<PluginLog> {
@@ -159,6 +196,11 @@ impl<T: Send + 'static> HostState<T> {
             .build();
     }
 
+    /// What the running call takes for the present.
+    pub fn present(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_nanosecond(self.moment.now.into()).unwrap_or_default()
+    }
+
     /// The time that a host call took is not the guest's.
     pub fn credit(&mut self, since: Instant) {
         self.deadline += since.elapsed();
@@ -168,6 +210,10 @@ impl<T: Send + 'static> HostState<T> {
     pub fn into_store(self, machine: &Machine) -> Store<Self> {
         let mut store = Store::new(machine.engine(), self);
         store.limiter(|state| &mut state.limiter);
+        if machine.counts_fuel() {
+            // The deadline ends a call; fuel is only counted.
+            let _ = store.set_fuel(u64::MAX);
+        }
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
             if Instant::now() >= state.deadline {
@@ -190,6 +236,8 @@ pub struct Guest<T: 'static, B> {
 /// A call under way: the engine's clock runs while it is held.
 pub struct Call {
     deadline: Duration,
+    pub moment: Moment,
+    begun: Instant,
     _running: Running,
 }
 
@@ -207,6 +255,16 @@ impl<T: Send + 'static, B> Guest<T, B> {
         begin(&self.machine, &mut self.store, deadline)
     }
 
+    /// The same under an earlier call's moment.
+    pub fn begin_at(&mut self, deadline: Duration, moment: Moment) -> Call {
+        begin_at(&self.machine, &mut self.store, deadline, moment)
+    }
+
+    /// Fuel that the last call used, where the machine counts it.
+    pub fn fuel(&self) -> u64 {
+        self.store.get_fuel().map_or(0, |left| u64::MAX - left)
+    }
+
     /// After it, with what it returned. The instance is spent when this is a fault.
     pub fn end<R>(&self, call: Call, outcome: wasmtime::Result<R>) -> Result<R, Fault> {
         end(&self.store, call, outcome)
@@ -215,13 +273,28 @@ impl<T: Send + 'static, B> Guest<T, B> {
 
 /// As [`Guest::begin`], for a store whose exports are not known yet.
 pub fn begin<T: Send + 'static>(machine: &Machine, store: &mut Store<HostState<T>>, deadline: Duration) -> Call {
-    store.data_mut().deadline = Instant::now() + deadline;
+    begin_at(machine, store, deadline, Moment::present())
+}
+
+pub fn begin_at<T: Send + 'static>(machine: &Machine, store: &mut Store<HostState<T>>, deadline: Duration, moment: Moment) -> Call {
+    let begun = Instant::now();
+    let state = store.data_mut();
+    (state.deadline, state.moment, state.chance) = (begun + deadline, moment, None);
     store.set_epoch_deadline(1);
-    Call { deadline, _running: machine.enter() }
+    if machine.counts_fuel() {
+        let _ = store.set_fuel(u64::MAX);
+    }
+    Call { deadline, moment, begun, _running: machine.enter() }
 }
 
 pub fn end<T: Send + 'static, R>(store: &Store<HostState<T>>, call: Call, outcome: wasmtime::Result<R>) -> Result<R, Fault> {
-    outcome.map_err(|error| fault(store.data(), call.deadline, &error))
+    let outcome = outcome.map_err(|error| fault(store.data(), call.deadline, &error));
+    let meter = &store.data().limiter.meter;
+    meter.call(call.begun.elapsed(), outcome.as_ref().err().map(Fault::reason));
+    if let Ok(left) = store.get_fuel() {
+        meter.fuel(u64::MAX - left);
+    }
+    outcome
 }
 
 /// The imports that every world has, and WASI's empty ones for components that ask for them.
@@ -256,6 +329,7 @@ impl ResourceLimiter for Limiter {
             self.refused = true;
             return Ok(false);
         }
+        self.meter.grew(wanted - self.in_use);
         self.in_use = wanted;
         Ok(true)
     }
@@ -269,13 +343,14 @@ impl ResourceLimiter for Limiter {
 
 impl<T: Send + 'static> env::Host for HostState<T> {
     fn now(&mut self) -> u64 {
-        self.tape.now(|| u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default())
+        self.tape.now(|| self.moment.now)
     }
     fn random(&mut self, count: u32) -> Vec<u8> {
         let count = count.min(MAX_RANDOM_BYTES) as usize;
+        let (seed, chance) = (self.moment.seed, &mut self.chance);
         self.tape.random(count, || {
             let mut bytes = vec![0; count];
-            rand::fill(bytes.as_mut_slice());
+            chance.get_or_insert_with(|| StdRng::seed_from_u64(seed)).fill_bytes(&mut bytes);
             bytes
         })
     }

@@ -26,12 +26,13 @@ mod scheduler;
 mod seats;
 mod shared;
 mod source;
+mod stages;
 
 pub use decisions::{Asked, Decisions, Explain, Wanted, replay};
 pub use grants::PolicyRule;
 pub use guest::LogLine;
 pub use load::World;
-pub use manager::{Embedded, Handle, LogReader, Manager, ManagerConfig, StartError};
+pub use manager::{Embedded, Handle, LogReader, Manager, ManagerConfig, MetricsReader, StartError};
 pub use shared::Clients;
 
 /// The route table's types, for the data plane: plain data.

@@ -27,6 +27,8 @@ use crate::load::World;
 use crate::plugin::{API_VERSION, KIND, LimitsSpec, PLUGINS, Source, Spec};
 use crate::shared::{Clients, Shared, raised};
 use crate::source::{Bytes, Components};
+use crate::stages::metrics::Metrics;
+use crate::stages::spec::RollbackSpec;
 
 /// Before the Plugin of an embedded component is created again.
 const SEED_RETRY: Duration = Duration::from_millis(200);
@@ -64,8 +66,11 @@ pub struct Handle {
     routes: watch::Receiver<Arc<crate::ingress::RouteTable>>,
     admission: Arc<dyn Policies>,
     decisions: Decisions,
+    metrics: Arc<Metrics>,
 }
 
+/// What plugins cost, as Prometheus text.
+pub type MetricsReader = Arc<dyn Fn() -> String + Send + Sync>;
 /// Plugin's name to the text of its log.
 pub type LogReader = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -105,13 +110,16 @@ impl Manager {
             admissions: Default::default(),
             schedulers: Default::default(),
             ingresses: Default::default(),
+            metrics: Arc::default(),
+            shadow_machine: Default::default(),
         });
         let decisions = Decisions::new(&shared);
+        let metrics = shared.metrics.clone();
         let logs = Logs::default();
         let (stop, stopped) = watch::channel(false);
         let admission = Arc::new(crate::admission::Runner(Arc::downgrade(&shared)));
         let task = tokio::spawn(run(shared, config.embedded, folder.join("seeded"), logs.clone(), stopped));
-        Ok(Handle { stop, task, logs, routes, admission, decisions })
+        Ok(Handle { stop, task, logs, routes, admission, decisions, metrics })
     }
 }
 
@@ -143,6 +151,12 @@ impl Handle {
     /// What was decided lately, and on what grounds.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// For whoever serves `/metrics`.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        let metrics = self.metrics.clone();
+        Arc::new(move || metrics.render())
     }
 
     pub async fn shutdown(mut self) {
@@ -202,6 +216,7 @@ impl Actors {
             mailbox.send_replace(entry);
             if gone {
                 self.mailboxes.remove(name);
+                self.shared.metrics.forget(name);
             }
         } else if let Some(entry) = entry {
             let (mailbox, desired) = watch::channel(Some(entry));
@@ -265,6 +280,8 @@ fn spec_of(plugin: Embedded) -> Spec {
         paused: false,
         limits: LimitsSpec::default(),
         scheduler_name: String::new(),
+        candidate: None,
+        rollback: RollbackSpec::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grants::PolicyRule;
 use crate::load::World;
+use crate::stages::spec::{Candidate, CandidateStatus, LastRollback, RollbackSpec};
 
 pub const PLUGINS: GroupVersionResource = GroupVersionResource::constant("pintle.dev", "v1alpha1", "plugins");
 pub const API_VERSION: &str = "pintle.dev/v1alpha1";
@@ -58,6 +59,11 @@ pub struct Spec {
     /// Schedulers only: whose pods it places. Empty: `default-scheduler`. When several plugins name the same, the newest serves.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scheduler_name: String,
+    /// A revision to compare with this one, or to give a share to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
+    #[serde(default, skip_serializing_if = "RollbackSpec::is_default")]
+    pub rollback: RollbackSpec,
 }
 
 /// One of the fields.
@@ -109,6 +115,10 @@ pub struct Status {
     /// Admission policies only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admission: Option<AdmissionStatus>,
+    // Null and not absent: a merge patch takes it away.
+    pub candidate: Option<CandidateStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_rollback: Option<LastRollback>,
 }
 
 /// What a policy wants to be asked about: the API server reads it here.
@@ -162,6 +172,17 @@ impl LimitsSpec {
 }
 
 impl Spec {
+    /// What the live revision is made of.
+    pub fn without_candidate(self) -> Self {
+        Self { candidate: None, ..self }
+    }
+
+    /// The same with the bytes and the configuration of an earlier revision.
+    pub fn with(self, revision: &RevisionStatus) -> Self {
+        let source = Source { digest: revision.digest.clone(), ..Source::default() };
+        Self { source, digest: String::new(), config: revision.config.clone(), ..self }
+    }
+
     pub fn scheduler_name(&self) -> &str {
         if self.scheduler_name.is_empty() { DEFAULT_SCHEDULER } else { &self.scheduler_name }
     }

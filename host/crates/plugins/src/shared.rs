@@ -1,18 +1,19 @@
 //! What all drivers of the process share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pintle_api::Client;
 use tokio::sync::watch;
 
 use crate::admission::Admissions;
 use crate::decisions::Log;
-use crate::engine::Machine;
+use crate::engine::{EngineError, Machine};
 use crate::events::Recorder;
 use crate::index::Informers;
 use crate::ingress::{Ingresses, RouteTable};
 use crate::scheduler::Schedulers;
 use crate::source::Components;
+use crate::stages::metrics::Metrics;
 
 /// Makes the client that acts as `system:pintle:plugin:NAME`.
 pub type Clients = Arc<dyn Fn(&str) -> Arc<dyn Client> + Send + Sync>;
@@ -32,6 +33,19 @@ pub struct Shared {
     pub ingresses: Ingresses,
     pub routes: watch::Sender<Arc<RouteTable>>,
     pub ingress_addresses: Vec<String>,
+    pub metrics: Arc<Metrics>,
+    /// Counts fuel; made for the first shadow.
+    pub shadow_machine: OnceLock<Machine>,
+}
+
+impl Shared {
+    pub fn shadow_machine(&self) -> Result<Machine, EngineError> {
+        if let Some(machine) = self.shadow_machine.get() {
+            return Ok(machine.clone());
+        }
+        let made = self.machine.counting_fuel()?;
+        Ok(self.shadow_machine.get_or_init(|| made).clone())
+    }
 }
 
 /// Waits until the flag is raised, or its owner is gone.

@@ -18,8 +18,7 @@ use wit_component::DecodedWasm;
 use super::{World, live, plugins};
 use crate::cli::difference;
 use crate::cli::print;
-use crate::cli::session::{JSON, JSON_PATCH, Session, collection_path, object_path};
-use crate::cli::wait::{duration, until};
+use crate::cli::session::{JSON, Session, collection_path, object_path};
 use crate::cli::yaml;
 
 /// What the API takes inside an object; what is larger goes gzipped.
@@ -56,10 +55,16 @@ pub struct ApplyArgs {
     /// Do not wait
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    pub stage: super::stages::StageArgs,
 }
 
 pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
     let (name, spec) = args.plugin()?;
+    if let Some(candidate) = args.stage.candidate(session, &spec)? {
+        let timeout = (!args.no_wait).then_some(args.timeout.as_str());
+        return super::stages::apply(session, &name, candidate, timeout).await;
+    }
     let def = plugins(session).await?;
     let path = object_path(def, None, &name, "");
     for attempt in 1.. {
@@ -95,45 +100,6 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
     Ok(())
 }
 
-/// Puts the component beside the live revision, where its decisions are compared and not done, and waits until it sees what that one sees.
-pub async fn shadow(session: &Session, args: &ApplyArgs) -> Result<String> {
-    let (name, spec) = args.plugin()?;
-    let def = plugins(session).await?;
-    let path = object_path(def, None, &name, "");
-    if session.get_optional(&path).await?.is_none() {
-        bail!("there is no plugin {name:?} to shadow: say --name with the one that decides now, or --live to let this one decide");
-    }
-    let mut candidate = json!({"stage": "Shadow", "source": spec["source"]});
-    for field in ["config", "limits"] {
-        if let Some(value) = spec.get(field) {
-            candidate[field] = value.clone();
-        }
-    }
-    let replace = json!([{"op": "add", "path": "/spec/candidate", "value": candidate}]);
-    session.patch(&path, JSON_PATCH, &replace).await?;
-    let digest = sha256(&args.bytes()?);
-    let mut failed = None;
-    let settled = until(session, def, None, &name, |plugin| {
-        let Some(plugin) = plugin else { bail!("plugin {name:?} was deleted") };
-        let candidate = &plugin["status"]["candidate"];
-        if candidate.str_at(&["digest"]) != digest {
-            return Ok(false);
-        }
-        if candidate.str_at(&["stage"]) == "Failed" {
-            failed = Some(candidate.str_at(&["message"]).to_owned());
-        }
-        Ok(!matches!(candidate.str_at(&["stage"]), "" | "Loading"))
-    });
-    match tokio::time::timeout(duration(&args.timeout)?, settled).await {
-        Ok(done) => done?,
-        Err(_) => bail!("timed out: the candidate of plugin {name:?} is not loaded after {}", args.timeout),
-    }
-    match failed {
-        Some(why) => bail!("the candidate of plugin {name:?} was refused: {why}"),
-        None => Ok(format!("plugin.pintle.dev/{name} is shadowed by {digest}")),
-    }
-}
-
 /// A refused revision leaves the old one live, but under the new spec, whose grants or configuration may be what was refused.
 async fn put_back(session: &Session, path: &str, spec: Value) -> Result<()> {
     if let Some(mut live) = session.get_optional(path).await? {
@@ -148,6 +114,7 @@ async fn put_back(session: &Session, path: &str, spec: Value) -> Result<()> {
 fn onto(live: &Value, new: &Value) -> Value {
     let mut spec = live.clone();
     spec.remove_at(&["digest"]);
+    spec.remove_at(&["candidate"]);
     spec.remove_at(&["paused"]);
     for (key, value) in new.as_object().into_iter().flatten() {
         spec[key] = value.clone();

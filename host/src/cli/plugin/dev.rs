@@ -1,5 +1,5 @@
-//! `plugin dev`: a project is built on each save and goes to the running cluster, in stage Shadow or, with `--live`, in place of the live
-//! revision. What does not build or is refused is told, and the loop goes on.
+//! `plugin dev`: a project is built on each save and goes to the running cluster, in stage Shadow or in the one that `--stage` names, or, with
+//! `--live`, in place of the live revision. What does not build or is refused is told, and the loop goes on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::build::{self, Pace};
+use super::stages::Stage;
 use super::{apply, lang};
 use crate::cli::print;
 use crate::cli::session::Session;
@@ -24,7 +25,7 @@ pub struct DevArgs {
     #[command(flatten)]
     apply: apply::ApplyArgs,
     /// Let each build decide, instead of comparing it with the revision that does
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stage")]
     live: bool,
 }
 
@@ -32,7 +33,7 @@ pub struct DevArgs {
 pub async fn run(session: &Session, args: DevArgs) -> Result<()> {
     let folder = args.apply.file.clone();
     lang::project(&folder)?;
-    print::line(&format!("watching {}; each save is built and goes {}", folder.display(), if args.live { "live" } else { "into the shadow" }));
+    print::line(&format!("watching {}; each save is built and goes {}", folder.display(), if args.live { "live" } else { "beside the live revision" }));
     let mut saves = Saves::default();
     loop {
         match saves.look(files(&folder)?) {
@@ -59,12 +60,11 @@ async fn round(session: &Session, args: &DevArgs, folder: &Path) -> Result<Strin
         })
     };
     built.await.context("building")??;
-    let apply = args.apply.with_file(output);
-    if !args.live {
-        return apply::shadow(session, &apply).await;
-    }
+    let mut apply = args.apply.with_file(output);
+    let stage = if args.live { Stage::Live } else { apply.stage.stage.unwrap_or(Stage::Shadow) };
+    apply.stage.stage = Some(stage);
     apply::run(session, apply).await?;
-    Ok("live".to_owned())
+    Ok(stage.name().to_owned())
 }
 
 /// Tells a finished save from files that stand still and files that are being written.

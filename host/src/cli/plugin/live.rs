@@ -27,7 +27,7 @@ pub async fn list(session: &Session, output: Option<&str>) -> Result<()> {
         eprintln!("No resources found");
         return Ok(());
     }
-    let mut rows = "NAME\tWORLD\tSTAGE\tREVISION\tDIGEST\tREADY\tAGE\n".to_owned();
+    let mut rows = "NAME\tWORLD\tSTAGE\tREVISION\tDIGEST\tREADY\tAGREEMENT\tAGE\n".to_owned();
     let now = jiff::Timestamp::now();
     for plugin in &found {
         let status = &plugin["status"];
@@ -39,9 +39,14 @@ pub async fn list(session: &Session, output: Option<&str>) -> Result<()> {
             status.i64_at(&["activeRevision"]).filter(|r| *r > 0).map_or("<none>".to_owned(), |r| r.to_string()),
             or_none(short_digest(text(status, &["activeDigest"]))),
             condition(plugin, "Ready").map_or("Unknown", |c| text(c, &["status"])).to_owned(),
+            "<none>".to_owned(),
             pintle_api::table::since(text(plugin, &["metadata", "creationTimestamp"]), now),
         ];
         rows.push_str(&format!("{}\n", cells.join("\t")));
+        if let Some([stage, digest, ready, agreement, age]) = super::stages::row(plugin) {
+            let cells = [plugin.name(), text(plugin, &["spec", "world"]), &stage, "<none>", &digest, &ready, &agreement, &age];
+            rows.push_str(&format!("{}\n", cells.join("\t")));
+        }
     }
     print::text(&tabs::align(&rows, tabs::TABLE));
     Ok(())
@@ -51,8 +56,11 @@ pub async fn describe(session: &Session, name: &str) -> Result<()> {
     let def = plugins(session).await?;
     let mut plugin = session.get_object(def, None, name).await?;
     // Megabytes of base64 tell a reader nothing.
-    if let Some(inline) = plugin["spec"]["source"]["inline"].as_str().map(str::len) {
-        plugin["spec"]["source"]["inline"] = format!("<{inline} characters>").into();
+    for path in [["spec", "source"].as_slice(), &["spec", "candidate", "source"]] {
+        let path = [path, &["inline"]].concat();
+        if let Some(inline) = plugin.at(&path).and_then(Value::as_str).map(str::len) {
+            plugin.set_at(&path, format!("<{inline} characters>").into());
+        }
     }
     print::text(&crate::cli::describe::one(session, def, &plugin, true).await?);
     Ok(())
@@ -107,6 +115,9 @@ pub fn report(plugin: &Value, verb: &str) {
 pub async fn rollback(session: &Session, name: &str, to: i64, timeout: &str) -> Result<()> {
     let def = plugins(session).await?;
     let plugin = session.get_object(def, None, name).await?;
+    if to == 0 && super::stages::withdraw(session, &plugin).await? {
+        return Ok(());
+    }
     let active = plugin.i64_at(&["status", "activeRevision"]).unwrap_or(0);
     let revisions = plugin.list_at(&["status", "revisions"]);
     let number = |r: &Value| r.i64_at(&["revision"]).unwrap_or(0);

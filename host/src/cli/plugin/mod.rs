@@ -10,6 +10,7 @@ mod live;
 mod new;
 mod replay;
 mod sdk;
+mod stages;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,15 +41,26 @@ enum What {
     },
     /// A plugin with its conditions, revisions and events
     Describe { name: String },
-    /// Load a component, or replace one that runs
+    /// Load a component, or replace one that runs, or put one beside it (--stage)
     Apply(apply::ApplyArgs),
-    /// What apply would change
-    Diff(apply::ApplyArgs),
-    /// Let a plugin that is paused decide
-    Promote { name: String },
+    /// Where a plugin's candidate disagrees with the live revision, and why; with a file: what apply would change
+    Diff {
+        #[command(flatten)]
+        apply: apply::ApplyArgs,
+        /// Go on with what comes
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Make the candidate the live revision, or let a plugin that is paused decide
+    Promote {
+        name: String,
+        /// How long to wait until it serves
+        #[arg(long, default_value = "60s")]
+        timeout: String,
+    },
     /// Take a plugin's decisions away from it; a plugin of the same task that stands by takes over
     Pause { name: String },
-    /// Back to an earlier revision
+    /// Withdraw the candidate; without one, back to an earlier revision
     Rollback {
         name: String,
         /// 0: the one before
@@ -154,8 +166,13 @@ async fn on_cluster(session: &Session, what: What) -> Result<ExitCode> {
         What::List { output } => live::list(session, output.as_deref()).await?,
         What::Describe { name } => live::describe(session, &name).await?,
         What::Apply(args) => apply::run(session, args).await?,
-        What::Diff(args) => return apply::diff(session, args).await,
-        What::Promote { name } => live::set_paused(session, &name, false).await?,
+        What::Diff { apply, watch } if apply.file.exists() && !watch => return apply::diff(session, apply).await,
+        What::Diff { apply, watch } => return stages::diff(session, &apply.file.to_string_lossy(), watch).await,
+        What::Promote { name, timeout } => {
+            if !stages::promote(session, &name, &timeout).await? {
+                live::set_paused(session, &name, false).await?;
+            }
+        }
         What::Pause { name } => live::set_paused(session, &name, true).await?,
         What::Rollback { name, to_revision, timeout } => live::rollback(session, &name, to_revision, &timeout).await?,
         What::Dev(args) => dev::run(session, args).await?,

@@ -61,6 +61,7 @@ pub struct Core {
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub plugin_logs: plugin_log::PluginLogs,
     pub decisions: decisions::Decisions,
+    pub other_metrics: crate::http::metrics::OtherMetrics,
 }
 
 /// One request for one resource.

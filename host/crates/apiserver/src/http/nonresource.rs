@@ -32,7 +32,7 @@ pub const ROUTES: [(&str, Serve); 17] = [
     ("/readyz", health),
     ("/readyz/{check...}", health),
     ("/version", |_| Ok(answer::value(200, &version()))),
-    ("/metrics", |asked| Ok(answer::text(200, asked.metrics.render(&counts(asked.core), asked.core.cache.revision()) + &asked.core.decisions.metrics()))),
+    ("/metrics", metrics),
     ("/api", |asked| groups(asked, true)),
     ("/apis", |asked| groups(asked, false)),
     ("/api/{version}", |asked| resources(asked, "", asked.segment(1))),
@@ -96,6 +96,12 @@ fn issuer_document(asked: &Asked<'_>) -> Result<Response, Status> {
 fn group(asked: &Asked<'_>) -> Result<Response, Status> {
     let found = with_defs(asked.core, |defs| discovery::api_group(defs, asked.segment(1))).ok_or_else(no_such_resource)?;
     answer::value_in(200, &found, Media::only(&asked.parts.headers)?)
+}
+
+fn metrics(asked: &Asked<'_>) -> Result<Response, Status> {
+    let Asked { core, metrics, .. } = asked;
+    let own = metrics.render(&counts(core), core.cache.revision());
+    Ok(answer::text(200, own + &core.decisions.metrics() + &core.other_metrics.render()))
 }
 
 /// One check, or all that count for `healthz`, `livez` or `readyz`: a server that ends is alive and not ready.

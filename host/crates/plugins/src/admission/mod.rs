@@ -170,9 +170,9 @@ impl Holder {
     }
 
     async fn instantiate(&self, shared: &Shared) -> Result<Instance, Fault> {
-        let Revision { plugin, config, log, limits, grants, .. } = &*self.revision;
+        let Revision { plugin, config, log, limits, grants, meter, .. } = &*self.revision;
         let world = AdmissionWorld { plugin: plugin.clone(), client: (shared.clients)(plugin), grants: grants.clone() };
-        let mut store = HostState::new(world, config.clone(), log.clone(), *limits).into_store(&shared.machine);
+        let mut store = HostState::new(world, config.clone(), log.clone(), *limits).metered(meter).into_store(&shared.machine);
         let call = guest::begin(&shared.machine, &mut store, limits.deadline);
         let exports = self.exports.instantiate_async(&mut store).await;
         let exports = guest::end(&store, call, exports)?;

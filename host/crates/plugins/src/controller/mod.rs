@@ -2,12 +2,20 @@
 //!
 //! A worker owns one instance. What an instance does wrong costs its call and itself; the key goes back to the queue and the worker
 //! makes a fresh one. Replacing a revision means preparing the new one, letting the old one finish its calls, and starting the new one
-//! with every primary object in its queue, as a restarted controller does. Called by the manager.
+//! with every primary object in its queue, as a restarted controller does. A candidate beside it looks on in the shadow
+//! ([`shadow`]) or reconciles its share of the keys ([`canary`]). Called by the manager.
 
+mod canary;
+mod compare;
+mod emulate;
 pub mod queue;
+mod record;
+mod router;
+mod shadow;
+mod view;
 pub mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pintle_api::GroupVersionResource;
@@ -19,7 +27,7 @@ use tokio::task::JoinSet;
 use wasmtime::component::HasSelf;
 
 use crate::decisions::Stream;
-use crate::decisions::record::{self, qualified};
+use crate::decisions::record::{self as logged, qualified};
 use crate::decisions::tap::{Tap, Tapped};
 use crate::events::Recorder;
 use crate::grants::allows;
@@ -28,11 +36,18 @@ use crate::index::{Entry, Informer, Listener, Subject};
 use crate::load::{LoadError, World};
 use crate::revision::Revision;
 use crate::shared::{Shared, raised};
+use crate::stages::Trial;
+use crate::stages::spec::Stage;
+use canary::Canary;
 use queue::{Change, Key, Queue, Work};
-use world::{ControllerWorld, gvr};
+use router::{Router, key_of};
+use shadow::Shadow;
+use world::{ControllerWorld, Witness, gvr};
 
 /// For one call, when the Plugin names none.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+/// Watches from here on are a canary's own, which the live revision does not have.
+const CANARY_WATCHES: usize = 1 << 16;
 /// For the first full state of everything that it watches. Longer means that a resource is not served.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -46,6 +61,7 @@ pub struct Prepared {
     informers: Vec<Arc<Informer>>,
 }
 
+#[derive(Clone, PartialEq)]
 struct Watch {
     subject: Subject,
     relation: Relation,
@@ -53,19 +69,19 @@ struct Watch {
 
 /// Runs until stopped.
 pub struct Running {
-    queue: Arc<Queue>,
+    crew: Arc<Crew>,
     stop: watch::Sender<bool>,
     workers: JoinSet<()>,
+    watches: Vec<Watch>,
+    informers: Vec<Arc<Informer>>,
     _listener: Arc<dyn Listener>,
-    _informers: Vec<Arc<Informer>>,
 }
 
-/// Everything that the workers of a revision have in common.
-struct Crew {
+/// A revision as its instances are made.
+struct Member {
     shared: Arc<Shared>,
     revision: Arc<Revision>,
     exports: ControllerPre<HostState<ControllerWorld>>,
-    queue: Arc<Queue>,
     relations: Arc<[Relation]>,
     /// Of everything it reconciles; none before it runs.
     primary: Option<Arc<Informer>>,
@@ -75,26 +91,32 @@ struct Crew {
     task: Arc<str>,
     /// `None` while it is only asked what it watches.
     decisions: Option<Stream>,
+}
+
+/// Everything that the workers have in common.
+struct Crew {
+    live: Member,
+    queue: Arc<Queue>,
+    shadow: Mutex<Option<Arc<Shadow>>>,
+    canary: Mutex<Option<Arc<Canary>>>,
     stop: watch::Receiver<bool>,
 }
 
 /// Links the component and asks what it watches; refuses watches that its grants do not cover.
 pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Prepared, LoadError> {
-    let exports = link(shared, &revision).map_err(|e| LoadError::Mismatch(World::Controller, format!("{e:#}")))?;
-    let crew = Crew {
+    let exports = link(&revision).map_err(|e| LoadError::Mismatch(World::Controller, format!("{e:#}")))?;
+    let member = Member {
         shared: shared.clone(),
         revision: revision.clone(),
         exports: exports.clone(),
-        queue: Arc::default(),
         relations: Arc::new([]),
         primary: None,
         watched: Arc::new([]),
         recorder: shared.recorder.clone(),
         task: "".into(),
         decisions: None,
-        stop: watch::channel(false).1,
     };
-    let mut instance = crew.instantiate().await.map_err(|f| LoadError::Start(f.to_string()))?;
+    let mut instance = member.instantiate().await.map_err(|f| LoadError::Start(f.to_string()))?;
     let call = instance.begin(revision.limits.deadline);
     let answer = instance.exports.call_watches(&mut instance.store).await;
     let asked = instance.end(call, answer).map_err(|f| LoadError::Start(format!("`watches` {f}")))?;
@@ -116,38 +138,41 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Pr
 }
 
 impl Prepared {
+    /// `logged`: what it decides is done, and goes into the decision log.
+    fn member(&self, shared: &Arc<Shared>, logged: bool) -> Member {
+        let whole = self.watches.iter().zip(&self.informers).filter(|(w, _)| w.subject == Subject::all(w.subject.resource.clone()));
+        let client = (shared.clients)(&self.revision.plugin);
+        let primary = self.watches.first().map(|w| &w.subject.resource);
+        let task: Arc<str> = primary.map(|r| qualified(&r.group, &r.resource)).unwrap_or_default().into();
+        Member {
+            decisions: logged.then(|| shared.decisions.open(&self.revision, &task)),
+            task,
+            shared: shared.clone(),
+            revision: self.revision.clone(),
+            exports: self.exports.clone(),
+            relations: self.watches.iter().map(|w| w.relation.clone()).collect(),
+            primary: self.informers.first().cloned(),
+            watched: whole.map(|(w, i)| (w.subject.resource.clone(), i.clone())).collect(),
+            recorder: Recorder::new(client, &self.revision.plugin),
+        }
+    }
+
     /// Begins to reconcile. The caller has stopped the revision before.
     pub fn start(self, shared: &Arc<Shared>) -> Running {
-        let Self { revision, exports, watches, informers } = self;
+        let live = self.member(shared, true);
+        let Self { watches, informers, .. } = self;
         let queue = Arc::new(Queue::default());
-        let relations: Arc<[Relation]> = watches.iter().map(|w| w.relation.clone()).collect();
-        let listener: Arc<dyn Listener> = Arc::new(Router { queue: queue.clone(), relations: relations.clone() });
+        let listener: Arc<dyn Listener> = Arc::new(Router::new(queue.clone(), live.relations.clone()));
         for (tag, informer) in informers.iter().enumerate() {
             informer.subscribe(tag, &listener);
         }
-        let whole = watches.iter().zip(&informers).filter(|(w, _)| w.subject == Subject::all(w.subject.resource.clone()));
-        let watched = whole.map(|(w, i)| (w.subject.resource.clone(), i.clone())).collect();
         let (stop, stopped) = watch::channel(false);
-        let client = (shared.clients)(&revision.plugin);
-        let task: Arc<str> = watches.first().map(|w| qualified(&w.subject.resource.group, &w.subject.resource.resource)).unwrap_or_default().into();
-        let crew = Arc::new(Crew {
-            shared: shared.clone(),
-            recorder: Recorder::new(client, &revision.plugin),
-            decisions: Some(shared.decisions.open(&revision, &task)),
-            task,
-            queue: queue.clone(),
-            relations,
-            primary: informers.first().cloned(),
-            watched,
-            exports,
-            stop: stopped,
-            revision,
-        });
+        let crew = Arc::new(Crew { live, queue, shadow: Mutex::default(), canary: Mutex::default(), stop: stopped });
         let mut workers = JoinSet::new();
-        for _ in 0..crew.revision.instances.max(1) {
+        for _ in 0..crew.live.revision.instances.max(1) {
             workers.spawn(work(crew.clone()));
         }
-        Running { queue, stop, workers, _listener: listener, _informers: informers }
+        Running { crew, stop, workers, watches, informers, _listener: listener }
     }
 }
 
@@ -155,13 +180,49 @@ impl Running {
     /// Lets calls under way finish, and takes no more.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        self.queue.close();
+        self.crew.queue.close();
         while self.workers.join_next().await.is_some() {}
+    }
+
+    /// Puts a candidate beside the live revision, in place of another, or takes it away. The keys that change hands, and those that a
+    /// shadow should see, come again.
+    pub fn set_trial(&mut self, shared: &Arc<Shared>, trial: Option<Trial<Prepared>>) {
+        *lock(&self.crew.shadow) = None;
+        let before = lock(&self.crew.canary).take();
+        if let Some(before) = before {
+            self.again(|key| before.holds(key));
+        }
+        let Some(Trial { stage, share, tally, holder }) = trial else { return };
+        let extra: Vec<usize> = (0..holder.watches.len()).filter(|at| !self.watches.contains(&holder.watches[*at])).collect();
+        let member = holder.member(shared, stage == Stage::Canary);
+        match stage {
+            Stage::Canary => {
+                let canary = Arc::new(Canary::new(member, share, tally, &self.crew.queue, &holder, &extra));
+                *lock(&self.crew.canary) = Some(canary.clone());
+                self.again(|key| canary.holds(key));
+            }
+            Stage::Shadow | Stage::Live => {
+                for watch in extra.iter().map(|at| &holder.watches[*at]) {
+                    tally.note(shadow::other_watch(&watch.subject.resource.to_string()));
+                }
+                *lock(&self.crew.shadow) = Some(Arc::new(Shadow::start(member, tally, holder.informers)));
+                self.again(|_| true);
+            }
+        }
+    }
+
+    fn again(&self, picks: impl Fn(&Key) -> bool) {
+        let Some(primary) = self.informers.first() else { return };
+        primary.all().iter().map(key_of).filter(picks).for_each(|key| self.crew.queue.add(key));
     }
 }
 
-fn link(shared: &Shared, revision: &Revision) -> wasmtime::Result<ControllerPre<HostState<ControllerWorld>>> {
-    let mut linker = guest::linker::<ControllerWorld>(&shared.machine, &revision.loaded.component)?;
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn link(revision: &Revision) -> wasmtime::Result<ControllerPre<HostState<ControllerWorld>>> {
+    let mut linker = guest::linker::<ControllerWorld>(&revision.machine, &revision.loaded.component)?;
     types::add_to_linker::<_, HasSelf<HostState<ControllerWorld>>>(&mut linker, |state| state)?;
     objects::add_to_linker::<_, Tapped>(&mut linker, |state| Tap(state))?;
     ControllerPre::new(linker.instantiate_pre(&revision.loaded.component)?)
@@ -177,9 +238,10 @@ fn require_grants(revision: &Revision, resource: &GroupVersionResource) -> Resul
 }
 
 async fn work(crew: Arc<Crew>) {
-    let mut instance: Option<Instance> = None;
+    let mut live: Option<Instance> = None;
+    let mut canary: Option<(Arc<Canary>, Instance)> = None;
     loop {
-        let ready = match instance.take() {
+        let ready = match live.take() {
             Some(ready) => ready,
             None => match crew.fresh().await {
                 Some(fresh) => fresh,
@@ -187,7 +249,57 @@ async fn work(crew: Arc<Crew>) {
             },
         };
         let Some(work) = crew.queue.next().await else { return };
-        instance = crew.serve(ready, work).await;
+        match crew.canary_for(&work) {
+            Some(of) => {
+                live = Some(ready);
+                let kept = canary.take().filter(|(known, _)| Arc::ptr_eq(known, &of)).map(|(_, instance)| instance);
+                canary = of.serve(&crew, kept, work).await.map(|instance| (of, instance));
+            }
+            None => live = crew.serve(&crew.live, ready, work, None).await,
+        }
+    }
+}
+
+impl Member {
+    async fn instantiate(&self) -> Result<Instance, Fault> {
+        let world = ControllerWorld {
+            plugin: self.revision.plugin.clone(),
+            client: (self.shared.clients)(&self.revision.plugin),
+            informers: self.shared.informers.clone(),
+            watched: self.watched.clone(),
+            grants: self.revision.grants.clone(),
+            recorder: self.recorder.clone(),
+            instance: self.shared.decisions.now(),
+            witness: Witness::None,
+        };
+        let Revision { config, log, limits, machine, meter, .. } = &*self.revision;
+        let mut store = HostState::new(world, config.clone(), log.clone(), *limits).metered(meter).into_store(machine);
+        let call = guest::begin(machine, &mut store, limits.deadline);
+        let exports = self.exports.instantiate_async(&mut store).await;
+        let exports = guest::end(&store, call, exports)?;
+        Ok(Guest::new(machine, store, exports))
+    }
+
+    fn failed(&self, what: &str, fault: &Fault) -> Duration {
+        self.revision.log.write("error", &format!("{what}: {fault}"));
+        self.revision.health.failed(fault)
+    }
+
+    fn note(&self, key: &Key, instance: &mut Instance, took: Duration, outcome: &Result<Result<Option<u64>, Failure>, Fault>) {
+        let state = instance.store.data_mut();
+        let recording = state.tape.stop();
+        let Some(stream) = &self.decisions else { return };
+        let subject = logged::Subject { resource: self.task.clone(), namespace: key.namespace.clone(), name: key.name.clone(), uid: "".into() };
+        stream.reconciled(subject, state.world.instance, took, recording, outcome);
+    }
+
+    /// Most changes of Pods are in namespaces where a given controller has nothing: parsing them there is its largest cost.
+    fn is_not_concerned(&self, watch: usize, change: &Change) -> bool {
+        // A canary's own watch, and the canary is gone.
+        let Some(relation) = self.relations.get(watch) else { return true };
+        let stays = matches!(relation, Relation::Local | Relation::Claimed(_));
+        let Some(entry) = change.after.as_ref().or(change.before.as_ref()) else { return true };
+        stays && !self.primary.as_ref().is_none_or(|p| p.holds_any_in(&entry.meta.namespace))
     }
 }
 
@@ -198,80 +310,65 @@ impl Crew {
             if *self.stop.borrow() {
                 return None;
             }
-            match self.instantiate().await {
+            match self.live.instantiate().await {
                 Ok(instance) => return Some(instance),
-                Err(fault) => self.rest(self.failed("instantiate", &fault)).await,
+                Err(fault) => self.rest(self.live.failed("instantiate", &fault)).await,
             }
         }
     }
 
-    async fn instantiate(&self) -> Result<Instance, Fault> {
-        let world = ControllerWorld {
-            plugin: self.revision.plugin.clone(),
-            client: (self.shared.clients)(&self.revision.plugin),
-            informers: self.shared.informers.clone(),
-            watched: self.watched.clone(),
-            grants: self.revision.grants.clone(),
-            recorder: self.recorder.clone(),
-            instance: self.shared.decisions.now(),
-        };
-        let (machine, limits) = (&self.shared.machine, self.revision.limits);
-        let mut store = HostState::new(world, self.revision.config.clone(), self.revision.log.clone(), limits).into_store(machine);
-        let call = guest::begin(machine, &mut store, limits.deadline);
-        let exports = self.exports.instantiate_async(&mut store).await;
-        let exports = guest::end(&store, call, exports)?;
-        Ok(Guest::new(machine, store, exports))
-    }
-
-    /// One piece of work. The instance comes back unless the call cost it.
-    async fn serve(&self, instance: Instance, work: Work) -> Option<Instance> {
+    /// One piece of work. The instance comes back unless the call cost it; then the worker rests, but for a canary, which does not hold
+    /// up the others.
+    async fn serve(&self, member: &Member, instance: Instance, work: Work, canary: Option<&Canary>) -> Option<Instance> {
         match work {
-            Work::Reconcile(key) => self.reconcile(instance, key).await,
-            Work::Route(change) if self.concerns_nobody(&change) => Some(instance),
-            Work::Route(change) => self.route(instance, change).await,
+            Work::Reconcile(key) => self.reconcile(member, instance, key, canary).await,
+            Work::Route(change) => self.route(member, instance, change, canary).await,
         }
     }
 
-    /// Most changes of Pods are in namespaces where a given controller has nothing: parsing them there is its largest cost.
-    fn concerns_nobody(&self, change: &Change) -> bool {
-        let stays = matches!(self.relations[change.watch], Relation::Local | Relation::Claimed(_));
-        let Some(entry) = change.after.as_ref().or(change.before.as_ref()) else { return true };
-        stays && !self.primary.as_ref().is_none_or(|p| p.holds_any_in(&entry.meta.namespace))
-    }
-
-    async fn reconcile(&self, mut instance: Instance, key: Key) -> Option<Instance> {
+    async fn reconcile(&self, member: &Member, mut instance: Instance, key: Key, canary: Option<&Canary>) -> Option<Instance> {
         let wit = WitKey { namespace: key.namespace.to_string(), name: key.name.to_string() };
+        let shadow = lock(&self.shadow).clone().filter(|_| canary.is_none());
+        if shadow.is_some() {
+            instance.store.data_mut().world.witness = Witness::Records(Box::default());
+        }
         let begun = Instant::now();
         instance.store.data_mut().tape.start();
-        let call = instance.begin(self.revision.limits.deadline);
+        let call = instance.begin(member.revision.limits.deadline);
+        let moment = call.moment;
         let outcome = instance.exports.call_reconcile(&mut instance.store, &wit).await;
         let outcome = instance.end(call, outcome);
-        self.note(&key, &mut instance, begun.elapsed(), &outcome);
+        let witness = std::mem::take(&mut instance.store.data_mut().world.witness);
+        member.note(&key, &mut instance, begun.elapsed(), &outcome);
         match outcome {
             Ok(outcome) => {
-                self.revision.health.returned();
-                self.settle(key, outcome);
+                let failed = outcome.is_err();
+                member.revision.health.returned();
+                member.revision.health.decided(failed);
+                if failed {
+                    member.revision.meter.failed();
+                }
+                if let (Some(shadow), Witness::Records(record)) = (shadow, witness) {
+                    shadow.reconciled(key.clone(), moment, *record, &outcome);
+                }
+                if let Some(canary) = canary {
+                    canary.decided(failed);
+                }
+                self.settle(member, key, outcome);
                 Some(instance)
             }
             Err(fault) => {
                 drop(instance);
-                let pause = self.failed(&format!("reconcile {}/{}", key.namespace, key.name), &fault);
+                let what = format!("reconcile {}/{}", key.namespace, key.name);
+                let pause = member.failed(&what, &fault);
                 self.queue.done(key, true);
-                self.rest(pause).await;
+                self.after_fault(canary, &what, &fault, pause).await;
                 None
             }
         }
     }
 
-    fn note(&self, key: &Key, instance: &mut Instance, took: Duration, outcome: &Result<Result<Option<u64>, Failure>, Fault>) {
-        let state = instance.store.data_mut();
-        let recording = state.tape.stop();
-        let Some(stream) = &self.decisions else { return };
-        let subject = record::Subject { resource: self.task.clone(), namespace: key.namespace.clone(), name: key.name.clone(), uid: "".into() };
-        stream.reconciled(subject, state.world.instance, took, recording, outcome);
-    }
-
-    fn settle(&self, key: Key, outcome: Result<Option<u64>, Failure>) {
+    fn settle(&self, member: &Member, key: Key, outcome: Result<Option<u64>, Failure>) {
         match outcome {
             Ok(after) => {
                 self.queue.done(key.clone(), false);
@@ -280,45 +377,60 @@ impl Crew {
                 }
             }
             Err(Failure::Retry(why)) => {
-                self.revision.log.write("debug", &format!("{}/{} again: {why}", key.namespace, key.name));
+                member.revision.log.write("debug", &format!("{}/{} again: {why}", key.namespace, key.name));
                 self.queue.done(key, true);
             }
             Err(Failure::Terminal(why)) => {
-                self.revision.log.write("warn", &format!("{}/{}: {why}", key.namespace, key.name));
+                member.revision.log.write("warn", &format!("{}/{}: {why}", key.namespace, key.name));
                 self.queue.done(key, false);
             }
         }
     }
 
-    async fn route(&self, mut instance: Instance, change: Change) -> Option<Instance> {
+    async fn route(&self, member: &Member, mut instance: Instance, change: Change, canary: Option<&Canary>) -> Option<Instance> {
+        let watch = change.watch - if canary.is_some() { CANARY_WATCHES } else { 0 };
+        if member.is_not_concerned(watch, &change) {
+            return Some(instance);
+        }
         let bytes = |entry: &Option<Arc<Entry>>| entry.as_ref().map_or_else(Vec::new, |e| e.json.to_vec());
         let (before, after) = (bytes(&change.before), bytes(&change.after));
-        let call = instance.begin(self.revision.limits.deadline);
-        let index = u32::try_from(change.watch).unwrap_or(u32::MAX);
+        let call = instance.begin(member.revision.limits.deadline);
+        let index = u32::try_from(watch).unwrap_or(u32::MAX);
         let outcome = instance.exports.call_route(&mut instance.store, index, &before, &after).await;
         match instance.end(call, outcome) {
             Ok(keys) => {
-                self.revision.health.returned();
-                for key in keys {
-                    self.queue.add(Key { namespace: key.namespace.into(), name: key.name.into() });
-                }
+                member.revision.health.returned();
+                let keys = keys.into_iter().map(|k| Key { namespace: k.namespace.into(), name: k.name.into() });
+                keys.filter(|key| canary.is_none_or(|c| c.holds(key))).for_each(|key| self.queue.add(key));
                 Some(instance)
             }
             Err(fault) => {
                 drop(instance);
-                let pause = self.failed("route", &fault);
+                let pause = member.failed("route", &fault);
                 if let Some(entry) = change.after.as_ref().or(change.before.as_ref()) {
                     self.queue.put_back(key_of(entry), change);
                 }
-                self.rest(pause).await;
+                self.after_fault(canary, "route", &fault, pause).await;
                 None
             }
         }
     }
 
-    fn failed(&self, what: &str, fault: &Fault) -> Duration {
-        self.revision.log.write("error", &format!("{what}: {fault}"));
-        self.revision.health.failed(fault)
+    /// Who else does the work, if it is not the live revision's.
+    fn canary_for(&self, work: &Work) -> Option<Arc<Canary>> {
+        let canary = lock(&self.canary).clone()?;
+        let its = match work {
+            Work::Reconcile(key) => canary.holds(key),
+            Work::Route(change) => change.watch >= CANARY_WATCHES,
+        };
+        its.then_some(canary)
+    }
+
+    async fn after_fault(&self, canary: Option<&Canary>, what: &str, fault: &Fault, pause: Duration) {
+        match canary {
+            Some(canary) => canary.fault(what, fault, pause),
+            None => self.rest(pause).await,
+        }
     }
 
     async fn rest(&self, pause: Duration) {
@@ -328,50 +440,6 @@ impl Crew {
             () = raised(&mut stop) => {}
         }
     }
-}
-
-/// Turns changes into keys, without asking the component where the relation says it all.
-struct Router {
-    queue: Arc<Queue>,
-    relations: Arc<[Relation]>,
-}
-
-impl Listener for Router {
-    fn changed(&self, tag: usize, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
-        let Some(entry) = after.or(before) else { return };
-        match &self.relations[tag] {
-            Relation::Primary => self.queue.add(key_of(entry)),
-            Relation::Owned(kind) => self.add_owners(kind, before, after),
-            Relation::Claimed(kind) => {
-                self.add_owners(kind, before, after);
-                if [before, after].into_iter().flatten().any(|e| e.meta.controller.is_none()) {
-                    self.queue.change(tag, key_of(entry), before.cloned(), after.cloned());
-                }
-            }
-            Relation::Routed | Relation::Local => self.queue.change(tag, key_of(entry), before.cloned(), after.cloned()),
-            Relation::Indexed => {}
-        }
-    }
-}
-
-impl Router {
-    fn add_owners(&self, kind: &str, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
-        let owner = |entry: &Arc<Entry>| owner_key(entry, kind);
-        let (old, new) = (before.and_then(owner), after.and_then(owner));
-        if old != new {
-            old.into_iter().for_each(|key| self.queue.add(key));
-        }
-        new.into_iter().for_each(|key| self.queue.add(key));
-    }
-}
-
-fn owner_key(entry: &Arc<Entry>, kind: &str) -> Option<Key> {
-    let owner = entry.meta.controller.as_ref().filter(|o| *o.kind == *kind)?;
-    Some(Key { namespace: entry.meta.namespace.clone(), name: owner.name.clone() })
-}
-
-fn key_of(entry: &Arc<Entry>) -> Key {
-    Key { namespace: entry.meta.namespace.clone(), name: entry.meta.name.clone() }
 }
 
 impl From<types::Watch> for Watch {

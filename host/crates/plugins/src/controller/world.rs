@@ -1,6 +1,7 @@
 //! What a controller may ask of the host: reads from the shared indexes, writes and live reads through the plugin's own client.
 //!
 //! The API server authorizes what goes through the client. Index reads pass it by, so they are checked against the grants here.
+//! A [`Witness`] stands between: it notes what the live revision reads and writes, or answers a candidate in the shadow.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,14 @@ use pintle_plugin_bindings::common::types::{Owner, Pair, ResourceId, Summary};
 use pintle_plugin_bindings::controller::pintle::controller::objects;
 use pintle_plugin_bindings::controller::pintle::controller::types::{self, ApiError};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::events::{Event, Recorder, Regarding};
 use crate::grants::{PolicyRule, allows};
 use crate::guest::HostState;
 use crate::index::{Entry, Filter, Informer, Informers, Meta};
+use super::record::{Asked, Id, Record, Verb, Write};
+use super::view::View;
 
 /// A call of the API that takes longer is given up; the plugin sees `unavailable`.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,9 +37,21 @@ pub struct ControllerWorld {
     pub recorder: Recorder,
     /// Tells instances apart in the decision log.
     pub instance: u64,
+    pub witness: Witness,
 }
 
-type Answer<T> = Result<T, ApiError>;
+/// Who looks on while a controller reconciles.
+#[derive(Default)]
+pub enum Witness {
+    #[default]
+    None,
+    /// Of the live revision, for a shadow.
+    Records(Box<Record>),
+    /// Answers the shadow in the cluster's place.
+    Answers(Box<View>),
+}
+
+pub type Answer<T> = Result<T, ApiError>;
 type State = HostState<ControllerWorld>;
 
 impl types::Host for State {}
@@ -45,15 +60,30 @@ impl objects::Host for State {
     async fn get(&mut self, resource: ResourceId, namespace: String, name: String) -> Answer<objects::Object> {
         let resource = gvr(resource);
         self.world.require("get", &resource, &name)?;
-        let Some(informer) = self.world.index(&resource) else { return self.fetch(resource, namespace, name).await };
-        match informer.get(&namespace, &name) {
-            Some(entry) => Ok(object(&entry)),
-            None => Err(ApiError::NotFound(Status::not_found(&resource.group, &resource.resource, &name).message)),
+        let id = Id::new(&resource, &namespace, &name);
+        if let Witness::Answers(view) = &self.world.witness
+            && let Some(known) = view.get(&id)
+        {
+            return found(&id, known);
         }
+        let Some(informer) = self.world.index(&resource) else { return self.fetch(resource, namespace, name).await };
+        let entry = informer.get(&namespace, &name);
+        self.world.witness.saw(&id, entry.as_ref());
+        found(&id, entry)
     }
 
     async fn get_live(&mut self, resource: ResourceId, namespace: String, name: String) -> Answer<objects::Object> {
-        self.fetch(gvr(resource), namespace, name).await
+        let id = Id::new(&gvr(resource.clone()), &namespace, &name);
+        if let Witness::Answers(view) = &self.world.witness
+            && let Some(known) = view.get_live(&id)
+        {
+            return known;
+        }
+        let answer = self.fetch(gvr(resource), namespace, name).await;
+        if let Witness::Records(record) = &mut self.world.witness {
+            record.fetched(id, &answer);
+        }
+        answer
     }
 
     async fn list(&mut self, query: objects::Query) -> Answer<Vec<objects::Object>> {
@@ -68,17 +98,13 @@ impl objects::Host for State {
         let body = parse(&json)?;
         let name = if subresource.is_empty() { String::new() } else { name };
         let target = target(gvr(resource), &namespace, &name, &subresource);
-        let client = self.world.client.clone();
-        let served = self.timed(client.create(&target, body, &WriteOptions::default())).await?;
-        Ok(self.world.written(&target, served))
+        self.write(Verb::Create, target, body, DeleteOptions::default()).await?.ok_or_else(no_answer)
     }
 
     async fn update(&mut self, resource: ResourceId, namespace: String, name: String, subresource: String, json: Vec<u8>) -> Answer<objects::Object> {
         let body = parse(&json)?;
         let target = target(gvr(resource), &namespace, &name, &subresource);
-        let client = self.world.client.clone();
-        let served = self.timed(client.update(&target, body, &WriteOptions::default())).await?;
-        Ok(self.world.written(&target, served))
+        self.write(Verb::Update, target, body, DeleteOptions::default()).await?.ok_or_else(no_answer)
     }
 
     async fn patch(
@@ -91,16 +117,8 @@ impl objects::Host for State {
         body: Vec<u8>,
     ) -> Answer<objects::Object> {
         let body = parse(&body)?;
-        let patch = match kind {
-            objects::PatchType::Json => Patch::Json(body),
-            objects::PatchType::Merge => Patch::Merge(body),
-            objects::PatchType::Strategic => Patch::Strategic(body),
-            objects::PatchType::Apply => Patch::Apply(body),
-        };
         let target = target(gvr(resource), &namespace, &name, &subresource);
-        let client = self.world.client.clone();
-        let served = self.timed(client.patch(&target, patch, &WriteOptions::default())).await?;
-        Ok(self.world.written(&target, served))
+        self.write(Verb::of_patch(kind), target, body, DeleteOptions::default()).await?.ok_or_else(no_answer)
     }
 
     async fn delete(&mut self, resource: ResourceId, namespace: String, name: String, options: objects::DeleteOptions) -> Answer<()> {
@@ -111,20 +129,21 @@ impl objects::Host for State {
             resource_version: None,
             dry_run: false,
         };
+        let body = json!({"uid": options.uid, "gracePeriodSeconds": options.grace_period_seconds, "propagationPolicy": options.propagation_policy});
         let target = target(gvr(resource), &namespace, &name, "");
-        let client = self.world.client.clone();
-        let left = self.timed(client.delete(&target, &options)).await?;
-        if let Some(informer) = self.world.informers.running(&target.resource) {
-            match left {
-                Some(served) => informer.put(served),
-                None => informer.bury(&namespace, &name),
-            }
-        }
-        Ok(())
+        self.write(Verb::Delete, target, body, options).await.map(drop)
     }
 
     async fn event(&mut self, resource: ResourceId, namespace: String, name: String, kind: String, reason: String, message: String) {
         let resource = gvr(resource);
+        if !matches!(self.world.witness, Witness::None) {
+            let target = target(resource.clone(), &namespace, &name, "");
+            let body = json!({"type": kind, "reason": reason, "message": message});
+            self.world.witness.wrote(Write { verb: Verb::Event, target, body, answer: Ok(None) });
+        }
+        if matches!(self.world.witness, Witness::Answers(_)) {
+            return;
+        }
         let json = match self.world.index(&resource).and_then(|i| i.get(&namespace, &name)) {
             Some(entry) => entry.json.clone(),
             None => match self.fetch(resource, namespace, name).await {
@@ -139,6 +158,54 @@ impl objects::Host for State {
 }
 
 impl State {
+    /// Sends a write and takes its result in, or captures it where the cluster must not see it.
+    async fn write(&mut self, verb: Verb, target: Target, body: Value, options: DeleteOptions) -> Answer<Option<objects::Object>> {
+        if let Witness::Answers(_) = self.world.witness {
+            return self.capture(verb, target, body).await;
+        }
+        let noted = self.world.about_to_write(&target).then(|| body.clone());
+        let client = self.world.client.clone();
+        let answer = self.timed(send(&*client, verb, &target, body, &options)).await;
+        let answer = answer.map(|served| match served {
+            Some(served) => Some(self.world.written(&target, served)),
+            None => {
+                if let (Some(informer), Some(name)) = (self.world.informers.running(&target.resource), &target.name) {
+                    informer.bury(target.namespace.as_deref().unwrap_or_default(), name);
+                }
+                None
+            }
+        });
+        if let Some(body) = noted {
+            self.world.witness.wrote(Write { verb, target, body, answer: answer.clone() });
+        }
+        answer
+    }
+
+    /// Answers a shadow's write as if it had happened.
+    async fn capture(&mut self, verb: Verb, target: Target, body: Value) -> Answer<Option<objects::Object>> {
+        let Target { resource, namespace, name, subresource } = &target;
+        let (subresource, named) = (subresource.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default());
+        if !allows(&self.world.grants, verb.granted(), resource, subresource, named) {
+            return Err(ApiError::Forbidden(format!("{resource} is forbidden: the plugin {:?} is not granted {}", self.world.plugin, verb.granted())));
+        }
+        // What it changes must be in the view first.
+        let id = Id::new(resource, namespace.as_deref().unwrap_or_default(), named);
+        if verb != Verb::Create && matches!(&self.world.witness, Witness::Answers(view) if view.get(&id).is_none()) {
+            let entry = match self.world.index(resource).map(|informer| informer.get(&id.namespace, &id.name)) {
+                Some(entry) => entry,
+                None => self.fetch(resource.clone(), id.namespace.clone(), id.name.clone()).await.ok().and_then(|o| Entry::parse(Served { json: o.json.into(), revision: o.revision })),
+            };
+            if let Witness::Answers(view) = &mut self.world.witness {
+                view.take_in(id, entry);
+            }
+        }
+        let now = self.present();
+        match &mut self.world.witness {
+            Witness::Answers(view) => view.write(verb, target, body, now),
+            _ => Ok(None),
+        }
+    }
+
     /// Waits for the API within its time, which is not counted as the guest's.
     async fn timed<T>(&mut self, call: impl Future<Output = Result<T, Status>>) -> Answer<T> {
         let begun = Instant::now();
@@ -154,7 +221,12 @@ impl State {
         let target = target(resource, &namespace, &name, "");
         let client = self.world.client.clone();
         let served = self.timed(client.get(&target)).await?;
-        Ok(objects::Object { json: served.json.to_vec(), revision: served.revision })
+        let object = objects::Object { json: served.json.to_vec(), revision: served.revision };
+        if !matches!(self.world.witness, Witness::None) {
+            let id = Id::new(&target.resource, target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default());
+            self.world.witness.saw(&id, Entry::parse(served).as_ref());
+        }
+        Ok(object)
     }
 
     pub async fn find(&mut self, query: objects::Query) -> Answer<Vec<Arc<Entry>>> {
@@ -166,10 +238,22 @@ impl State {
             labels: if query.label_selector.is_empty() { None } else { Some(LabelSelector::parse(&query.label_selector).map_err(bad_selector)?) },
             fields: if query.field_selector.is_empty() { None } else { Some(FieldSelector::parse(&query.field_selector).map_err(bad_selector)?) },
         };
-        if let Some(found) = self.world.index(&resource).and_then(|informer| informer.list(&filter)) {
+        let asked = Asked { resource: resource.clone(), filter: filter.clone(), labels: query.label_selector.clone(), fields: query.field_selector.clone() };
+        if let Witness::Answers(view) = &self.world.witness
+            && let Some(found) = view.listed(&asked)
+        {
             return Ok(found);
         }
-        self.list_from_server(resource, filter, query.label_selector, query.field_selector).await
+        let found = match self.world.index(&resource).and_then(|informer| informer.list(&filter)) {
+            Some(found) => found,
+            None => self.list_from_server(resource, filter, query.label_selector, query.field_selector).await?,
+        };
+        match &mut self.world.witness {
+            Witness::None => {}
+            Witness::Records(record) => record.listed(asked, &found),
+            Witness::Answers(view) => return Ok(view.as_it_was(&asked, found)),
+        }
+        Ok(found)
     }
 
     async fn list_from_server(&mut self, resource: GroupVersionResource, filter: Filter, labels: String, fields: String) -> Answer<Vec<Arc<Entry>>> {
@@ -190,9 +274,36 @@ impl State {
     }
 }
 
+impl Witness {
+    fn saw(&mut self, id: &Id, entry: Option<&Arc<Entry>>) {
+        if let Self::Records(record) = self {
+            record.saw(id, entry);
+        }
+    }
+
+    fn wrote(&mut self, write: Write) {
+        match self {
+            Self::None => {}
+            Self::Records(record) => record.wrote(write),
+            Self::Answers(view) => view.note(write),
+        }
+    }
+}
+
 impl ControllerWorld {
     fn index(&self, resource: &GroupVersionResource) -> Option<&Arc<Informer>> {
         self.watched.iter().find(|(r, _)| r == resource).map(|(_, informer)| informer)
+    }
+
+    /// Notes the object as it is, when somebody looks on; true then.
+    fn about_to_write(&mut self, target: &Target) -> bool {
+        let Witness::Records(record) = &mut self.witness else { return false };
+        if let Some(name) = &target.name {
+            let informer = self.informers.running(&target.resource);
+            let before = informer.map(|i| i.get(target.namespace.as_deref().unwrap_or_default(), name));
+            record.before_write(target, before);
+        }
+        true
     }
 
     fn require(&self, verb: &str, resource: &GroupVersionResource, name: &str) -> Answer<()> {
@@ -249,6 +360,31 @@ fn target(resource: GroupVersionResource, namespace: &str, name: &str, subresour
 
 fn parse(json: &[u8]) -> Answer<Value> {
     serde_json::from_slice(json).map_err(|e| ApiError::Invalid(format!("the body is no JSON: {e}")))
+}
+
+async fn send(client: &dyn Client, verb: Verb, target: &Target, body: Value, delete: &DeleteOptions) -> Result<Option<Served>, Status> {
+    let options = WriteOptions::default();
+    let patch = match verb {
+        Verb::Create => return client.create(target, body, &options).await.map(Some),
+        Verb::Update => return client.update(target, body, &options).await.map(Some),
+        Verb::Delete | Verb::Event => return client.delete(target, delete).await,
+        Verb::JsonPatch => Patch::Json(body),
+        Verb::MergePatch => Patch::Merge(body),
+        Verb::StrategicPatch => Patch::Strategic(body),
+        Verb::Apply => Patch::Apply(body),
+    };
+    client.patch(target, patch, &options).await.map(Some)
+}
+
+fn found(id: &Id, entry: Option<Arc<Entry>>) -> Answer<objects::Object> {
+    match entry {
+        Some(entry) => Ok(object(&entry)),
+        None => Err(id.not_found()),
+    }
+}
+
+fn no_answer() -> ApiError {
+    ApiError::Other("the API answered without an object".to_owned())
 }
 
 fn bad_selector(error: impl std::fmt::Display) -> ApiError {

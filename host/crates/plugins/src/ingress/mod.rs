@@ -1,9 +1,13 @@
 //! Runs an ingress controller: gathers what it compiles, hands the route table to the data plane, writes the Ingresses' status.
 //!
 //! Changes are gathered for a moment before they are compiled. A compilation that fails, traps or is refused leaves the table before in
-//! force. One ingress plugin serves at a time, the newest. Called by the manager; the data plane reads [`crate::Handle::routes`].
+//! force. One ingress plugin serves at a time, the newest. A candidate's table is compared with the live one's ([`compare`]), or the routes
+//! of a share of the Ingresses come from it ([`merge`]). Called by the manager; the data plane reads [`crate::Handle::routes`].
 
+mod compare;
+mod merge;
 mod publish;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wasmtime::component::{Component, HasSelf};
 
-use crate::decisions::Stream;
+use crate::decisions::{Log, Stream};
 use crate::engine::Machine;
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
@@ -27,6 +31,9 @@ use crate::plugin::Metadata;
 use crate::revision::Revision;
 use crate::seats::{Rank, Seats};
 use crate::shared::Shared;
+use crate::stages::Trial;
+use crate::stages::spec::Stage;
+use trial::Candidate;
 
 /// For one compilation of everything.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -65,40 +72,52 @@ pub struct Prepared {
     holder: Arc<Holder>,
 }
 
-struct Holder {
+pub struct Holder {
     revision: Arc<Revision>,
     /// Opened when it compiles for the first time.
     decisions: OnceLock<Stream>,
     exports: IngressPre<HostState<()>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seat(Rank);
+pub struct Seat {
+    rank: Rank,
+    live: Arc<Holder>,
+}
+
+/// The live revision, and a candidate beside it.
+struct Team {
+    live: Arc<Holder>,
+    trial: Option<Arc<Trial<Arc<Holder>>>>,
+}
 
 #[derive(Default)]
 pub struct Ingresses {
-    seats: Seats<Holder>,
+    seats: Seats<Team>,
     driven: AtomicBool,
 }
 
 impl Ingresses {
     pub fn leave(&self, seat: &Seat) {
-        self.seats.leave(&seat.0);
+        self.seats.leave(&seat.rank);
     }
     pub fn is_serving(&self, seat: &Seat) -> bool {
-        self.seats.serves(&seat.0)
+        self.seats.serves(&seat.rank)
+    }
+    /// Puts a candidate beside the live revision, or takes it away.
+    pub fn set_trial(&self, seat: &Seat, trial: Option<Trial<Arc<Holder>>>) {
+        self.seats.take(seat.rank.clone(), Arc::new(Team { live: seat.live.clone(), trial: trial.map(Arc::new) }));
     }
 }
 
-pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, meta: &Metadata) -> Result<Prepared, LoadError> {
+pub async fn prepare(revision: Arc<Revision>, meta: &Metadata) -> Result<Prepared, LoadError> {
     for (_, resource) in &INPUTS {
         if !allows(&revision.grants, "list", resource, "", "") {
             return Err(LoadError::MissingGrant { verb: "list", resource: resource.to_string(), why: "it compiles".to_owned() });
         }
     }
-    let exports = link(&shared.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Ingress, format!("{e:#}")))?;
+    let exports = link(&revision.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Ingress, format!("{e:#}")))?;
     let holder = Arc::new(Holder { revision, exports, decisions: OnceLock::new() });
-    instantiate(shared, &holder).await.map_err(|f| LoadError::Start(f.to_string()))?;
+    instantiate(&holder).await.map_err(|f| LoadError::Start(f.to_string()))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: holder.revision.plugin.clone() };
     Ok(Prepared { rank, holder })
 }
@@ -114,22 +133,27 @@ impl types::Host for HostState<()> {}
 impl Prepared {
     pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
         let seats = &shared.ingresses;
-        seats.seats.take(self.rank.clone(), self.holder);
+        seats.seats.take(self.rank.clone(), Arc::new(Team { live: self.holder.clone(), trial: None }));
         if !seats.driven.swap(true, Ordering::AcqRel) {
             // Weak, for the driver lives as long as somebody else holds the shared parts.
             tokio::spawn(drive(Arc::downgrade(shared)));
         }
-        Seat(self.rank)
+        Seat { rank: self.rank, live: self.holder }
+    }
+
+    /// What runs a candidate.
+    pub fn into_holder(self) -> Arc<Holder> {
+        self.holder
     }
 }
 
-async fn instantiate(shared: &Shared, holder: &Holder) -> Result<Instance, Fault> {
-    let Revision { config, log, limits, .. } = &*holder.revision;
-    let mut store = HostState::new((), config.clone(), log.clone(), *limits).into_store(&shared.machine);
-    let call = guest::begin(&shared.machine, &mut store, limits.deadline);
+async fn instantiate(holder: &Holder) -> Result<Instance, Fault> {
+    let Revision { config, log, limits, machine, meter, .. } = &*holder.revision;
+    let mut store = HostState::new((), config.clone(), log.clone(), *limits).metered(meter).into_store(machine);
+    let call = guest::begin(machine, &mut store, limits.deadline);
     let exports = holder.exports.instantiate_async(&mut store).await;
     let exports = guest::end(&store, call, exports)?;
-    Ok(Guest::new(&shared.machine, store, exports))
+    Ok(Guest::new(machine, store, exports))
 }
 
 struct Dirty(Arc<Notify>);
@@ -154,6 +178,7 @@ async fn drive(weak: std::sync::Weak<Shared>) {
     }
     let mut publisher = publish::Publisher::default();
     let mut instance: Option<(Arc<Holder>, Instance)> = None;
+    let mut candidate: Option<Candidate> = None;
     dirty.notify_one();
     let mut retry = None;
     loop {
@@ -163,69 +188,94 @@ async fn drive(weak: std::sync::Weak<Shared>) {
             () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
         }
         let Some(shared) = weak.upgrade() else { return };
-        let holder = serving.borrow_and_update().clone();
-        let Some(holder) = holder else {
+        let team = serving.borrow_and_update().clone();
+        let Some(team) = team else {
             // No ingress plugin, no routes.
             shared.routes.send_replace(Arc::new(empty_table()));
-            instance = None;
+            (instance, candidate) = (None, None);
             continue;
         };
+        Candidate::follow(&mut candidate, team.trial.as_ref());
         let begun = Instant::now();
-        match compile(&shared, &holder, &mut instance, &informers).await {
-            Some(table) => {
+        let inputs = gather(&informers);
+        match compile(&team.live, &mut instance, &inputs, Some(&shared.decisions)).await {
+            Ok(table) => {
                 retry = None;
-                publisher.publish(&shared, &holder.revision, table, &informers[0].1).await;
+                let (ingresses, revision) = (&informers[0].1, &team.live.revision);
+                match &mut candidate {
+                    Some(canary) if canary.stage() == Stage::Canary => {
+                        let table = canary.take_part(table, &inputs, &shared.decisions).await;
+                        publisher.publish(&shared, revision, table, ingresses).await;
+                    }
+                    Some(shadow) => {
+                        publisher.publish(&shared, revision, table.clone(), ingresses).await;
+                        shadow.look_on(&table, &inputs).await;
+                    }
+                    None => publisher.publish(&shared, revision, table, ingresses).await,
+                }
             }
-            None => retry = Some(Instant::now() + RETRY),
+            Err(_) => retry = Some(Instant::now() + RETRY),
         }
         drop(shared);
         tokio::time::sleep_until(begun + PACE).await;
     }
 }
 
+/// Why there is no table.
+pub enum NoTable {
+    /// The component's own word: the objects are refused as they are.
+    Refused(String),
+    Fault(Fault),
+}
+
+/// What a compilation is made of.
+struct Inputs<'a> {
+    entries: Vec<(&'a str, Arc<Entry>)>,
+    objects: Vec<types::Object>,
+}
+
+/// With a log the decision is written down: a shadow's is none.
 async fn compile(
-    shared: &Shared,
     holder: &Arc<Holder>,
     kept: &mut Option<(Arc<Holder>, Instance)>,
-    informers: &[(&str, Arc<Informer>)],
-) -> Option<RouteTable> {
-    let Revision { log, health, limits, .. } = &*holder.revision;
+    inputs: &Inputs<'_>,
+    log: Option<&Log>,
+) -> Result<RouteTable, NoTable> {
+    let Revision { log: lines, health, limits, meter, .. } = &*holder.revision;
+    let fault = |what: &str, fault: Fault| {
+        lines.write("error", &format!("{what}: {fault}"));
+        health.failed(&fault);
+        NoTable::Fault(fault)
+    };
     let mut instance = match kept.take() {
         Some((of, instance)) if Arc::ptr_eq(&of, holder) => instance,
-        _ => match instantiate(shared, holder).await {
-            Ok(instance) => instance,
-            Err(fault) => {
-                log.write("error", &format!("instantiate: {fault}"));
-                health.failed(&fault);
-                return None;
-            }
-        },
+        _ => instantiate(holder).await.map_err(|f| fault("instantiate", f))?,
     };
-    let entries = gather(informers);
-    let objects: Vec<types::Object> = entries.iter().map(|(kind, e)| types::Object { kind: (*kind).to_owned(), json: e.json.to_vec() }).collect();
     let begun = Instant::now();
     instance.store.data_mut().tape.start();
     let call = instance.begin(limits.deadline);
-    let answer = instance.exports.call_compile(&mut instance.store, &objects).await;
+    let answer = instance.exports.call_compile(&mut instance.store, &inputs.objects).await;
     let answer = instance.end(call, answer);
-    let stream = holder.decisions.get_or_init(|| shared.decisions.open(&holder.revision, ""));
-    stream.compiled(&entries, begun.elapsed(), instance.store.data_mut().tape.stop(), &answer);
-    match answer {
-        Ok(answer) => {
-            health.returned();
-            *kept = Some((holder.clone(), instance));
-            answer.inspect_err(|why| log.write("warn", &format!("the change is refused, the table before stays: {why}"))).ok()
-        }
-        Err(fault) => {
-            log.write("error", &format!("compile: {fault}"));
-            health.failed(&fault);
-            None
-        }
+    let recording = instance.store.data_mut().tape.stop();
+    if let Some(log) = log {
+        let stream = holder.decisions.get_or_init(|| log.open(&holder.revision, ""));
+        stream.compiled(&inputs.entries, begun.elapsed(), recording, &answer);
     }
+    let answer = answer.map_err(|f| fault("compile", f))?;
+    health.returned();
+    *kept = Some((holder.clone(), instance));
+    answer.map_err(|why| {
+        // One bad object refuses everything: it says nothing of the revision's health.
+        lines.write("warn", &format!("the change is refused, the table before stays: {why}"));
+        meter.failed();
+        NoTable::Refused(why)
+    })
 }
 
-fn gather<'a>(informers: &[(&'a str, Arc<Informer>)]) -> Vec<(&'a str, Arc<Entry>)> {
-    informers.iter().flat_map(|(kind, informer)| informer.all().into_iter().map(|entry| (*kind, entry))).collect()
+fn gather<'a>(informers: &[(&'a str, Arc<Informer>)]) -> Inputs<'a> {
+    let entries: Vec<_> = informers.iter().flat_map(|(kind, informer)| informer.all().into_iter().map(|entry| (*kind, entry))).collect();
+    let objects = entries.iter().map(|(kind, e)| types::Object { kind: (*kind).to_owned(), json: e.json.to_vec() }).collect();
+    Inputs { entries, objects }
 }
 
 /// `namespace/name` to entry.

@@ -9,32 +9,26 @@ use std::time::Duration;
 
 use pintle_api::GroupVersionResource;
 use pintle_plugin_bindings::common::types::Pair;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Choice, Delta, Namespace, Outcome, Pod, Rejection, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Choice, Namespace, Outcome, Pod, Rejection, Scope};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Uid};
 use super::commit::{Bound, Committer, Victim};
+use super::desk::{Desk, Who};
 use super::inbox::{Change, Inbox, Topic};
 use super::message::{self, Preemption};
 use super::podspec::{self, LabelSelector};
 use super::spread::{Defaults, SERVICES};
 use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
 use super::volumes::{CLAIMS, CLASSES, Needs, VOLUMES, Volumes};
-use super::{Holder, Instance};
-use crate::decisions::Stream;
+use super::Team;
 use crate::decisions::notes::PlacementNote;
-use crate::decisions::record::{Feed, Verdict};
-use crate::decisions::tape::Recording;
-use crate::guest::Fault;
+use crate::decisions::record::Verdict;
 use crate::index::{Entry, Informer, Listener, Subject};
 use crate::shared::Shared;
 
-/// For one batch of changes.
-const FEED_DEADLINE: Duration = Duration::from_secs(10);
-/// Changes that cross in one call, so that no call is long.
-const FEED_BATCH: usize = 500;
 /// A decision that takes longer is written to the plugin's log.
 const SLOW: Duration = Duration::from_millis(100);
 /// Nodes that the component gives back, best first: the next ones stand in when the host refuses the best.
@@ -54,14 +48,13 @@ const BUDGETS: GroupVersionResource = GroupVersionResource::constant("policy", "
 struct Driver {
     shared: Weak<Shared>,
     scheduler: Arc<str>,
-    serving: watch::Receiver<Option<Arc<Holder>>>,
+    serving: watch::Receiver<Option<Arc<Team>>>,
     inbox: Arc<Inbox>,
     volumes: Volumes,
     budgets: Arc<Informer>,
     defaults: Defaults,
     cluster: Cluster,
     queue: Queue,
-    /// Who decides, and how what is decided is carried out.
     desk: Option<Desk>,
     results: mpsc::UnboundedReceiver<Bound>,
     report: mpsc::UnboundedSender<Bound>,
@@ -69,21 +62,12 @@ struct Driver {
     start: u32,
     /// Victims of a pod that are still there.
     evicting: HashMap<Uid, HashSet<String>>,
-    rest_until: Option<Instant>,
     /// When the decision log last got everything outside of a feed.
     healed: Option<Instant>,
 }
 
-struct Desk {
-    holder: Arc<Holder>,
-    committer: Committer,
-    decisions: Stream,
-    /// `None` after a fault.
-    instance: Option<Instance>,
-}
-
 /// Runs for as long as the process's plugins do.
-pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Receiver<Option<Arc<Holder>>>) {
+pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Receiver<Option<Arc<Team>>>) {
     let Some(strong) = shared.upgrade() else { return };
     let informer = |resource: GroupVersionResource| strong.informers.informer(&Subject::all(resource));
     // In this order, so that nodes are known before the pods on them.
@@ -121,7 +105,6 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         report,
         start: 0,
         evicting: HashMap::new(),
-        rest_until: None,
         healed: None,
     };
     driver.run().await;
@@ -164,7 +147,7 @@ impl Driver {
 
     async fn wait(&mut self) {
         self.heal_log();
-        let due = match (self.rest_until, self.queue.next_due()) {
+        let due = match (self.desk.as_ref().and_then(Desk::rests_until), self.queue.next_due()) {
             (Some(rest), _) => Some(rest),
             (None, due) => due,
         };
@@ -185,10 +168,10 @@ impl Driver {
 
     /// The log missed a change while it was flooded: in a quiet moment it gets everything anew.
     fn heal_log(&mut self) {
-        let Some(desk) = self.desk.as_ref().filter(|d| d.instance.is_some() && d.decisions.is_broken()) else { return };
+        let Some(desk) = self.desk.as_ref().filter(|d| d.log_is_broken()) else { return };
         if self.cluster.untold.is_empty() && self.healed.is_none_or(|at| at.elapsed() > HEAL_PAUSE) {
             self.healed = Some(Instant::now());
-            desk.decisions.fed(Feed::Fresh, Recording::default(), self.cluster.everything());
+            desk.heal_log(&mut self.cluster);
         }
     }
 
@@ -197,64 +180,26 @@ impl Driver {
         if !self.serving.has_changed().unwrap_or(false) {
             return;
         }
-        let holder = self.serving.borrow_and_update().clone();
-        self.rest_until = None;
-        self.desk = holder.zip(self.shared.upgrade()).map(|(holder, shared)| {
-            self.defaults.grant(&shared.informers, &holder.revision.grants);
-            let client = (shared.clients)(&holder.revision.plugin);
+        let team = self.serving.borrow_and_update().clone();
+        if let (Some(desk), Some(team)) = (&mut self.desk, &team)
+            && desk.serves(team)
+        {
+            return desk.set_trial(team);
+        }
+        self.desk = team.zip(self.shared.upgrade()).map(|(team, shared)| {
+            let revision = &team.live.revision;
+            self.defaults.grant(&shared.informers, &revision.grants);
+            let client = (shared.clients)(&revision.plugin);
             let committer = Committer::new(client, self.scheduler.clone(), self.report.clone());
-            let decisions = shared.decisions.open(&holder.revision, &self.scheduler);
-            Desk { holder, committer, decisions, instance: None }
+            Desk::new(&team, committer, shared.decisions.clone(), self.scheduler.clone())
         });
     }
 
-    /// An instance that knows everything; false when there is none for now.
+    /// True when the live revision's instance knows everything.
     async fn ready(&mut self) -> bool {
-        if self.rest_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        self.rest_until = None;
-        let Some(desk) = &mut self.desk else { return false };
-        let (mut instance, fresh) = match desk.instance.take() {
-            Some(instance) => (instance, false),
-            None => {
-                let Some(shared) = self.shared.upgrade() else { return false };
-                match desk.holder.instantiate(&shared).await {
-                    Ok(instance) => {
-                        self.cluster.untold = self.cluster.everything();
-                        (instance, true)
-                    }
-                    Err(error) => {
-                        self.fault(&Fault::Trap(error.to_string()), "start");
-                        return false;
-                    }
-                }
-            }
-        };
-        let untold = std::mem::take(&mut self.cluster.untold);
-        instance.store.data_mut().tape.start();
-        match feed(&mut instance, &untold).await {
-            Ok(()) => {
-                let feed = if fresh { Feed::Fresh } else { Feed::More };
-                desk.decisions.fed(feed, instance.store.data_mut().tape.stop(), untold);
-                desk.instance = Some(instance);
-                true
-            }
-            Err(fault) => {
-                self.fault(&fault, "feed");
-                false
-            }
-        }
-    }
-
-    /// Counts a fault; the next instance waits as long as it must.
-    fn fault(&mut self, fault: &Fault, what: &str) {
-        let Some(desk) = &self.desk else { return };
-        let revision = &desk.holder.revision;
-        revision.log.write("error", &format!("{what}: {fault}"));
-        let pause = revision.health.failed(fault);
-        if !pause.is_zero() {
-            self.rest_until = Some(Instant::now() + pause);
+        match &mut self.desk {
+            Some(desk) => desk.tell(&mut self.cluster).await,
+            None => false,
         }
     }
 
@@ -272,42 +217,54 @@ impl Driver {
             pod.spread = self.defaults.constraints(&pod, &waiting.entry, self.cluster.names_zones());
         }
         let Some(desk) = &mut self.desk else { return };
-        let Some(mut instance) = desk.instance.take() else { return };
+        let who = desk.who(&pod);
+        let decider = desk.decider(who);
+        let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return };
         let mut note = PlacementNote::new(&pod, scope, self.cluster.nodes());
         let begun = Instant::now();
         instance.store.data_mut().tape.start();
-        let call = instance.begin(desk.holder.revision.limits.deadline);
+        let call = instance.begin(revision.limits.deadline);
+        let moment = call.moment;
         let outcome = instance.exports.call_schedule(&mut instance.store, &pod, scope).await;
         let outcome = instance.end(call, outcome);
         let took = begun.elapsed();
         note.answered(took, instance.store.data_mut().tape.stop(), &outcome, |id| self.cluster.name(id));
         if took > SLOW {
             let line = format!("{}/{} took {} ms to decide", pod.namespace, pod.name, took.as_millis());
-            desk.holder.revision.log.write("warn", &line);
+            revision.log.write("warn", &line);
         }
         match outcome {
             Err(fault) => {
                 drop(instance);
-                self.note(note, Verdict::Failed(fault.to_string()));
-                self.fault(&fault, &format!("schedule {}/{}", pod.namespace, pod.name));
+                desk.fault(who, &fault, &format!("schedule {}/{}", pod.namespace, pod.name));
+                self.note(who, note, Verdict::Failed(fault.to_string()));
                 self.queue.back_off(&uid, Instant::now());
             }
             Ok(answer) => {
-                desk.holder.revision.health.returned();
-                desk.instance = Some(instance);
+                revision.health.returned();
+                desk.decider(who).instance = Some(instance);
+                if let (Who::Live, Some(shadow)) = (who, &desk.shadow) {
+                    shadow.decided(&pod, scope, moment, &answer);
+                }
                 let verdict = match answer {
-                    Ok(Outcome::Fits(choice)) => self.fits(uid, pod, needs, choice),
-                    Ok(Outcome::None(rejections)) => self.fits_nowhere(uid, pod, rejections, &mut note).await,
-                    Err(why) => self.could_not_decide(&uid, why),
+                    Ok(Outcome::Fits(choice)) => self.fits(uid, who, pod, needs, choice),
+                    Ok(Outcome::None(rejections)) => {
+                        desk.decided(who, false);
+                        self.fits_nowhere(uid, who, pod, rejections, &mut note).await
+                    }
+                    Err(why) => {
+                        desk.decided(who, true);
+                        self.could_not_decide(&uid, who, why)
+                    }
                 };
-                self.note(note, verdict);
+                self.note(who, note, verdict);
             }
         }
     }
 
-    fn note(&self, note: PlacementNote, verdict: Verdict) {
-        if let Some(desk) = &self.desk {
-            note.finish(&desk.decisions, verdict);
+    fn note(&mut self, who: Who, note: PlacementNote, verdict: Verdict) {
+        if let Some(desk) = &mut self.desk {
+            note.finish(&desk.decider(who).decisions, verdict);
         }
     }
 
@@ -315,12 +272,14 @@ impl Driver {
         Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top: TOP }
     }
 
-    fn fits(&mut self, uid: Uid, pod: Pod, needs: Needs, choice: Choice) -> Verdict {
+    fn fits(&mut self, uid: Uid, who: Who, pod: Pod, needs: Needs, choice: Choice) -> Verdict {
         self.start = choice.next_start;
-        let Some(desk) = &self.desk else { return Verdict::NoRoom };
-        let Some(node) = choice.ranked.iter().map(|r| r.node).find(|id| self.cluster.admits(*id, &pod)) else {
+        let Some(desk) = &mut self.desk else { return Verdict::NoRoom };
+        let node = choice.ranked.iter().map(|r| r.node).find(|id| self.cluster.admits(*id, &pod));
+        desk.decided(who, node.is_none());
+        let Some(node) = node else {
             let line = format!("{}/{}: the host knows none of the chosen nodes to have room; the pod is tried again", pod.namespace, pod.name);
-            desk.holder.revision.log.write("warn", &line);
+            desk.decider(who).holder.revision.log.write("warn", &line);
             self.queue.back_off(&uid, Instant::now());
             return Verdict::NoRoom;
         };
@@ -337,8 +296,8 @@ impl Driver {
         }
     }
 
-    async fn fits_nowhere(&mut self, uid: Uid, pod: Pod, rejections: Vec<Rejection>, note: &mut PlacementNote) -> Verdict {
-        let (preemption, victims) = self.preempt(&uid, &pod, &rejections, note).await;
+    async fn fits_nowhere(&mut self, uid: Uid, who: Who, pod: Pod, rejections: Vec<Rejection>, note: &mut PlacementNote) -> Verdict {
+        let (preemption, victims) = self.preempt(&uid, who, &pod, &rejections, note).await;
         let nodes = self.cluster.nodes();
         let mut nominated = None;
         if let Some((node, victims)) = victims
@@ -360,6 +319,7 @@ impl Driver {
     async fn preempt(
         &mut self,
         uid: &Uid,
+        who: Who,
         pod: &Pod,
         rejections: &[Rejection],
         note: &mut PlacementNote,
@@ -376,22 +336,27 @@ impl Driver {
         self.cluster.withdraw(uid);
         let could = rejections.iter().any(|r| r.resolvable) && self.cluster.has_lower(pod.priority);
         let Some(desk) = self.desk.as_mut().filter(|_| could) else { return (Preemption::NoVictims, None) };
-        let Some(mut instance) = desk.instance.take() else { return (Preemption::NoVictims, None) };
+        let decider = desk.decider(who);
+        let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return (Preemption::NoVictims, None) };
         instance.store.data_mut().tape.start();
-        let call = instance.begin(desk.holder.revision.limits.deadline);
+        let call = instance.begin(revision.limits.deadline);
+        let moment = call.moment;
         let answer = instance.exports.call_preempt(&mut instance.store, pod).await;
         let answer = instance.end(call, answer);
         note.preempted(instance.store.data_mut().tape.stop(), &answer);
         match answer {
             Err(fault) => {
                 drop(instance);
-                self.fault(&fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
+                desk.fault(who, &fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
                 (Preemption::NoVictims, None)
             }
             Ok(answer) => {
-                desk.holder.revision.health.returned();
-                desk.instance = Some(instance);
-                let log = desk.holder.revision.log.clone();
+                revision.health.returned();
+                desk.decider(who).instance = Some(instance);
+                if let (Who::Live, Some(shadow)) = (who, &desk.shadow) {
+                    shadow.preempted(pod, moment, &answer);
+                }
+                let log = revision.log.clone();
                 match answer {
                     Ok(Some(choice)) => match self.cluster.victims(&choice, pod.priority) {
                         Some(victims) => (Preemption::NotTried, Some((choice.node, victims))),
@@ -410,10 +375,10 @@ impl Driver {
         }
     }
 
-    fn could_not_decide(&mut self, uid: &Uid, why: String) -> Verdict {
+    fn could_not_decide(&mut self, uid: &Uid, who: Who, why: String) -> Verdict {
         let now = Instant::now();
-        if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get_mut(uid)) {
-            desk.holder.revision.log.write("warn", &format!("{}/{}: {why}", waiting.spec.pod.namespace, waiting.spec.pod.name));
+        if let (Some(desk), Some(waiting)) = (&mut self.desk, self.queue.get_mut(uid)) {
+            desk.decider(who).holder.revision.log.write("warn", &format!("{}/{}: {why}", waiting.spec.pod.namespace, waiting.spec.pod.name));
             desk.committer.not_scheduled(waiting, "SchedulerError", why.clone(), None);
         }
         self.queue.back_off(uid, now);
@@ -448,7 +413,7 @@ impl Driver {
         }
         if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get(&uid)) {
             let pod = &waiting.spec.pod;
-            desk.holder.revision.log.write("warn", &format!("{}/{} was not bound: {status}", pod.namespace, pod.name));
+            desk.live.holder.revision.log.write("warn", &format!("{}/{} was not bound: {status}", pod.namespace, pod.name));
         }
         self.queue.back_off(&uid, Instant::now());
     }
@@ -566,15 +531,6 @@ impl Driver {
         let changed = self.cluster.upsert_namespace(Namespace { name: after.meta.name.to_string(), labels });
         if changed { POD_CHANGED } else { 0 }
     }
-}
-
-async fn feed(instance: &mut Instance, deltas: &[Delta]) -> Result<(), Fault> {
-    for batch in deltas.chunks(FEED_BATCH) {
-        let call = instance.begin(FEED_DEADLINE);
-        let answer = instance.exports.call_feed(&mut instance.store, batch).await;
-        instance.end(call, answer)?;
-    }
-    Ok(())
 }
 
 /// How many nodes that fit are enough, of so many; 0 for all.

@@ -6,6 +6,8 @@
 mod amounts;
 mod cluster;
 mod commit;
+mod compare;
+mod desk;
 mod driver;
 mod inbox;
 mod message;
@@ -13,6 +15,7 @@ mod nodespec;
 mod pairs;
 mod podspec;
 mod queue;
+mod shadow;
 mod spread;
 mod volumes;
 
@@ -33,6 +36,7 @@ use crate::plugin::Metadata;
 use crate::revision::Revision;
 use crate::seats::{Rank, Seats};
 use crate::shared::Shared;
+use crate::stages::Trial;
 
 /// For one decision. Generous, for it runs on the wall's clock and the machine may be busy; slow ones are logged.
 pub const DEADLINE: Duration = Duration::from_secs(1);
@@ -42,7 +46,6 @@ pub type Instance = Guest<(), Scheduler>;
 /// A revision that is linked and took its configuration.
 pub struct Prepared {
     seat: Seat,
-    holder: Arc<Holder>,
 }
 
 pub struct Holder {
@@ -50,15 +53,23 @@ pub struct Holder {
     exports: SchedulerPre<HostState<()>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whose pods a plugin places, and its turn among those that would.
+#[derive(Clone)]
 pub struct Seat {
     scheduler: Arc<str>,
     rank: Rank,
+    live: Arc<Holder>,
+}
+
+/// Who sits in a seat: the live revision, and a candidate beside it.
+pub struct Team {
+    live: Arc<Holder>,
+    trial: Option<Arc<Trial<Arc<Holder>>>>,
 }
 
 /// The drivers by scheduler name; one that was started stays, and waits when no plugin serves.
 #[derive(Default)]
-pub struct Schedulers(Mutex<HashMap<Arc<str>, Arc<Seats<Holder>>>>);
+pub struct Schedulers(Mutex<HashMap<Arc<str>, Arc<Seats<Team>>>>);
 
 impl Schedulers {
     pub fn leave(&self, seat: &Seat) {
@@ -71,18 +82,25 @@ impl Schedulers {
         self.seats(&seat.scheduler).is_some_and(|seats| seats.serves(&seat.rank))
     }
 
-    fn seats(&self, scheduler: &str) -> Option<Arc<Seats<Holder>>> {
+    /// Puts a candidate beside the live revision, or takes it away.
+    pub fn set_trial(&self, seat: &Seat, trial: Option<Trial<Arc<Holder>>>) {
+        if let Some(seats) = self.seats(&seat.scheduler) {
+            seats.take(seat.rank.clone(), Arc::new(Team { live: seat.live.clone(), trial: trial.map(Arc::new) }));
+        }
+    }
+
+    fn seats(&self, scheduler: &str) -> Option<Arc<Seats<Team>>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).get(scheduler).cloned()
     }
 }
 
-pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>, scheduler: &str, meta: &Metadata) -> Result<Prepared, LoadError> {
+pub async fn prepare(revision: Arc<Revision>, scheduler: &str, meta: &Metadata) -> Result<Prepared, LoadError> {
     require_grants(&revision)?;
-    let exports = link(&shared.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
+    let exports = link(&revision.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: revision.plugin.clone() };
     let holder = Arc::new(Holder { revision, exports });
-    holder.instantiate(shared).await?;
-    Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank }, holder })
+    holder.instantiate().await?;
+    Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank, live: holder } })
 }
 
 pub fn link(machine: &Machine, component: &Component) -> wasmtime::Result<SchedulerPre<HostState<()>>> {
@@ -95,29 +113,43 @@ impl types::Host for HostState<()> {}
 
 impl Prepared {
     pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
-        let Self { seat, holder } = self;
+        let Self { seat } = self;
         let mut drivers = shared.schedulers.0.lock().unwrap_or_else(|e| e.into_inner());
         let seats = drivers.entry(seat.scheduler.clone()).or_insert_with(|| {
             let seats = Arc::new(Seats::default());
             tokio::spawn(driver::drive(Arc::downgrade(shared), seat.scheduler.clone(), seats.serving()));
             seats
         });
-        seats.take(seat.rank.clone(), holder);
+        seats.take(seat.rank.clone(), Arc::new(Team { live: seat.live.clone(), trial: None }));
         drop(drivers);
         seat
     }
 }
 
+impl Prepared {
+    /// What runs a candidate.
+    pub fn into_holder(self) -> Arc<Holder> {
+        self.seat.live
+    }
+}
+
+impl Seat {
+    /// The same scheduler's turn: its next revision takes it over without a pause.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.scheduler == other.scheduler && self.rank == other.rank
+    }
+}
+
 impl Holder {
     /// A fresh instance, configured and not fed.
-    pub async fn instantiate(&self, shared: &Shared) -> Result<Instance, LoadError> {
+    pub async fn instantiate(&self) -> Result<Instance, LoadError> {
         let start = |fault: Fault| LoadError::Start(fault.to_string());
-        let Revision { config, log, limits, .. } = &*self.revision;
-        let mut store = HostState::new((), config.clone(), log.clone(), *limits).into_store(&shared.machine);
-        let call = guest::begin(&shared.machine, &mut store, limits.deadline);
+        let Revision { config, log, limits, machine, meter, .. } = &*self.revision;
+        let mut store = HostState::new((), config.clone(), log.clone(), *limits).metered(meter).into_store(machine);
+        let call = guest::begin(machine, &mut store, limits.deadline);
         let exports = self.exports.instantiate_async(&mut store).await;
         let exports = guest::end(&store, call, exports).map_err(start)?;
-        let mut instance = Guest::new(&shared.machine, store, exports);
+        let mut instance = Guest::new(machine, store, exports);
         let call = instance.begin(limits.deadline);
         let answer = instance.exports.call_configure(&mut instance.store, config).await;
         instance.end(call, answer).map_err(start)?.map_err(LoadError::Configuration)?;

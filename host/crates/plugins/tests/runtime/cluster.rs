@@ -183,8 +183,11 @@ impl Client for Cluster {
         Box::pin(async move {
             self.note("patch", target);
             let mut object = self.require(target)?;
-            let (Patch::Merge(patch) | Patch::Strategic(patch)) = patch else { panic!("only merge patches") };
-            merge(&mut object, &patch);
+            match patch {
+                Patch::Merge(patch) | Patch::Strategic(patch) => merge(&mut object, &patch),
+                Patch::Json(patch) => object = pintle_api::patch::json::apply(object, &patch)?,
+                Patch::Apply(_) => panic!("no server-side apply here"),
+            }
             Ok(served(&self.put(&target.resource, object)))
         })
     }

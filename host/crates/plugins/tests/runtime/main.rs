@@ -9,3 +9,4 @@ mod harness;
 mod ingresses;
 mod loading;
 mod schedulers;
+mod stages;

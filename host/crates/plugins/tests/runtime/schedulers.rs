@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 use crate::guests;
 use crate::harness::{Bench, inline};
 
-const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+pub const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
 
-fn spec(config: &str) -> Value {
+pub fn spec(config: &str) -> Value {
     let grants = json!([{"apiGroups": ["*"], "resources": ["*", "pods/binding", "pods/status"], "verbs": ["*"]}]);
     json!({"world": "scheduler", "source": inline(guests::scheduler()), "config": config, "grants": grants, "limits": {"deadlineMilliseconds": 300}})
 }
 
-fn node(bench: &Bench, name: &str, cpu: &str) {
+pub fn node(bench: &Bench, name: &str, cpu: &str) {
     let allocatable = json!({"cpu": cpu, "memory": "64Gi", "pods": "1000"});
     bench.cluster.put(&NODES, json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"allocatable": allocatable}}));
 }
 
-fn pod(bench: &Bench, name: &str, cpu: &str, probe: &str) {
+pub fn pod(bench: &Bench, name: &str, cpu: &str, probe: &str) {
     let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}});
     bench.cluster.put(&PODS, json!({"apiVersion": "v1", "kind": "Pod", "spec": {"schedulerName": "default-scheduler", "containers": [container]},
         "metadata": {"name": name, "namespace": "n", "annotations": {"probe": probe}}}));
 }
 
-async fn node_of(bench: &Bench, name: &str) -> String {
+pub async fn node_of(bench: &Bench, name: &str) -> String {
     let look = || {
         let pod = bench.cluster.get_object(&PODS, "n", name)?;
         Some(pod.str_at(&["spec", "nodeName"]).to_owned()).filter(|n| !n.is_empty())
@@ -44,7 +44,7 @@ async fn bench() -> Bench {
     bench
 }
 
-fn bindings(bench: &Bench) -> usize {
+pub fn bindings(bench: &Bench) -> usize {
     bench.cluster.writes().iter().filter(|w| w.starts_with("create pods/binding")).count()
 }
 

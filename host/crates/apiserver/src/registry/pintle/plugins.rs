@@ -14,7 +14,7 @@ use crate::registry::admissionregistration::webhooks::default_component;
 use crate::registry::checks::count_set;
 use crate::registry::checks::{immutable, one_of, positive};
 use crate::registry::def::cluster;
-use crate::registry::faults::Faults;
+use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{default_missing, object_mut, spec_mut};
 use crate::registry::kind::{Kind, OwnSchema};
 use crate::registry::print::{AGE, NAME, NONE, age, bool_or, boolean, text, text_or, wide};
@@ -23,9 +23,13 @@ use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::SPEC;
 
 const WORLDS: [&str; 4] = ["admission", "controller", "ingress", "scheduler"];
+const STAGES: [&str; 3] = ["Canary", "Live", "Shadow"];
 const SOURCES: [&str; 4] = ["digest", "embedded", "file", "inline"];
 /// Bytes of a component that travels inside the object, as base64.
 const MAX_INLINE_BYTES: usize = 1536 * 1024;
+/// The runtime's own bounds for what it looks back on.
+const MAX_DECISIONS: i64 = 100_000;
+const MAX_FAILED_OF: i64 = 10_000;
 /// `sha256:` and 64 hexadecimal digits.
 const DIGEST_BYTES: usize = 71;
 
@@ -38,6 +42,8 @@ const COLUMNS: &[Column] = &[
     AGE,
     wide("Digest", "The component that decides."),
     Column { priority: 1, ..boolean("Paused", "Whether it is kept from deciding.") },
+    wide("Candidate", "The stage of the revision beside it."),
+    wide("Agreement", "How often that one decides the same."),
 ];
 
 pub fn kind() -> Kind {
@@ -70,29 +76,19 @@ fn default(plugin: &mut Value) {
             default_missing(spec, "admission", json!({}));
             object_mut(spec, "admission").into_iter().for_each(default_component);
         }
+        if let Some(candidate) = spec.get_mut("candidate").and_then(Value::as_object_mut) {
+            default_missing(candidate, "stage", "Shadow");
+        }
     }
 }
 
 fn validate(plugin: &Value, faults: &mut Faults) {
     let spec = plugin.get("spec").unwrap_or(&Value::Null);
     one_of(spec.str_at(&["world"]), &WORLDS, &SPEC.field("world"), faults);
-    source(spec, faults);
-    let digest = spec.str_at(&["digest"]);
-    if !digest.is_empty() && !is_digest(digest) {
-        faults.invalid_str(&SPEC.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
-    }
+    revision(spec, &SPEC, faults);
     let grants = SPEC.field("grants");
     for (i, rule) in spec.list_at(&["grants"]).iter().enumerate() {
         validate_rule(rule, false, &grants.index(i), faults);
-    }
-    let limits = SPEC.field("limits");
-    if let Some(memory) = spec.at(&["limits", "memory"]) {
-        crate::registry::core::persistentvolumeclaims::positive_quantity(memory, &limits.field("memory"), faults);
-    }
-    for field in ["deadlineMilliseconds", "instances"] {
-        if let Some(value) = spec.at(&["limits", field]).filter(|v| !v.is_null()) {
-            positive(Some(value), &limits.field(field), faults);
-        }
     }
     if let Some(policy) = spec.get("admission").filter(|a| !a.is_null()) {
         let here = SPEC.field("admission");
@@ -105,10 +101,68 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     if !scheduler.is_empty() {
         faults.texts(&SPEC.field("schedulerName"), scheduler, names::dns1123_subdomain(scheduler));
     }
+    if let Some(candidate) = spec.get("candidate").filter(|c| !c.is_null()) {
+        stage(candidate, &SPEC.field("candidate"), faults);
+    }
+    let rollback = SPEC.field("rollback");
+    within(spec, &["rollback", "faults"], 0..=i64::from(u32::MAX), &rollback, faults);
+    within(spec, &["rollback", "failedPercent"], 0..=100, &rollback, faults);
+    within(spec, &["rollback", "failedOf"], 1..=MAX_FAILED_OF, &rollback, faults);
 }
 
-fn source(spec: &Value, faults: &mut Faults) {
-    let path = SPEC.field("source");
+/// What the live revision and a candidate both have.
+fn revision(spec: &Value, at: &Path<'_>, faults: &mut Faults) {
+    source(spec, at, faults);
+    let digest = spec.str_at(&["digest"]);
+    if !digest.is_empty() && !is_digest(digest) {
+        faults.invalid_str(&at.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
+    }
+    let limits = at.field("limits");
+    if let Some(memory) = spec.at(&["limits", "memory"]) {
+        crate::registry::core::persistentvolumeclaims::positive_quantity(memory, &limits.field("memory"), faults);
+    }
+    for field in ["deadlineMilliseconds", "instances"] {
+        if let Some(value) = spec.at(&["limits", field]).filter(|v| !v.is_null()) {
+            positive(Some(value), &limits.field(field), faults);
+        }
+    }
+}
+
+fn stage(candidate: &Value, at: &Path<'_>, faults: &mut Faults) {
+    revision(candidate, at, faults);
+    let stage = candidate.str_at(&["stage"]);
+    one_of(stage, &STAGES, &at.field("stage"), faults);
+    let canary = at.field("canary");
+    within(candidate, &["canary", "percent"], 0..=100, &canary, faults);
+    let namespaces = canary.field("namespaces");
+    for (i, namespace) in candidate.list_at(&["canary", "namespaces"]).iter().enumerate() {
+        let namespace = namespace.as_str().unwrap_or("");
+        faults.texts(&namespaces.index(i), namespace, names::dns1123_label(namespace));
+    }
+    let shares = candidate.i64_at(&["canary", "percent"]).is_some() || !candidate.list_at(&["canary", "namespaces"]).is_empty();
+    if stage == "Canary" && !shares {
+        faults.required(&canary, "must say `percent` or `namespaces` when `stage` is 'Canary'");
+    }
+    let when = at.field("promoteWhen");
+    if let Some(agreement) = candidate.at(&["promoteWhen", "agreement"]).filter(|v| !v.is_null())
+        && !agreement.as_f64().is_some_and(|a| (0.0..=1.0).contains(&a))
+    {
+        faults.invalid(&when.field("agreement"), agreement, "must be between 0 and 1, inclusive");
+    }
+    within(candidate, &["promoteWhen", "decisions"], 1..=MAX_DECISIONS, &when, faults);
+}
+
+/// The field at the path, if it is set; `at` is the path of its object.
+fn within(object: &Value, path: &[&str], range: std::ops::RangeInclusive<i64>, at: &Path<'_>, faults: &mut Faults) {
+    let Some(value) = object.at(path).filter(|v| !v.is_null()) else { return };
+    let field = at.field(path.last().copied().unwrap_or_default());
+    if !value.as_i64().is_some_and(|n| range.contains(&n)) {
+        faults.invalid(&field, value, &format!("must be between {} and {}, inclusive", range.start(), range.end()));
+    }
+}
+
+fn source(spec: &Value, at: &Path<'_>, faults: &mut Faults) {
+    let path = at.field("source");
     let source = spec.get("source").unwrap_or(&Value::Null);
     match count_set(source, &SOURCES) {
         0 => faults.required(&path, "must specify one of: `inline`, `file`, `digest` or `embedded`"),
@@ -151,5 +205,7 @@ fn cells(plugin: &Value, now: jiff::Timestamp) -> Vec<Value> {
         age(plugin, now),
         text_or(plugin, &["status", "activeDigest"], NONE),
         bool_or(plugin, &["spec", "paused"], false),
+        text_or(plugin, &["status", "candidate", "stage"], NONE),
+        text_or(plugin, &["status", "candidate", "agreement"], NONE),
     ]
 }

@@ -137,8 +137,29 @@ fn plugins() {
             spec.world: Unsupported value: "kernel": supported values: "admission", "controller", "ingress", "scheduler"
             spec.source: Invalid value: "file,inline": may not have more than one field specified at a time
             spec.digest: Invalid value: "md5:1": must be 'sha256:' followed by 64 hexadecimal digits
+            spec.limits.memory: Invalid value: "0": must be greater than zero
             spec.grants[0].apiGroups: Required value: resource rules must supply at least one api group
-            spec.grants[0].resources: Required value: resource rules must supply at least one resource
-            spec.limits.memory: Invalid value: "0": must be greater than zero"#]],
+            spec.grants[0].resources: Required value: resource rules must supply at least one resource"#]],
     );
+    let with = |candidate: Value| json!({"spec": {"world": "scheduler", "source": {"embedded": "s"}, "candidate": candidate}});
+    check("pintle.dev/plugins", with(json!({"source": {"file": "x"}, "promoteWhen": {"agreement": 0.99, "decisions": 500}})), expect![""]);
+    check("pintle.dev/plugins", with(json!({"source": {"file": "x"}, "stage": "Canary", "canary": {"percent": 10}})), expect![""]);
+    check(
+        "pintle.dev/plugins",
+        json!({"spec": {"world": "scheduler", "source": {"embedded": "s"}, "rollback": {"faults": -1, "failedPercent": 101, "failedOf": 0},
+            "candidate": {"source": {}, "stage": "Canary", "limits": {"instances": 0}, "promoteWhen": {"agreement": 1.5, "decisions": 0}}}}),
+        expect![[r#"
+            spec.candidate.source: Required value: must specify one of: `inline`, `file`, `digest` or `embedded`
+            spec.candidate.limits.instances: Invalid value: 0: must be greater than 0
+            spec.candidate.canary: Required value: must say `percent` or `namespaces` when `stage` is 'Canary'
+            spec.candidate.promoteWhen.agreement: Invalid value: 1.5: must be between 0 and 1, inclusive
+            spec.candidate.promoteWhen.decisions: Invalid value: 0: must be between 1 and 100000, inclusive
+            spec.rollback.faults: Invalid value: -1: must be between 0 and 4294967295, inclusive
+            spec.rollback.failedPercent: Invalid value: 101: must be between 0 and 100, inclusive
+            spec.rollback.failedOf: Invalid value: 0: must be between 1 and 10000, inclusive"#]],
+    );
+    check("pintle.dev/plugins", with(json!({"source": {"file": "x"}, "stage": "Later", "canary": {"percent": 200, "namespaces": ["A"]}})), expect![[r#"
+        spec.candidate.stage: Unsupported value: "Later": supported values: "Canary", "Live", "Shadow"
+        spec.candidate.canary.percent: Invalid value: 200: must be between 0 and 100, inclusive
+        spec.candidate.canary.namespaces[0]: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"#]]);
 }

@@ -1,0 +1,113 @@
+//! Two schedulers' answers for one pod side by side, and the words for what differs. Pure.
+
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Outcome, Preemption, Reason, Rejection};
+
+pub const FEASIBLE: &str = "Feasible";
+
+pub fn best(outcome: &Result<Outcome, String>) -> Option<u32> {
+    match outcome {
+        Ok(Outcome::Fits(choice)) => choice.ranked.first().map(|r| r.node),
+        _ => None,
+    }
+}
+
+/// The kind of the difference, if there is one. Nodes of equal score stand in any order: the other's choice is as good.
+pub fn differ(live: &Result<Outcome, String>, candidate: &Result<Outcome, String>) -> Option<&'static str> {
+    match (live, candidate) {
+        (Ok(Outcome::Fits(live)), Ok(Outcome::Fits(candidate))) => {
+            let (chosen, best) = (live.ranked.first()?, candidate.ranked.first());
+            let equal = candidate.ranked.iter().take_while(|r| best.is_some_and(|b| b.score == r.score)).any(|r| r.node == chosen.node);
+            if !equal {
+                return Some("Choice");
+            }
+            (live.feasible != candidate.feasible).then_some(FEASIBLE)
+        }
+        (Ok(Outcome::None(_)), Ok(Outcome::None(_))) | (Err(_), Err(_)) => None,
+        _ => Some("Choice"),
+    }
+}
+
+pub fn same_preemption(live: &Result<Option<Preemption>, String>, candidate: &Result<Option<Preemption>, String>) -> bool {
+    match (live, candidate) {
+        (Ok(Some(a)), Ok(Some(b))) => {
+            let sorted = |p: &Preemption| {
+                let mut victims = p.victims.clone();
+                victims.sort();
+                victims
+            };
+            a.node == b.node && sorted(a) == sorted(b)
+        }
+        (Ok(None), Ok(None)) | (Err(_), Err(_)) => true,
+        _ => false,
+    }
+}
+
+pub fn rejected(side: &str, r: &Rejection) -> String {
+    format!("{side} rejects {} node(s): {}: {}", r.nodes, r.filter, r.message)
+}
+
+/// Rejections node by node, and criteria whose scores differ between the nodes.
+pub fn explained(told: &[(String, Vec<Reason>)]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (node, reasons) in told {
+        let of = |r: &Reason| r.rejected.as_ref().map(|why| format!("the candidate rejects {node}: {}: {why}", r.criterion));
+        lines.extend(reasons.iter().filter_map(of));
+    }
+    let [(first, a), (second, b)] = told else { return lines };
+    let score = |reasons: &[Reason], criterion: &str| reasons.iter().find(|r| r.criterion == criterion).and_then(|r| r.score);
+    for reason in a.iter().filter(|r| r.score.is_some()) {
+        let (x, y) = (reason.score.unwrap_or_default(), score(b, &reason.criterion).unwrap_or_default());
+        if x != y {
+            lines.push(format!("the candidate scores {}: {first} {x}, {second} {y}", reason.criterion));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Choice, Ranked};
+
+    fn fits(ranked: &[(u32, i64)], feasible: u32) -> Result<Outcome, String> {
+        let ranked = ranked.iter().map(|(node, score)| Ranked { node: *node, score: *score }).collect();
+        Ok(Outcome::Fits(Choice { ranked, feasible, looked_at: 3, next_start: 0 }))
+    }
+    fn none() -> Result<Outcome, String> {
+        Ok(Outcome::None(Vec::new()))
+    }
+
+    #[test]
+    fn a_tie_is_no_difference_and_another_count_is_told_apart() {
+        assert_eq!(differ(&fits(&[(1, 9)], 2), &fits(&[(1, 5)], 2)), None);
+        assert_eq!(differ(&fits(&[(1, 9)], 2), &fits(&[(2, 5), (1, 5)], 2)), None);
+        assert_eq!(differ(&fits(&[(1, 9)], 2), &fits(&[(2, 5), (1, 4)], 2)), Some("Choice"));
+        assert_eq!(differ(&fits(&[(1, 9)], 2), &fits(&[(1, 5)], 1)), Some("Feasible"));
+        assert_eq!(differ(&fits(&[(1, 9)], 2), &none()), Some("Choice"));
+        assert_eq!(differ(&none(), &fits(&[(1, 9)], 2)), Some("Choice"));
+        assert_eq!(differ(&none(), &none()), None);
+        assert_eq!(differ(&none(), &Err("x".to_owned())), Some("Choice"));
+    }
+
+    #[test]
+    fn reasons_name_what_is_rejected_and_what_scores_differ() {
+        let reason = |criterion: &str, rejected: Option<&str>, score| Reason {
+            stage: String::new(),
+            criterion: criterion.to_owned(),
+            rejected: rejected.map(str::to_owned),
+            score,
+        };
+        let told = [
+            ("a".to_owned(), vec![reason("Cost", None, Some(10)), reason("Spread", None, Some(5))]),
+            ("b".to_owned(), vec![reason("Cost", None, Some(90)), reason("Spread", None, Some(5)), reason("Taints", Some("no"), None)]),
+        ];
+        expect![[r#"
+            [
+                "the candidate rejects b: Taints: no",
+                "the candidate scores Cost: a 10, b 90",
+            ]
+        "#]]
+        .assert_debug_eq(&explained(&told));
+    }
+}

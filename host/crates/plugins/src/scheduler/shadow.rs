@@ -1,0 +1,314 @@
+//! A candidate scheduler that looks on: fed what the live one is fed, in the same order, and asked for the same pods under the same
+//! moment, in a task of its own so that no pod waits for it. What it chooses is compared and never done.
+//!
+//! Where it is too slow, decisions are skipped and counted; changes never are: when too many wait, it is fed everything again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Choice, Delta, Outcome, Pod, Preemption, Reason, Scope};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::compare::{FEASIBLE, best, differ, explained, rejected, same_preemption};
+use super::desk::feed;
+use super::{Holder, Instance};
+use crate::guest::{Fault, Moment};
+use crate::stages::Trial;
+use crate::stages::spec::Difference;
+
+/// Decisions that wait for the shadow; more are skipped.
+const MAX_WAITING: usize = 512;
+/// Changes that wait for it; more, and it is fed everything once it has time.
+const MAX_CHANGES: usize = 50_000;
+/// Names in a text about victims.
+const MAX_NAMED: usize = 5;
+
+/// The driver's end.
+pub struct Shadow {
+    trial: Arc<Trial<Arc<Holder>>>,
+    messages: mpsc::UnboundedSender<Message>,
+    load: Arc<Load>,
+}
+
+#[derive(Default)]
+struct Load {
+    decisions: AtomicUsize,
+    changes: AtomicUsize,
+    /// It knows nothing, or lost the thread: the next that it is told must be everything.
+    lost: AtomicBool,
+}
+
+enum Message {
+    Everything(Vec<Delta>),
+    Feed(Arc<Vec<Delta>>),
+    Decided(Box<Decided>),
+    Preempted(Box<Preempted>),
+}
+
+struct Decided {
+    pod: Pod,
+    scope: Scope,
+    moment: Moment,
+    live: Result<Outcome, String>,
+}
+
+struct Preempted {
+    pod: Pod,
+    moment: Moment,
+    live: Result<Option<Preemption>, String>,
+}
+
+impl Shadow {
+    pub fn start(trial: Arc<Trial<Arc<Holder>>>) -> Self {
+        let (messages, received) = mpsc::unbounded_channel();
+        let load = Arc::new(Load { lost: true.into(), ..Load::default() });
+        let follower = Follower { trial: trial.clone(), load: load.clone(), instance: None, rest_until: None, nodes: HashMap::new() };
+        tokio::spawn(follower.run(received));
+        Self { trial, messages, load }
+    }
+
+    pub fn feed(&mut self, news: &Arc<Vec<Delta>>, everything: impl FnOnce() -> Vec<Delta>) {
+        let waiting = self.load.changes.load(Ordering::Relaxed);
+        if self.load.lost.load(Ordering::Acquire) {
+            if waiting == 0 {
+                self.load.lost.store(false, Ordering::Release);
+                let everything = everything();
+                self.load.changes.fetch_add(everything.len() + 1, Ordering::Relaxed);
+                let _ = self.messages.send(Message::Everything(everything));
+            }
+        } else if waiting + news.len() > MAX_CHANGES {
+            self.load.lost.store(true, Ordering::Release);
+        } else if !news.is_empty() {
+            self.load.changes.fetch_add(news.len(), Ordering::Relaxed);
+            let _ = self.messages.send(Message::Feed(news.clone()));
+        }
+    }
+
+    pub fn decided(&self, pod: &Pod, scope: Scope, moment: Moment, live: &Result<Outcome, String>) {
+        if self.has_room() {
+            let _ = self.messages.send(Message::Decided(Box::new(Decided { pod: pod.clone(), scope, moment, live: live.clone() })));
+        }
+    }
+
+    pub fn preempted(&self, pod: &Pod, moment: Moment, live: &Result<Option<Preemption>, String>) {
+        if self.has_room() {
+            let _ = self.messages.send(Message::Preempted(Box::new(Preempted { pod: pod.clone(), moment, live: live.clone() })));
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let room = !self.load.lost.load(Ordering::Acquire) && self.load.decisions.load(Ordering::Relaxed) < MAX_WAITING;
+        if room {
+            self.load.decisions.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.trial.tally.skipped();
+        }
+        room
+    }
+}
+
+/// The task's end.
+struct Follower {
+    trial: Arc<Trial<Arc<Holder>>>,
+    load: Arc<Load>,
+    instance: Option<Instance>,
+    rest_until: Option<Instant>,
+    /// Names of the nodes, for the words of a difference.
+    nodes: HashMap<u32, String>,
+}
+
+impl Follower {
+    async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Everything(all) => {
+                    self.nodes.clear();
+                    self.restart(&all).await;
+                    self.load.changes.fetch_sub(all.len() + 1, Ordering::Relaxed);
+                }
+                Message::Feed(news) => {
+                    self.learn(&news);
+                    if let Some(mut instance) = self.instance.take() {
+                        match feed(&mut instance, &news).await {
+                            Ok(()) => self.instance = Some(instance),
+                            Err(fault) => self.fault(&fault, "feed"),
+                        }
+                    }
+                    self.load.changes.fetch_sub(news.len(), Ordering::Relaxed);
+                }
+                Message::Decided(decided) => {
+                    self.decide(*decided).await;
+                    self.load.decisions.fetch_sub(1, Ordering::Relaxed);
+                }
+                Message::Preempted(preempted) => {
+                    self.preempt(*preempted).await;
+                    self.load.decisions.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            // After its pause it asks for everything, unless that is on its way; the messages of the pause are of no use.
+            let rested = self.rest_until.is_none_or(|until| Instant::now() >= until);
+            if self.instance.is_none() && rested && self.load.changes.load(Ordering::Relaxed) == 0 {
+                self.load.lost.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    async fn restart(&mut self, all: &[Delta]) {
+        self.learn(all);
+        match self.trial.holder.instantiate().await {
+            Ok(mut fresh) => match feed(&mut fresh, all).await {
+                Ok(()) => self.instance = Some(fresh),
+                Err(fault) => self.fault(&fault, "feed"),
+            },
+            Err(error) => self.fault(&Fault::Trap(error.to_string()), "start"),
+        }
+    }
+
+    fn learn(&mut self, deltas: &[Delta]) {
+        for delta in deltas {
+            match delta {
+                Delta::UpsertNode(node) => drop(self.nodes.insert(node.id, node.name.clone())),
+                Delta::RemoveNode(id) => drop(self.nodes.remove(id)),
+                _ => {}
+            }
+        }
+    }
+
+    async fn decide(&mut self, decided: Decided) {
+        let Decided { pod, scope, moment, live } = decided;
+        let Some(mut instance) = self.instance.take() else { return self.trial.tally.skipped() };
+        let call = instance.begin_at(self.deadline(), moment);
+        let answer = instance.exports.call_schedule(&mut instance.store, &pod, scope).await;
+        let candidate = match instance.end(call, answer) {
+            Ok(answer) => answer,
+            Err(fault) => return self.fault(&fault, &subject(&pod)),
+        };
+        self.trial.holder.revision.health.returned();
+        self.trial.tally.fuel(instance.fuel());
+        let Some(kind) = differ(&live, &candidate) else {
+            self.instance = Some(instance);
+            return self.trial.tally.agreed();
+        };
+        let reasons = self.reasons(instance, &pod, &live, &candidate).await;
+        let difference = Difference {
+            subject: subject(&pod),
+            kind: kind.to_owned(),
+            live: self.outcome(&live),
+            candidate: self.outcome(&candidate),
+            reasons,
+            ..Difference::default()
+        };
+        if kind == FEASIBLE {
+            self.trial.tally.agreed();
+            self.trial.tally.feasible_differs(difference);
+        } else {
+            self.trial.tally.disagreed(difference);
+        }
+    }
+
+    async fn preempt(&mut self, preempted: Preempted) {
+        let Preempted { pod, moment, live } = preempted;
+        let Some(mut instance) = self.instance.take() else { return self.trial.tally.skipped() };
+        let call = instance.begin_at(self.deadline(), moment);
+        let answer = instance.exports.call_preempt(&mut instance.store, &pod).await;
+        let candidate = match instance.end(call, answer) {
+            Ok(answer) => answer,
+            Err(fault) => return self.fault(&fault, &subject(&pod)),
+        };
+        self.trial.holder.revision.health.returned();
+        self.instance = Some(instance);
+        if same_preemption(&live, &candidate) {
+            return self.trial.tally.agreed();
+        }
+        self.trial.tally.disagreed(Difference {
+            subject: subject(&pod),
+            kind: "Preemption".to_owned(),
+            live: self.victims(&live),
+            candidate: self.victims(&candidate),
+            ..Difference::default()
+        });
+    }
+
+    /// The candidate's word on both choices: what it rejects, and the criteria that it scores differently.
+    async fn reasons(
+        &mut self,
+        mut instance: Instance,
+        pod: &Pod,
+        live: &Result<Outcome, String>,
+        candidate: &Result<Outcome, String>,
+    ) -> Vec<String> {
+        let mut told: Vec<(String, Vec<Reason>)> = Vec::new();
+        for node in [best(live), best(candidate)].into_iter().flatten() {
+            let name = self.node(node);
+            if told.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            let call = instance.begin(self.deadline());
+            let answer = instance.exports.call_explain(&mut instance.store, pod, node).await;
+            match instance.end(call, answer) {
+                Ok(reasons) => told.push((name, reasons)),
+                Err(fault) => {
+                    self.fault(&fault, &format!("explain {}", subject(pod)));
+                    return Vec::new();
+                }
+            }
+        }
+        self.instance = Some(instance);
+        let mut reasons = explained(&told);
+        for (side, outcome) in [("the live revision", live), ("the candidate", candidate)] {
+            if let Ok(Outcome::None(rejections)) = outcome {
+                reasons.extend(rejections.iter().map(|r| rejected(side, r)));
+            }
+        }
+        reasons
+    }
+
+    fn fault(&mut self, fault: &Fault, subject: &str) {
+        let revision = &self.trial.holder.revision;
+        revision.log.write("error", &format!("candidate: {subject}: {fault}"));
+        self.instance = None;
+        self.rest_until = Some(Instant::now() + revision.health.failed(fault));
+        self.trial.tally.fault(Difference {
+            subject: subject.to_owned(),
+            kind: "Fault".to_owned(),
+            candidate: fault.to_string(),
+            ..Difference::default()
+        });
+    }
+
+    fn deadline(&self) -> std::time::Duration {
+        self.trial.holder.revision.limits.deadline
+    }
+
+    fn node(&self, id: u32) -> String {
+        self.nodes.get(&id).cloned().unwrap_or_else(|| format!("unknown node {id}"))
+    }
+
+    fn outcome(&self, outcome: &Result<Outcome, String>) -> String {
+        match outcome {
+            Ok(Outcome::Fits(Choice { ranked, feasible, looked_at, .. })) => {
+                let nodes: Vec<String> = ranked.iter().map(|r| format!("{} ({})", self.node(r.node), r.score)).collect();
+                format!("{}; {feasible} of {looked_at} nodes feasible", nodes.join(", "))
+            }
+            Ok(Outcome::None(_)) => "no node".to_owned(),
+            Err(why) => format!("error: {why}"),
+        }
+    }
+
+    fn victims(&self, answer: &Result<Option<Preemption>, String>) -> String {
+        match answer {
+            Ok(Some(p)) => {
+                let named: Vec<&str> = p.victims.iter().take(MAX_NAMED).map(String::as_str).collect();
+                format!("{} victims on {}: {}", p.victims.len(), self.node(p.node), named.join(", "))
+            }
+            Ok(None) => "nobody".to_owned(),
+            Err(why) => format!("error: {why}"),
+        }
+    }
+}
+
+fn subject(pod: &Pod) -> String {
+    format!("pod {}/{}", pod.namespace, pod.name)
+}
