@@ -1,6 +1,6 @@
 //! What a new author does: a project from the template, its tests, its component, and the loop of edit and try, on a live control plane.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::cluster::Server;
@@ -70,18 +70,8 @@ fn a_save_reaches_the_cluster_and_a_broken_one_does_not_end_the_loop() {
     let project = folder.path().join("mine");
     new("controller", &project);
     let server = Server::start();
-    let log = folder.path().join("log");
-    let file = std::fs::File::create(&log).expect("is writable");
-    let mut command = Command::new(pintle());
-    command.args(["plugin", "dev", "--live"]).arg(&project).env("KUBECONFIG", server.kubeconfig());
-    command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file);
-    let _loop = Loop(command.spawn().expect("pintle starts"));
-    let told = |what: &str, times: usize| {
-        wait(what, 60, || {
-            let seen = std::fs::read_to_string(&log).unwrap_or_default();
-            if seen.matches(what).count() >= times { Ok(()) } else { Err(seen) }
-        });
-    };
+    let (running, log) = dev(&server, &project, &["--live"]);
+    let told = |what: &str, times: usize| says(&log, what, times);
     told("s after the save", 1);
     let policy = std::fs::read_to_string(project.join("policy.js")).expect("the template");
     std::fs::write(project.join("policy.js"), "export const watches = [").expect("is writable");
@@ -92,5 +82,26 @@ fn a_save_reaches_the_cluster_and_a_broken_one_does_not_end_the_loop() {
     wait("the label of the second save", 30, || {
         let seen = server.kubectl(&["get", "configmap", "two", "-o", "jsonpath={.metadata.labels.mine/count}"]).ok();
         if seen == "2" { Ok(()) } else { Err(seen) }
+    });
+    drop(running);
+    let (_running, log) = dev(&server, &project, &[]);
+    says(&log, "Shadow, ", 1);
+    assert_eq!(server.kubectl(&["get", "plugin", "mine", "-o", "jsonpath={.status.candidate.stage} {.status.stage}"]).ok(), "Shadow Live");
+}
+
+fn dev(server: &Server, project: &Path, options: &[&str]) -> (Loop, PathBuf) {
+    let log = project.with_file_name(format!("log{}", options.concat()));
+    let file = std::fs::File::create(&log).expect("is writable");
+    let mut command = Command::new(pintle());
+    command.args(["plugin", "dev"]).args(options).arg(project).env("KUBECONFIG", server.kubeconfig());
+    command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file);
+    (Loop(command.spawn().expect("pintle starts")), log)
+}
+
+#[track_caller]
+fn says(log: &Path, what: &str, times: usize) {
+    wait(what, 60, || {
+        let seen = std::fs::read_to_string(log).unwrap_or_default();
+        if seen.matches(what).count() >= times { Ok(()) } else { Err(seen) }
     });
 }

@@ -238,13 +238,17 @@ impl Cluster {
         self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
     }
 
-    /// The chosen victims, if every one is on the node and of lower priority.
+    /// The chosen victims, if every one is on the node and of lower priority. One that is only assumed there is one, too: it has an object,
+    /// and its binding finds that gone.
     pub fn victims(&self, choice: &Preemption, priority: i32) -> Option<Vec<Victim>> {
         self.node(choice.node)?;
         let victim = |uid: &String| {
             let placed = self.pods.get(uid.as_str()).filter(|p| p.node == choice.node && p.priority < priority)?;
-            let meta = &placed.entry.as_ref()?.meta;
-            Some(Victim { namespace: meta.namespace.to_string(), name: meta.name.to_string(), uid: uid.clone() })
+            let (namespace, name) = match (&placed.assumed, &placed.entry) {
+                (Some(pod), _) => (pod.namespace.clone(), pod.name.clone()),
+                (None, entry) => entry.as_ref().map(|e| (e.meta.namespace.to_string(), e.meta.name.to_string()))?,
+            };
+            Some(Victim { namespace, name, uid: uid.clone() })
         };
         choice.victims.iter().map(victim).collect()
     }
@@ -384,6 +388,19 @@ mod tests {
         assert!(cluster.admits(0, &wish("p", "1")));
         cluster.withdraw("p");
         assert!(cluster.admits(0, &wish("q", "1")));
+    }
+
+    #[test]
+    fn who_is_only_assumed_on_a_node_may_be_evicted_from_it() {
+        let mut cluster = Cluster::default();
+        cluster.upsert_node(&node("a", "1")).expect("a node");
+        cluster.assume(wish("assumed", "500m"), 0);
+        cluster.observe(&pod("confirmed", "a", "500m")).expect("a pod");
+        let choice = |victims: &[&str]| Preemption { node: 0, victims: victims.iter().map(|v| (*v).to_owned()).collect() };
+        let names = |priority: i32, uids: &[&str]| Some(cluster.victims(&choice(uids), priority)?.into_iter().map(|v| format!("{}/{}", v.namespace, v.name)).collect::<Vec<_>>());
+        assert_eq!(names(1, &["assumed", "confirmed"]), Some(vec!["n/assumed".to_owned(), "n/confirmed".to_owned()]));
+        assert_eq!(names(0, &["assumed"]), None, "none of lower priority");
+        assert_eq!(names(1, &["stranger"]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_api::Status;
+use pintle_api::{Reason, Status};
 use pintle_api::client::{Client, DeleteOptions, Patch, Target, WriteOptions};
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::Pod;
 use serde_json::{Value, json};
@@ -24,10 +24,11 @@ const WRITES: usize = 16;
 /// A binding that takes longer has failed.
 const BIND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a binding ended.
-pub struct Bound {
-    pub uid: Uid,
-    pub outcome: Result<(), Status>,
+/// What came of what was carried out aside.
+pub enum Report {
+    Bound { uid: Uid, outcome: Result<(), Status> },
+    /// A victim is still there, and nobody is about to end it.
+    NotEvicted { preemptor: Uid },
 }
 
 pub struct Victim {
@@ -40,13 +41,13 @@ pub struct Committer {
     client: Arc<dyn Client>,
     recorder: Recorder,
     scheduler: Arc<str>,
-    report: mpsc::UnboundedSender<Bound>,
+    report: mpsc::UnboundedSender<Report>,
     bindings: Arc<Semaphore>,
     writes: Arc<Semaphore>,
 }
 
 impl Committer {
-    pub fn new(client: Arc<dyn Client>, scheduler: Arc<str>, report: mpsc::UnboundedSender<Bound>) -> Self {
+    pub fn new(client: Arc<dyn Client>, scheduler: Arc<str>, report: mpsc::UnboundedSender<Report>) -> Self {
         let recorder = Recorder::new(client.clone(), &scheduler);
         let (bindings, writes) = (Arc::new(Semaphore::new(BINDINGS)), Arc::new(Semaphore::new(WRITES)));
         Self { client, recorder, scheduler, report, bindings, writes }
@@ -75,7 +76,7 @@ impl Committer {
             let done = outcome.is_ok();
             // The permit goes first, so that the driver sees room when it hears of the end.
             drop(permit);
-            let _ = report.send(Bound { uid: meta.uid.clone(), outcome });
+            let _ = report.send(Report::Bound { uid: meta.uid.clone(), outcome });
             if done {
                 let note = format!("Successfully assigned {}/{} to {node}", meta.namespace, meta.name);
                 recorder.record(event(about(&entry), "Normal", "Scheduled", "Binding", note));
@@ -129,7 +130,8 @@ impl Committer {
     pub fn evict(&self, victims: Vec<Victim>, preemptor: &Pod, node: &str) {
         let note = format!("Preempted by pod {} on node {node}", preemptor.uid);
         let why = format!("{}: preempting to accommodate a higher priority pod", self.scheduler);
-        let recorder = self.recorder.clone();
+        let (recorder, report) = (self.recorder.clone(), self.report.clone());
+        let preemptor: Uid = preemptor.uid.as_str().into();
         self.spawn(async move |client| {
             for victim in victims {
                 let target = Target::object(PODS, Some(&victim.namespace), &victim.name);
@@ -152,7 +154,12 @@ impl Committer {
                         };
                         recorder.record(event(regarding, "Normal", "Preempted", "Preempting", note.clone()));
                     }
-                    Err(status) => tracing::warn!(%status, "a victim was not evicted"),
+                    // Gone already, or another of its name: the watch tells.
+                    Err(status) if status.is(Reason::NotFound) || status.is(Reason::Conflict) => {}
+                    Err(status) => {
+                        tracing::warn!(%status, "a victim was not evicted");
+                        let _ = report.send(Report::NotEvicted { preemptor: preemptor.clone() });
+                    }
                 }
             }
         });

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pintle_api::GroupVersionResource;
+use pintle_api::{GroupVersionResource, Reason, Status};
 use pintle_plugin_bindings::common::types::Pair;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Choice, Namespace, Outcome, Pod, Rejection, Scope};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Uid};
-use super::commit::{Bound, Committer, Victim};
+use super::commit::{Committer, Report, Victim};
 use super::desk::{Desk, Who};
 use super::inbox::{Change, Inbox, Topic};
 use super::message::{self, Preemption};
@@ -56,8 +56,8 @@ struct Driver {
     cluster: Cluster,
     queue: Queue,
     desk: Option<Desk>,
-    results: mpsc::UnboundedReceiver<Bound>,
-    report: mpsc::UnboundedSender<Bound>,
+    results: mpsc::UnboundedReceiver<Report>,
+    report: mpsc::UnboundedSender<Report>,
     /// Where the next decision begins to look, so that sampling is fair.
     start: u32,
     /// Victims of a pod that are still there.
@@ -117,8 +117,8 @@ impl Driver {
         let mut decisions = 0;
         loop {
             self.take_changes();
-            while let Ok(bound) = self.results.try_recv() {
-                self.settle(bound);
+            while let Ok(report) = self.results.try_recv() {
+                self.settle(report);
             }
             if self.serving.has_changed().is_err() || self.shared.strong_count() == 0 {
                 return;
@@ -160,7 +160,7 @@ impl Driver {
         };
         tokio::select! {
             () = self.inbox.arrived.notified() => {}
-            bound = self.results.recv() => if let Some(bound) = bound { self.settle(bound) },
+            report = self.results.recv() => if let Some(report) = report { self.settle(report) },
             _ = self.serving.changed() => self.serving.mark_changed(),
             () = sleep => {}
         }
@@ -393,29 +393,43 @@ impl Driver {
         self.queue.park(uid, helps, Instant::now());
     }
 
-    /// A binding ended.
-    fn settle(&mut self, bound: Bound) {
-        let Bound { uid, outcome } = bound;
-        let Err(status) = outcome else {
-            self.queue.remove(&uid);
-            self.evicting.remove(&uid);
-            return;
-        };
+    fn settle(&mut self, report: Report) {
+        match report {
+            Report::Bound { uid, outcome: Ok(()) } => {
+                self.queue.remove(&uid);
+                self.evicting.remove(&uid);
+            }
+            Report::Bound { uid, outcome: Err(status) } => self.not_bound(&uid, &status),
+            Report::NotEvicted { preemptor } => self.not_evicted(&preemptor),
+        }
+    }
+
+    fn not_bound(&mut self, uid: &Uid, status: &Status) {
         // The watch has shown it on a node already: another's binding, or ours whose answer was lost.
-        if self.cluster.placed_entry(&uid).is_some() {
-            self.queue.remove(&uid);
+        if self.cluster.placed_entry(uid).is_some() {
+            self.queue.remove(uid);
             return;
         }
-        self.cluster.forget(&uid);
-        if status.code == 404 {
-            self.queue.remove(&uid);
-            return;
+        self.cluster.forget(uid);
+        if status.is(Reason::NotFound) {
+            self.queue.remove(uid);
+        } else {
+            if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get(uid)) {
+                let pod = &waiting.spec.pod;
+                desk.live.holder.revision.log.write("warn", &format!("{}/{} was not bound: {status}", pod.namespace, pod.name));
+            }
+            self.queue.back_off(uid, Instant::now());
         }
-        if let (Some(desk), Some(waiting)) = (&self.desk, self.queue.get(&uid)) {
-            let pod = &waiting.spec.pod;
-            desk.live.holder.revision.log.write("warn", &format!("{}/{} was not bound: {status}", pod.namespace, pod.name));
+        // Its room is another's now.
+        self.queue.happened(POD_GONE, Instant::now());
+    }
+
+    /// Who waits for a victim that stays looks for others.
+    fn not_evicted(&mut self, preemptor: &Uid) {
+        if self.evicting.remove(preemptor).is_some() && !self.cluster.is_placed(preemptor) {
+            self.cluster.withdraw(preemptor);
+            self.queue.back_off(preemptor, Instant::now());
         }
-        self.queue.back_off(&uid, Instant::now());
     }
 
     fn take_changes(&mut self) {
@@ -561,7 +575,7 @@ fn budget(entry: &Arc<Entry>) -> Option<Budget> {
         #[serde(default)]
         spec: Spec,
         #[serde(default)]
-        status: Status,
+        status: State,
     }
     #[derive(Default, Deserialize)]
     struct Spec {
@@ -570,7 +584,7 @@ fn budget(entry: &Arc<Entry>) -> Option<Budget> {
     }
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Status {
+    struct State {
         #[serde(default)]
         disruptions_allowed: i32,
     }

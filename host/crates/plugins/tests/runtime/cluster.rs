@@ -27,6 +27,8 @@ struct State {
     watchers: Vec<(GroupVersionResource, mpsc::UnboundedSender<Result<WatchEvent>>)>,
     /// `verb resource[/subresource] name`.
     writes: Vec<String>,
+    /// Those that fail, in the same words.
+    refused: Vec<String>,
 }
 
 impl Cluster {
@@ -71,14 +73,22 @@ impl Cluster {
         self.lock().writes.clone()
     }
 
+    /// Every such write fails from now on: `verb resource[/subresource] name`.
+    pub fn refuse(&self, write: &str) {
+        self.lock().refused.push(write.to_owned());
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn note(&self, verb: &str, target: &Target) {
+    fn note(&self, verb: &str, target: &Target) -> Result<()> {
         let sub = target.subresource.as_ref().map(|s| format!("/{s}")).unwrap_or_default();
         let line = format!("{verb} {}{sub} {}", target.resource.resource, target.name.as_deref().unwrap_or_default());
-        self.lock().writes.push(line);
+        let mut state = self.lock();
+        let refused = state.refused.contains(&line);
+        state.writes.push(line);
+        if refused { Err(Status::unavailable("the test refuses it")) } else { Ok(()) }
     }
 
     fn require(&self, target: &Target) -> Result<Value> {
@@ -149,7 +159,7 @@ impl Client for Cluster {
 
     fn create<'a>(&'a self, target: &'a Target, object: Value, _: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            self.note("create", target);
+            self.note("create", target)?;
             if target.subresource.as_deref() == Some("binding") {
                 return self.bind(target, &object);
             }
@@ -170,7 +180,7 @@ impl Client for Cluster {
 
     fn update<'a>(&'a self, target: &'a Target, object: Value, _: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            self.note("update", target);
+            self.note("update", target)?;
             let current = self.require(target)?;
             if !object.resource_version().is_empty() && object.resource_version() != current.resource_version() {
                 return Err(Status::stale(&target.resource.group, &target.resource.resource, current.name()));
@@ -181,7 +191,7 @@ impl Client for Cluster {
 
     fn patch<'a>(&'a self, target: &'a Target, patch: Patch, _: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            self.note("patch", target);
+            self.note("patch", target)?;
             let mut object = self.require(target)?;
             match patch {
                 Patch::Merge(patch) | Patch::Strategic(patch) => merge(&mut object, &patch),
@@ -194,7 +204,7 @@ impl Client for Cluster {
 
     fn delete<'a>(&'a self, target: &'a Target, _: &'a DeleteOptions) -> BoxFuture<'a, Result<Option<Served>>> {
         Box::pin(async move {
-            self.note("delete", target);
+            self.note("delete", target)?;
             self.require(target)?;
             self.remove(&target.resource, target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default());
             Ok(None)

@@ -84,6 +84,17 @@ async fn a_pod_that_breaks_the_component_harms_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_room_of_a_pod_that_could_not_be_bound_goes_to_who_waits_for_it() {
+    let bench = bench().await;
+    bench.cluster.refuse("create pods/binding refused");
+    node(&bench, "a", "1");
+    pod(&bench, "refused", "1", "");
+    bench.eventually(|| bench.cluster.writes().iter().any(|w| w == "create pods/binding refused").then_some(())).await.expect("an attempt");
+    pod(&bench, "waits", "1", "");
+    assert_eq!(node_of(&bench, "waits").await, "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_is_exchanged_between_two_decisions_and_comes_back() {
     let bench = bench().await;
     node(&bench, "a", "1000");
