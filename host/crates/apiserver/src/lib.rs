@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod aggregation;
+pub mod audit;
 pub mod auth;
 pub mod bookkeeping;
 pub mod cache;

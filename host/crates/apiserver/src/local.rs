@@ -12,6 +12,7 @@ use pintle_api::client::{
 use pintle_api::{Client, Reason, Status};
 use serde_json::Value;
 
+use crate::audit::Audited;
 use crate::auth::{Attributes, User};
 use crate::cache::{Kind, Stored};
 use crate::handlers::delete::{self, Deleted, Preconditions};
@@ -48,11 +49,11 @@ impl LocalClient {
         })
     }
 
-    /// Resolves and authorizes.
-    fn enter(&self, target: &Target, verb: &'static str, field_selector: &str) -> Result<Scope> {
+    /// Resolves and authorizes, and begins the audit event where one is wanted.
+    fn enter(&self, target: &Target, verb: &'static str, field_selector: &str) -> Result<(Scope, Audited)> {
         let scope = self.scope(target)?;
         let def = scope.resource.def();
-        self.core.authorize(&Attributes {
+        let asked = Attributes {
             user: &self.user,
             verb,
             group: &def.group,
@@ -63,8 +64,12 @@ impl LocalClient {
             name: &scope.name,
             path: "",
             field_selector,
-        })?;
-        Ok(scope)
+        };
+        let audited = Audited::begin(&self.core, &asked)?;
+        match self.core.authorize_noting(&asked, audited.record()) {
+            Ok(()) => Ok((scope, audited)),
+            Err(status) => Err(audited.refused(status)),
+        }
     }
 
     fn options(&self, options: &WriteOptions) -> handlers::WriteOptions {
@@ -94,22 +99,45 @@ impl LocalClient {
     }
 }
 
+impl LocalClient {
+    async fn get_in(&self, scope: &Scope) -> Result<Served> {
+        let stored = self.core.get_ready(scope).await?;
+        if scope.subresource == "scale" {
+            let scale = handlers::scale::of(scope, &scope.resource.parse(&stored)?)?;
+            return Ok(Served { json: serde_json::to_vec(&scale).map_err(Status::internal)?.into(), revision: stored.revision });
+        }
+        served(&scope.resource, &stored)
+    }
+
+    async fn update_in(&self, scope: &Scope, mut object: Value, options: &handlers::WriteOptions) -> Result<Served> {
+        if scope.subresource == "scale" {
+            return made(&self.core.update_scale(scope, object, options).await?);
+        }
+        if !scope.resource.custom {
+            check_fields(&mut object, &scope.resource.def().gvk(), &[], options.validation)?;
+        }
+        self.core.update(scope, object, options).await.map(written)
+    }
+
+    async fn patch_in(&self, scope: &Scope, kind: PatchKind, patch: Value, options: &handlers::WriteOptions) -> Result<Served> {
+        if scope.subresource == "scale" {
+            return made(&self.core.patch_scale(scope, kind, patch, options).await?);
+        }
+        self.core.patch(scope, kind, patch, options).await.map(written)
+    }
+}
+
 impl Client for LocalClient {
     fn get<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            let scope = self.enter(target, "get", "")?;
-            let stored = self.core.get_ready(&scope).await?;
-            if scope.subresource == "scale" {
-                let scale = handlers::scale::of(&scope, &scope.resource.parse(&stored)?)?;
-                return Ok(Served { json: serde_json::to_vec(&scale).map_err(Status::internal)?.into(), revision: stored.revision });
-            }
-            served(&scope.resource, &stored)
+            let (scope, audited) = self.enter(target, "get", "")?;
+            audited.served(200, self.get_in(&scope).await)
         })
     }
 
     fn list<'a>(&'a self, target: &'a Target, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed>> {
         Box::pin(async move {
-            let scope = self.enter(target, "list", &options.field_selector)?;
+            let (scope, audited) = self.enter(target, "list", &options.field_selector)?;
             let query = ListQuery {
                 label_selector: options.label_selector.clone(),
                 field_selector: options.field_selector.clone(),
@@ -118,7 +146,11 @@ impl Client for LocalClient {
                 resource_version: options.resource_version.clone(),
                 ..ListQuery::default()
             };
-            let list = self.core.list(&scope, &query).await?;
+            let list = match self.core.list(&scope, &query).await {
+                Ok(list) => list,
+                Err(status) => return Err(audited.refused(status)),
+            };
+            audited.answered(200);
             let items = list.items.iter().map(|stored| served(&scope.resource, stored)).collect::<Result<_>>()?;
             Ok(Listed { items, revision: list.revision, continue_token: list.continue_token })
         })
@@ -126,7 +158,7 @@ impl Client for LocalClient {
 
     fn watch<'a>(&'a self, target: &'a Target, options: &'a WatchOptions) -> BoxFuture<'a, Result<BoxStream<'static, Result<WatchEvent>>>> {
         Box::pin(async move {
-            let scope = self.enter(target, "watch", &options.field_selector)?;
+            let (scope, audited) = self.enter(target, "watch", &options.field_selector)?;
             let initial = options.from_revision.is_none();
             let query = WatchQuery {
                 label_selector: options.label_selector.clone(),
@@ -137,11 +169,14 @@ impl Client for LocalClient {
                 bookmarks: true,
                 timeout: None,
             };
-            let watch = self.core.watch(&scope, &query).await?;
-            let stream = futures::stream::unfold(Some(watch), |watch| async {
-                let mut watch = watch?;
+            let watch = match self.core.watch(&scope, &query).await {
+                Ok(watch) => watch,
+                Err(status) => return Err(audited.refused(status)),
+            };
+            let stream = futures::stream::unfold(Some((watch, audited.streams())), |state| async {
+                let (mut watch, audited) = state?;
                 match watch.next().await? {
-                    Ok(said) => Some((event(&watch, said), Some(watch))),
+                    Ok(said) => Some((event(&watch, said), Some((watch, audited)))),
                     Err(why) => Some((Err(why), None)),
                 }
             });
@@ -151,47 +186,37 @@ impl Client for LocalClient {
 
     fn create<'a>(&'a self, target: &'a Target, object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            let scope = self.enter(target, "create", "")?;
-            self.create_in(scope, object, self.options(options)).await
+            let (scope, audited) = self.enter(target, "create", "")?;
+            audited.sent(&object);
+            audited.served(201, self.create_in(scope, object, self.options(options)).await)
         })
     }
 
-    fn update<'a>(&'a self, target: &'a Target, mut object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
+    fn update<'a>(&'a self, target: &'a Target, object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            let scope = self.enter(target, "update", "")?;
-            let options = self.options(options);
-            if scope.subresource == "scale" {
-                let scale = self.core.update_scale(&scope, object, &options).await?;
-                return made(&scale);
-            }
-            if !scope.resource.custom {
-                check_fields(&mut object, &scope.resource.def().gvk(), &[], options.validation)?;
-            }
-            self.core.update(&scope, object, &options).await.map(written)
+            let (scope, audited) = self.enter(target, "update", "")?;
+            audited.sent(&object);
+            audited.served(200, self.update_in(&scope, object, &self.options(options)).await)
         })
     }
 
     fn patch<'a>(&'a self, target: &'a Target, patch: Patch, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            let scope = self.enter(target, "patch", "")?;
-            let options = self.options(options);
+            let (scope, audited) = self.enter(target, "patch", "")?;
             let (kind, patch) = match patch {
                 Patch::Json(patch) => (PatchKind::Json, patch),
                 Patch::Merge(patch) => (PatchKind::Merge, patch),
                 Patch::Strategic(patch) => (PatchKind::Strategic, patch),
                 Patch::Apply(patch) => (PatchKind::Apply, patch),
             };
-            if scope.subresource == "scale" {
-                let scale = self.core.patch_scale(&scope, kind, patch, &options).await?;
-                return made(&scale);
-            }
-            self.core.patch(&scope, kind, patch, &options).await.map(written)
+            audited.sent_patch(&patch);
+            audited.served(200, self.patch_in(&scope, kind, patch, &self.options(options)).await)
         })
     }
 
     fn delete<'a>(&'a self, target: &'a Target, options: &'a DeleteOptions) -> BoxFuture<'a, Result<Option<Served>>> {
         Box::pin(async move {
-            let scope = self.enter(target, "delete", "")?;
+            let (scope, audited) = self.enter(target, "delete", "")?;
             let conditional = options.uid.is_some() || options.resource_version.is_some();
             let options = delete::DeleteOptions {
                 grace_period_seconds: options.grace_period_seconds,
@@ -201,9 +226,15 @@ impl Client for LocalClient {
                     .then(|| Preconditions { uid: options.uid.clone(), resource_version: options.resource_version.clone() }),
                 dry_run: if options.dry_run { vec!["All".to_owned()] } else { Vec::new() },
             };
-            match self.core.delete(&scope, &options).await? {
-                Deleted::Gone(_) | Deleted::Would(_) => Ok(None),
-                Deleted::Waits(stored) => served(&scope.resource, &stored).map(Some),
+            match self.core.delete(&scope, &options).await {
+                Ok(deleted) => {
+                    audited.answered(200);
+                    match deleted {
+                        Deleted::Gone(_) | Deleted::Would(_) => Ok(None),
+                        Deleted::Waits(stored) => served(&scope.resource, &stored).map(Some),
+                    }
+                }
+                Err(status) => Err(audited.refused(status)),
             }
         })
     }

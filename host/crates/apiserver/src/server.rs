@@ -52,6 +52,7 @@ pub struct Config {
     pub issuer: String,
     /// Who may ask without credentials, and for what.
     pub anonymous: Anonymous,
+    pub audit: crate::audit::Settings,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,8 @@ pub enum StartError {
     Listen { address: SocketAddr, why: std::io::Error },
     #[error("{path}: {why}")]
     DataDir { path: PathBuf, why: std::io::Error },
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
     #[error("{0}")]
     Bootstrap(#[from] pintle_api::Status),
 }
@@ -94,6 +97,7 @@ impl Config {
             limits: Limits::default(),
             issuer: DEFAULT_ISSUER.to_owned(),
             anonymous: Anonymous::health(),
+            audit: Default::default(),
         }
     }
     /// The address of the service `default/kubernetes`.
@@ -138,6 +142,7 @@ impl Server {
             plugin_logs: Default::default(),
             decisions: Default::default(),
             other_metrics: Default::default(),
+            audit: crate::audit::Audit::open(&config.audit)?,
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
         // Addresses and node ports that stored services hold are taken before the first write.
@@ -180,6 +185,9 @@ impl Server {
         drop(self.bookkeeping);
         self.definitions.abort();
         self.aggregation.abort();
+        if let Some(audit) = self.core.audit.clone() {
+            let _ = tokio::task::spawn_blocking(move || audit.close()).await;
+        }
         self.core.cache.store().close().await
     }
 }

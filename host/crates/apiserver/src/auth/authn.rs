@@ -1,26 +1,31 @@
 //! From a request's credentials to a [`User`]: client certificate, bearer token, or nobody.
 //!
 //! A service account token counts only while its account, pod, secret or node lives. A credential that is given but
-//! wrong is 401, never anonymous. Impersonation is applied last, by the `impersonation` module.
+//! wrong is 401, never anonymous. Impersonation follows, in the `impersonation` module.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::HeaderMap;
 use http::request::Parts;
 use jiff::Timestamp;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
 use rustls_pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
 
 use super::tokens::{Bound, Claims, LEGACY_ISSUER, Reference, TokenError};
-use super::{AUTHENTICATED, Auth, Authenticator, User, impersonation, service_account_groups, service_account_user_name};
+use super::impersonation::{self, Acting};
+use super::{AUTHENTICATED, Attributes, Auth, Authenticator, User, service_account_groups, service_account_user_name};
 
 /// An object that is being deleted vouches for its tokens this much longer, in seconds.
 const DELETION_LEEWAY_SECONDS: i64 = 60;
 /// About a kilobyte each; when full, the table starts anew.
 const REMEMBERED_CERTIFICATES: usize = 1024;
+/// Under this, a user's extra tells which of their credentials was shown.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const WEBSOCKET_TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
 const SERVICE_ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
@@ -38,7 +43,7 @@ pub struct TokenIdentity {
 
 impl Authenticator for Auth {
     fn authenticate(&self, parts: &Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status> {
-        let user = match peer.first().and_then(|leaf| self.certificates.user(leaf, Timestamp::now())) {
+        Ok(match peer.first().and_then(|leaf| self.certificates.user(leaf, Timestamp::now())) {
             Some(user) => user,
             None => match bearer_token(parts) {
                 Some(token) => self.authenticate_token(&token, &self.settings.audiences).map_err(|e| {
@@ -48,8 +53,11 @@ impl Authenticator for Auth {
                 None if self.settings.anonymous.allows(parts.uri.path()) => User::anonymous(),
                 None => return Err(Status::unauthorized()),
             },
-        };
-        impersonation::apply(self, user, &parts.headers)
+        })
+    }
+
+    fn impersonate(&self, headers: &HeaderMap, asked: &Attributes<'_>) -> Result<Option<Acting>, Status> {
+        impersonation::apply(self, headers, asked)
     }
 
     fn issuer_document(&self, path: &str) -> Option<(&'static str, serde_json::Value)> {
@@ -75,7 +83,10 @@ impl Certificates {
             return valid(known);
         }
         let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
-        let read = (certificate.validity().not_after.timestamp(), with_group(user_of_certificate(leaf)?, AUTHENTICATED));
+        let mut user = with_group(user_of_certificate(leaf)?, AUTHENTICATED);
+        let digest: String = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
+        user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={digest}")]);
+        let read = (certificate.validity().not_after.timestamp(), user);
         let user = valid(&read);
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= REMEMBERED_CERTIFICATES {
@@ -196,14 +207,14 @@ fn user_of_binding(bound: &Bound, token_id: &str) -> User {
         groups: service_account_groups(&bound.namespace),
         ..User::default()
     };
+    if !token_id.is_empty() {
+        user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("JTI={token_id}")]);
+    }
     let mut note = |key: &str, value: &str| {
         if !value.is_empty() {
             user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
         }
     };
-    if !token_id.is_empty() {
-        note("credential-id", &format!("JTI={token_id}"));
-    }
     for (what, reference) in [("pod", &bound.pod), ("node", &bound.node)] {
         let Some(reference) = reference else { continue };
         note(&format!("{what}-name"), &reference.name);

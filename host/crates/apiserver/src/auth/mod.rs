@@ -8,7 +8,7 @@ pub mod authn;
 pub mod bootstrap_policy;
 pub mod certificate_admission;
 pub mod gate;
-mod impersonation;
+pub mod impersonation;
 pub mod node;
 pub mod node_restriction;
 pub mod pki;
@@ -76,6 +76,10 @@ pub enum Decision {
 /// Synchronous and cheap: it runs on every request, over state that it keeps indexed.
 pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+    /// Why something that is allowed is, for those who ask or write it down. May be empty.
+    fn reason(&self, _attributes: &Attributes<'_>) -> String {
+        String::new()
+    }
     /// The checks on a write's content that depend on who writes ([`gate`]). Runs after mutation, before the commit.
     fn admit(&self, _user: &User, _write: &gate::Write<'_>) -> Result<(), Status> {
         Ok(())
@@ -85,6 +89,8 @@ pub trait Authorizer: Send + Sync + 'static {
 pub trait Authenticator: Send + Sync + 'static {
     /// `peer` is the verified client certificate chain, leaf first; empty without one.
     fn authenticate(&self, parts: &::http::request::Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status>;
+    /// As whom the user acts who asks this, by the request's headers. `None`: as themselves.
+    fn impersonate(&self, headers: &::http::HeaderMap, asked: &Attributes<'_>) -> Result<Option<impersonation::Acting>, Status>;
     /// The documents by which others verify this server's tokens: path, content type and body.
     fn issuer_document(&self, _path: &str) -> Option<(&'static str, serde_json::Value)> {
         None
@@ -197,6 +203,16 @@ impl Authorizer for Auth {
             return Decision::Allow;
         }
         if self.rbac.allows(asked) { Decision::Allow } else { of_node }
+    }
+
+    fn reason(&self, asked: &Attributes<'_>) -> String {
+        if asked.user.in_group(SUPERUSERS) || node::node_name(asked.user).is_some_and(|node| node::authorize(self, node, asked) == Decision::Allow) {
+            return String::new();
+        }
+        match asked.user.name.strip_prefix(PLUGIN_USER_PREFIX) {
+            Some(plugin) if self.plugin_allows(plugin, asked) => format!("allowed by the grants of Plugin {plugin:?}"),
+            _ => self.rbac.reason(asked).map(|reason| format!("RBAC: allowed by {reason}")).unwrap_or_default(),
+        }
     }
 
     fn admit(&self, user: &User, write: &gate::Write<'_>) -> Result<(), Status> {

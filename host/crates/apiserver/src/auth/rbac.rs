@@ -4,6 +4,7 @@
 //! watches nothing; the index is fed through [`RbacIndex::observe`].
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pintle_api::object::ObjectExt;
@@ -11,7 +12,7 @@ use pintle_api::{Object, Status};
 use serde_json::Value;
 
 use super::rules::{Rule, uncovered};
-use super::{Attributes, Authorizer, Decision, User, service_account_user_name};
+use super::{Attributes, Authorizer, Decision, User, service_account_of, service_account_user_name};
 
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -58,17 +59,29 @@ impl RbacIndex {
 
     pub fn allows(&self, asked: &Attributes<'_>) -> bool {
         let mut allowed = false;
-        self.visit(asked.user, asked.namespace, |rule| {
+        self.visit(asked.user, asked.namespace, |_, rule| {
             allowed = rule.allows(asked);
             !allowed
         });
         allowed
     }
 
+    /// The binding by which this is allowed, in upstream's words: `ClusterRoleBinding "b" of ClusterRole "r" to Group "g"`.
+    pub fn reason(&self, asked: &Attributes<'_>) -> Option<String> {
+        let mut reason = None;
+        self.visit(asked.user, asked.namespace, |by, rule| {
+            if rule.allows(asked) {
+                reason = Some(by.to_string());
+            }
+            reason.is_none()
+        });
+        reason
+    }
+
     /// Every rule that the user holds in the namespace (empty: cluster-wide ones only).
     pub fn rules_of(&self, user: &User, namespace: &str) -> Vec<Rule> {
         let mut rules = Vec::new();
-        self.visit(user, namespace, |rule| {
+        self.visit(user, namespace, |_, rule| {
             rules.push(rule.clone());
             true
         });
@@ -83,19 +96,54 @@ impl RbacIndex {
     }
 
     /// Calls `each` with the rules of all bindings of the user until it returns false.
-    fn visit(&self, user: &User, namespace: &str, mut each: impl FnMut(&Rule) -> bool) {
+    fn visit(&self, user: &User, namespace: &str, mut each: impl FnMut(&By<'_>, &Rule) -> bool) {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let scopes = ["", namespace];
         for scope_name in &scopes[..if namespace.is_empty() { 1 } else { 2 }] {
             let Some(scope) = tables.scopes.get(*scope_name) else { continue };
-            let of_user = scope.users.get(&user.name).into_iter();
-            let of_groups = user.groups.iter().filter_map(|g| scope.groups.get(g));
-            for name in of_user.chain(of_groups).flatten() {
-                let Some(rules) = scope.bindings.get(name).and_then(|b| tables.rules(scope_name, b)) else { continue };
-                if !rules.iter().all(&mut each) {
-                    return;
+            let of_user = scope.users.get(&user.name).map(|names| (Subject::User(&user.name), names)).into_iter();
+            let of_groups = user.groups.iter().filter_map(|g| Some((Subject::Group(g), scope.groups.get(g)?)));
+            for (subject, names) in of_user.chain(of_groups) {
+                for name in names {
+                    let Some(binding) = scope.bindings.get(name) else { continue };
+                    let Some(rules) = tables.rules(scope_name, binding) else { continue };
+                    let by = By { namespace: scope_name, name, binding, subject };
+                    if !rules.iter().all(|rule| each(&by, rule)) {
+                        return;
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Through which binding a rule is held.
+struct By<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    binding: &'a Binding,
+    subject: Subject<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    User(&'a str),
+    Group(&'a str),
+}
+
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace {
+            "" => write!(f, "ClusterRoleBinding {:?}", self.name)?,
+            namespace => write!(f, "RoleBinding {:?}", format!("{}/{namespace}", self.name))?,
+        }
+        write!(f, " of {} {:?} to ", if self.binding.cluster_role { "ClusterRole" } else { "Role" }, self.binding.role)?;
+        match self.subject {
+            Subject::Group(group) => write!(f, "Group {group:?}"),
+            Subject::User(user) => match service_account_of(user) {
+                Some((namespace, name)) => write!(f, "ServiceAccount {:?}", format!("{name}/{namespace}")),
+                None => write!(f, "User {user:?}"),
+            },
         }
     }
 }

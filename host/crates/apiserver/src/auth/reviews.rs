@@ -143,7 +143,10 @@ fn decide(auth: &Auth, user: &User, spec: &Value) -> Value {
         None => Attributes::of_path(user, spec.str_at(&["nonResourceAttributes", "verb"]), spec.str_at(&["nonResourceAttributes", "path"])),
     };
     match auth.authorize(&attributes) {
-        Decision::Allow => json!({"allowed": true}),
+        Decision::Allow => match auth.reason(&attributes) {
+            reason if reason.is_empty() => json!({"allowed": true}),
+            reason => json!({"allowed": true, "reason": reason}),
+        },
         Decision::Deny(reason) if !reason.is_empty() => json!({"allowed": false, "reason": reason}),
         _ => json!({"allowed": false}),
     }

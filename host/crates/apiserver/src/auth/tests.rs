@@ -189,7 +189,8 @@ fn reviews_answer_for_the_user() {
         let spec = json!({"spec": {"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": "a"}}});
         reviews::review(&auth, "selfsubjectaccessreviews", "", &ann, spec).unwrap()["status"].clone()
     };
-    assert_eq!((ask("get"), ask("delete")), (json!({"allowed": true}), json!({"allowed": false})));
+    let reason = r#"RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User "ann""#;
+    assert_eq!((ask("get"), ask("delete")), (json!({"allowed": true, "reason": reason}), json!({"allowed": false})));
     let rules = reviews::review(&auth, "selfsubjectrulesreviews", "", &ann, json!({"spec": {"namespace": "a"}})).unwrap();
     assert_eq!(rules["status"]["resourceRules"], json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]));
     let whole = reviews::review(&auth, "subjectaccessreviews", "", &ann, json!({"spec": {"resourceAttributes": {"verb": "get"}}}));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Auth;
 use super::rules::strings;
-use super::tokens::{Bound, Reference};
+use super::tokens::{Bound, Claims, Reference};
 
 const GROUP: &str = "authentication.k8s.io";
 const DEFAULT_SECONDS: i64 = 3600;
@@ -66,6 +66,13 @@ pub fn create(auth: &Auth, namespace: &str, name: &str, mut request: Object, now
     request.set_at(&["spec", "expirationSeconds"], json!(seconds));
     request.set_at(&["status"], json!({"token": token, "expirationTimestamp": ends.to_string()}));
     Ok(request)
+}
+
+/// `JTI=...` of an answered request, by which audit events name its token.
+pub fn id_of(answer: &Object) -> Option<String> {
+    let token = answer.str_at(&["status", "token"]);
+    let claims: Claims = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
+    (answer.str_at(&["kind"]) == "TokenRequest" && !claims.jti.is_empty()).then(|| format!("JTI={}", claims.jti))
 }
 
 fn check_lifetime(seconds: i64) -> Result<(), Status> {

@@ -33,6 +33,7 @@ use pintle_api::{GroupVersionResource, Status};
 
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
+use crate::audit::{Audit, Record};
 use crate::aggregation::Extensions;
 use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidden};
 use crate::cache::{Cache, Stored};
@@ -62,6 +63,8 @@ pub struct Core {
     pub plugin_logs: plugin_log::PluginLogs,
     pub decisions: decisions::Decisions,
     pub other_metrics: crate::http::metrics::OtherMetrics,
+    /// `None`: requests are not written down.
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// One request for one resource.
@@ -154,11 +157,27 @@ impl Core {
     }
 
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        match self.authorizer.authorize(attributes) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(why) => Err(forbidden(attributes, &why)),
-            Decision::NoOpinion => Err(forbidden(attributes, "")),
+        self.authorize_noting(attributes, None)
+    }
+
+    /// The same, with the decision in the request's audit event.
+    pub fn authorize_noting(&self, attributes: &Attributes<'_>, record: Option<&Record>) -> Result<(), Status> {
+        let why = match self.authorizer.authorize(attributes) {
+            Decision::Allow => {
+                if let Some(record) = record {
+                    record.annotate("authorization.k8s.io/decision", "allow");
+                    record.annotate("authorization.k8s.io/reason", self.authorizer.reason(attributes));
+                }
+                return Ok(());
+            }
+            Decision::Deny(why) => why,
+            Decision::NoOpinion => String::new(),
+        };
+        if let Some(record) = record {
+            record.annotate("authorization.k8s.io/decision", "forbid");
+            record.annotate("authorization.k8s.io/reason", why.as_str());
         }
+        Err(forbidden(attributes, &why))
     }
 
     /// Lends a strategy its view of the world.

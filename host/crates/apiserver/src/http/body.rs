@@ -12,6 +12,7 @@ use futures::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 use std::io::Write as _;
 
+use crate::audit::Pending;
 use crate::cache::Stored;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,9 +26,12 @@ pub enum Body {
     Gzip(Box<GzipList>),
     Stream(BoxStream<'static, Result<Bytes, BoxError>>),
     Proxied(hyper::body::Incoming),
+    /// A stream whose audit event completes with it.
+    Audited(Box<Body>, Option<Pending>),
 }
 
 /// `head` item item ... `tail`, with commas between items where the form has them, without a copy of the whole.
+#[derive(Clone)]
 pub struct ListBody {
     head: Bytes,
     items: VecDeque<Item>,
@@ -38,6 +42,7 @@ pub struct ListBody {
 }
 
 /// An object as the cache holds it, or bytes made for this answer.
+#[derive(Clone)]
 pub enum Item {
     Shared(Arc<Stored>),
     Made(Bytes),
@@ -131,6 +136,18 @@ impl GzipList {
     }
 }
 
+impl Body {
+    /// The whole, unpacked, while nothing of it was sent. `None`: it is not known yet.
+    pub fn peek(&self) -> Option<Bytes> {
+        match self {
+            Self::Full(bytes) => Some(bytes.clone()),
+            Self::List(list) => Some(list.clone().collect()),
+            Self::Gzip(gzip) => Some(gzip.list.clone().collect()),
+            Self::Stream(_) | Self::Proxied(_) | Self::Audited(..) => None,
+        }
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self::Full(bytes)
@@ -149,6 +166,13 @@ impl http_body::Body for Body {
             Self::Gzip(list) => Poll::Ready(list.next().map(|chunk| chunk.map(Frame::data))),
             Self::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
             Self::Proxied(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Audited(body, pending) => {
+                let frame = Pin::new(&mut **body).poll_frame(cx);
+                if matches!(frame, Poll::Ready(None)) {
+                    pending.take();
+                }
+                frame
+            }
         }
     }
     fn is_end_stream(&self) -> bool {
@@ -158,6 +182,7 @@ impl http_body::Body for Body {
             Self::Gzip(list) => list.encoder.is_none(),
             Self::Stream(_) => false,
             Self::Proxied(body) => body.is_end_stream(),
+            Self::Audited(body, _) => body.is_end_stream(),
         }
     }
     fn size_hint(&self) -> SizeHint {
@@ -165,6 +190,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::List(list) => SizeHint::with_exact(list.len()),
             Self::Gzip(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Audited(body, _) => body.size_hint(),
             Self::Proxied(body) => body.size_hint(),
         }
     }

@@ -2,6 +2,7 @@
 //! codes and headers exist.
 
 pub mod answer;
+pub mod audited;
 pub mod body;
 pub mod frames;
 pub mod insecure;

@@ -22,7 +22,9 @@ use super::path::ResourcePath;
 use super::stream::{self, Lines};
 use super::websocket::Wish;
 use super::{Response, answer, protobuf};
-use crate::auth::User;
+use crate::audit::Record;
+use crate::audit::policy::Level;
+use crate::auth::{User, token_request};
 use crate::handlers::delete::DeleteOptions;
 use crate::handlers::list::{ListQuery, Match};
 use crate::handlers::patch::PatchKind;
@@ -43,6 +45,8 @@ pub struct Call {
     pub query: Vec<(String, String)>,
     pub parts: Parts,
     pub body: Incoming,
+    /// Where the request is written down, if it is.
+    pub record: Option<Arc<Record>>,
 }
 
 /// Streams of which nobody knows when they end: no time-out, and not counted as in flight.
@@ -129,7 +133,8 @@ impl Call {
             let Some(sub) = def.subresources.iter().find(|s| s.name == scope.subresource) else { return Err(no_such_resource()) };
             sub.verbs.iter().any(|v| v == self.verb)
         };
-        if !allowed {
+        // Only what is passed on to others can be asked for its head.
+        if !allowed || self.parts.method == http::Method::HEAD {
             let mut status = Status::new(405, Reason::MethodNotAllowed, "the server does not allow this method on the requested resource");
             status.details_mut();
             return Err(status);
@@ -177,10 +182,14 @@ impl Call {
                 return Err(negotiate::not_acceptable(false));
             }
             let (object, warnings) = self.decode(&scope, &body, &options)?;
+            self.note(&scope, &object);
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
             call.gate()?;
             let warnings = [warnings, call.ask_hooks().await?].concat();
             let (code, object) = handler.create(call).await?;
+            if let (Some(record), Some(id)) = (&self.record, token_request::id_of(&object)) {
+                record.annotate("authentication.kubernetes.io/issued-credential-id", id);
+            }
             let mut response = answer::value_in(code, &object, form.media)?;
             answer::add_warnings(&mut response, &warnings);
             return Ok(response);
@@ -189,6 +198,7 @@ impl Call {
             return Err(Status::method_not_allowed(&scope.resource.def().group, &scope.resource.def().resource, "create"));
         }
         let (object, warnings) = self.decode(&scope, &body, &options)?;
+        self.note(&scope, &object);
         scope.name.clear();
         let written = self.core.create(&scope, object, &options).await.map_err(|failed| failed.warned(&warnings))?;
         written_answer(&scope, written, warnings, form)
@@ -198,6 +208,7 @@ impl Call {
         let options = self.write_options()?;
         let body = self.read_body().await?;
         let (object, warnings) = self.decode(scope, &body, &options)?;
+        self.note(scope, &object);
         if scope.subresource == "scale" {
             let scale = self.core.update_scale(scope, object, &options).await?;
             return answer::scale(&scale, form);
@@ -224,6 +235,9 @@ impl Call {
         } else {
             negotiate::patch_json(&body)?
         };
+        if let Some(record) = &self.record {
+            record.sent_patch(&patch);
+        }
         if scope.subresource == "scale" {
             let scale = self.core.patch_scale(scope, kind, patch, &options).await?;
             return answer::scale(&scale, form);
@@ -323,6 +337,9 @@ impl Call {
         let body = self.read_body().await?;
         if !body.is_empty() {
             let (object, _) = negotiate::decode(&self.parts.headers, &body, &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"))?;
+            if let Some(record) = &self.record {
+                record.sent(&object);
+            }
             if !matches!(object.kind(), "" | "DeleteOptions") {
                 let (kind, version) = (object.kind(), object.api_version());
                 return Err(Status::bad_request(format!(
@@ -346,6 +363,22 @@ impl Call {
             preconditions: None,
             dry_run: if self.dry_run()? { vec!["All".to_owned()] } else { Vec::new() },
         })
+    }
+
+    /// For the audit log: what was sent, as upstream decodes it, with the kind's defaults.
+    fn note(&self, scope: &Scope, object: &Object) {
+        let Some(record) = &self.record else { return };
+        if !record.wants(Level::Request) {
+            return record.sent(object);
+        }
+        let mut object = object.clone();
+        let kind = kind_of(scope);
+        if kind == scope.resource.def().gvk() {
+            scope.resource.strategy.default(&mut object);
+        }
+        object.set_at(&["apiVersion"], json!(kind.api_version()));
+        object.set_at(&["kind"], json!(kind.kind));
+        record.sent(&object);
     }
 
     pub fn get(&self, key: &str) -> &str {

@@ -23,7 +23,8 @@ use super::metrics::{Gauge, Metrics};
 use super::negotiate::Media;
 use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
-use super::{Request, Response, answer, nonresource};
+use super::{Request, Response, answer, audited, nonresource};
+use crate::audit::{Head, Pending};
 use crate::auth::{Attributes, User};
 use crate::handlers::Core;
 
@@ -112,7 +113,7 @@ impl Front {
         let front = self.clone();
         let service = service_fn(move |request: Request| {
             let (front, chain) = (front.clone(), chain.clone());
-            async move { Ok::<_, Infallible>(front.answer(request, &chain).await) }
+            async move { Ok::<_, Infallible>(front.answer(request, peer, &chain).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -124,7 +125,7 @@ impl Front {
     }
 
     /// Every request: authenticate, authorize, wait for a turn, serve, count.
-    async fn answer(&self, request: Request, chain: &[CertificateDer<'static>]) -> Response {
+    async fn answer(&self, request: Request, peer: SocketAddr, chain: &[CertificateDer<'static>]) -> Response {
         let start = Instant::now();
         let (parts, body) = request.into_parts();
         let audit_id = parts.headers.get(&AUDIT_ID).cloned().unwrap_or_else(audit_id);
@@ -136,12 +137,18 @@ impl Front {
         let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));
         let accept = parts.headers.get(ACCEPT).cloned();
         let only_head = parts.method == http::Method::HEAD;
-        let outcome = self.serve(parts, body, resource, query, verb, chain).await;
+        let asked = Asked { parts, resource, query, verb, long };
+        let mut audited = None;
+        let outcome = self.serve(asked, body, peer, &audit_id, chain, &mut audited).await;
+        let status = audited.as_ref().and_then(|_| outcome.as_ref().err().map(Status::to_value));
         let mut response = outcome.unwrap_or_else(|status| {
             let headers = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
             answer::status(&status, Media::plain(&headers))
         });
         response.headers_mut().insert(AUDIT_ID, audit_id);
+        if let Some(pending) = audited {
+            audited::complete(pending, &mut response, status, long);
+        }
         if only_head {
             answer::keep_head(&mut response);
         }
@@ -151,27 +158,44 @@ impl Front {
 
     async fn serve(
         &self,
-        parts: http::request::Parts,
+        asked: Asked,
         body: Incoming,
-        resource: Option<ResourcePath>,
-        query: Vec<(String, String)>,
-        verb: &'static str,
+        peer: SocketAddr,
+        audit_id: &HeaderValue,
         chain: &[CertificateDer<'static>],
+        audited: &mut Option<Pending>,
     ) -> Result<Response, Status> {
-        let user = Arc::new(self.core.authenticator.authenticate(&parts, chain)?);
-        if let Some(extension) = self.core.extensions.find(parts.uri.path()) {
-            match &resource {
-                Some(path) => self.authorize(&user, path, &query, verb, &parts)?,
-                None => self.core.authorize(&Attributes::of_path(&user, &parts.method.as_str().to_ascii_lowercase(), parts.uri.path()))?,
+        let user = self.core.authenticator.authenticate(&asked.parts, chain);
+        if let Some(audit) = &self.core.audit {
+            let nobody = User::default();
+            let user = user.as_ref().unwrap_or(&nobody);
+            *audited = asked.with_attributes(user, |attributes| audit.begin(attributes, asked.head(audit_id, peer)))?;
+        }
+        let user = match user {
+            Ok(user) => user,
+            Err(status) => {
+                if let Some(pending) = audited.take() {
+                    pending.unauthenticated(&status);
+                }
+                return Err(status);
             }
+        };
+        let record = audited.as_ref().map(|pending| pending.record().clone());
+        let acting = asked.with_attributes(&user, |attributes| self.core.authenticator.impersonate(&asked.parts.headers, attributes))?;
+        if let (Some(record), Some(acting)) = (&record, &acting) {
+            record.impersonates(acting);
+        }
+        let user = Arc::new(acting.map_or(user, |acting| acting.user));
+        asked.with_attributes(&user, |attributes| self.core.authorize_noting(attributes, record.as_deref()))?;
+        let Asked { parts, resource, query, verb, long } = asked;
+        if let Some(extension) = self.core.extensions.find(parts.uri.path()) {
             return extension.pass(&self.core, parts, body, &user).await;
         }
         let Some(path) = resource else {
-            return self.nonresource(&parts, &user).await;
+            return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);
         };
-        self.authorize(&user, &path, &query, verb, &parts)?;
-        let long = is_long_running(verb, &path.subresource);
-        let call = Call { core: self.core.clone(), metrics: self.metrics.clone(), frames: self.frames.clone(), user, path, verb, query, parts, body };
+        let (core, metrics, frames) = (self.core.clone(), self.metrics.clone(), self.frames.clone());
+        let call = Call { core, metrics, frames, user, path, verb, query, parts, body, record };
         if long {
             return call.serve().await;
         }
@@ -187,32 +211,6 @@ impl Front {
         }
     }
 
-    async fn nonresource(&self, parts: &http::request::Parts, user: &User) -> Result<Response, Status> {
-        let verb = parts.method.as_str().to_ascii_lowercase();
-        self.core.authorize(&Attributes::of_path(user, &verb, parts.uri.path()))?;
-        nonresource::serve(&self.core, &self.metrics, parts, &self.address)
-    }
-
-    fn authorize(&self, user: &User, path: &ResourcePath, query: &[(String, String)], verb: &str, parts: &http::request::Parts) -> Result<(), Status> {
-        let field_selector = query.iter().find(|(k, _)| k == "fieldSelector").map_or("", |(_, v)| v.as_str());
-        // A list of one name by selector is, for the authorizer, a list of that name.
-        let by_selector = field_selector.split(',').find_map(|t| t.strip_prefix("metadata.name=")).map(|n| n.trim_start_matches('='));
-        let collective = matches!(verb, "list" | "watch" | "deletecollection");
-        let name = if path.name.is_empty() && collective { by_selector.unwrap_or("") } else { &path.name };
-        self.core.authorize(&Attributes {
-            user,
-            verb,
-            group: &path.group,
-            version: &path.version,
-            resource: &path.resource,
-            subresource: &path.subresource,
-            namespace: &path.namespace,
-            name,
-            path: parts.uri.path(),
-            field_selector: if collective { field_selector } else { "" },
-        })
-    }
-
     async fn turn(&self, reads: bool) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
         let turns = if reads { &self.reads } else { &self.writes };
         if let Ok(permit) = turns.try_acquire() {
@@ -223,6 +221,54 @@ impl Front {
             return Err(Status::too_many_requests("too many requests, please try again later", 1));
         }
         turns.acquire().await.map_err(|_| Status::unavailable("the server is shutting down"))
+    }
+}
+
+/// A request, read as far as its head tells.
+struct Asked {
+    parts: http::request::Parts,
+    /// `None`: a path that is no resource.
+    resource: Option<ResourcePath>,
+    query: Vec<(String, String)>,
+    verb: &'static str,
+    long: bool,
+}
+
+impl Asked {
+    /// What the user asks for, as authorization and the audit policy see it.
+    fn with_attributes<T>(&self, user: &User, act: impl FnOnce(&Attributes<'_>) -> T) -> T {
+        let uri_path = self.parts.uri.path();
+        let Some(path) = &self.resource else {
+            return act(&Attributes::of_path(user, &self.parts.method.as_str().to_ascii_lowercase(), uri_path));
+        };
+        let field_selector = self.query.iter().find(|(k, _)| k == "fieldSelector").map_or("", |(_, v)| v.as_str());
+        // A list of one name by selector is, for the authorizer, a list of that name.
+        let by_selector = field_selector.split(',').find_map(|t| t.strip_prefix("metadata.name=")).map(|n| n.trim_start_matches('='));
+        let collective = matches!(self.verb, "list" | "watch" | "deletecollection");
+        let name = if path.name.is_empty() && collective { by_selector.unwrap_or("") } else { &path.name };
+        act(&Attributes {
+            user,
+            verb: self.verb,
+            group: &path.group,
+            version: &path.version,
+            resource: &path.resource,
+            subresource: &path.subresource,
+            namespace: &path.namespace,
+            name,
+            path: uri_path,
+            field_selector: if collective { field_selector } else { "" },
+        })
+    }
+
+    fn head<'a>(&'a self, id: &'a HeaderValue, peer: SocketAddr) -> Head<'a> {
+        Head {
+            id: id.to_str().unwrap_or_default(),
+            uri: self.parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            headers: Some(&self.parts.headers),
+            peer: Some(peer.ip()),
+            is_long: self.long,
+            received: jiff::Timestamp::now(),
+        }
     }
 }
 
