@@ -4,6 +4,7 @@
 //! `apiVersion`, `kind`, `metadata`, so that the revision is spliced in with one copy and no parse. The copy is
 //! at the same time the line that watchers get: the object's bytes are a slice of it.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -63,6 +64,7 @@ pub struct Stored {
     pub index: Index,
     cells: OnceLock<Cells>,
     parsed: OnceLock<Arc<Object>>,
+    metadata: OnceLock<Option<Range<u32>>>,
 }
 
 /// What the object's row says, for the resource that made it.
@@ -111,11 +113,11 @@ impl Stored {
     /// `value` is the stored form, without `resourceVersion`.
     pub fn new(key: Arc<str>, value: &[u8], revision: u64, created: bool, index: Index) -> Self {
         let kind = if created { Kind::Added } else { Kind::Modified };
-        Self { line: line(kind, value, revision), kind, revision, key, index, cells: OnceLock::new(), parsed: OnceLock::new() }
+        Self { line: line(kind, value, revision), kind, revision, key, index, cells: OnceLock::new(), parsed: OnceLock::new(), metadata: OnceLock::new() }
     }
     /// The same object, indexed by other fields.
     pub fn with_index(&self, index: Index) -> Self {
-        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index, cells: OnceLock::new(), parsed: OnceLock::new() }
+        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index, cells: OnceLock::new(), parsed: OnceLock::new(), metadata: OnceLock::new() }
     }
     /// What [`Stored::keep_cells`] was given for that resource.
     pub fn cells(&self, resource: u64) -> Option<&[u8]> {
@@ -124,6 +126,12 @@ impl Stored {
     /// Kept for the first resource that comes; another version of the same makes its own each time.
     pub fn keep_cells(&self, resource: u64, marked: Box<[u8]>) {
         let _ = self.cells.set(Cells { resource, marked });
+    }
+    /// Where in the object's text its metadata stands; `find` is asked once.
+    pub fn metadata_range(&self, find: impl FnOnce() -> Option<Range<usize>>) -> Option<Range<usize>> {
+        let narrow = |range: Range<usize>| Some(u32::try_from(range.start).ok()?..u32::try_from(range.end).ok()?);
+        let range = self.metadata.get_or_init(|| find().and_then(narrow)).clone()?;
+        Some(range.start as usize..range.end as usize)
     }
     pub fn json(&self) -> Bytes {
         self.line.slice(self.kind.line_start().len()..self.line.len() - LINE_END.len())

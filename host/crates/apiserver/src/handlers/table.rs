@@ -35,31 +35,51 @@ fn definition(name: &str, kind: &str, format: &str, description: &str, priority:
 
 /// What a row takes, roughly.
 const ROW_BYTES: usize = 2 << 10;
+const ROW_START: &[u8] = b"{\"cells\":";
 
 /// One row, of an object that came from anywhere.
 pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<Bytes, Status> {
-    let mut out = row_start();
-    cells::write(&mut out, resource, json, now)?;
-    finish_row(out, json, rows, version)
+    let mut out = Vec::with_capacity(ROW_BYTES);
+    write_row_of(&mut out, resource, json, rows, version, now)?;
+    Ok(out.into())
 }
 
 /// One row, of an object in the cache.
-pub fn stored_row(resource: &Resource, object: &Stored, rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<Bytes, Status> {
+pub fn write_row(out: &mut Vec<u8>, resource: &Resource, object: &Stored, rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<(), Status> {
     if resource.converts {
-        return row(resource, &resource.wire(object)?, rows, version, now);
+        return write_row_of(out, resource, &resource.wire(object)?, rows, version, now);
     }
-    let mut out = row_start();
-    cells::write_stored(&mut out, resource, object, now)?;
-    finish_row(out, object.as_slice(), rows, version)
+    out.extend_from_slice(ROW_START);
+    cells::write_stored(out, resource, object, now)?;
+    finish_row(out, object.as_slice(), rows, version, || metadata_of_stored(object))
 }
 
-fn row_start() -> Vec<u8> {
+/// `PartialObjectMetadata` of an object in the cache.
+pub fn write_metadata(out: &mut Vec<u8>, object: &Stored, version: MetaVersion) -> Result<(), Status> {
+    wrap_metadata(out, metadata_of_stored(object)?, version);
+    Ok(())
+}
+
+/// `PartialObjectMetadata` from an object's bytes; the rest is not even looked at.
+pub fn metadata_only(json: &[u8], version: MetaVersion) -> Result<Bytes, Status> {
     let mut out = Vec::with_capacity(ROW_BYTES);
-    out.extend_from_slice(b"{\"cells\":");
-    out
+    wrap_metadata(&mut out, metadata_of(json)?.as_bytes(), version);
+    Ok(out.into())
 }
 
-fn finish_row(mut out: Vec<u8>, json: &[u8], rows: Rows, version: MetaVersion) -> Result<Bytes, Status> {
+fn write_row_of(out: &mut Vec<u8>, resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<(), Status> {
+    out.extend_from_slice(ROW_START);
+    cells::write(out, resource, json, now)?;
+    finish_row(out, json, rows, version, || Ok(metadata_of(json)?.as_bytes()))
+}
+
+fn finish_row<'a>(
+    out: &mut Vec<u8>,
+    json: &[u8],
+    rows: Rows,
+    version: MetaVersion,
+    metadata: impl FnOnce() -> Result<&'a [u8], Status>,
+) -> Result<(), Status> {
     match rows {
         Rows::Nothing => out.extend_from_slice(b",\"object\":null"),
         Rows::Object => {
@@ -68,26 +88,32 @@ fn finish_row(mut out: Vec<u8>, json: &[u8], rows: Rows, version: MetaVersion) -
         }
         Rows::Metadata => {
             out.extend_from_slice(b",\"object\":");
-            write_metadata_only(&mut out, json, version)?;
+            wrap_metadata(out, metadata()?, version);
         }
     }
     out.push(b'}');
-    Ok(out.into())
-}
-
-/// `PartialObjectMetadata` from an object's bytes; the rest is not even looked at.
-pub fn metadata_only(json: &[u8], version: MetaVersion) -> Result<Bytes, Status> {
-    let mut out = Vec::with_capacity(ROW_BYTES);
-    write_metadata_only(&mut out, json, version)?;
-    Ok(out.into())
-}
-
-fn write_metadata_only(out: &mut Vec<u8>, json: &[u8], version: MetaVersion) -> Result<(), Status> {
-    let metadata = metadata_of(json)?;
-    for part in ["{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"", version.api_version(), "\",\"metadata\":", metadata, "}"] {
-        out.extend_from_slice(part.as_bytes());
-    }
     Ok(())
+}
+
+fn wrap_metadata(out: &mut Vec<u8>, metadata: &[u8], version: MetaVersion) {
+    let version = version.api_version().as_bytes();
+    for part in [b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"", version, b"\",\"metadata\":", metadata, b"}"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Where the metadata of a cached object lies is looked for once.
+fn metadata_of_stored(object: &Stored) -> Result<&[u8], Status> {
+    let json = object.as_slice();
+    let range = object.metadata_range(|| {
+        let text = metadata_of(json).ok()?;
+        let start = text.as_ptr() as usize - json.as_ptr() as usize;
+        Some(start..start + text.len())
+    });
+    match range {
+        Some(range) => Ok(&json[range]),
+        None => Ok(metadata_of(json)?.as_bytes()),
+    }
 }
 
 /// The text of an object's metadata. In the form that the cache holds it comes first, after two plain strings, so that the

@@ -1,6 +1,7 @@
 //! Watches: where they begin, initial events, bookmarks and their end.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use pintle_api::{Cause, Status};
 use rand::Rng as _;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::list::{Match, invalid_options, parse_version};
 use super::own_fields::OwnFields;
@@ -56,8 +57,12 @@ pub struct Watch {
     synced: Option<u64>,
     next_bookmark: Option<Instant>,
     end: Instant,
+    /// Rings at the next bookmark or the end. Kept, because setting a timer for each event costs more than finding the event.
+    alarm: Pin<Box<Sleep>>,
     /// The newest revision told.
     told: u64,
+    /// An error was said, which is the last thing that a watch says.
+    over: bool,
 }
 
 impl Core {
@@ -91,6 +96,7 @@ impl Core {
         let now = Instant::now();
         let spread = || DEFAULT_TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>());
         let end = now + query.timeout.unwrap_or_else(spread);
+        let next_bookmark = if query.bookmarks { bookmark_after(now, end) } else { None };
         Ok(Watch {
             resource: scope.resource.clone(),
             own,
@@ -99,9 +105,11 @@ impl Core {
             ready: VecDeque::new(),
             // The end of the initial events is told only to those who asked for them by name.
             synced: synced.filter(|_| query.send_initial_events == Some(true) && query.bookmarks),
-            next_bookmark: if query.bookmarks { bookmark_after(now, end) } else { None },
+            next_bookmark,
             end,
+            alarm: Box::pin(tokio::time::sleep_until(next_bookmark.unwrap_or(end).min(end))),
             told: asked,
+            over: false,
         })
     }
 }
@@ -140,6 +148,9 @@ impl Watch {
     }
 
     async fn next_said(&mut self) -> Option<Result<Said, Status>> {
+        if self.over {
+            return None;
+        }
         if let Some(stored) = self.initial.pop_front() {
             return Some(Ok(Said::Initial(stored)));
         }
@@ -152,18 +163,19 @@ impl Watch {
                 self.told = event.revision;
                 return Some(Ok(Said::Event(kind, event)));
             }
-            let due = self.next_bookmark.unwrap_or(self.end).min(self.end);
             tokio::select! {
+                biased;
                 batch = self.watcher.next() => match batch {
                     Ok(batch) => self.ready.extend(batch.events),
                     Err(why) => return Some(Err(why)),
                 },
-                () = tokio::time::sleep_until(due) => {
+                () = &mut self.alarm => {
                     let now = Instant::now();
                     if now >= self.end {
                         return None;
                     }
                     self.next_bookmark = bookmark_after(now, self.end);
+                    self.alarm.as_mut().reset(self.next_bookmark.unwrap_or(self.end).min(self.end));
                     if let Some(revision) = self.watcher.caught_up_to().filter(|r| *r >= self.told && *r > 0) {
                         self.told = revision;
                         return Some(Ok(Said::Bookmark(revision)));
@@ -186,9 +198,7 @@ impl Watch {
             Err(why) => Err(why),
         };
         Some(said.unwrap_or_else(|why| {
-            // An error is the last thing that a watch says.
-            self.end = Instant::now();
-            self.ready.clear();
+            self.over = true;
             format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", why.to_value()).into()
         }))
     }

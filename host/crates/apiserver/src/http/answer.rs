@@ -1,6 +1,7 @@
 //! From results to responses.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
@@ -8,7 +9,7 @@ use pintle_api::Status;
 use serde_json::{Value, json};
 
 use super::Response;
-use super::body::{Body, Item, ListBody};
+use super::body::{Body, Item, ListBody, MadeList, Write};
 use super::negotiate::{Form, Media, MetaVersion, Shape};
 use super::protobuf;
 use crate::handlers::list::List;
@@ -16,7 +17,7 @@ use crate::handlers::table;
 use crate::resources::Resource;
 
 /// Smaller lists are sent as they are, for packing them costs more than it saves.
-const GZIP_FROM_BYTES: u64 = 128 << 10;
+const GZIP_FROM_BYTES: usize = 128 << 10;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 
@@ -96,7 +97,7 @@ pub fn object(code: u16, resource: &Resource, json: Bytes, form: Form) -> Result
     whole(code, json, form.media)
 }
 
-pub fn list(resource: &Resource, list: List, form: Form, gzip: bool) -> Result<Response, Status> {
+pub fn list(resource: &Arc<Resource>, list: List, form: Form, gzip: bool) -> Result<Response, Status> {
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if !list.continue_token.is_empty() {
         metadata["continue"] = json!(list.continue_token);
@@ -104,41 +105,57 @@ pub fn list(resource: &Resource, list: List, form: Form, gzip: bool) -> Result<R
     if let Some(remaining) = list.remaining {
         metadata["remainingItemCount"] = json!(remaining);
     }
-    let body = match form.media {
-        Media::Protobuf => protobuf::list(resource, &list, &metadata, form.shape)?,
-        Media::Json | Media::Yaml => json_list(resource, list, &metadata, form.shape)?,
-    };
-    let content_type = match form.media {
-        Media::Yaml => return yaml(200, &body.collect()),
-        Media::Protobuf => protobuf::TYPE,
-        Media::Json => JSON,
-    };
-    if gzip && body.len() > GZIP_FROM_BYTES {
-        let mut response = bytes(200, content_type, body.gzip());
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        return Ok(response);
+    match (form.media, form.shape) {
+        (Media::Protobuf, shape) => Ok(packed(protobuf::TYPE, protobuf::list(resource, &list, &metadata, shape)?, gzip)),
+        (Media::Json, Shape::Whole) if !resource.converts => Ok(packed(JSON, shared_list(resource, list, &metadata), gzip)),
+        (Media::Json, shape) => made_list(resource, list, &metadata, shape, gzip),
+        (Media::Yaml, Shape::Whole) if !resource.converts => yaml(200, &shared_list(resource, list, &metadata).collect()),
+        (Media::Yaml, shape) => yaml(200, &in_shape(resource, list, &metadata, shape).collect()?),
     }
-    Ok(bytes(200, content_type, Body::List(body)))
 }
 
-fn json_list(resource: &Resource, list: List, metadata: &Value, shape: Shape) -> Result<ListBody, Status> {
-    let now = jiff::Timestamp::now();
+fn packed(content_type: HeaderValue, list: ListBody, gzip: bool) -> Response {
+    if gzip && list.len() > GZIP_FROM_BYTES as u64 { gzipped(content_type, list.gzip()) } else { bytes(200, content_type, Body::List(list)) }
+}
+
+fn made_list(resource: &Arc<Resource>, list: List, metadata: &Value, shape: Shape, gzip: bool) -> Result<Response, Status> {
+    let mut list = in_shape(resource, list, metadata, shape);
+    let large = list.begin(GZIP_FROM_BYTES)?;
+    Ok(match (large, gzip) {
+        (false, _) => json_bytes(200, list.collect()?),
+        (true, true) => gzipped(JSON, list.gzip()),
+        (true, false) => bytes(200, JSON, Body::Made(list)),
+    })
+}
+
+fn gzipped(content_type: HeaderValue, body: Body) -> Response {
+    let mut response = bytes(200, content_type, body);
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
+}
+
+fn shared_list(resource: &Resource, list: List, metadata: &Value) -> ListBody {
+    let head = list_head(&resource.list_kind(), &resource.api_version, metadata);
+    ListBody::json(head.into(), list.items.into_iter().map(Item::Shared).collect(), Bytes::from_static(b"]}\n"))
+}
+
+fn in_shape(resource: &Arc<Resource>, list: List, metadata: &Value, shape: Shape) -> MadeList {
+    let (now, resource) = (jiff::Timestamp::now(), resource.clone());
     let (head, tail) = match shape {
-        Shape::Table { version, .. } => (table_head(version, metadata, &table::columns(resource)), "]}"),
+        Shape::Table { version, .. } => (table_head(version, metadata, &table::columns(&resource)), "]}"),
         Shape::Metadata(version) => (list_head("PartialObjectMetadataList", version.api_version(), metadata), "]}\n"),
         Shape::Whole => (list_head(&resource.list_kind(), &resource.api_version, metadata), "]}\n"),
     };
-    let mut items = VecDeque::with_capacity(list.items.len());
-    for stored in list.items {
-        items.push_back(match shape {
-            Shape::Whole if !resource.converts => Item::Shared(stored),
-            Shape::Whole => Item::Made(resource.wire(&stored)?),
-            Shape::Metadata(version) => Item::Made(table::metadata_only(stored.as_slice(), version)?),
-            Shape::Table { version, rows } => Item::Made(table::stored_row(resource, &stored, rows, version, now)?),
-        });
-    }
-    Ok(ListBody::json(head.into(), items, Bytes::from_static(tail.as_bytes())))
+    let write: Write = match shape {
+        Shape::Table { version, rows } => Arc::new(move |stored, out| table::write_row(out, &resource, stored, rows, version, now)),
+        Shape::Metadata(version) => Arc::new(move |stored, out| table::write_metadata(out, stored, version)),
+        Shape::Whole => Arc::new(move |stored, out| {
+            out.extend_from_slice(&resource.wire(stored)?);
+            Ok(())
+        }),
+    };
+    MadeList::new(head, list.items, write, tail)
 }
 
 /// A list of objects that nobody stores: they were made for this answer, and the list has no revision.

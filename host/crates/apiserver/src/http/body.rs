@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::stream::BoxStream;
 use http_body::{Frame, SizeHint};
+use pintle_api::Status;
 use std::io::Write as _;
 
 use crate::audit::Pending;
@@ -23,6 +24,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub enum Body {
     Full(Bytes),
     List(ListBody),
+    Made(MadeList),
     Gzip(Box<GzipList>),
     Stream(BoxStream<'static, Result<Bytes, BoxError>>),
     Proxied(hyper::body::Incoming),
@@ -48,9 +50,29 @@ pub enum Item {
     Made(Bytes),
 }
 
+/// Writes one object in the form that a list was asked in.
+pub type Write = Arc<dyn Fn(&Stored, &mut Vec<u8>) -> Result<(), Status> + Send + Sync>;
+
+/// The same of objects in another form than the cache's: each is written when its chunk is due, so that only a chunk exists at a time.
+#[derive(Clone)]
+pub struct MadeList {
+    /// What is written already.
+    begin: Vec<u8>,
+    items: std::vec::IntoIter<Arc<Stored>>,
+    write: Write,
+    tail: Option<Bytes>,
+    first: bool,
+}
+
 pub struct GzipList {
-    list: ListBody,
+    chunks: Chunks,
     encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+#[derive(Clone)]
+enum Chunks {
+    Shared(ListBody),
+    Made(MadeList),
 }
 
 impl Item {
@@ -90,8 +112,7 @@ impl ListBody {
         out.freeze()
     }
     pub fn gzip(self) -> Body {
-        let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES), Compression::fast());
-        Body::Gzip(Box::new(GzipList { list: self, encoder: Some(encoder) }))
+        GzipList::of(Chunks::Shared(self))
     }
 
     fn next(&mut self) -> Option<Bytes> {
@@ -100,7 +121,12 @@ impl ListBody {
         }
         let mut out = BytesMut::with_capacity(CHUNK_BYTES.min(self.left as usize));
         out.put_slice(&std::mem::take(&mut self.head));
-        while out.len() < CHUNK_BYTES {
+        loop {
+            // A chunk that grows is copied; only an item larger than a chunk makes it grow.
+            let next = self.items.front().map_or(self.tail.len(), |item| item.bytes().len() + 1);
+            if !out.is_empty() && out.len() + next > CHUNK_BYTES {
+                break;
+            }
             let Some(item) = self.items.pop_front() else {
                 out.put_slice(&std::mem::take(&mut self.tail));
                 break;
@@ -115,13 +141,67 @@ impl ListBody {
     }
 }
 
+impl MadeList {
+    pub fn new(head: String, items: Vec<Arc<Stored>>, write: Write, tail: &'static str) -> Self {
+        Self { begin: head.into(), items: items.into_iter(), write, tail: Some(Bytes::from_static(tail.as_bytes())), first: true }
+    }
+    /// Writes about so many bytes now. True: there is more.
+    pub fn begin(&mut self, bytes: usize) -> Result<bool, Status> {
+        self.fill(bytes)?;
+        Ok(self.tail.is_some())
+    }
+    pub fn collect(mut self) -> Result<Bytes, Status> {
+        self.fill(usize::MAX)?;
+        Ok(self.begin.into())
+    }
+    pub fn gzip(self) -> Body {
+        GzipList::of(Chunks::Made(self))
+    }
+
+    fn fill(&mut self, bytes: usize) -> Result<(), Status> {
+        while self.begin.len() < bytes {
+            let Some(item) = self.items.next() else {
+                self.begin.extend_from_slice(&self.tail.take().unwrap_or_default());
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                self.begin.push(b',');
+            }
+            (self.write)(&item, &mut self.begin)?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        self.begin.reserve(if self.tail.is_some() { CHUNK_BYTES + CHUNK_BYTES / 8 } else { 0 });
+        if let Err(why) = self.fill(CHUNK_BYTES) {
+            return Some(Err(why.message.into()));
+        }
+        (!self.begin.is_empty()).then(|| Ok(std::mem::take(&mut self.begin).into()))
+    }
+}
+
+impl Chunks {
+    fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        match self {
+            Self::Shared(list) => list.next().map(Ok),
+            Self::Made(list) => list.next(),
+        }
+    }
+}
+
 impl GzipList {
+    fn of(chunks: Chunks) -> Body {
+        let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES), Compression::fast());
+        Body::Gzip(Box::new(Self { chunks, encoder: Some(encoder) }))
+    }
+
     fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
         let mut encoder = self.encoder.take()?;
         let done = loop {
-            let Some(chunk) = self.list.next() else { break true };
-            if let Err(why) = encoder.write_all(&chunk) {
-                return Some(Err(why.into()));
+            let Some(chunk) = self.chunks.next() else { break true };
+            if let Err(why) = chunk.and_then(|chunk| encoder.write_all(&chunk).map_err(Into::into)) {
+                return Some(Err(why));
             }
             if encoder.get_ref().len() >= CHUNK_BYTES / 2 {
                 break false;
@@ -142,7 +222,11 @@ impl Body {
         match self {
             Self::Full(bytes) => Some(bytes.clone()),
             Self::List(list) => Some(list.clone().collect()),
-            Self::Gzip(gzip) => Some(gzip.list.clone().collect()),
+            Self::Made(list) => list.clone().collect().ok(),
+            Self::Gzip(gzip) => match gzip.chunks.clone() {
+                Chunks::Shared(list) => Some(list.collect()),
+                Chunks::Made(list) => list.collect().ok(),
+            },
             Self::Stream(_) | Self::Proxied(_) | Self::Audited(..) => None,
         }
     }
@@ -163,6 +247,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::List(list) => Poll::Ready(list.next().map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Made(list) => Poll::Ready(list.next().map(|chunk| chunk.map(Frame::data))),
             Self::Gzip(list) => Poll::Ready(list.next().map(|chunk| chunk.map(Frame::data))),
             Self::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
             Self::Proxied(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
@@ -179,6 +264,7 @@ impl http_body::Body for Body {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
             Self::List(list) => list.is_empty(),
+            Self::Made(list) => list.tail.is_none() && list.begin.is_empty(),
             Self::Gzip(list) => list.encoder.is_none(),
             Self::Stream(_) => false,
             Self::Proxied(body) => body.is_end_stream(),
@@ -189,7 +275,7 @@ impl http_body::Body for Body {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::List(list) => SizeHint::with_exact(list.len()),
-            Self::Gzip(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Made(_) | Self::Gzip(_) | Self::Stream(_) => SizeHint::default(),
             Self::Audited(body, _) => body.size_hint(),
             Self::Proxied(body) => body.size_hint(),
         }

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod audited;
 pub mod body;
+mod cork;
 pub mod frames;
 pub mod insecure;
 pub mod links;

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::cork::corked;
 use super::frames::SharedFrames;
 use super::metrics::{Gauge, Metrics};
 use super::negotiate::Media;
@@ -118,8 +119,8 @@ impl Front {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS_PER_CONNECTION).keep_alive_interval(KEEP_ALIVE);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned();
-        if let Err(why) = watcher.watch(connection).await {
+        let connection = corked(tls).gathered(|tls| watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned()));
+        if let Err(why) = connection.await {
             tracing::debug!(%peer, %why, "connection ended");
         }
     }
