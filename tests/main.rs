@@ -1,4 +1,4 @@
-//! The product from outside: the release binary, real kubectl, containerd and iptables, and nothing of the project linked in.
+//! The product from outside: the release binary, real kubectl, containerd and iptables, and nothing of the project linked in but its client.
 //!
 //! `cargo xtask test` builds what these tests run. Clusters with nodes live in network namespaces that the test makes and removes.
 

@@ -3,18 +3,23 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pintle_api::Client;
 use pintle_apiserver::auth::pki::Pki;
 use pintle_apiserver::auth::{PLUGIN_USER_PREFIX, User};
-use pintle_apiserver::{Config, Server, Storage};
-use pintle_plugins::{Embedded, Manager, ManagerConfig, PolicyRule, World};
+use pintle_apiserver::{Config, LocalClient, Server, Storage};
+use pintle_plugins::routes::RouteTable;
+use pintle_plugins::{EVERYWHERE, Embedded, Handle, Manager, ManagerConfig, ON_ONE, PluginMetrics, PolicyRule, StartError, World};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::access::AccessArgs;
 
 const PLUGIN_MANAGER: &str = "system:pintle:plugin-manager";
+/// For calls of plugins to finish when another server takes over, which is seconds away.
+const PLUGINS_END: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args, Debug)]
 pub struct ServerArgs {
@@ -60,48 +65,122 @@ pub async fn run(args: ServerArgs) -> Result<()> {
         server.pki().write_admin_kubeconfig(file, &format!("https://{address}"))?;
     }
     tracing::info!(address = %server.address(), "the API server is ready");
-    let plugins = if args.no_plugins { None } else { Some(start_plugins(&args, &server, reached_at.ip())?) };
-    crate::until_stopped().await;
-    tracing::info!("stopping");
-    if let Some(plugins) = plugins {
-        plugins.shutdown().await;
+    if args.no_plugins {
+        crate::until_stopped().await;
+    } else {
+        run_plugins(&args, &server, reached_at.ip()).await?;
     }
+    tracing::info!("stopping");
     match Arc::try_unwrap(server) {
         Ok(server) => server.shutdown().await.context("closing the store"),
         Err(_) => anyhow::bail!("the API server is still in use"),
     }
 }
 
-fn start_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -> Result<pintle_plugins::Handle> {
+/// Until the process is told to stop, runs the plugins: all of them, where this server is the only one; else admission policies on
+/// each, and the others whenever this one leads.
+async fn run_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -> Result<()> {
+    let mut stopped = std::pin::pin!(crate::until_stopped());
+    let (publish, tables) = watch::channel(Arc::new(pintle_plugins::routes::empty_table()));
+    if let (Some(http), Some(https)) = (args.ingress_http, args.ingress_https) {
+        crate::ingress::start(http, https, tables);
+    }
+    if !server.shares_store() {
+        let plugins = start_plugins(args, server, address, Manager::start)?;
+        serve_plugins(server, &plugins, None);
+        tokio::select! {
+            () = &mut stopped => {}
+            () = forward(plugins.routes(), &publish) => {}
+        }
+        plugins.shutdown().await;
+        return Ok(());
+    }
+    let metrics = Arc::<PluginMetrics>::default();
+    let policies = start_plugins(args, server, address, |config| Manager::start_for(config, EVERYWHERE, metrics.clone()))?;
+    let mut leads = server.leads();
+    loop {
+        serve_plugins(server, &policies, None);
+        tokio::select! {
+            () = &mut stopped => break,
+            () = until(&mut leads, true) => {}
+        }
+        let plugins = start_plugins(args, server, address, |config| Manager::start_for(config, ON_ONE, metrics.clone()))?;
+        serve_plugins(server, &policies, Some(&plugins));
+        let stops = tokio::select! {
+            () = &mut stopped => true,
+            () = until(&mut leads, false) => false,
+            () = forward(plugins.routes(), &publish) => false,
+        };
+        if tokio::time::timeout(PLUGINS_END, plugins.shutdown()).await.is_err() {
+            tracing::warn!("plugins were still at work; what they write from now on is refused");
+        }
+        if stops {
+            break;
+        }
+    }
+    policies.shutdown().await;
+    Ok(())
+}
+
+/// Requests are judged by `judges`; logs are those of either.
+fn serve_plugins(server: &Server, judges: &Handle, more: Option<&Handle>) {
+    server.core().hooks.components.run_by(judges.admission());
+    let (first, second) = (judges.log_reader(), more.map(Handle::log_reader));
+    let either = move |plugin: &str| first(plugin).or_else(|| second.as_ref()?(plugin));
+    server.core().plugin_logs.serve_from(Arc::new(either));
+    server.core().decisions.serve_from(crate::decisions::source(more.unwrap_or(judges)));
+    // Those of `more` are among them.
+    server.core().other_metrics.serve_from(judges.metrics_reader());
+}
+
+/// Returns when `leads` is as wanted, now or later; never where nobody can change it any more.
+async fn until(leads: &mut watch::Receiver<bool>, wanted: bool) {
+    if leads.wait_for(|leads| *leads == wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The data plane keeps the last table while no plugin runs here.
+async fn forward(mut tables: watch::Receiver<Arc<RouteTable>>, publish: &watch::Sender<Arc<RouteTable>>) {
+    while tables.changed().await.is_ok() {
+        let table = tables.borrow_and_update().clone();
+        publish.send_replace(table);
+    }
+    std::future::pending::<()>().await;
+}
+
+fn start_plugins(
+    args: &ServerArgs,
+    server: &Arc<Server>,
+    address: IpAddr,
+    start: impl FnOnce(ManagerConfig) -> Result<Handle, StartError>,
+) -> Result<Handle> {
     let client_of = {
         let server = Arc::downgrade(server);
-        let fallback = server.upgrade().map(|s| s.local_client(plugin_user("")));
+        let fallback = server.upgrade().map(|s| client(&s, plugin_user("")));
         move |plugin: &str| -> Arc<dyn Client> {
             match (server.upgrade(), &fallback) {
-                (Some(server), _) => Arc::new(server.local_client(plugin_user(plugin))),
+                (Some(server), _) => Arc::new(client(&server, plugin_user(plugin))),
                 (None, Some(client)) => Arc::new(client.clone()),
                 (None, None) => unreachable!("the server lives while its plugins start"),
             }
         }
     };
-    let handle = Manager::start(ManagerConfig {
-        client: Arc::new(server.local_client(user(PLUGIN_MANAGER))),
+    let config = ManagerConfig {
+        client: Arc::new(client(server, user(PLUGIN_MANAGER))),
         clients: Arc::new(client_of),
         data_dir: args.data_dir.clone(),
         embedded: embedded()?,
         // This very program, also when another has taken its place on disk.
         compiler: Some("/proc/self/exe".into()),
         ingress_addresses: if args.ingress_http.is_some() { vec![address.to_string()] } else { Vec::new() },
-    })
-    .context("starting the plugins")?;
-    server.core().plugin_logs.serve_from(handle.log_reader());
-    server.core().hooks.components.run_by(handle.admission());
-    server.core().decisions.serve_from(crate::decisions::source(&handle));
-    server.core().other_metrics.serve_from(handle.metrics_reader());
-    if let (Some(http), Some(https)) = (args.ingress_http, args.ingress_https) {
-        crate::ingress::start(http, https, handle.routes());
-    }
-    Ok(handle)
+    };
+    start(config).context("starting the plugins")
+}
+
+/// Writes only while this server leads.
+fn client(server: &Server, user: User) -> LocalClient {
+    server.local_client(user).while_leading(server.leads())
 }
 
 fn plugin_user(plugin: &str) -> User {
@@ -135,7 +214,8 @@ fn embedded() -> Result<Vec<Embedded>> {
     PLUGINS.iter().map(load).collect()
 }
 
-fn storage(text: &str) -> Result<Storage> {
+/// What `--storage` says.
+pub fn storage(text: &str) -> Result<Storage> {
     match text.split_once('=') {
         None if text == "embedded" => Ok(Storage::Embedded),
         Some(("etcd", urls)) if !urls.is_empty() => Ok(Storage::Etcd(urls.split(',').map(str::to_owned).collect())),

@@ -17,7 +17,13 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_on(|_| {})
+    }
+
+    /// On a data folder that somebody prepares.
+    pub fn start_on(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        prepare(&folder.path().join("data"));
         let process = Self::spawn(folder.path());
         let server = Self { process, folder };
         wait("the server's readiness", 60, || ready(&server.kubectl(&["get", "--raw", "/readyz"])));

@@ -2,6 +2,7 @@
 
 mod api;
 mod authors;
+mod backup;
 mod cluster;
 mod decisions;
 mod examples;
@@ -9,6 +10,7 @@ mod javascript;
 mod machine;
 mod plugins;
 mod run;
+mod several;
 mod tour;
 mod validation;
 mod verbs;

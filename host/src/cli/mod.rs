@@ -6,6 +6,7 @@
 
 mod about;
 mod apply;
+mod backup;
 mod channels;
 mod config;
 mod create;
@@ -117,6 +118,10 @@ pub enum ClientCommand {
     Proxy(proxy::ProxyArgs),
     /// Who decided about an object, and on what grounds
     Why(why::WhyArgs),
+    /// Write everything that the cluster's store holds into a file
+    Backup(backup::BackupArgs),
+    /// Make a server's store from a backup
+    Restore(backup::RestoreArgs),
     /// Policies: schedulers, controllers, ingress controllers
     Plugin(Box<plugin::PluginArgs>),
 }
@@ -159,6 +164,8 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode> {
         ClientCommand::Config(args) => config::run(&args),
         ClientCommand::Proxy(args) => proxy::run(args).await,
         ClientCommand::Why(args) => why::run(args).await,
+        ClientCommand::Backup(args) => backup::backup(args).await.map(|()| ExitCode::SUCCESS),
+        ClientCommand::Restore(args) => backup::restore(args).await.map(|()| ExitCode::SUCCESS),
         ClientCommand::Plugin(args) => plugin::run(*args).await,
     };
     match outcome {

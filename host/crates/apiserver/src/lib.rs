@@ -8,6 +8,7 @@ pub mod admission;
 pub mod aggregation;
 pub mod audit;
 pub mod auth;
+pub mod backup;
 pub mod bookkeeping;
 pub mod cache;
 pub mod cel;

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use pintle_api::client::{
-    BoxFuture, DeleteOptions, ListOptions, Listed, Patch, Result, Served, Target, WatchEvent, WatchOptions, WriteOptions,
-};
+use pintle_api::client::{BoxFuture, DeleteOptions, ListOptions, Listed, Patch, Result, Served, Target, WatchEvent, WatchOptions, WriteOptions};
 use pintle_api::{Client, Reason, Status};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::audit::Audited;
 use crate::auth::{Attributes, User};
@@ -27,11 +26,16 @@ use crate::resources::Resource;
 pub struct LocalClient {
     core: Arc<Core>,
     user: Arc<User>,
+    leads: Option<watch::Receiver<bool>>,
 }
 
 impl LocalClient {
     pub(crate) fn new(core: Arc<Core>, user: User) -> Self {
-        Self { core, user: Arc::new(user) }
+        Self { core, user: Arc::new(user), leads: None }
+    }
+    /// From now on it writes only while this server leads: what still runs when another one has taken over changes nothing.
+    pub fn while_leading(self, leads: watch::Receiver<bool>) -> Self {
+        Self { leads: Some(leads), ..self }
     }
     pub fn user(&self) -> &User {
         &self.user
@@ -51,6 +55,10 @@ impl LocalClient {
 
     /// Resolves and authorizes, and begins the audit event where one is wanted.
     fn enter(&self, target: &Target, verb: &'static str, field_selector: &str) -> Result<(Scope, Audited)> {
+        let writes = !matches!(verb, "get" | "list" | "watch");
+        if writes && self.leads.as_ref().is_some_and(|leads| !*leads.borrow()) {
+            return Err(Status::unavailable("this server does not lead any more"));
+        }
         let scope = self.scope(target)?;
         let def = scope.resource.def();
         let asked = Attributes {
@@ -82,6 +90,7 @@ impl LocalClient {
         let sub = scope.subresource.clone();
         let handler = self.core.special.iter().find(|((g, r, s), _)| *g == def.group && *r == def.resource && *s == sub).map(|(_, h)| h.clone());
         if let Some(handler) = handler {
+            self.core.cache.catch_up().await?;
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
             call.gate()?;
             call.ask_hooks().await?;
@@ -222,8 +231,7 @@ impl Client for LocalClient {
                 grace_period_seconds: options.grace_period_seconds,
                 propagation_policy: Some(options.propagation_policy.clone()).filter(|p| !p.is_empty()),
                 orphan_dependents: None,
-                preconditions: conditional
-                    .then(|| Preconditions { uid: options.uid.clone(), resource_version: options.resource_version.clone() }),
+                preconditions: conditional.then(|| Preconditions { uid: options.uid.clone(), resource_version: options.resource_version.clone() }),
                 dry_run: if options.dry_run { vec!["All".to_owned()] } else { Vec::new() },
             };
             match self.core.delete(&scope, &options).await {

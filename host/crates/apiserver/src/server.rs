@@ -1,7 +1,7 @@
 //! Puts the server together: storage, cache, registry, authentication, listener.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,8 +16,9 @@ use crate::LocalClient;
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
 use crate::aggregation::{self, Extensions};
-use crate::bookkeeping::{self, Bookkeeping};
-use crate::auth::{Anonymous, Auth, Pki, ServerNames, Settings, User};
+use crate::auth::{Anonymous, Auth, Pki, ServerNames, Settings, User, shared_keys};
+use crate::bookkeeping::leader::Candidate;
+use crate::bookkeeping::{self, Bookkeeping, servers};
 use crate::cache::{Cache, Limits};
 use crate::handlers::Core;
 use crate::handlers::lookup::SharedLookup;
@@ -27,6 +28,9 @@ use crate::resources::Table;
 
 /// What tokens name as their issuer unless told otherwise.
 pub const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// The embedded engine's, in the data folder.
+pub(crate) const STORE_FILE: &str = "store.redb";
 
 #[derive(Clone, Debug)]
 pub enum Storage {
@@ -59,6 +63,8 @@ pub struct Config {
 pub enum StartError {
     #[error("storage: {0}")]
     Store(#[from] pintle_store::Error),
+    #[error("the cluster's keys: {0}")]
+    SharedKeys(#[from] crate::auth::shared_keys::AgreeError),
     #[error("certificates: {0}")]
     Pki(#[from] crate::auth::pki::PkiError),
     #[error("service account key: {0}")]
@@ -79,9 +85,12 @@ pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     listener: JoinHandle<()>,
+    leads: watch::Receiver<bool>,
+    election: Option<JoinHandle<()>>,
     bookkeeping: Bookkeeping,
     definitions: JoinHandle<()>,
     aggregation: JoinHandle<()>,
+    compaction: JoinHandle<()>,
 }
 
 impl Config {
@@ -112,8 +121,10 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(|why| StartError::Listen { address: config.listen, why })?;
         let address = listener.local_addr().map_err(|why| StartError::Listen { address: config.listen, why })?;
         let names = ServerNames { advertise: config.advertise_address, service: config.service_address(), extra: config.extra_names.clone() };
+        let store = open_store(&config.storage, &config.data_dir).await?;
+        shared_keys::agree(&*store, &config.data_dir).await?;
         let pki = Arc::new(Pki::load_or_create(&config.data_dir, &names)?);
-        let cache = Cache::open(open_store(&config).await?, config.limits).await?;
+        let cache = Cache::open(store, config.limits).await?;
         let strategies = registry::all().into_iter().map(|s| (Arc::<dyn Strategy>::from(s), false));
         let resources = Arc::new(ArcSwap::from_pointee(Table::new(strategies, &cache)));
         let objects = Arc::new(SharedLookup { cache: cache.clone(), resources: resources.clone() });
@@ -145,19 +156,20 @@ impl Server {
             audit: crate::audit::Audit::open(&config.audit)?,
             kubelet_tls: pki.kubelet_client_config().ok().map(Arc::new),
         });
-        // Addresses and node ports that stored services hold are taken before the first write.
-        let services = auth.objects.list(&pintle_api::GroupVersionResource::constant("", "v1", "services"), None);
-        core.allocators.rebuild(services.iter().map(|service| &**service));
+        take_allocated(&core, &auth);
         let context = bookkeeping::Context::new(&core, &auth, &config, external);
         bookkeeping::bootstrap(&context).await?;
-        crate::custom::load(&core).await?;
-        let definitions = tokio::spawn(crate::custom::run(core.clone()));
-        let aggregation = tokio::spawn(aggregation::run(core.clone()));
-        let bookkeeping = bookkeeping::start(context);
-        let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());
+        crate::custom::load(&core, !core.cache.store().is_shared()).await?;
         let (stop, stopped) = watch::channel(false);
+        let (leads, election) = stand_for_election(&core, external, &stopped);
+        let definitions = tokio::spawn(crate::custom::run(core.clone(), leads.clone()));
+        let aggregation = tokio::spawn(aggregation::run(core.clone()));
+        let client = LocalClient::new(core.clone(), User::loopback()).while_leading(leads.clone());
+        let bookkeeping = bookkeeping::start(bookkeeping::Context { client: Arc::new(client), ..context }, leads.clone());
+        let compaction = tokio::spawn(crate::cache::forget_history(core.cache.store().clone(), leads.clone()));
+        let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());
         let listener = tokio::spawn(front.run(listener, stopped));
-        Ok(Self { core, auth, address, stop, listener, bookkeeping, definitions, aggregation })
+        Ok(Self { core, auth, address, stop, listener, leads, election, bookkeeping, definitions, aggregation, compaction })
     }
 
     /// Acts in process with an identity, through the same checks as a request.
@@ -177,14 +189,28 @@ impl Server {
         &self.core
     }
 
+    /// Whether other servers may have the same store.
+    pub fn shares_store(&self) -> bool {
+        self.core.cache.store().is_shared()
+    }
+
+    /// Whether this is the one server of the cluster on which schedulers, controllers and bookkeeping run.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.clone()
+    }
+
     /// Ends watches and open requests, then the store.
     pub async fn shutdown(self) -> Result<(), pintle_store::Error> {
         self.core.ends.store(true, Ordering::Relaxed);
+        drop(self.bookkeeping);
         self.stop.send_replace(true);
         let _ = self.listener.await;
-        drop(self.bookkeeping);
+        if let Some(election) = self.election {
+            let _ = election.await;
+        }
         self.definitions.abort();
         self.aggregation.abort();
+        self.compaction.abort();
         if let Some(audit) = self.core.audit.clone() {
             let _ = tokio::task::spawn_blocking(move || audit.close()).await;
         }
@@ -192,15 +218,44 @@ impl Server {
     }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, pintle_store::Error> {
-    match &config.storage {
+/// A server with a store of its own leads from the start and writes no lease; others begin when they hold it.
+fn stand_for_election(core: &Arc<Core>, address: SocketAddr, stop: &watch::Receiver<bool>) -> (watch::Receiver<bool>, Option<JoinHandle<()>>) {
+    let shared = core.cache.store().is_shared();
+    let (tell, leads) = watch::channel(!shared);
+    let candidate = shared.then(|| {
+        let client = Arc::new(LocalClient::new(core.clone(), User::loopback()));
+        let announced = servers::announce(client.clone(), address, stop.clone());
+        let elected = Candidate::new(client, &address.to_string(), tell).run(stop.clone());
+        tokio::spawn(async {
+            tokio::join!(announced, elected);
+        })
+    });
+    (leads, candidate)
+}
+
+pub(crate) async fn open_store(storage: &Storage, data_dir: &Path) -> Result<Arc<dyn Store>, pintle_store::Error> {
+    match storage {
         Storage::Memory => Ok(pintle_store::embedded::memory()),
         Storage::Embedded => {
-            let path = config.data_dir.join("store.redb");
+            let path = data_dir.join(STORE_FILE);
             let opened = tokio::task::spawn_blocking(move || pintle_store::embedded::open(path, pintle_store::embedded::Options::default())).await;
             Ok(opened.map_err(|e| pintle_store::Error::Unavailable(e.to_string()))??)
         }
         Storage::Etcd(endpoints) => Ok(pintle_store::etcd::open(pintle_store::etcd::Options::new(endpoints)).await?),
+    }
+}
+
+/// Addresses and node ports that stored services hold are taken before the first write; those that other servers give out
+/// afterwards, too.
+fn take_allocated(core: &Core, auth: &Auth) {
+    const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
+    let table = core.resources.load();
+    match table.find(&SERVICES).filter(|_| core.cache.store().is_shared()) {
+        Some(services) => {
+            let allocators = core.allocators.clone();
+            core.cache.observe(&services.slot, Arc::new(move |namespace, name, service| allocators.observe(namespace, name, service)));
+        }
+        None => core.allocators.rebuild(auth.objects.list(&SERVICES, None).iter().map(|service| &**service)),
     }
 }
 

@@ -8,6 +8,7 @@ use pintle_api::client::{DeleteOptions, ListOptions, Patch, Target, WatchEvent, 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Client, GroupVersionResource, Reason};
 use pintle_apiserver::auth::User;
+use pintle_apiserver::cache::Limits;
 use pintle_apiserver::{Config, Server, Storage};
 use serde_json::{Value, json};
 
@@ -23,8 +24,12 @@ struct Fixture {
 }
 
 async fn fixture() -> Fixture {
+    with_limits(Limits::default()).await
+}
+
+async fn with_limits(limits: Limits) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { storage: Storage::Memory, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
+    let config = Config { storage: Storage::Memory, limits, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
     let server = Server::start(config).await.unwrap();
     let client: Arc<dyn Client> = Arc::new(server.local_client(User::loopback()));
     Fixture { server, client, _dir: dir }
@@ -106,6 +111,85 @@ async fn pages_stay_at_their_revision() {
         options.continue_token = page.continue_token;
     }
     assert_eq!(names, ["page-0", "page-1", "page-2", "page-3", "page-4"]);
+    f.server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_older_than_history_expires_and_offers_an_inconsistent_rest() {
+    let f = with_limits(Limits { history: Duration::ZERO, ..Limits::default() }).await;
+    for n in 0..5 {
+        f.client.create(&maps(), config_map(&format!("page-{n}"), "1"), &write()).await.unwrap();
+    }
+    let mut options = ListOptions { limit: 2, label_selector: "value".into(), ..ListOptions::default() };
+    let first = f.client.list(&maps(), &options).await.unwrap();
+    f.client.delete(&map("page-3"), &DeleteOptions::default()).await.unwrap();
+    f.client.create(&maps(), config_map("page-9", "1"), &write()).await.unwrap();
+    f.client.create(&maps(), config_map("page-0a", "1"), &write()).await.unwrap();
+    options.continue_token = first.continue_token.clone();
+    let expired = f.client.list(&maps(), &options).await.unwrap_err();
+    let expected = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue \
+        parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in \
+        an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+    assert_eq!((expired.code, &expired.reason, expired.message.as_str()), (410, &Reason::Expired, expected));
+    options.continue_token = expired.to_value()["metadata"]["continue"].as_str().unwrap().to_owned();
+    let rest = f.client.list(&maps(), &ListOptions { limit: 0, ..options.clone() }).await.unwrap();
+    let names: Vec<String> = rest.items.iter().map(|i| i.parse().unwrap().name().to_owned()).collect();
+    assert_eq!(names, ["page-2", "page-4", "page-9"], "as it is now, after the last name of the first page");
+    assert!(rest.revision > first.revision);
+    f.server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_does_not_look_is_closed_and_holds_nobody_up() {
+    let f = with_limits(Limits { history_bytes: 100 << 10, ..Limits::default() }).await;
+    let made = f.client.create(&maps(), config_map("a", "0"), &write()).await.unwrap();
+    let from = WatchOptions { from_revision: Some(made.revision), label_selector: "value".into(), ..WatchOptions::default() };
+    let mut slow = f.client.watch(&maps(), &from).await.unwrap();
+    let mut quick = f.client.watch(&maps(), &from).await.unwrap();
+    let text = "x".repeat(2000);
+    let mut newest = made.revision;
+    for n in 0..300 {
+        let written = f.client.patch(&map("a"), Patch::Merge(json!({"data": {"key": format!("{n}{text}")}})), &write()).await.unwrap();
+        let told = tokio::time::timeout(LIMIT, quick.next()).await.unwrap().unwrap().unwrap();
+        assert!(matches!(told, WatchEvent::Modified(s) if s.revision == written.revision));
+        newest = written.revision;
+    }
+    let closed = slow.next().await.unwrap().unwrap_err();
+    assert_eq!((closed.code, &closed.reason), (410, &Reason::Expired), "{closed}");
+    assert!(closed.message.starts_with("too old resource version"), "{closed}");
+    assert!(slow.next().await.is_none());
+    assert_eq!(f.client.watch(&maps(), &from).await.map(drop).unwrap_err().code, 410, "and it cannot come back to its place");
+    let from = WatchOptions { from_revision: Some(newest), ..WatchOptions::default() };
+    drop(f.client.watch(&maps(), &from).await.unwrap());
+    f.server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_does_not_come_is_refused_and_one_that_comes_is_waited_for() {
+    let f = fixture().await;
+    let made = f.client.create(&maps(), config_map("a", "1"), &write()).await.unwrap();
+    let at = |revision: u64| ListOptions { resource_version: revision.to_string(), ..ListOptions::default() };
+    let wanted = made.revision + 20;
+    let (next, far) = (at(wanted), at(made.revision + 1_000_000));
+    let target = maps();
+    let waits = f.client.list(&target, &next);
+    let writes = async {
+        let mut newest = 0;
+        for n in 0.. {
+            if newest >= wanted {
+                break;
+            }
+            newest = f.client.create(&maps(), config_map(&format!("b{n}"), "1"), &write()).await.unwrap().revision;
+        }
+    };
+    let (listed, ()) = tokio::join!(waits, writes);
+    assert!(listed.unwrap().revision >= wanted);
+    let refused = f.client.list(&maps(), &far).await.unwrap_err();
+    let expected =
+        format!("Timeout: Too large resource version: {}, current: {}", made.revision + 1_000_000, refused.message.rsplit(' ').next().unwrap());
+    assert_eq!((refused.code, &refused.reason, refused.message.as_str()), (504, &Reason::Timeout, expected.as_str()));
+    let details = refused.details.as_ref().unwrap();
+    assert_eq!((details.retry_after_seconds, details.causes[0].message.as_str()), (1, "Too large resource version"));
     f.server.shutdown().await.unwrap();
 }
 

@@ -32,8 +32,9 @@ pub use decisions::{Asked, Decisions, Explain, Wanted, replay};
 pub use grants::PolicyRule;
 pub use guest::LogLine;
 pub use load::World;
-pub use manager::{Embedded, Handle, LogReader, Manager, ManagerConfig, MetricsReader, StartError};
+pub use manager::{EVERYWHERE, Embedded, Handle, LogReader, Manager, ManagerConfig, MetricsReader, ON_ONE, StartError};
 pub use shared::Clients;
+pub use stages::metrics::Metrics as PluginMetrics;
 
 /// The route table's types, for the data plane: plain data.
 pub mod routes {

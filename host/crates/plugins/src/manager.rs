@@ -1,6 +1,6 @@
 //! Follows the Plugin objects and makes the running plugins match: one actor for each, see [`crate::actor`].
 //!
-//! Starts the drivers' shared parts, and creates the Plugin objects of the embedded components once in the life of a data directory:
+//! Starts the drivers' shared parts, and creates the Plugin objects of the embedded components once in the life of a cluster:
 //! one that an operator deletes stays deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pintle_api::admission::Policies;
-use pintle_api::client::{Client, Target, WriteOptions};
-use pintle_api::{Reason, Status};
+use pintle_api::client::{Client, Patch, Target, WriteOptions};
+use pintle_api::object::ObjectExt as _;
+use pintle_api::{GroupVersionResource, Reason, Status};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -30,8 +32,11 @@ use crate::source::{Bytes, Components};
 use crate::stages::metrics::Metrics;
 use crate::stages::spec::RollbackSpec;
 
-/// Before the Plugin of an embedded component is created again.
+/// Before an attempt to create the Plugins of embedded components is made again.
 const SEED_RETRY: Duration = Duration::from_millis(200);
+const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
+/// Namespace and name of the ConfigMap whose keys are the embedded components that the cluster had.
+const MEMORY: (&str, &str) = ("kube-system", "pintle-embedded-plugins");
 
 pub struct ManagerConfig {
     /// Acts as `system:pintle:plugin-manager`: reads Plugins and everything that plugins watch, writes Plugin status and events.
@@ -57,6 +62,12 @@ pub struct Embedded {
 }
 
 pub struct Manager;
+
+/// Those whose plugins run on every server of a cluster: requests are judged where they arrive.
+pub const EVERYWHERE: &[World] = &[World::Admission];
+/// Those whose plugins run on one server at a time.
+pub const ON_ONE: &[World] = &[World::Scheduler, World::Controller, World::Ingress];
+const ALL: &[World] = &[World::Admission, World::Scheduler, World::Controller, World::Ingress];
 
 /// Keeps the plugins running. Dropping it stops them at once; [`Handle::shutdown`] lets calls finish.
 pub struct Handle {
@@ -89,12 +100,18 @@ pub enum StartError {
 impl Manager {
     /// Returns at once; plugins load in the background. Must be called inside a tokio runtime.
     pub fn start(config: ManagerConfig) -> Result<Handle, StartError> {
+        Self::start_for(config, ALL, Arc::default())
+    }
+
+    /// The same for plugins of these worlds alone, where a cluster has several servers. The managers of a process share the metrics.
+    pub fn start_for(config: ManagerConfig, worlds: &'static [World], metrics: Arc<Metrics>) -> Result<Handle, StartError> {
         let folder = config.data_dir.join("plugins");
         let machine = Machine::new(folder.join("compiled"))?.with_compiler(config.compiler.map(Compiler::new));
         let embedded: BTreeMap<String, Bytes> = config.embedded.iter().map(|e| (e.name.clone(), e.bytes.clone())).collect();
         let components = folder.join("components");
         let components = Components::new(components.clone(), embedded).map_err(|e| StartError::Folder(components, e))?;
-        let decisions = folder.join("decisions");
+        // Two managers of one process write logs of their own.
+        let decisions = folder.join(if worlds == EVERYWHERE { "decisions-everywhere" } else { "decisions" });
         let decisions = Log::start(decisions.clone(), Bounds::default()).map_err(|e| StartError::Decisions(decisions, e))?;
         let (publish, routes) = watch::channel(Arc::new(crate::ingress::empty_table()));
         let shared = Arc::new(Shared {
@@ -110,15 +127,16 @@ impl Manager {
             admissions: Default::default(),
             schedulers: Default::default(),
             ingresses: Default::default(),
-            metrics: Arc::default(),
+            metrics: metrics.clone(),
             shadow_machine: Default::default(),
         });
         let decisions = Decisions::new(&shared);
-        let metrics = shared.metrics.clone();
         let logs = Logs::default();
         let (stop, stopped) = watch::channel(false);
         let admission = Arc::new(crate::admission::Runner(Arc::downgrade(&shared)));
-        let task = tokio::spawn(run(shared, config.embedded, folder.join("seeded"), logs.clone(), stopped));
+        // One server at a time creates what is missing.
+        let seeds = if worlds.contains(&World::Controller) { config.embedded } else { Vec::new() };
+        let task = tokio::spawn(run(shared, worlds, seeds, folder.join("seeded"), logs.clone(), stopped));
         Ok(Handle { stop, task, logs, routes, admission, decisions, metrics })
     }
 }
@@ -172,7 +190,7 @@ impl Drop for Handle {
     }
 }
 
-async fn run(shared: Arc<Shared>, embedded: Vec<Embedded>, seeded: PathBuf, logs: Logs, mut stop: watch::Receiver<bool>) {
+async fn run(shared: Arc<Shared>, worlds: &'static [World], embedded: Vec<Embedded>, seeded: PathBuf, logs: Logs, mut stop: watch::Receiver<bool>) {
     let informer = shared.informers.informer(&Subject::all(PLUGINS));
     let (sender, mut changes) = mpsc::unbounded_channel();
     let listener: Arc<dyn Listener> = Arc::new(Changes(sender));
@@ -182,7 +200,7 @@ async fn run(shared: Arc<Shared>, embedded: Vec<Embedded>, seeded: PathBuf, logs
         () = raised(&mut stop) => return,
     }
     informer.subscribe(0, &listener);
-    let mut actors = Actors { shared, informer, logs, mailboxes: HashMap::new(), tasks: JoinSet::new(), stop: stop.clone() };
+    let mut actors = Actors { shared, worlds, informer, logs, mailboxes: HashMap::new(), tasks: JoinSet::new(), stop: stop.clone() };
     loop {
         tokio::select! {
             name = changes.recv() => match name {
@@ -199,6 +217,7 @@ async fn run(shared: Arc<Shared>, embedded: Vec<Embedded>, seeded: PathBuf, logs
 
 struct Actors {
     shared: Arc<Shared>,
+    worlds: &'static [World],
     informer: Arc<Informer>,
     logs: Logs,
     mailboxes: HashMap<Arc<str>, watch::Sender<Option<Arc<Entry>>>>,
@@ -210,7 +229,7 @@ impl Actors {
     /// Hands the Plugin's newest state to its actor, which is made or ended as it needs.
     fn tell(&mut self, name: &Arc<str>) {
         while self.tasks.try_join_next().is_some() {}
-        let entry = self.informer.get("", name);
+        let entry = self.informer.get("", name).filter(|entry| self.is_ours(entry));
         if let Some(mailbox) = self.mailboxes.get(name) {
             let gone = entry.is_none();
             mailbox.send_replace(entry);
@@ -224,6 +243,20 @@ impl Actors {
             let log = self.log(name);
             self.tasks.spawn(Actor::new(self.shared.clone(), name.clone(), log, desired).run(self.stop.clone()));
         }
+    }
+
+    /// A Plugin whose world cannot be read is told so by whoever runs controllers.
+    fn is_ours(&self, entry: &Entry) -> bool {
+        #[derive(Deserialize)]
+        struct Read {
+            spec: WorldOf,
+        }
+        #[derive(Deserialize)]
+        struct WorldOf {
+            world: World,
+        }
+        let world = serde_json::from_slice::<Read>(&entry.json).map_or(World::Controller, |read| read.spec.world);
+        self.worlds.contains(&world)
     }
 
     fn log(&self, name: &str) -> Arc<PluginLog> {
@@ -242,25 +275,52 @@ impl Listener for Changes {
     }
 }
 
-/// Creates the Plugin objects of embedded components that this data directory never had.
+/// Creates the Plugin objects of embedded components that this cluster never had. Which it had is remembered in the cluster, so
+/// that another server does not bring back what was deleted; clusters from before that remember in a file, `seeded`.
 async fn seed(client: Arc<dyn Client>, embedded: Vec<Embedded>, seeded: PathBuf) {
-    let mut known: BTreeSet<String> = read_lines(&seeded);
-    for plugin in embedded {
-        if known.contains(&plugin.name) {
-            continue;
-        }
+    let remembered = insist("cannot read which embedded plugins the cluster had", || remembered(&client)).await;
+    let mut known = read_lines(&seeded);
+    known.extend(remembered.iter().cloned());
+    for plugin in embedded.into_iter().filter(|plugin| !remembered.contains(&plugin.name)) {
         let name = plugin.name.clone();
-        let object = json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec_of(plugin)});
-        while let Err(status) = create(&client, object.clone()).await {
-            tracing::warn!(plugin = name, %status, "cannot create the Plugin of an embedded component; trying again");
-            tokio::time::sleep(SEED_RETRY).await;
-        }
-        known.insert(name);
-        let lines: String = known.iter().flat_map(|name| [name.as_str(), "\n"]).collect();
-        if let Err(error) = std::fs::write(&seeded, lines) {
-            tracing::warn!(path = %seeded.display(), %error, "cannot remember which plugins were created");
+        if known.insert(name.clone()) {
+            let object = json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec_of(plugin)});
+            insist("cannot create the Plugin of an embedded component", || create(&client, object.clone())).await;
         }
     }
+    if known != remembered {
+        insist("cannot remember which plugins were created", || remember(&client, &known)).await;
+    }
+}
+
+/// Tries until it succeeds.
+async fn insist<T, F: Future<Output = Result<T, Status>>>(what: &str, attempt: impl Fn() -> F) -> T {
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(status) => tracing::warn!(%status, "{what}; trying again"),
+        }
+        tokio::time::sleep(SEED_RETRY).await;
+    }
+}
+
+async fn remembered(client: &Arc<dyn Client>) -> Result<BTreeSet<String>, Status> {
+    match client.get(&Target::object(CONFIG_MAPS, Some(MEMORY.0), MEMORY.1)).await {
+        Ok(served) => Ok(served.parse()?.map_at(&["data"]).into_iter().flatten().map(|(name, _)| name.clone()).collect()),
+        Err(none) if none.is(Reason::NotFound) => Ok(BTreeSet::new()),
+        Err(other) => Err(other),
+    }
+}
+
+async fn remember(client: &Arc<dyn Client>, known: &BTreeSet<String>) -> Result<(), Status> {
+    let data: BTreeMap<&str, &str> = known.iter().map(|name| (name.as_str(), "created")).collect();
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MEMORY.1, "namespace": MEMORY.0}, "data": data});
+    match client.create(&Target::collection(CONFIG_MAPS, Some(MEMORY.0)), map, &WriteOptions::default()).await {
+        Err(there) if there.is(Reason::AlreadyExists) => {}
+        other => return other.map(drop),
+    }
+    let target = Target::object(CONFIG_MAPS, Some(MEMORY.0), MEMORY.1);
+    client.patch(&target, Patch::Merge(json!({"data": data})), &WriteOptions::default()).await.map(drop)
 }
 
 async fn create(client: &Arc<dyn Client>, object: serde_json::Value) -> Result<(), Status> {

@@ -15,6 +15,7 @@ pub mod pki;
 pub mod rbac;
 pub mod reviews;
 pub mod rules;
+pub mod shared_keys;
 pub mod token_request;
 pub mod tokens;
 
@@ -148,7 +149,16 @@ pub struct Auth {
 impl Auth {
     pub fn new(pki: Arc<Pki>, settings: Settings, objects: Arc<dyn Lookup>) -> Result<Arc<Self>, tokens::KeyError> {
         let tokens = Tokens::new(&pki.service_account_key, &settings.issuer)?;
-        Ok(Arc::new(Self { pki, tokens, rbac: RbacIndex::default(), nodes: NodeIndex::default(), settings, objects, certificates: authn::Certificates::default(), plugins: RwLock::default() }))
+        Ok(Arc::new(Self {
+            pki,
+            tokens,
+            rbac: RbacIndex::default(),
+            nodes: NodeIndex::default(),
+            settings,
+            objects,
+            certificates: authn::Certificates::default(),
+            plugins: RwLock::default(),
+        }))
     }
 
     /// The resources whose changes [`Auth::observe`] must see, before a reader can.

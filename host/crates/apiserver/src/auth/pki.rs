@@ -16,8 +16,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SanType,
 };
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -94,17 +94,18 @@ impl Pki {
         let dir = data_dir.join("pki");
         fs::create_dir_all(&dir).map_err(|source| PkiError::Io { path: dir.clone(), source })?;
         let (ca_certificate, ca_issuer, ca_ends) = certificate_authority(&dir)?;
-        let sa_path = dir.join("sa.key");
-        let service_account_key = match read(&sa_path)? {
-            Some(key) => key,
-            None => {
-                let key = KeyPair::generate()?.serialize_pem();
-                write(&sa_path, &key, 0o600)?;
-                key
-            }
-        };
+        let service_account_key = service_account_key(&dir)?;
         let empty = || Identity { certificate: String::new(), key: String::new() };
-        let mut pki = Self { ca_certificate, ca_issuer, ca_ends, server: empty(), admin: empty(), kubelet_client: empty(), front_proxy: empty(), service_account_key };
+        let mut pki = Self {
+            ca_certificate,
+            ca_issuer,
+            ca_ends,
+            server: empty(),
+            admin: empty(),
+            kubelet_client: empty(),
+            front_proxy: empty(),
+            service_account_key,
+        };
         pki.server = pki.identity(&dir, "apiserver", &server_request(names))?;
         pki.admin = pki.identity(&dir, "admin", &Request::client("kubernetes-admin", &["system:masters"]))?;
         pki.kubelet_client =
@@ -113,11 +114,28 @@ impl Pki {
         Ok(pki)
     }
 
+    /// Makes what all servers of a cluster share, as far as it is missing: the authority and the key of service account tokens.
+    pub fn create_shared_keys(data_dir: &Path) -> Result<()> {
+        let dir = data_dir.join("pki");
+        fs::create_dir_all(&dir).map_err(|source| PkiError::Io { path: dir.clone(), source })?;
+        certificate_authority(&dir)?;
+        service_account_key(&dir).map(drop)
+    }
+
     /// The authority alone, to issue identities beside a server that runs.
     pub fn load_authority(data_dir: &Path) -> Result<Self> {
         let (ca_certificate, ca_issuer, ca_ends) = certificate_authority(&data_dir.join("pki"))?;
         let none = || Identity { certificate: String::new(), key: String::new() };
-        Ok(Self { ca_certificate, ca_issuer, ca_ends, server: none(), admin: none(), kubelet_client: none(), front_proxy: none(), service_account_key: String::new() })
+        Ok(Self {
+            ca_certificate,
+            ca_issuer,
+            ca_ends,
+            server: none(),
+            admin: none(),
+            kubelet_client: none(),
+            front_proxy: none(),
+            service_account_key: String::new(),
+        })
     }
 
     /// PEM of the authority's certificate: what clients trust.
@@ -300,9 +318,8 @@ pub fn san(name: &x509_parser::extensions::GeneralName<'_>) -> Option<SanType> {
 }
 
 fn server_request(names: &ServerNames) -> Request {
-    let mut all: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        .map(str::to_owned)
-        .into();
+    let mut all: Vec<String> =
+        ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"].map(str::to_owned).into();
     all.extend(["127.0.0.1".to_owned(), "::1".to_owned(), names.advertise.to_string(), names.service.to_string()]);
     all.extend(names.extra.iter().cloned());
     all.sort();
@@ -338,6 +355,16 @@ fn certificate_authority(dir: &Path) -> Result<(String, Issuer<'static, KeyPair>
     Ok((certificate, issuer, ends))
 }
 
+fn service_account_key(dir: &Path) -> Result<String> {
+    let path = dir.join("sa.key");
+    if let Some(key) = read(&path)? {
+        return Ok(key);
+    }
+    let key = KeyPair::generate()?.serialize_pem();
+    write(&path, &key, 0o600)?;
+    Ok(key)
+}
+
 fn base_params(common_name: &str, organizations: &[String], lifetime: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
@@ -352,7 +379,8 @@ fn base_params(common_name: &str, organizations: &[String], lifetime: Duration) 
     params
 }
 
-fn read(path: &Path) -> Result<Option<String>> {
+/// `None`: there is no such file.
+pub fn read(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -26,9 +26,8 @@ const LEVELS: GroupVersionResource = GroupVersionResource::constant("flowcontrol
 const SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::constant("networking.k8s.io", "v1", "servicecidrs");
 
 pub async fn run(context: &Context) -> Result<(), Status> {
-    let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"].map(|name| {
-        (NAMESPACES, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-    });
+    let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .map(|name| (NAMESPACES, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})));
     create_all(context, namespaces.into()).await?;
     let mut rest = rbac::missing(context).await?;
     rest.extend(priorities());
@@ -47,8 +46,17 @@ pub async fn run(context: &Context) -> Result<(), Status> {
         tracing::warn!(address = %context.advertise, "the service default/kubernetes has no endpoints: the advertised address is a loopback one");
         return Ok(());
     }
-    for (resource, wanted, path) in addresses(context) {
-        ensure(context, resource, wanted, &path).await?;
+    // Of several servers the one that leads tells of all, see [`super::servers`].
+    if context.shared { Ok(()) } else { publish(context, &[(context.port, vec![context.advertise.to_string()])]).await }
+}
+
+/// Makes the endpoints of default/kubernetes the servers' ports, each with its addresses.
+pub async fn publish(context: &Context, servers: &[(u16, Vec<String>)]) -> Result<(), Status> {
+    if servers.is_empty() {
+        return Ok(());
+    }
+    for (resource, wanted, fields) in addresses(context, servers) {
+        ensure(context, resource, wanted, fields).await?;
     }
     Ok(())
 }
@@ -77,8 +85,8 @@ async fn create(context: &Context, resource: GroupVersionResource, object: Objec
     context.client.create(&target, object, &WriteOptions::default()).await.map(|_| ())
 }
 
-/// Creates the object, or makes the field at `path` as wanted.
-async fn ensure(context: &Context, resource: GroupVersionResource, wanted: Object, path: &[&str]) -> Result<(), Status> {
+/// Creates the object, or makes the fields as wanted.
+async fn ensure(context: &Context, resource: GroupVersionResource, wanted: Object, fields: &[&str]) -> Result<(), Status> {
     let target = place(&resource, &wanted);
     let mut current = match context.client.get(&target).await {
         Ok(served) => served.parse()?,
@@ -87,11 +95,12 @@ async fn ensure(context: &Context, resource: GroupVersionResource, wanted: Objec
         }
         Err(status) => return Err(status),
     };
-    let field = wanted.at(path).cloned().unwrap_or(Value::Null);
-    if current.at(path) == Some(&field) {
+    if fields.iter().all(|field| current.get(field) == wanted.get(field)) {
         return Ok(());
     }
-    current.set_at(path, field);
+    for field in fields {
+        current.set_at(&[field], wanted.get(field).cloned().unwrap_or(Value::Null));
+    }
     context.client.update(&target, current, &WriteOptions::default()).await.map(|_| ())
 }
 
@@ -124,22 +133,31 @@ fn dns_service(context: &Context) -> Option<Object> {
     }))
 }
 
-/// Endpoints and EndpointSlice of the service, with the fields that must be true.
-fn addresses(context: &Context) -> [(GroupVersionResource, Object, Vec<&'static str>); 2] {
-    let (address, port) = (context.advertise.to_string(), context.port);
+/// Endpoints and EndpointSlices of the service, with the fields that must be true. A slice has one set of ports, so that a port
+/// that differs from the first one's gets a slice of its own.
+fn addresses(context: &Context, servers: &[(u16, Vec<String>)]) -> Vec<(GroupVersionResource, Object, &'static [&'static str])> {
+    let port = |number: u16| json!({"name": "https", "port": number, "protocol": "TCP"});
+    let subsets: Vec<Value> = servers
+        .iter()
+        .map(|(number, ips)| json!({"addresses": ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>(), "ports": [port(*number)]}))
+        .collect();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        "subsets": subsets,
     });
     let family = if context.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
-        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    });
-    [(ENDPOINTS, endpoints, vec!["subsets"]), (SLICES, slice, vec!["endpoints"])]
+    let slice = |(n, (number, ips)): (usize, &(u16, Vec<String>))| {
+        let name = if n == 0 { "kubernetes".to_owned() } else { format!("kubernetes-{number}") };
+        let ready: Vec<Value> = ips.iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+            "metadata": {"name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "endpoints": ready, "ports": [port(*number)],
+        })
+    };
+    let slices = servers.iter().enumerate().map(slice).map(|slice| (SLICES, slice, &["endpoints", "ports"][..]));
+    std::iter::once((ENDPOINTS, endpoints, &["subsets"][..])).chain(slices).collect()
 }
 
 fn priorities() -> Vec<(GroupVersionResource, Object)> {
@@ -151,7 +169,11 @@ fn priorities() -> Vec<(GroupVersionResource, Object)> {
         (PRIORITIES, class)
     };
     vec![
-        class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
         class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
     ]
 }
@@ -175,12 +197,16 @@ fn flow_control() -> Vec<(GroupVersionResource, Object)> {
         }
         (FLOWS, json!({"apiVersion": api, "kind": "FlowSchema", "metadata": about(name), "spec": spec}))
     };
-    let level = |name: &str, spec: Value| (LEVELS, json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": about(name), "spec": spec}));
+    let level =
+        |name: &str, spec: Value| (LEVELS, json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": about(name), "spec": spec}));
     vec![
         flow("exempt", 1, everything(json!([group("system:masters")]))),
         flow("catch-all", 10_000, everything(json!([group("system:unauthenticated"), group("system:authenticated")]))),
         level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}})),
-        level("catch-all", json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}})),
+        level(
+            "catch-all",
+            json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}}),
+        ),
     ]
 }
 

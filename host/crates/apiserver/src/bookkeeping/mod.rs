@@ -2,24 +2,28 @@
 //! end, service accounts, signing of certificates, aggregated roles, use of quotas.
 //!
 //! They act through a [`Client`] like everyone else, as superusers. The server calls [`bootstrap`] before it is ready and
-//! [`start`] once; dropping [`Bookkeeping`] ends the loops. Nothing here decides where a pod runs or how many there are.
+//! [`start`] once; dropping [`Bookkeeping`] ends the loops. Of several servers one runs them, see [`leader`]. Nothing here decides
+//! where a pod runs or how many there are.
 
 pub mod bootstrap;
 pub mod certificates;
 mod follow;
 mod garbage;
+pub mod leader;
 mod meta;
 mod namespaces;
 mod node_ipam;
 mod queue;
 mod quota;
 mod rbac;
+pub mod servers;
 mod service_accounts;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use pintle_api::{Client, ResourceDef, Status};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::LocalClient;
@@ -43,6 +47,8 @@ pub struct Context {
     /// The address of the service default/kubernetes.
     pub service: IpAddr,
     pub service_cidr: String,
+    /// Other servers have the same store.
+    pub shared: bool,
 }
 
 impl Context {
@@ -57,13 +63,14 @@ impl Context {
             port: external.port(),
             service: config.service_address(),
             service_cidr: config.service_cidr.to_string(),
+            shared: core.cache.store().is_shared(),
         }
     }
 }
 
-/// The running loops. Dropping it ends them.
+/// The loops, running while this server leads. Dropping it ends them.
 pub struct Bookkeeping {
-    _tasks: JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 /// Makes what every cluster has. Idempotent; returns when all of it is stored.
@@ -71,8 +78,22 @@ pub async fn bootstrap(context: &Context) -> Result<(), Status> {
     bootstrap::run(context).await
 }
 
-/// Starts the loops; needs a tokio runtime.
-pub fn start(context: Context) -> Bookkeeping {
+/// Runs the loops whenever `leads` says so; needs a tokio runtime.
+pub fn start(context: Context, mut leads: watch::Receiver<bool>) -> Bookkeeping {
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        while leads.wait_for(|leads| *leads).await.is_ok() {
+            let _loops = loops(&context);
+            // Without anybody to tell otherwise it stays as it is.
+            if leads.wait_for(|leads| !*leads).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    Bookkeeping { _task: task }
+}
+
+fn loops(context: &Context) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(rbac::aggregate(context.client.clone()));
     tasks.spawn(namespaces::run(context.clone()));
@@ -80,8 +101,11 @@ pub fn start(context: Context) -> Bookkeeping {
     tasks.spawn(service_accounts::run(context.clone()));
     tasks.spawn(certificates::run(context.clone()));
     tasks.spawn(garbage::run(context.clone()));
-    tasks.spawn(quota::run(context));
-    Bookkeeping { _tasks: tasks }
+    tasks.spawn(quota::run(context.clone()));
+    if context.shared {
+        tasks.spawn(servers::publish(context.clone()));
+    }
+    tasks
 }
 
 /// A time as API objects carry it: whole seconds.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use pintle_store::{Change, Revision};
+use pintle_store::{Change, Error, Revision};
 
 use super::stored::{Index, Stored};
-use super::{Cache, ROOT, lock};
+use super::{Cache, ROOT, guards, lock};
 
-/// Pause before the store is asked again after its watch broke.
+/// Pause before the store is watched again after its watch broke.
 const RETRY: Duration = Duration::from_millis(200);
 /// History ages even when nothing is written.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
@@ -43,58 +43,76 @@ pub(super) async fn load(cache: &Cache) -> Result<Revision, pintle_store::Error>
             break;
         }
     }
+    load_guards(cache).await?;
     cache.write_state().reset(objects, revision);
     cache.wake(revision);
     Ok(revision)
 }
 
-/// Follows the store until the cache is dropped.
+async fn load_guards(cache: &Cache) -> Result<(), Error> {
+    let range = cache.store.range(guards::ROOT.as_bytes(), &prefix_end(guards::ROOT), 0).await?;
+    let mut guards = lock(&cache.guards);
+    guards.clear();
+    guards.extend(range.entries.into_iter().map(|entry| (entry.key, entry.revision)));
+    Ok(())
+}
+
+/// Follows the store until the cache is dropped. A watch that broke is resumed where it was, so watchers notice nothing;
+/// only where the store has forgotten that place is everything loaded again.
 pub(super) fn follow(cache: &Arc<Cache>, revision: Revision) {
     let weak = Arc::downgrade(cache);
     let store = cache.store.clone();
     tokio::spawn(async move {
         let mut after = revision;
         loop {
-            match store.watch(ROOT.as_bytes(), after).await {
-                Ok(mut changes) => match drain(&weak, &mut changes).await {
-                    Some(why) => tracing::warn!(%why, "the store's watch ended; loading again"),
-                    None => return,
-                },
-                Err(why) => tracing::warn!(%why, "no watch on the store; trying again"),
-            }
-            if let Some(cache) = weak.upgrade() {
-                cache.follows.store(false, Ordering::Relaxed);
-            }
-            tokio::time::sleep(RETRY).await;
-            let Some(cache) = weak.upgrade() else { return };
-            match load(&cache).await {
-                Ok(revision) => {
-                    after = revision;
+            let why = match store.watch(b"", after).await {
+                Ok(mut changes) => {
+                    let Some(cache) = weak.upgrade() else { return };
                     cache.follows.store(true, Ordering::Relaxed);
+                    drop(cache);
+                    match drain(&weak, &mut changes).await {
+                        Some(why) => why,
+                        None => return,
+                    }
                 }
-                Err(why) => tracing::error!(%why, "cannot load from the store"),
+                Err(why) => why,
+            };
+            let Some(cache) = weak.upgrade() else { return };
+            let lost = matches!(why, Error::Compacted { .. } | Error::Future { .. });
+            if cache.follows.swap(false, Ordering::Relaxed) || lost {
+                tracing::warn!(%why, "the store's watch ended");
             }
+            after = cache.revision();
+            if lost {
+                match load(&cache).await {
+                    Ok(revision) => after = revision,
+                    Err(why) => tracing::error!(%why, "cannot load from the store"),
+                }
+            }
+            drop(cache);
+            tokio::time::sleep(RETRY).await;
         }
     });
 }
 
 type Changes = futures::stream::BoxStream<'static, pintle_store::Result<Vec<Change>>>;
 
-/// `None`: the cache is gone.
-async fn drain(weak: &Weak<Cache>, changes: &mut Changes) -> Option<String> {
+/// Why the watch ended. `None`: the cache is gone.
+async fn drain(weak: &Weak<Cache>, changes: &mut Changes) -> Option<Error> {
     loop {
         let next = tokio::time::timeout(TRIM_EVERY, changes.next()).await;
         let cache = weak.upgrade()?;
         match next {
             Ok(Some(Ok(batch))) => apply(&cache, &batch),
-            Ok(Some(Err(why))) => return Some(why.to_string()),
-            Ok(None) => return Some("the stream ended".to_owned()),
+            Ok(Some(Err(why))) => return Some(why),
+            Ok(None) => return Some(Error::Unavailable("the stream ended".to_owned())),
             Err(_) => cache.write_state().trim(&cache.limits, Instant::now()),
         }
     }
 }
 
 fn apply(cache: &Cache, batch: &[Change]) {
+    cache.note_guards(batch);
     let now = Instant::now();
     let mut ready = Vec::with_capacity(batch.len());
     for change in batch {
@@ -158,4 +176,3 @@ fn prefix_end(prefix: &str) -> Vec<u8> {
     }
     end
 }
-

@@ -1,11 +1,13 @@
 //! The current objects of every resource as wire bytes in persistent ordered maps, and the bounded log of their changes.
 //!
-//! Fed in revision order by the store's watch alone. Reads never touch the store; a snapshot is O(1); a write returns only
-//! after the cache applied it. The handlers and the in-process client call it; it knows nothing of users or kinds.
+//! Fed in revision order by the store's watch alone. Reads never fetch from the store; a snapshot is O(1); a write returns only
+//! after the cache applied it. Where other servers write as well, `shared` says when the cache is new enough. The handlers and the in-process client call it; it knows nothing of users or kinds.
 
 pub mod event;
-pub mod filter;
 mod feed;
+pub mod filter;
+mod guards;
+mod shared;
 pub mod snapshot;
 mod state;
 pub mod stored;
@@ -24,10 +26,14 @@ use tokio::sync::oneshot;
 
 pub use event::Event;
 pub use filter::Filter;
+pub use guards::{Turn, is_clash};
+pub use shared::forget_history;
 pub use snapshot::Snapshot;
 pub use stored::{Kind, Stored};
 pub use watcher::Watcher;
 
+use guards::Queues;
+use shared::Rounds;
 use state::State;
 use stored::Index;
 
@@ -84,6 +90,10 @@ pub struct Cache {
     follows: AtomicBool,
     /// Readers and writers that wait for a revision.
     waiting: Mutex<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
+    rounds: Mutex<Rounds>,
+    /// When each guard was last put.
+    guards: Mutex<HashMap<Bytes, u64>>,
+    queues: Queues,
     /// Indexes of values on their way through the store, by the address of their bytes: an engine that hands the same
     /// bytes back saves the parse.
     prepared: Mutex<HashMap<usize, (Bytes, Index)>>,
@@ -131,6 +141,9 @@ impl Cache {
             revision: AtomicU64::new(0),
             follows: AtomicBool::new(true),
             waiting: Mutex::default(),
+            rounds: Mutex::default(),
+            guards: Mutex::default(),
+            queues: Queues::default(),
             prepared: Mutex::default(),
         });
         let revision = feed::load(&cache).await?;
@@ -198,10 +211,22 @@ impl Cache {
 
     /// Writes one object (`None`: removes it) and returns what watchers see of it, once they can.
     pub async fn commit(&self, slot: &Slot, key: &str, expect: Expect, object: Option<&Object>) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
+        self.commit_in_turn(slot, key, expect, object, &Turn::default()).await
+    }
+
+    /// The same where other objects matter, too: fails when another server had its turn since this one was given.
+    pub async fn commit_in_turn(
+        &self,
+        slot: &Slot,
+        key: &str,
+        expect: Expect,
+        object: Option<&Object>,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
         let full_key = Bytes::from(format!("{}{key}", slot.prefix));
         let Some(object) = object else {
             let transaction = Transaction { expect: vec![(full_key.clone(), expect)], ops: vec![Op::Delete { key: full_key }] };
-            let revision = self.store.commit(transaction).await?;
+            let revision = self.settle(transaction).await?;
             self.echo(revision).await?;
             return Ok(None);
         };
@@ -210,7 +235,9 @@ impl Cache {
         let address = value.as_ptr() as usize;
         lock(&self.prepared).insert(address, (value.clone(), index.clone()));
         let ops = vec![Op::Put { key: full_key.clone(), value: value.clone() }];
-        let result = self.store.commit(Transaction { expect: vec![(full_key, expect)], ops }).await;
+        let mut transaction = Transaction { expect: vec![(full_key, expect)], ops };
+        turn.guard(&mut transaction);
+        let result = self.settle(transaction).await;
         let echoed = match &result {
             Ok(revision) => self.echo(*revision).await,
             Err(_) => Ok(()),
@@ -282,7 +309,7 @@ fn tell(observer: &Observer, namespace: &str, name: &str, stored: Option<&Stored
 }
 
 fn too_large(asked: u64, present: u64) -> Status {
-    let message = format!("Too large resource version: {asked}, current: {present}");
+    let message = format!("Timeout: Too large resource version: {asked}, current: {present}");
     let mut status = Status::new(504, Reason::Timeout, message);
     let details = status.details_mut();
     details.retry_after_seconds = 1;

@@ -25,8 +25,8 @@ use crate::handlers::{Core, Scope, WriteOptions};
 use crate::registry::Strategy;
 use crate::resources::Resource;
 
-use definition::Definition;
 pub use conversion::Conversion;
+use definition::Definition;
 pub use strategy::CustomStrategy;
 
 /// Holds a definition until its objects are gone.
@@ -37,20 +37,26 @@ const CLEANUP_EVERY: Duration = Duration::from_millis(500);
 const MANAGER: &str = "pintle-apiextensions";
 
 /// Serves what is defined already. Before the server is ready.
-pub async fn load(core: &Arc<Core>) -> Result<(), Status> {
-    reconcile(core).await.map(drop)
+pub async fn load(core: &Arc<Core>, leads: bool) -> Result<(), Status> {
+    reconcile(core, leads).await.map(drop)
 }
 
-/// Follows the definitions until the server ends.
-pub async fn run(core: Arc<Core>) {
+/// Follows the definitions until the server ends. Every server serves them; the one that leads writes what became of them.
+pub async fn run(core: Arc<Core>, mut leads: tokio::sync::watch::Receiver<bool>) {
     let Ok(resource) = core.resource(&DEFINITIONS) else { return };
     loop {
         let (_, mut watcher) = core.cache.snapshot_and_watch(&resource.slot, Filter::everything(""));
-        let again = reconcile(&core).await.unwrap_or_else(|why| {
+        let leading = *leads.borrow_and_update();
+        let again = reconcile(&core, leading).await.unwrap_or_else(|why| {
             tracing::warn!(%why, "definitions of custom resources");
             true
         });
-        let changed = async { watcher.next().await.is_ok() };
+        let changed = async {
+            tokio::select! {
+                _ = watcher.next() => {}
+                Ok(()) = leads.changed() => {}
+            }
+        };
         if again {
             let _ = tokio::time::timeout(CLEANUP_EVERY, changed).await;
         } else {
@@ -59,8 +65,9 @@ pub async fn run(core: Arc<Core>) {
     }
 }
 
-/// Makes the table fit the definitions and the definitions' status fit the table. True: something ends but is not gone yet.
-async fn reconcile(core: &Arc<Core>) -> Result<bool, Status> {
+/// Makes the table fit the definitions and, on the server that leads, the definitions' status fit the table. True: something
+/// ends but is not gone yet.
+async fn reconcile(core: &Arc<Core>, leads: bool) -> Result<bool, Status> {
     let resource = core.resource(&DEFINITIONS)?;
     let stored = core.cache.snapshot(&resource.slot).page(&Filter::everything(""), None, 0).items;
     let mut definitions: Vec<Definition> = Vec::new();
@@ -70,6 +77,9 @@ async fn reconcile(core: &Arc<Core>) -> Result<bool, Status> {
         definitions.push(Definition::read(object, taken));
     }
     swap(core, &stored, &definitions);
+    if !leads {
+        return Ok(false);
+    }
     let mut ending = false;
     for definition in &definitions {
         if definition.object.is_being_deleted() {

@@ -31,6 +31,7 @@ const LOG_PARAMETERS: [&str; 9] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream", "insecureSkipTLSVerifyBackend"];
 
 pub async fn serve(call: Call, scope: Scope) -> Result<Response, Status> {
+    call.core.cache.catch_up().await?;
     let def = scope.resource.def();
     let sub = def.subresources.iter().find(|s| s.name == scope.subresource).ok_or_else(no_such_resource)?;
     // A proxy takes any method, also those that are no verb.
@@ -77,7 +78,15 @@ async fn ask_hooks(call: &Call, scope: &Scope) -> Result<(), Status> {
     if scope.subresource == "proxy" {
         options["path"] = json!(call.path.rest);
     }
-    let request = webhook::Request { core: &call.core, scope, operation: Operation::Connect, name: &scope.name, old: None, options: json!(null), dry_run: false };
+    let request = webhook::Request {
+        core: &call.core,
+        scope,
+        operation: Operation::Connect,
+        name: &scope.name,
+        old: None,
+        options: json!(null),
+        dry_run: false,
+    };
     call.core.hooks.permit(&request, Some(&options)).await.map(drop)
 }
 

@@ -2,7 +2,7 @@
 //! hands a source in, as for their logs. Two ways lead here: the resource `decisions`, by namespace or for the whole cluster, and the
 //! subresource `plugins/NAME/decisions`, which also exports what a replay needs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -50,22 +50,25 @@ pub trait Source: Send + Sync {
     fn metrics(&self) -> String;
 }
 
-/// Set once, after the server started and the plugins with it.
+/// Set when plugins start in this process.
 #[derive(Default)]
-pub struct Decisions(OnceLock<Arc<dyn Source>>);
+pub struct Decisions(Mutex<Option<Arc<dyn Source>>>);
 
 impl Decisions {
-    /// Later calls change nothing.
+    /// From now on decisions are looked up here.
     pub fn serve_from(&self, source: Arc<dyn Source>) {
-        let _ = self.0.set(source);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+    fn present(&self) -> Option<Arc<dyn Source>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn metrics(&self) -> String {
-        self.0.get().map(|source| source.metrics()).unwrap_or_default()
+        self.present().map(|source| source.metrics()).unwrap_or_default()
     }
 
     fn source(&self) -> Result<Arc<dyn Source>, Status> {
-        self.0.get().cloned().ok_or_else(|| Status::unavailable("no plugins run in this server"))
+        self.present().ok_or_else(|| Status::unavailable("no plugins run in this server"))
     }
 }
 

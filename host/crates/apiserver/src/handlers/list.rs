@@ -67,7 +67,7 @@ impl Core {
             return Ok(list);
         }
         if !query.continue_token.is_empty() {
-            return made_ready(scope, self.next_page(scope, query, &filter)?).await;
+            return made_ready(scope, self.next_page(scope, query, &filter).await?).await;
         }
         let snapshot = self.snapshot_for(scope, query).await?;
         made_ready(scope, self.page(scope, query, &filter, snapshot, None, now())).await
@@ -75,10 +75,7 @@ impl Core {
 
     async fn snapshot_for(&self, scope: &Scope, query: &ListQuery) -> Result<Snapshot, Status> {
         let slot = &scope.resource.slot;
-        let asked = parse_version(&query.resource_version)?;
-        if asked > self.cache.revision() {
-            self.cache.wait_for(asked).await?;
-        }
+        let asked = self.not_older(&query.resource_version).await?;
         let exact = match query.version_match {
             Match::Exact => true,
             Match::NotOlderThan => false,
@@ -88,14 +85,19 @@ impl Core {
         if exact { self.cache.snapshot_at(slot, asked) } else { Ok(self.cache.snapshot(slot)) }
     }
 
-    fn next_page(&self, scope: &Scope, query: &ListQuery, filter: &Filter) -> Result<List, Status> {
+    async fn next_page(&self, scope: &Scope, query: &ListQuery, filter: &Filter) -> Result<List, Status> {
         let token = Token::decode(&query.continue_token)?;
         let slot = &scope.resource.slot;
         let after = token.start.as_str();
         if token.rv == INCONSISTENT {
+            self.cache.catch_up().await?;
             return Ok(self.page(scope, query, filter, self.cache.snapshot(slot), Some(after), now()));
         }
         let revision = u64::try_from(token.rv).unwrap_or(0);
+        if revision > self.cache.revision() {
+            // Another server gave the first page.
+            self.cache.wait_for(revision).await?;
+        }
         // A token is good as long as history is kept, also where the snapshot happens to live on.
         let old = now().saturating_sub(token.at) > self.cache.limits().history.as_secs();
         match self.cache.snapshot_at(slot, revision) {
@@ -139,7 +141,8 @@ pub fn parse_version(text: &str) -> Result<u64, Status> {
     }
     text.parse().map_err(|_| {
         let cause = Cause::invalid("resourceVersion", &text.into(), &format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
-        let mut status = Status::new(400, Reason::BadRequest, format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
+        let mut status =
+            Status::new(400, Reason::BadRequest, format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
         status.details_mut().causes = vec![cause];
         status
     })
@@ -151,7 +154,8 @@ pub fn invalid_options(causes: Vec<Cause>) -> Status {
 
 /// Upstream's rules on which parameters go together.
 fn check(query: &ListQuery) -> Result<(), Status> {
-    let forbidden = |why: &str| Err(invalid_options(vec![Cause::new(CauseKind::FieldValueForbidden, "resourceVersionMatch", format!("Forbidden: {why}"))]));
+    let forbidden =
+        |why: &str| Err(invalid_options(vec![Cause::new(CauseKind::FieldValueForbidden, "resourceVersionMatch", format!("Forbidden: {why}"))]));
     match query.version_match {
         Match::Unset => {}
         _ if query.resource_version.is_empty() => {

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod decisions;
 pub mod delete;
 pub mod eviction;
+mod guards;
 pub mod list;
 pub mod lookup;
 pub mod managed;
@@ -140,15 +141,33 @@ impl Core {
         table.find(gvr).cloned().ok_or_else(no_such_resource)
     }
 
+    /// What the cache has, which another server's write may have overtaken.
     pub fn get(&self, scope: &Scope) -> Result<Arc<Stored>, Status> {
         self.cache.get(&scope.resource.slot, &scope.key()).ok_or_else(|| scope.not_found())
     }
 
-    /// The same, with what reading it in this version takes.
+    /// The newest state, with what reading it in this version takes.
     pub async fn get_ready(&self, scope: &Scope) -> Result<Arc<Stored>, Status> {
+        self.get_at(scope, "").await
+    }
+
+    /// The same for a reader who asks for a `resourceVersion`: none is the newest, 0 whatever is here, any other is not older.
+    pub async fn get_at(&self, scope: &Scope, version: &str) -> Result<Arc<Stored>, Status> {
+        self.not_older(version).await?;
         let stored = self.get(scope)?;
         scope.resource.make_ready([&*stored]).await?;
         Ok(stored)
+    }
+
+    /// Returns when the cache is as new as a reader's `resourceVersion` demands; the version as a number.
+    pub async fn not_older(&self, version: &str) -> Result<u64, Status> {
+        let asked = list::parse_version(version)?;
+        if version.is_empty() {
+            self.cache.catch_up().await?;
+        } else if asked > self.cache.revision() {
+            self.cache.wait_for(asked).await?;
+        }
+        Ok(asked)
     }
 
     /// The same as [`Core::get`], parsed.

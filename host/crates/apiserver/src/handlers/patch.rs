@@ -25,7 +25,8 @@ impl PatchKind {
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/apply-patch+yaml" => Ok(Self::Apply),
             other => {
-                let known = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+                let known =
+                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
                 let message = format!("the body of the request was in an unknown format - accepted media types include: {known} (got {other:?})");
                 Err(Status::new(415, Reason::UnsupportedMediaType, message))
             }
@@ -64,7 +65,7 @@ impl Core {
         }
         check_applied(scope, &config)?;
         for _ in 0..2 {
-            let exists = self.cache.get(&scope.resource.slot, &scope.key()).is_some();
+            let exists = self.exists(scope).await?;
             let answer = if exists {
                 let change = |old: &Object| applied(scope, Some(old), &config, options).map(|object| Changed { object, tracked: true });
                 self.change(scope, options, &change).await

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::write::{check_identity, name_differs, name_rule, refuse_invalid, store_error};
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
-use crate::cache::stored;
+use crate::cache::{is_clash, stored};
 use crate::registry::{Part, WriteContext};
 
 /// A change that asked for no revision is made again on the newest object this often.
@@ -40,8 +40,8 @@ impl Core {
             }
             return Err(name_differs(object.name(), &scope.name));
         }
-        let exists = self.cache.get(&resource.slot, &scope.key()).is_some();
-        if !exists && scope.subresource.is_empty() && resource.strategy.allow_create_on_update() && object.resource_version().is_empty() {
+        let may_create = scope.subresource.is_empty() && resource.strategy.allow_create_on_update() && object.resource_version().is_empty();
+        if may_create && !self.exists(scope).await? {
             match self.create(scope, object.clone(), options).await {
                 Err(taken) if taken.is(Reason::AlreadyExists) => {}
                 answer => return answer,
@@ -52,6 +52,12 @@ impl Core {
             refuse_invalid(scope, &scope.name, vec![cause])?;
         }
         self.change(scope, options, &|_| Ok(Changed { object: object.clone(), tracked: false })).await
+    }
+
+    /// Whether there is such an object now, whoever made it.
+    pub(super) async fn exists(&self, scope: &Scope) -> Result<bool, Status> {
+        self.cache.catch_up().await?;
+        Ok(self.cache.get(&scope.resource.slot, &scope.key()).is_some())
     }
 
     /// Changes the present object. A resourceVersion in the changed object is a condition; without one, conflicts are retried.
@@ -90,7 +96,9 @@ impl Core {
     /// `None`: somebody else wrote in between, and the change did not insist on a revision.
     async fn change_once(&self, scope: &Scope, options: &WriteOptions, change: &Change<'_>) -> Result<Option<Written>, Status> {
         let resource = &scope.resource;
-        let present = self.get_ready(scope).await?;
+        let turn = self.turn(scope, false).await?;
+        let present = self.get(scope)?;
+        resource.make_ready([&*present]).await?;
         let old = resource.parse(&present)?;
         let Changed { object: mut new, tracked } = change(&old)?;
         let asked = revision_asked(&new)?;
@@ -116,7 +124,7 @@ impl Core {
             }
         };
         let write = if ends { None } else { Some(&kept) };
-        let outcome = self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), write).await;
+        let outcome = self.cache.commit_in_turn(&resource.slot, &scope.key(), Expect::At(present.revision), write, &turn).await;
         match outcome {
             Ok(stored) => {
                 self.with_context(&scope.user, false, |context| {
@@ -137,6 +145,7 @@ impl Core {
                     self.with_context(&scope.user, false, |context| resource.strategy.after_commit(Some(&old), Some(&new), context));
                 }
                 match failed {
+                    clash if is_clash(&clash) => Ok(None),
                     StoreError::Conflict { found: None, .. } => Err(scope.not_found()),
                     StoreError::Conflict { .. } if insists => Err(scope.stale()),
                     StoreError::Conflict { .. } => Ok(None),

@@ -11,7 +11,7 @@ use rand::Rng as _;
 use serde_json::json;
 use tokio::time::{Instant, Sleep};
 
-use super::list::{Match, invalid_options, parse_version};
+use super::list::{Match, invalid_options};
 use super::own_fields::OwnFields;
 use super::{Core, Scope};
 use crate::cache::{Event, Filter, Kind, Stored, Watcher};
@@ -73,10 +73,7 @@ impl Core {
         let indexed = if own.is_some() { "" } else { &query.field_selector };
         let mut filter = Filter::parse(&scope.namespace, &query.label_selector, indexed, &slot.fields().names)?;
         filter.narrow(&scope.name);
-        let asked = parse_version(&query.resource_version)?;
-        if asked > self.cache.revision() {
-            self.cache.wait_for(asked).await?;
-        }
+        let asked = self.not_older(&query.resource_version).await?;
         let initial = query.send_initial_events.unwrap_or(asked == 0);
         let (mut objects, watcher, synced) = if initial {
             let (snapshot, watcher) = self.cache.snapshot_and_watch(slot, filter.clone());

@@ -9,12 +9,14 @@ use serde_json::json;
 
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
-use crate::cache::stored;
+use crate::cache::{is_clash, stored};
 use crate::registry::{Part, WriteContext};
 use crate::resources::Resource;
 
 /// A generated name that is taken is drawn again this often.
 const GENERATE_NAME_TRIES: usize = 8;
+/// A creation that clashed with another server's is judged again this often.
+const CLASH_TRIES: usize = 20;
 /// What random endings are made of: no vowels and nothing that looks like another character.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const NAME_ENDING: usize = 5;
@@ -41,15 +43,19 @@ impl Core {
         }
         let prefixed = !object.str_at(&["metadata", "generateName"]).is_empty();
         let generated = object.name().is_empty() && prefixed;
-        if generated {
-            for _ in 1..GENERATE_NAME_TRIES {
-                match self.create_once(scope, object.clone(), options, true, tracked).await {
-                    Err(taken) if taken.is(pintle_api::Reason::AlreadyExists) => {}
-                    answer => return answer,
-                }
+        let (mut names, mut clashes) = (1, 0);
+        // Kept where it may be needed once more.
+        let written = loop {
+            if !generated && !self.cache.store().is_shared() {
+                break self.create_once(scope, object, options, generated, tracked).await;
             }
-        }
-        self.create_once(scope, object, options, generated, tracked).await.map_err(|mut failed| {
+            match self.create_once(scope, object.clone(), options, generated, tracked).await {
+                Err(taken) if generated && taken.is(pintle_api::Reason::AlreadyExists) && names < GENERATE_NAME_TRIES => names += 1,
+                Ok(None) if clashes < CLASH_TRIES => clashes += 1,
+                written => break written,
+            }
+        };
+        written.and_then(|written| written.ok_or_else(clashed)).map_err(|mut failed| {
             if prefixed && failed.is(pintle_api::Reason::AlreadyExists) {
                 failed.message.push_str(UNGENERATED);
             }
@@ -57,7 +63,16 @@ impl Core {
         })
     }
 
-    async fn create_once(&self, scope: &Scope, mut object: Object, options: &WriteOptions, generate: bool, tracked: bool) -> Result<Written, Status> {
+    /// `None`: another server took what this creation counted on.
+    async fn create_once(
+        &self,
+        scope: &Scope,
+        mut object: Object,
+        options: &WriteOptions,
+        generate: bool,
+        tracked: bool,
+    ) -> Result<Option<Written>, Status> {
+        let turn = self.turn(scope, true).await?;
         if generate {
             let name = metadata::generated_name(object.str_at(&["metadata", "generateName"]), &random_ending());
             object.set_at(&["metadata", "name"], json!(name));
@@ -70,7 +85,7 @@ impl Core {
             if self.cache.get(&resource.slot, &key).is_some() {
                 return Err(exists().warned(&warnings));
             }
-            return Ok(Written { json: stored::encode(&object), revision: 0, created: true, warnings });
+            return Ok(Some(Written { json: stored::encode(&object), revision: 0, created: true, warnings }));
         }
         let kept = match resource.stored_form(&object).await {
             Ok(kept) => kept,
@@ -79,10 +94,10 @@ impl Core {
                 return Err(why);
             }
         };
-        let outcome = self.cache.commit(&resource.slot, &key, Expect::Absent, Some(&kept)).await;
-        if let Err(StoreError::Unknown(why)) = &outcome {
+        let outcome = self.cache.commit_in_turn(&resource.slot, &key, Expect::Absent, Some(&kept), &turn).await;
+        if let Err(unknown @ StoreError::Unknown(_)) = outcome {
             // The claims stay: releasing what may have been written would hand a number out twice.
-            return Err(Status::internal(format!("outcome unknown: {why}")));
+            return Err(store_error(unknown));
         }
         self.with_context(&scope.user, false, |context| match &outcome {
             Ok(_) => resource.strategy.after_commit(Some(&object), None, context),
@@ -91,9 +106,10 @@ impl Core {
         match outcome {
             Ok(Some(stored)) => {
                 resource.make_ready([&*stored]).await?;
-                Ok(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings })
+                Ok(Some(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings }))
             }
             Ok(None) => Err(Status::internal("a creation left nothing")),
+            Err(clash) if is_clash(&clash) => Ok(None),
             Err(StoreError::Conflict { .. }) => Err(exists().warned(&warnings)),
             Err(other) => Err(store_error(other)),
         }
@@ -231,6 +247,10 @@ pub fn seconds(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+fn clashed() -> Status {
+    Status::too_many_requests("too many servers create such objects at once, please try again later", 1)
+}
+
 pub fn store_error(error: StoreError) -> Status {
     match error {
         StoreError::TooLarge { size, limit } => Status::new(
@@ -238,7 +258,12 @@ pub fn store_error(error: StoreError) -> Status {
             pintle_api::Reason::RequestEntityTooLarge,
             format!("Request entity too large: the object has {size} bytes, the limit is {limit}"),
         ),
-        StoreError::Unavailable(why) => Status::unavailable(format!("storage unavailable: {why}")),
+        StoreError::Unavailable(why) => {
+            let mut status = Status::unavailable(format!("storage unavailable: {why}"));
+            // Nothing was written: a client may ask again.
+            status.details_mut().retry_after_seconds = 1;
+            status
+        }
         StoreError::Unknown(why) => Status::new(504, pintle_api::Reason::Timeout, format!("outcome unknown: {why}")),
         other => Status::internal(other),
     }

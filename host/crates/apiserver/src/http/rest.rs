@@ -146,7 +146,7 @@ impl Call {
     }
 
     async fn read(&self, scope: &Scope, form: Form) -> Result<Response, Status> {
-        let stored = self.core.get_ready(scope).await?;
+        let stored = self.core.get_at(scope, self.get("resourceVersion")).await?;
         if scope.subresource == "scale" {
             let object = scope.resource.parse(&stored)?;
             return answer::scale(&crate::handlers::scale::of(scope, &object)?, form);
@@ -183,6 +183,7 @@ impl Call {
             }
             let (object, warnings) = self.decode(&scope, &body, &options)?;
             self.note(&scope, &object);
+            self.core.cache.catch_up().await?;
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
             call.gate()?;
             let warnings = [warnings, call.ask_hooks().await?].concat();

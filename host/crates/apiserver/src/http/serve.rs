@@ -27,6 +27,7 @@ use super::rest::{Call, is_long_running};
 use super::{Request, Response, answer, audited, nonresource};
 use crate::audit::{Head, Pending};
 use crate::auth::{Attributes, User};
+use crate::backup;
 use crate::handlers::Core;
 
 /// A request that is no stream is answered within this time, or with 504.
@@ -166,7 +167,7 @@ impl Front {
         chain: &[CertificateDer<'static>],
         audited: &mut Option<Pending>,
     ) -> Result<Response, Status> {
-        let user = self.core.authenticator.authenticate(&asked.parts, chain);
+        let user = self.authenticate(&asked.parts, chain).await;
         if let Some(audit) = &self.core.audit {
             let nobody = User::default();
             let user = user.as_ref().unwrap_or(&nobody);
@@ -193,6 +194,9 @@ impl Front {
             return extension.pass(&self.core, parts, body, &user).await;
         }
         let Some(path) = resource else {
+            if parts.uri.path() == backup::PATH && parts.method == http::Method::GET {
+                return backup::serve(&self.core).await;
+            }
             return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);
         };
         let (core, metrics, frames) = (self.core.clone(), self.metrics.clone(), self.frames.clone());
@@ -209,6 +213,18 @@ impl Front {
         match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
             Ok(answer) => answer,
             Err(_) => Err(Status::new(504, Reason::Timeout, "request did not complete within the allotted timeout")),
+        }
+    }
+
+    /// What a token names may have been made through another server a moment ago, so that a refusal is looked at again.
+    async fn authenticate(&self, parts: &http::request::Parts, chain: &[CertificateDer<'static>]) -> Result<User, Status> {
+        let authenticator = &self.core.authenticator;
+        match authenticator.authenticate(parts, chain) {
+            Err(_) if self.core.cache.store().is_shared() => {
+                self.core.cache.catch_up().await?;
+                authenticator.authenticate(parts, chain)
+            }
+            outcome => outcome,
         }
     }
 

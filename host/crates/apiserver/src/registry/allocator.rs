@@ -1,6 +1,7 @@
 //! Claims on cluster-wide numbers: service addresses and node ports.
 //!
-//! Held in memory and rebuilt from the stored Services when the server starts ([`Allocators::rebuild`]). A claim belongs to a
+//! Held in memory and rebuilt from the stored Services when the server starts ([`Allocators::rebuild`]); where other servers write, too,
+//! their Services are followed ([`Allocators::observe`]). A claim belongs to a
 //! service, `namespace/name`, so claiming again is harmless and nobody gives back what another holds. What is asked for by number
 //! usually lies in the lower band; numbers that are picked come from the upper one first, so the two seldom meet.
 
@@ -11,6 +12,8 @@ use std::sync::Mutex;
 
 use ipnet::Ipv4Net;
 use rand::Rng;
+
+use super::core::service_claims::Claims;
 
 pub const NODE_PORT_FIRST: u32 = 30_000;
 pub const NODE_PORT_LAST: u32 = 32_767;
@@ -23,6 +26,8 @@ pub struct Allocators {
     network: Ipv4Net,
     addresses: Mutex<Band>,
     ports: Mutex<Band>,
+    /// By owner, what [`Allocators::observe`] was told last.
+    observed: Mutex<HashMap<String, Claims>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +63,7 @@ impl Allocators {
         addresses.owners.insert(base + 1, KUBERNETES_SERVICE.into());
         let count = NODE_PORT_LAST - NODE_PORT_FIRST + 1;
         let ports = Band::new(NODE_PORT_FIRST, NODE_PORT_LAST, (count / 32).clamp(16, 128));
-        Self { network, addresses: Mutex::new(addresses), ports: Mutex::new(ports) }
+        Self { network, addresses: Mutex::new(addresses), ports: Mutex::new(ports), observed: Mutex::default() }
     }
 
     /// Over the configured range. Only IPv4 is served; another family leaves the usual range and says so.
@@ -88,6 +93,20 @@ impl Allocators {
         }
     }
 
+    /// Takes over a change of a stored Service, for servers that hear of others' writes. `None`: it is gone.
+    pub fn observe(&self, namespace: &str, name: &str, service: Option<&pintle_api::Object>) {
+        let owner = format!("{namespace}/{name}");
+        let mut observed = self.observed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(before) = observed.remove(&owner) {
+            before.release_missing(service, self);
+        }
+        if let Some(service) = service {
+            let claims = super::core::service_claims::claims_of(service);
+            claims.enforce(self);
+            observed.insert(owner, claims);
+        }
+    }
+
     pub fn claim_address(&self, owner: &str, address: IpAddr, dry_run: bool) -> Result<(), ClaimError> {
         let IpAddr::V4(address) = address else { return Err(ClaimError::OutOfRange("IP")) };
         lock(&self.addresses).claim(owner, u32::from(address), dry_run, "IP")
@@ -99,6 +118,16 @@ impl Allocators {
         if let IpAddr::V4(address) = address {
             lock(&self.addresses).release(owner, u32::from(address));
         }
+    }
+    /// For what is stored already, whoever else is about to ask for the number: that write will fail.
+    pub fn take(&self, owner: &str, addresses: &[IpAddr], ports: &[u32]) {
+        for address in addresses {
+            if let IpAddr::V4(address) = address {
+                lock(&self.addresses).owners.insert(u32::from(*address), owner.into());
+            }
+        }
+        let mut held = lock(&self.ports);
+        held.owners.extend(ports.iter().map(|port| (*port, owner.into())));
     }
     pub fn claim_port(&self, owner: &str, port: u32, dry_run: bool) -> Result<(), ClaimError> {
         lock(&self.ports).claim(owner, port, dry_run, "port")
@@ -174,6 +203,22 @@ mod tests {
         }
         assert_eq!(allocators.pick_address("a/x", false), Err(ClaimError::Full));
         assert!(!picked.contains(&allocators.first_address()));
+    }
+
+    #[test]
+    fn what_other_servers_give_out_and_take_back_is_followed() {
+        let allocators = Allocators::default();
+        let service = |port: u32| serde_json::json!({"metadata": {"namespace": "a", "name": "x"}, "spec": {"ports": [{"nodePort": port}]}});
+        assert_eq!(allocators.claim_port("a/y", 30001, false), Ok(()), "on its way to the store");
+        allocators.observe("a", "x", Some(&service(30001)));
+        allocators.release_port("a/y", 30001);
+        assert_eq!(allocators.claim_port("a/y", 30001, false), Err(ClaimError::Taken("port")));
+        allocators.observe("a", "x", Some(&service(30002)));
+        assert_eq!(allocators.claim_port("a/y", 30001, false), Ok(()));
+        assert_eq!(allocators.claim_port("a/y", 30002, false), Err(ClaimError::Taken("port")));
+        allocators.observe("a", "x", None);
+        assert_eq!(allocators.claim_port("a/y", 30002, false), Ok(()));
+        assert_eq!(allocators.claim_port("a/z", 30001, false), Err(ClaimError::Taken("port")), "another's claim stays");
     }
 
     #[test]

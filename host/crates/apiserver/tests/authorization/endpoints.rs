@@ -3,6 +3,7 @@
 use std::fmt;
 
 use pintle_apiserver::Server;
+use pintle_apiserver::backup;
 use pintle_apiserver::handlers::connect;
 use pintle_apiserver::http::nonresource;
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ pub struct Endpoint {
 /// The endpoints, and the names of those that this file does not know how to ask.
 pub fn all(server: &Server) -> (Vec<Endpoint>, Vec<String>) {
     let (mut endpoints, mut unknown) = (Vec::new(), Vec::new());
-    for (pattern, _) in nonresource::ROUTES {
+    let beside = [backup::PATH];
+    for pattern in nonresource::ROUTES.iter().map(|(pattern, _)| *pattern).chain(beside) {
         match sample(pattern) {
             Some(path) => endpoints.extend(["GET", "HEAD"].map(|method| Endpoint { method, uri: path.clone(), asked: Asked::Path })),
             None => unknown.push(pattern.to_owned()),

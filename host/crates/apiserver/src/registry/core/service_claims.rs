@@ -16,15 +16,15 @@ pub fn before_commit(new: &mut Value, old: Option<&Value>, context: &WriteContex
     let result = allocate(new, old, context);
     if result.is_err() && !context.dry_run {
         // What was picked before the failure goes back, what the old state holds stays.
-        release_missing(&claims_of(new), old, context.allocators);
-        release_missing(&claims, old, context.allocators);
+        claims_of(new).release_missing(old, context.allocators);
+        claims.release_missing(old, context.allocators);
     }
     result
 }
 
 pub fn after_commit(new: Option<&Value>, old: Option<&Value>, context: &WriteContext<'_>) {
     if let Some(old) = old {
-        release_missing(&claims_of(old), new, context.allocators);
+        claims_of(old).release_missing(new, context.allocators);
     }
 }
 
@@ -69,11 +69,7 @@ fn choose_families(service: &mut Value, _: &WriteContext<'_>) -> Result<(), Stat
     }
     let mut causes = Vec::new();
     if policy == "RequireDualStack" {
-        causes.push(Cause::invalid(
-            "spec.ipFamilyPolicy",
-            &policy.as_str().into(),
-            "this cluster is not configured for dual-stack services",
-        ));
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.as_str().into(), "this cluster is not configured for dual-stack services"));
     }
     if policy == "SingleStack" && families.len() > 1 {
         let detail = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
@@ -116,8 +112,7 @@ fn address_fault(service: &Value, asked: &str, why: &str) -> Status {
 }
 
 fn allocate_node_ports(service: &mut Value, owner: &str, context: &WriteContext<'_>) -> Result<(), Status> {
-    let wants_all =
-        !is_type(service, "LoadBalancer") || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
+    let wants_all = !is_type(service, "LoadBalancer") || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
     // One number serves the protocols of one port: DNS has TCP and UDP behind the same node port.
     let mut by_port: Vec<(i64, String, i64)> = Vec::new();
     for i in 0..ports(service).len() {
@@ -128,8 +123,7 @@ fn allocate_node_ports(service: &mut Value, owner: &str, context: &WriteContext<
         }
         let shared = by_port.iter().find(|(p, other, _)| *p == port && *other != protocol).map(|(_, _, number)| *number);
         let asked = if asked == 0 { shared.unwrap_or(0) } else { asked };
-        let number =
-            claim_or_pick_port(owner, asked, context).map_err(|e| port_fault(service, &format!("spec.ports[{i}].nodePort"), asked, e))?;
+        let number = claim_or_pick_port(owner, asked, context).map_err(|e| port_fault(service, &format!("spec.ports[{i}].nodePort"), asked, e))?;
         by_port.push((port, protocol, number));
         service["spec"]["ports"][i]["nodePort"] = number.into();
     }
@@ -173,6 +167,13 @@ pub fn claims_of(service: &Value) -> Claims {
 }
 
 impl Claims {
+    /// Gives back what the keeper does not hold, too.
+    pub fn release_missing(&self, keeper: Option<&Value>, allocators: &Allocators) {
+        let kept = keeper.map(claims_of).unwrap_or_default();
+        self.addresses.iter().filter(|a| !kept.addresses.contains(a)).for_each(|a| allocators.release_address(&self.owner, *a));
+        self.ports.iter().filter(|p| !kept.ports.contains(p)).for_each(|p| allocators.release_port(&self.owner, *p));
+    }
+
     /// Enters the claims of a stored service; one that clashes was stored before this server knew and is left as it is.
     pub fn reclaim(&self, allocators: &Allocators) {
         for address in &self.addresses {
@@ -186,12 +187,11 @@ impl Claims {
             }
         }
     }
-}
 
-fn release_missing(claims: &Claims, keeper: Option<&Value>, allocators: &Allocators) {
-    let kept = keeper.map(claims_of).unwrap_or_default();
-    claims.addresses.iter().filter(|a| !kept.addresses.contains(a)).for_each(|a| allocators.release_address(&claims.owner, *a));
-    claims.ports.iter().filter(|p| !kept.ports.contains(p)).for_each(|p| allocators.release_port(&claims.owner, *p));
+    /// The same of one that another server stored: it has the numbers.
+    pub fn enforce(&self, allocators: &Allocators) {
+        allocators.take(&self.owner, &self.addresses, &self.ports);
+    }
 }
 
 fn owner(service: &Value) -> String {
