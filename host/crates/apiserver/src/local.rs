@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use pintle_api::schema::Duplicates;
 use pintle_api::client::{BoxFuture, DeleteOptions, ListOptions, Listed, Patch, Result, Served, Target, WatchEvent, WatchOptions, WriteOptions};
 use pintle_api::{Client, Reason, Status};
 use serde_json::Value;
@@ -101,7 +102,7 @@ impl LocalClient {
             return Err(Status::method_not_allowed(&def.group, &def.resource, "create"));
         }
         if !scope.resource.custom {
-            check_fields(&mut object, &def.gvk(), &[], options.validation)?;
+            check_fields(&mut object, &def.gvk(), &Duplicates::default(), options.validation)?;
         }
         let scope = Scope { name: String::new(), ..scope };
         self.core.create(&scope, object, &options).await.map(written)
@@ -123,7 +124,7 @@ impl LocalClient {
             return made(&self.core.update_scale(scope, object, options).await?);
         }
         if !scope.resource.custom {
-            check_fields(&mut object, &scope.resource.def().gvk(), &[], options.validation)?;
+            check_fields(&mut object, &scope.resource.def().gvk(), &Duplicates::default(), options.validation)?;
         }
         self.core.update(scope, object, options).await.map(written)
     }

@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use serde_json::Value;
 
+use super::Duplicates;
 use super::builtin::builtin;
 use super::kinds::{Node, ScalarKind, TypeRef};
 use super::times;
@@ -35,12 +36,11 @@ impl Findings {
         self.unknown.is_empty() && self.mismatch.is_none()
     }
     /// One text a fault, for warnings: `unknown field "spec.foo"`.
-    pub fn strict_faults(&self, duplicates: &[String]) -> Vec<String> {
-        let doubled = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
-        doubled.chain(self.unknown.iter().map(|path| format!("unknown field {path:?}"))).collect()
+    pub fn strict_faults(&self, duplicates: &Duplicates) -> Vec<String> {
+        duplicates.with_unknown(&self.unknown)
     }
     /// The whole message under strict validation; `None` when there is no fault.
-    pub fn strict_error(&self, duplicates: &[String]) -> Option<String> {
+    pub fn strict_error(&self, duplicates: &Duplicates) -> Option<String> {
         let faults = self.strict_faults(duplicates);
         (!faults.is_empty()).then(|| format!("strict decoding error: {}", faults.join(", ")))
     }
@@ -274,7 +274,7 @@ mod tests {
     fn check_deployment(body: Value, expected: Expect) {
         let kind = builtin().for_kind(&GroupVersionKind::new("apps", "v1", "Deployment")).unwrap();
         let found = check(&body, kind);
-        expected.assert_eq(&format!("{:?} {:?}", found.strict_error(&[]).unwrap_or_default(), found.mismatch.unwrap_or_default()));
+        expected.assert_eq(&format!("{:?} {:?}", found.strict_error(&Duplicates::default()).unwrap_or_default(), found.mismatch.unwrap_or_default()));
     }
 
     #[test]

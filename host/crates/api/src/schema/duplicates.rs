@@ -2,7 +2,7 @@
 //!
 //! Called by the decoder of requests, which asks [`has_duplicates`] first: it only counts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -16,14 +16,39 @@ pub fn has_duplicates(text: &[u8], parsed: &Value) -> bool {
     count_in_text(text) != count_in_value(parsed)
 }
 
+/// Members that occur again in their object, and the text, which alone tells what stands before what.
+#[derive(Clone, Debug, Default)]
+pub struct Duplicates {
+    paths: Vec<(usize, String)>,
+    text: Vec<u8>,
+}
+
 /// Paths of members that occur again in their object (`spec.replicas`), in order, each once.
 /// A text that is no JSON has none.
-pub fn duplicates(text: &[u8]) -> Vec<String> {
-    let mut finder = Finder { path: Vec::new(), found: Vec::new() };
-    let mut parser = serde_json::Deserializer::from_slice(text);
-    match (&mut finder).deserialize(&mut parser) {
-        Ok(()) => finder.found,
-        Err(_) => Vec::new(),
+pub fn duplicates(text: &[u8]) -> Duplicates {
+    let found = Finder::search(text, &[]).found;
+    let text = if found.is_empty() { Vec::new() } else { text.to_vec() };
+    Duplicates { paths: found, text }
+}
+
+impl Duplicates {
+    /// Without the text: they are told before all other faults, as of what was read before its kind's fields were known.
+    pub fn told_first(mut self) -> Self {
+        self.text.clear();
+        self
+    }
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(|(_, path)| path.as_str())
+    }
+    /// One text a fault, in the order of the text.
+    pub fn with_unknown(&self, unknown: &[String]) -> Vec<String> {
+        let wanted = if self.text.is_empty() { &[] } else { unknown };
+        let places = if wanted.is_empty() { HashMap::new() } else { Finder::search(&self.text, wanted).places };
+        let doubled = self.paths.iter().map(|(place, path)| (*place, format!("duplicate field {path:?}")));
+        let unknown = unknown.iter().map(|path| (places.get(path).copied().unwrap_or(usize::MAX), format!("unknown field {path:?}")));
+        let mut faults: Vec<(usize, String)> = doubled.chain(unknown).collect();
+        faults.sort_by_key(|(place, _)| *place);
+        faults.into_iter().map(|(_, fault)| fault).collect()
     }
 }
 
@@ -63,9 +88,14 @@ fn count_in_value(value: &Value) -> usize {
     }
 }
 
-struct Finder {
+struct Finder<'w> {
     path: Vec<Segment>,
-    found: Vec<String>,
+    /// Duplicates, by their place among all members.
+    found: Vec<(usize, String)>,
+    members: usize,
+    wanted: HashSet<&'w str>,
+    /// Where those that are wanted stand first.
+    places: HashMap<String, usize>,
 }
 
 enum Segment {
@@ -73,8 +103,32 @@ enum Segment {
     Index(usize),
 }
 
-impl Finder {
-    fn report(&mut self) {
+impl<'w> Finder<'w> {
+    fn search(text: &[u8], wanted: &'w [String]) -> Self {
+        let wanted = wanted.iter().map(String::as_str).collect();
+        let mut finder = Self { path: Vec::new(), found: Vec::new(), members: 0, wanted, places: HashMap::new() };
+        let mut parser = serde_json::Deserializer::from_slice(text);
+        if (&mut finder).deserialize(&mut parser).is_err() {
+            finder.found.clear();
+        }
+        finder
+    }
+
+    fn note(&mut self, again: bool) {
+        self.members += 1;
+        if !again && self.wanted.is_empty() {
+            return;
+        }
+        let path = self.shown();
+        if self.wanted.contains(path.as_str()) {
+            self.places.entry(path.clone()).or_insert(self.members);
+        }
+        if again && self.found.len() < MAX_DUPLICATES && self.found.iter().all(|(_, known)| *known != path) {
+            self.found.push((self.members, path));
+        }
+    }
+
+    fn shown(&self) -> String {
         let mut path = String::new();
         for segment in &self.path {
             match segment {
@@ -87,20 +141,18 @@ impl Finder {
                 Segment::Index(index) => path.push_str(&format!("[{index}]")),
             }
         }
-        if self.found.len() < MAX_DUPLICATES && !self.found.contains(&path) {
-            self.found.push(path);
-        }
+        path
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Finder {
+impl<'de> DeserializeSeed<'de> for &mut Finder<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for &mut Finder {
+impl<'de> Visitor<'de> for &mut Finder<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,9 +163,8 @@ impl<'de> Visitor<'de> for &mut Finder {
         while let Some(key) = members.next_key::<String>()? {
             let again = seen.contains(&key);
             self.path.push(Segment::Key(key.clone()));
-            if again {
-                self.report();
-            } else {
+            self.note(again);
+            if !again {
                 seen.insert(key);
             }
             members.next_value_seed(&mut *self)?;
@@ -159,10 +210,19 @@ mod tests {
     #[test]
     fn repeated_keys_are_named_by_path_and_cheaply_noticed() {
         let text = br#"{"a": "x:y\":{", "spec": {"paused": true, "list": [{"n": 1}, {"n": 1, "n": 2, "n": 3}], "paused": false}}"#;
-        assert_eq!(duplicates(text), ["spec.list[1].n", "spec.paused"]);
+        assert_eq!(duplicates(text).paths().collect::<Vec<_>>(), ["spec.list[1].n", "spec.paused"]);
         assert!(has_duplicates(text, &serde_json::from_slice(text).unwrap()));
         let clean = br#"{"a": "x:y\":{\\", "spec": {"b": [{"n": 1}, {"n": ":"}]}}"#;
-        assert_eq!(duplicates(clean), Vec::<String>::new());
+        assert_eq!(duplicates(clean).paths().count(), 0);
         assert!(!has_duplicates(clean, &serde_json::from_slice(clean).unwrap()));
+    }
+
+    #[test]
+    fn faults_are_told_in_the_order_of_the_text() {
+        let found = duplicates(br#"{"spec": {"unknown": 1, "replicas": 1, "replicas": 2, "strange": [{"a": 1, "a": 2}]}}"#);
+        let unknown = ["spec.strange".to_owned(), "spec.unknown".to_owned()];
+        let told = ["unknown field \"spec.unknown\"", "duplicate field \"spec.replicas\"", "unknown field \"spec.strange\"", "duplicate field \"spec.strange[0].a\""];
+        assert_eq!(found.with_unknown(&unknown), told);
+        assert_eq!(found.told_first().with_unknown(&unknown), [told[1], told[3], "unknown field \"spec.strange\"", told[0]]);
     }
 }

@@ -1,5 +1,6 @@
 //! The four kinds of patch, each made again on the newest object when somebody else wrote in between.
 
+use pintle_api::schema::Duplicates;
 use pintle_api::object::ObjectExt;
 use pintle_api::patch::{json, merge, strategic};
 use pintle_api::{Object, Reason, Status};
@@ -103,9 +104,9 @@ fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteO
 
 pub fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
     if scope.resource.has_own_schema() {
-        return check_custom(scope, object, &[], validation);
+        return check_custom(scope, object, &Duplicates::default(), validation);
     }
-    check_fields(object, &scope.resource.def().gvk(), &[], validation)
+    check_fields(object, &scope.resource.def().gvk(), &Duplicates::default(), validation)
 }
 
 fn check_applied(scope: &Scope, config: &Value) -> Result<(), Status> {

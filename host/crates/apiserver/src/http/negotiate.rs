@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use pintle_api::schema::Duplicates;
 use pintle_api::discovery::Aggregated;
 use pintle_api::{GroupVersionKind, Object, Reason, Status, protobuf, schema};
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -254,12 +255,12 @@ pub fn content_type(headers: &HeaderMap) -> &str {
 }
 
 /// An object from a JSON, YAML or protobuf body, and the fields that the JSON held twice. `of`: the kind, where a protobuf body does not say.
-pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Vec<String>), Status> {
+pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Duplicates), Status> {
     match content_type(headers) {
         "" | "application/json" | "*/*" => json(body, &of.kind),
-        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Vec::new())),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Duplicates::default())),
         protobuf::MEDIA_TYPE => match protobuf::to_json(body, Some(of)) {
-            Ok(object) => Ok((object, Vec::new())),
+            Ok(object) => Ok((object, Duplicates::default())),
             Err(why) if of.kind == "DeleteOptions" => Err(Status::bad_request(why.to_string())),
             Err(why) => Err(unreadable(&of.kind, body, &why.to_string())),
         },
@@ -267,9 +268,9 @@ pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result
     }
 }
 
-pub fn json(body: &[u8], kind: &str) -> Result<(Object, Vec<String>), Status> {
+pub fn json(body: &[u8], kind: &str) -> Result<(Object, Duplicates), Status> {
     let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e)))?;
-    let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Vec::new() };
+    let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Duplicates::default() };
     Ok((object, duplicates))
 }
 

@@ -10,6 +10,7 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
+use pintle_api::schema::Duplicates;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
 use pintle_api::{metadata, schema};
@@ -255,7 +256,7 @@ impl Call {
             return Err(negotiate::unrecognized(&gvk.kind, body, "not a JSON object"));
         }
         if scope.resource.has_own_schema() && scope.subresource != "scale" {
-            let warnings = check_custom(scope, &mut object, &duplicates, options.validation)?;
+            let warnings = check_custom(scope, &mut object, &duplicates.told_first(), options.validation)?;
             return Ok((object, warnings));
         }
         let warnings = check_fields(&mut object, &kind_of(scope), &duplicates, options.validation)?;
@@ -422,7 +423,7 @@ pub fn kind_of(scope: &Scope) -> GroupVersionKind {
 }
 
 /// Compares an object with its kind's type; unknown fields are refused, warned of or dropped, and never kept.
-pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
     let findings = schema::check(object, of);
     let warnings = judge(&findings, gvk, duplicates, validation)?;
@@ -431,12 +432,12 @@ pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &[S
 }
 
 /// The same by the schema of a custom kind.
-pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let Some(findings) = scope.resource.strategy.prune(object) else { return Ok(Vec::new()) };
     judge(&findings, &scope.resource.def().gvk(), duplicates, validation)
 }
 
-fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let refused = |why: &str| Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", gvk.kind, gvk.version, gvk.kind));
     if let Some(why) = &findings.mismatch {
         return Err(refused(why));
