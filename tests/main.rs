@@ -2,7 +2,9 @@
 //!
 //! `cargo xtask test` builds what these tests run. Clusters with nodes live in network namespaces that the test makes and removes.
 
+mod clients;
 // Recording and accepting answers is for the `corpus` program.
 #[allow(dead_code)]
 mod corpus;
 mod e2e;
+mod goldens;

@@ -13,30 +13,45 @@ use super::run::{Output, kubectl, output, output_with_input, pintle, wait};
 pub struct Server {
     process: Child,
     folder: TempDir,
+    args: &'static [&'static str],
 }
 
 impl Server {
     pub fn start() -> Self {
-        Self::start_on(|_| {})
+        Self::start_with(&[], |_| {})
+    }
+
+    /// The API alone: nothing is scheduled, no controller runs.
+    pub fn start_without_plugins() -> Self {
+        Self::start_with(&["--no-plugins"], |_| {})
     }
 
     /// On a data folder that somebody prepares.
     pub fn start_on(prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_with(&[], prepare)
+    }
+
+    fn start_with(args: &'static [&'static str], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         prepare(&folder.path().join("data"));
-        let process = Self::spawn(folder.path());
-        let server = Self { process, folder };
-        wait("the server's readiness", 60, || ready(&server.kubectl(&["get", "--raw", "/readyz"])));
+        let process = Self::spawn(folder.path(), "127.0.0.1:0", args);
+        let server = Self { process, folder, args };
+        server.wait_until_ready();
         server
     }
 
-    fn spawn(folder: &Path) -> Child {
+    fn wait_until_ready(&self) {
+        wait("the server's readiness", 60, || ready(&self.kubectl(&["get", "--raw", "/readyz"])));
+    }
+
+    fn spawn(folder: &Path, listen: &str, args: &[&str]) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
         Command::new(pintle())
-            .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["server", "--listen", listen, "--data-dir"])
             .arg(folder.join("data"))
             .arg("--kubeconfig-out")
             .arg(folder.join("kubeconfig"))
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -75,8 +90,18 @@ impl Server {
         self.process.kill().expect("it lives");
         self.process.wait().expect("it ended");
         std::fs::remove_file(self.kubeconfig()).expect("it was written");
-        self.process = Self::spawn(self.folder.path());
-        wait("the server after a crash", 60, || ready(&self.kubectl(&["get", "--raw", "/readyz"])));
+        self.process = Self::spawn(self.folder.path(), "127.0.0.1:0", self.args);
+        self.wait_until_ready();
+    }
+
+    /// The same with the same address: clients that were connected come back.
+    pub fn crash_and_restart_in_place(&mut self) {
+        let kubeconfig = std::fs::read_to_string(self.kubeconfig()).expect("it was written");
+        let address = kubeconfig.split("https://").nth(1).expect("an address").split_whitespace().next().expect("an address").trim_matches('"');
+        self.process.kill().expect("it lives");
+        self.process.wait().expect("it ended");
+        self.process = Self::spawn(self.folder.path(), address, self.args);
+        self.wait_until_ready();
     }
 }
 
@@ -120,9 +145,17 @@ impl Cluster {
     /// A command inside the cluster's first network namespace.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.netns)).arg("--").arg(program);
-        command.env("KUBECONFIG", self.folder.path().join("data/kubeconfig"));
+        command.arg(format!("--net={}", self.network_namespace().display())).arg("--").arg(program);
+        command.env("KUBECONFIG", self.kubeconfig());
         command
+    }
+
+    pub fn network_namespace(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.netns)
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("data/kubeconfig")
     }
 
     pub fn pintle(&self, args: &[&str]) -> Output {

@@ -3,13 +3,13 @@
 mod api;
 mod authors;
 mod backup;
-mod cluster;
+pub mod cluster;
 mod decisions;
 mod examples;
 mod javascript;
 mod machine;
 mod plugins;
-mod run;
+pub mod run;
 mod several;
 mod tour;
 mod validation;

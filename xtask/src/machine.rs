@@ -31,7 +31,8 @@ const NODE: &[Package] = &[
     package("busybox-static", &["/usr/bin/busybox", "/bin/busybox"]),
 ];
 
-/// What only tests use: a real etcd, a client for what pods serve, and what policies in Python, C and JavaScript are built with.
+/// What only tests use: a real etcd, a client for what pods serve, what policies in Python, C and JavaScript are built with, and
+/// what clients in Python, JavaScript and Go are.
 const TESTS: &[Package] = &[
     package("etcd-server", &["/usr/bin/etcd"]),
     package("curl", &["/usr/bin/curl"]),
@@ -39,6 +40,7 @@ const TESTS: &[Package] = &[
     package("python3-pip", &["/usr/bin/pip3"]),
     package("nodejs", &["/usr/bin/node"]),
     package("npm", &["/usr/bin/npm"]),
+    package("golang-go", &["/usr/bin/go", "/usr/local/go/bin/go"]),
 ];
 
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", crate::programs::DEMO_TARGET];

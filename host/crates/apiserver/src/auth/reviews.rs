@@ -43,6 +43,7 @@ pub fn token_review(auth: &Auth, mut object: Object) -> Result<Object, Status> {
 }
 
 pub fn self_subject_review(user: &User, mut object: Object) -> Object {
+    object.set_at(&["metadata", "creationTimestamp"], json!(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
     object.set_at(&["status"], json!({"userInfo": user_info(user)}));
     object
 }

@@ -16,7 +16,6 @@ use super::conversion::Conversion;
 use super::definition::Definition;
 use super::rules::Rules;
 use crate::handlers::lookup::SharedLookup;
-use crate::registry::def::ALL_VERBS;
 use crate::registry::kind::restore;
 use crate::registry::strategy::ScalePaths;
 use crate::registry::{Part, Strategy, WriteContext};
@@ -82,6 +81,9 @@ impl CustomStrategy {
     }
 }
 
+/// All of them, in the order in which upstream tells those of custom kinds.
+const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
 fn def(definition: &Definition, version: &str, has_status: bool, has_scale: bool) -> ResourceDef {
     let words = |words: &[&'static str]| -> Vec<Cow<'static, str>> { words.iter().map(|w| Cow::Borrowed(*w)).collect() };
     let mut subresources = Vec::new();
@@ -92,7 +94,7 @@ fn def(definition: &Definition, version: &str, has_status: bool, has_scale: bool
         let kind = Some(GroupVersionKind::new("autoscaling", "v1", "Scale"));
         subresources.push(SubresourceDef { name: "scale".into(), kind, verbs: words(&["get", "patch", "update"]).into() });
     }
-    let mut verbs = words(ALL_VERBS);
+    let mut verbs = words(VERBS);
     if definition.object.is_being_deleted() {
         // What ends takes nothing new.
         verbs.retain(|v| v != "create");

@@ -68,7 +68,7 @@ async fn ask_hooks(call: &Call, scope: &Scope) -> Result<(), Status> {
     let mut options = json!({"kind": kind, "apiVersion": "v1"});
     for (key, value) in &call.query {
         match (key.as_str(), value.as_str()) {
-            ("stdin" | "stdout" | "stderr" | "tty", "true" | "1") => options[key] = json!(true),
+            ("stdin" | "stdout" | "stderr" | "tty", _) if call.flag(key) => options[key] = json!(true),
             ("container", name) => options[key] = json!(name),
             ("command", word) if options["command"].is_null() => options[key] = json!([word]),
             ("command", word) => options["command"].as_array_mut().into_iter().for_each(|words| words.push(json!(word))),
@@ -108,7 +108,10 @@ async fn read_log(call: Call, scope: Scope) -> Result<Response, Status> {
         *nothing.status_mut() = http::StatusCode::NO_CONTENT;
         return Ok(nothing);
     }
-    let parameters = call.query.iter().filter(|(k, _)| LOG_PARAMETERS.contains(&k.as_str())).map(|(k, v)| (k.as_str(), v.as_str()));
+    let parameters = call.query.iter().filter(|(k, _)| LOG_PARAMETERS.contains(&k.as_str())).map(|(k, v)| match k.as_str() {
+        flag @ ("follow" | "previous" | "timestamps" | "insecureSkipTLSVerifyBackend") => (flag, if call.flag(flag) { "true" } else { "false" }),
+        other => (other, v.as_str()),
+    });
     let path = format!("/containerLogs/{}/{}/{container}{}", scope.namespace, scope.name, query_of(parameters));
     let backend = kubelet(&call.core, pod.str_at(&["spec", "nodeName"]), path)?;
     let mut response = proxy::pass(call.parts, call.body, &backend).await.map_err(dial_failed)?;
@@ -149,10 +152,9 @@ async fn stream(call: Call, scope: Scope) -> Result<Response, Status> {
 
 /// The client's parameters under the kubelet's names.
 fn stream_parameters(call: &Call) -> Vec<(&str, &str)> {
-    let on = |key: &str| matches!(call.get(key), "true" | "1");
     let mut parameters: Vec<(&str, &str)> = Vec::new();
     for (key, name) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
-        if on(key) {
+        if call.flag(key) {
             parameters.push((name, "1"));
         }
     }

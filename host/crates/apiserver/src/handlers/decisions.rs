@@ -87,7 +87,7 @@ pub async fn list(call: &Call, scope: &Scope) -> Result<Vec<Value>, Status> {
 pub async fn serve(call: &Call, scope: &Scope) -> Result<Response, Status> {
     call.core.read(&Scope { subresource: String::new(), ..scope.clone() })?;
     let source = call.core.decisions.source()?;
-    if matches!(call.get("export"), "true" | "1") {
+    if call.flag("export") {
         let chunks = source.export(&scope.name).map(Ok).boxed();
         return Ok(crate::http::answer::bytes(200, http::HeaderValue::from_static(EXPORT), Body::Stream(chunks)));
     }

@@ -75,7 +75,12 @@ impl Core {
 
     async fn snapshot_for(&self, scope: &Scope, query: &ListQuery) -> Result<Snapshot, Status> {
         let slot = &scope.resource.slot;
-        let asked = self.not_older(&query.resource_version).await?;
+        let asked = self.not_older(&query.resource_version).await.map_err(|mut status| {
+            if status.code == 400 {
+                status.message.insert_str(0, "invalid resource version: ");
+            }
+            status
+        })?;
         let exact = match query.version_match {
             Match::Exact => true,
             Match::NotOlderThan => false,
@@ -141,8 +146,8 @@ pub fn parse_version(text: &str) -> Result<u64, Status> {
     }
     text.parse().map_err(|_| {
         let cause = Cause::invalid("resourceVersion", &text.into(), &format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
-        let mut status =
-            Status::new(400, Reason::BadRequest, format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
+        let why = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+        let mut status = Status::new(400, Reason::BadRequest, why);
         status.details_mut().causes = vec![cause];
         status
     })

@@ -3,7 +3,7 @@
 use pintle_api::schema::Duplicates;
 use pintle_api::object::ObjectExt;
 use pintle_api::patch::{json, merge, strategic};
-use pintle_api::{Object, Reason, Status};
+use pintle_api::{Cause, Object, Reason, Status};
 use serde_json::Value;
 
 use super::update::Changed;
@@ -51,6 +51,7 @@ impl Core {
             if object.resource_version() == old.resource_version() && patch.str_at(&["metadata", "resourceVersion"]).is_empty() {
                 object.remove_at(&["metadata", "resourceVersion"]);
             }
+            check_identity_kept(scope, &object, old)?;
             *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = checked(scope, &mut object, options.validation)?;
             Ok(Changed { object, tracked: false })
         };
@@ -71,6 +72,9 @@ impl Core {
                 let change = |old: &Object| applied(scope, Some(old), &config, options).map(|object| Changed { object, tracked: true });
                 self.change(scope, options, &change).await
             } else if scope.subresource.is_empty() {
+                if config.name().is_empty() {
+                    return Err(super::write::name_missing(&scope.name));
+                }
                 let object = applied(scope, None, &config, options)?;
                 self.create_applied(scope, object, options).await
             } else {
@@ -87,7 +91,28 @@ impl Core {
     }
 }
 
+/// A patch may change neither name nor uid.
+fn check_identity_kept(scope: &Scope, new: &Object, old: &Object) -> Result<(), Status> {
+    if !new.name().is_empty() && new.name() != scope.name {
+        return Err(super::write::name_differs(new.name(), &scope.name));
+    }
+    if !new.uid().is_empty() && new.uid() != old.uid() {
+        let cause = Cause::invalid("metadata.uid", &new.uid().into(), "field is immutable");
+        return super::write::refuse_invalid(scope, &scope.name, vec![cause]);
+    }
+    Ok(())
+}
+
 fn patched(scope: &Scope, kind: PatchKind, old: &Object, patch: &Value) -> Result<Object, Status> {
+    if kind == PatchKind::Strategic && !patch.is_object() {
+        let found = match patch {
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Bool(_) => "bool",
+            _ => "number",
+        };
+        return Err(Status::bad_request(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")));
+    }
     match kind {
         PatchKind::Json => json::apply(old.clone(), patch),
         PatchKind::Merge => merge::apply(old.clone(), patch.clone()),

@@ -5,7 +5,7 @@ use pintle_api::{Object, Reason, Status, metadata};
 use pintle_store::{Error as StoreError, Expect};
 use serde_json::{Value, json};
 
-use super::write::{check_identity, name_differs, name_rule, refuse_invalid, store_error};
+use super::write::{check_identity, name_differs, name_missing, name_rule, refuse_invalid, store_error};
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
@@ -33,10 +33,7 @@ impl Core {
         metadata::align_namespace(&mut object, if resource.is_namespaced() { &scope.namespace } else { "" })?;
         if object.name() != scope.name {
             if object.name().is_empty() {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
-                    scope.name
-                )));
+                return Err(name_missing(&scope.name));
             }
             return Err(name_differs(object.name(), &scope.name));
         }

@@ -224,6 +224,10 @@ pub fn check_identity(scope: &Scope, object: &Object) -> Result<(), Status> {
     Err(Status::bad_request(message))
 }
 
+pub fn name_missing(url: &str) -> Status {
+    Status::bad_request(format!("the name of the object ({url} based on URL) was undeterminable: name must be provided"))
+}
+
 pub fn name_differs(have: &str, want: &str) -> Status {
     Status::bad_request(format!("the name of the object ({have}) does not match the name on the URL ({want})"))
 }

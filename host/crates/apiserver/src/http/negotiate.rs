@@ -269,7 +269,7 @@ pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result
 }
 
 pub fn json(body: &[u8], kind: &str) -> Result<(Object, Duplicates), Status> {
-    let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e)))?;
+    let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e, body)))?;
     let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Duplicates::default() };
     Ok((object, duplicates))
 }
@@ -298,13 +298,22 @@ fn summary(body: &[u8]) -> String {
     }
 }
 
-fn json_fault(error: &serde_json::Error) -> String {
-    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
+/// In the words of Go's decoder, where these are known.
+fn json_fault(error: &serde_json::Error, body: &[u8]) -> String {
+    let text = error.to_string();
+    let first = body.trim_ascii_start().first().copied().unwrap_or(b' ');
+    match () {
+        () if error.is_eof() => "unexpected end of JSON input".to_owned(),
+        () if text.starts_with("expected value at line 1 column 1") && first.is_ascii_graphic() => {
+            format!("invalid character '{}' looking for beginning of value", char::from(first))
+        }
+        () => text,
+    }
 }
 
 /// A patch of any kind but apply.
 pub fn patch_json(body: &[u8]) -> Result<Object, Status> {
-    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {}", json_fault(&e))))
+    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {}", json_fault(&e, body))))
 }
 
 /// An applied configuration: YAML, of which JSON is a part.

@@ -181,7 +181,8 @@ fn resources(asked: &Asked<'_>, group: &str, version: &str) -> Result<Response, 
 }
 
 const JSON: &str = "application/json";
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What a client may ask for with an `@` is answered with a dot: Go's parser of media types takes no other.
+const V2_PROTOBUF: &str = openapi::V2_PROTOBUF_MEDIA_TYPE_DOTTED;
 
 fn openapi(asked: &Asked<'_>) -> Result<Response, Status> {
     let Asked { core, parts, .. } = *asked;

@@ -91,6 +91,12 @@ pub fn query(text: Option<&str>) -> Vec<(String, String)> {
     text.unwrap_or("").split('&').filter(|p| !p.is_empty()).map(pair).collect()
 }
 
+/// A parameter that is on or off, as upstream reads it: `true`, Python's `True`, and every other word but `false` and `0` are on.
+pub fn flag(query: &[(String, String)], name: &str) -> bool {
+    let value = query.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+    value.is_some_and(|v| v != "0" && !v.eq_ignore_ascii_case("false"))
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
@@ -102,6 +108,13 @@ mod tests {
             format!("{}/{} ns={} {} {} {} {}{}", p.group, p.version, p.namespace, p.resource, p.name, p.subresource, p.rest, if p.watch_prefix { " watch" } else { "" })
         });
         expected.assert_eq(&shown.unwrap_or_default());
+    }
+
+    #[test]
+    fn flags() {
+        let on = |text: &str| flag(&query(Some(text)), "watch");
+        assert_eq!(["watch=true", "watch=True", "watch=1", "watch=t", "watch", "a=b&watch="].map(on), [true; 6]);
+        assert_eq!(["", "a=b", "watch=0", "watch=false", "watch=False", "watch=FALSE"].map(on), [false; 6]);
     }
 
     #[test]

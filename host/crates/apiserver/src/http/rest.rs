@@ -19,7 +19,7 @@ use serde_json::json;
 use super::frames::SharedFrames;
 use super::metrics::Metrics;
 use super::negotiate::{self, Form, Media, Shape};
-use super::path::ResourcePath;
+use super::path::{self, ResourcePath};
 use super::stream::{self, Lines};
 use super::websocket::Wish;
 use super::{Response, answer, protobuf};
@@ -221,7 +221,7 @@ impl Call {
 
     async fn patch(&mut self, scope: &Scope, form: Form) -> Result<Response, Status> {
         let mut options = self.write_options()?;
-        options.force = matches!(self.get("force"), "true" | "1");
+        options.force = self.flag("force");
         let kind = PatchKind::of(negotiate::content_type(&self.parts.headers))?;
         if kind == PatchKind::Apply && self.get("fieldManager").is_empty() {
             let cause = Cause::required("fieldManager", "is required for apply patch");
@@ -268,7 +268,7 @@ impl Call {
         Ok(ListQuery {
             label_selector: self.get("labelSelector").to_owned(),
             field_selector: self.get("fieldSelector").to_owned(),
-            limit: if limit.is_empty() { 0 } else { limit.parse().map_err(|_| bad_parameter("limit", limit))? },
+            limit: page_limit(limit)?,
             continue_token: self.get("continue").to_owned(),
             resource_version: self.get("resourceVersion").to_owned(),
             version_match: Match::parse(self.get("resourceVersionMatch"))?,
@@ -285,9 +285,9 @@ impl Call {
             version_match: Match::parse(self.get("resourceVersionMatch"))?,
             send_initial_events: match self.get("sendInitialEvents") {
                 "" => None,
-                text => Some(boolean("sendInitialEvents", text)?),
+                _ => Some(self.flag("sendInitialEvents")),
             },
-            bookmarks: boolean("allowWatchBookmarks", self.get("allowWatchBookmarks"))?,
+            bookmarks: self.flag("allowWatchBookmarks"),
             timeout: seconds.filter(|s| *s > 0).map(Duration::from_secs),
         })
     }
@@ -361,7 +361,7 @@ impl Call {
         Ok(DeleteOptions {
             grace_period_seconds: grace.map(|g| g.parse().map_err(|_| bad_parameter("gracePeriodSeconds", &g))).transpose()?,
             propagation_policy: text("propagationPolicy"),
-            orphan_dependents: text("orphanDependents").map(|v| boolean("orphanDependents", &v)).transpose()?,
+            orphan_dependents: text("orphanDependents").map(|_| self.flag("orphanDependents")),
             preconditions: None,
             dry_run: if self.dry_run()? { vec!["All".to_owned()] } else { Vec::new() },
         })
@@ -385,6 +385,10 @@ impl Call {
 
     pub fn get(&self, key: &str) -> &str {
         self.query.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+    }
+
+    pub fn flag(&self, key: &str) -> bool {
+        path::flag(&self.query, key)
     }
 
     /// The first word of the user agent stands for the manager where none is named.
@@ -463,11 +467,12 @@ fn written_answer(scope: &Scope, written: Written, mut warnings: Vec<String>, fo
     Ok(response)
 }
 
-fn boolean(name: &str, text: &str) -> Result<bool, Status> {
-    match text {
-        "" | "false" | "0" | "False" | "f" => Ok(false),
-        "true" | "1" | "True" | "t" => Ok(true),
-        other => Err(bad_parameter(name, other)),
+/// How many at once; all of them where that is not positive, as upstream has it.
+fn page_limit(text: &str) -> Result<usize, Status> {
+    match text.parse::<i64>() {
+        _ if text.is_empty() => Ok(0),
+        Ok(limit) => Ok(usize::try_from(limit).unwrap_or(0)),
+        Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", pintle_api::status::quoted(text)))),
     }
 }
 

@@ -133,7 +133,7 @@ impl Front {
         let audit_id = parts.headers.get(&AUDIT_ID).cloned().unwrap_or_else(audit_id);
         let resource = ResourcePath::parse(parts.uri.path());
         let query = path::query(parts.uri.query());
-        let watching = query.iter().any(|(k, v)| k == "watch" && matches!(v.as_str(), "true" | "1" | ""));
+        let watching = path::flag(&query, "watch");
         let verb = resource.as_ref().map_or("", |r| r.verb(&parts.method, watching));
         let name = resource.as_ref().map(|r| r.resource.clone()).unwrap_or_default();
         let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));

@@ -77,10 +77,6 @@ impl Allocators {
         }
     }
 
-    pub fn network(&self) -> Ipv4Net {
-        self.network
-    }
-
     /// The address of the `kubernetes` service.
     pub fn first_address(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.network.network()) + 1)

@@ -15,6 +15,7 @@ use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::{SPEC, int_or_percent_value, no_smaller_collision_count, nonnegative_spec, validate_selector_and_template};
 
 const HISTORY: i64 = 10;
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 const COUNTS: [&str; 6] =
     ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady", "updatedNumberScheduled", "numberAvailable"];
 const COLUMNS: &[Column] = &[
@@ -39,11 +40,24 @@ pub fn kind() -> Kind {
         default,
         create: |set, _| {
             set.set_at(&["status"], json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}));
+            number_template(set, 1);
+        },
+        update: |new, old, part, _| {
+            let same_template = new.at(&["spec", "template"]) == old.at(&["spec", "template"]);
+            let before = old.str_at(&["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(1);
+            if part == Part::Main {
+                number_template(new, if same_template { before } else { before + 1 });
+            }
         },
         validate,
         validate_change,
         ..Kind::new(def).table(COLUMNS, cells)
     }
+}
+
+/// Upstream's field of before `apps/v1`, which lives on in an annotation: how often the template changed.
+fn number_template(set: &mut Value, number: i64) {
+    set.set_at(&["metadata", "annotations", TEMPLATE_GENERATION], number.to_string().into());
 }
 
 fn default(set: &mut Value) {

@@ -30,7 +30,7 @@ pub fn kind() -> Kind {
         names: NameRule::Label,
         generation: true,
         default,
-        create: |set, _| set.set_at(&["status"], json!({"replicas": 0})),
+        create: |set, _| set.set_at(&["status"], json!({"replicas": 0, "availableReplicas": 0})),
         validate,
         validate_change,
         ..Kind::new(def).table(COLUMNS, |set, now| {

@@ -44,7 +44,9 @@ fn default(job: &mut Value) {
     default_missing(spec, "suspend", false);
     default_missing(spec, "successfulJobsHistoryLimit", SUCCESSFUL_KEPT);
     default_missing(spec, "failedJobsHistoryLimit", FAILED_KEPT);
-    default_job_template_spec(ensure_object(ensure_object(spec, "jobTemplate"), "spec"));
+    let template = ensure_object(spec, "jobTemplate");
+    ensure_object(template, "metadata");
+    default_job_template_spec(ensure_object(template, "spec"));
 }
 
 fn validate(job: &Value, faults: &mut Faults) {

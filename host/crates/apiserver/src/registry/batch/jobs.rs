@@ -94,8 +94,12 @@ fn create(job: &mut Value, _: &WriteContext<'_>) {
     for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
         labels.entry(key).or_insert_with(|| uid.clone().into());
     }
+    let labels = labels.clone();
     let selected = ensure_object(ensure_object(spec, "selector"), "matchLabels");
     selected.entry("batch.kubernetes.io/controller-uid").or_insert(json!(uid));
+    if job.at(&["metadata", "labels"]).is_none_or(is_zero) {
+        job.set_at(&["metadata", "labels"], labels.into());
+    }
 }
 
 fn cells(job: &Value, now: jiff::Timestamp) -> Vec<Value> {

@@ -9,12 +9,17 @@ use serde_json::Value;
 use crate::registry::checks::{cidr, nonnegative_quantity, one_of};
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::{ensure_object, is_zero, same};
+use crate::registry::fields::{default_missing, ensure_object, is_zero, same};
 use crate::registry::kind::Kind;
 use crate::registry::podspec::affinity::EFFECTS;
 use crate::registry::print::{AGE, NAME, NONE, UNKNOWN, age, text, text_or, wide};
 use crate::registry::strategy::{Column, Part};
 
+/// Fields of the status that upstream always shows.
+const NODE_INFO: [&str; 10] = [
+    "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID", "operatingSystem",
+    "osImage", "systemUUID",
+];
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const COLUMNS: &[Column] = &[
     NAME,
@@ -50,6 +55,12 @@ fn default(node: &mut Value) {
     let Some(fields) = node.as_object_mut() else { return };
     ensure_object(fields, "spec");
     let status = ensure_object(fields, "status");
+    let endpoint = ensure_object(ensure_object(status, "daemonEndpoints"), "kubeletEndpoint");
+    default_missing(endpoint, "Port", 0);
+    let info = ensure_object(status, "nodeInfo");
+    for field in NODE_INFO {
+        default_missing(info, field, "");
+    }
     if status.get("allocatable").is_none_or(Value::is_null)
         && let Some(capacity) = status.get("capacity").filter(|c| !is_zero(c)).cloned()
     {

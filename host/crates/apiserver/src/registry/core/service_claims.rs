@@ -88,12 +88,9 @@ fn allocate_address(service: &mut Value, owner: &str, held: &Claims, context: &W
     } else {
         let address: IpAddr = asked.parse().map_err(|_| address_fault(service, &asked, "not an IP address"))?;
         if !held.addresses.contains(&address) {
-            let network = context.allocators.network();
             context.allocators.claim_address(owner, address, context.dry_run).map_err(|e| {
                 let why = match e {
-                    ClaimError::OutOfRange(_) => {
-                        format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {network}")
-                    }
+                    ClaimError::OutOfRange(_) => format!("failed to allocate IP {asked}: the provided network does not match the current range"),
                     other => format!("failed to allocate IP {asked}: {other}"),
                 };
                 address_fault(service, &asked, &why)

@@ -12,7 +12,9 @@ const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralCo
 /// Defaults of a `template` field, found in `parent`.
 /// A template that is missing is an empty one: most kinds hold it by value.
 pub fn default_template(parent: &mut Fields) {
-    default_spec(ensure_object(ensure_object(parent, "template"), "spec"));
+    let template = ensure_object(parent, "template");
+    ensure_object(template, "metadata");
+    default_spec(ensure_object(template, "spec"));
 }
 
 /// Defaults that pods and templates share.

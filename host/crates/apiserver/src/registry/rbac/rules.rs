@@ -115,9 +115,9 @@ pub fn fixed_role(new: &Value, old: &Value, faults: &mut Faults) {
 pub fn binding_cells(binding: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let role = format!("{}/{}", binding.str_at(&["roleRef", "kind"]), binding.str_at(&["roleRef", "name"]));
     let of = |kind: &str| {
-        let named = |s: &Value| match (s.str_at(&["namespace"]), s.str_at(&["name"])) {
-            ("", name) => name.to_owned(),
-            (namespace, name) => format!("{namespace}/{name}"),
+        let named = |s: &Value| match kind {
+            "ServiceAccount" => format!("{}/{}", s.str_at(&["namespace"]), s.str_at(&["name"])),
+            _ => s.str_at(&["name"]).to_owned(),
         };
         let found: Vec<String> = binding.list_at(&["subjects"]).iter().filter(|s| s.str_at(&["kind"]) == kind).map(named).collect();
         Value::from(found.join(", "))

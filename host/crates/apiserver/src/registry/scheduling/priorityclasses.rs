@@ -8,7 +8,7 @@ use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::default_missing;
 use crate::registry::kind::Kind;
-use crate::registry::print::{AGE, NAME, age, boolean, count, number, wide};
+use crate::registry::print::{AGE, NAME, age, boolean, count, number, text};
 
 const HIGHEST_OF_USERS: i64 = 1_000_000_000;
 const SYSTEM: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
@@ -34,7 +34,7 @@ pub fn kind() -> Kind {
                 number("Value", "The priority of its pods."),
                 boolean("Global-Default", "Whether pods without a class get it."),
                 AGE,
-                wide("PreemptionPolicy", "Whether its pods may push others away."),
+                text("PreemptionPolicy", "Whether its pods may push others away."),
             ],
             |class, now| {
                 let default: Value = class.bool_at(&["globalDefault"]).into();
