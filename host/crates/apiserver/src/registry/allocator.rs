@@ -66,6 +66,11 @@ impl Allocators {
         Self { network, addresses: Mutex::new(addresses), ports: Mutex::new(ports), observed: Mutex::default() }
     }
 
+    /// The range that addresses are allocated from, where none is asked for.
+    pub fn network(&self) -> Ipv4Net {
+        self.network
+    }
+
     /// Over the configured range. Only IPv4 is served; another family leaves the usual range and says so.
     pub fn over(range: ipnet::IpNet) -> Self {
         match range {

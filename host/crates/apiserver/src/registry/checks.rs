@@ -2,6 +2,8 @@
 //!
 //! Called by the validations of the resources; each notes its faults under the path that it is given.
 
+use std::net::IpAddr;
+
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use pintle_api::quantity::Quantity;
@@ -111,16 +113,26 @@ pub fn port_or_name(port: Option<&Value>, path: &Path<'_>, faults: &mut Faults) 
 }
 
 pub fn ip(text: &str, path: &Path<'_>, faults: &mut Faults) {
-    if text.parse::<std::net::IpAddr>().is_err() {
-        faults.invalid_str(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            faults.invalid_str(path, text, "must not be an IPv4-mapped IPv6 address");
+        }
+        Ok(_) => {}
+        Err(_) if without_leading_zeros(text).is_some_and(|plain| plain.parse::<IpAddr>().is_ok()) => {
+            faults.invalid_str(path, text, "must not have leading 0s");
+        }
+        Err(_) => faults.invalid_str(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
     }
 }
 
 pub fn cidr(text: &str, path: &Path<'_>, faults: &mut Faults) {
     match text.parse::<ipnet::IpNet>() {
+        Ok(ipnet::IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => {
+            faults.invalid_str(path, text, "must not have an IPv4-mapped IPv6 address");
+        }
         Ok(net) if net.addr() != net.network() => faults.invalid_str(path, text, "must not have bits set beyond the prefix length"),
         Ok(_) => {}
-        Err(_) if has_leading_zeros(text).is_some_and(|plain| plain.parse::<ipnet::IpNet>().is_ok()) => {
+        Err(_) if without_leading_zeros(text).is_some_and(|plain| plain.parse::<ipnet::IpNet>().is_ok()) => {
             faults.invalid_str(path, text, "must not have leading 0s in IP or prefix length");
         }
         Err(_) => faults.invalid_str(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
@@ -128,7 +140,7 @@ pub fn cidr(text: &str, path: &Path<'_>, faults: &mut Faults) {
 }
 
 /// The text without zeros before the numbers of an IPv4 address and of a prefix, if it has such.
-fn has_leading_zeros(text: &str) -> Option<String> {
+fn without_leading_zeros(text: &str) -> Option<String> {
     if text.contains(':') {
         return None;
     }
@@ -136,8 +148,11 @@ fn has_leading_zeros(text: &str) -> Option<String> {
         let short = part.trim_start_matches('0');
         if short.is_empty() { "0".to_owned() } else { short.to_owned() }
     };
-    let (address, prefix) = text.split_once('/')?;
-    let plain = format!("{}/{}", address.split('.').map(trimmed).collect::<Vec<_>>().join("."), trimmed(prefix));
+    let address = |text: &str| text.split('.').map(trimmed).collect::<Vec<_>>().join(".");
+    let plain = match text.split_once('/') {
+        Some((of, prefix)) => format!("{}/{}", address(of), trimmed(prefix)),
+        None => address(text),
+    };
     (plain != text).then_some(plain)
 }
 

@@ -75,6 +75,10 @@ impl Faults {
     pub fn invalid_shown(&mut self, path: &Path<'_>, shown: &str, detail: &str) {
         self.push(Cause::invalid_shown(path.to_string(), shown, detail));
     }
+    /// Of what has no value to show.
+    pub fn invalid_without_value(&mut self, path: &Path<'_>, detail: &str) {
+        self.push(Cause::new(CauseKind::FieldValueInvalid, path.to_string(), format!("Invalid value: {detail}")));
+    }
     pub fn invalid_str(&mut self, path: &Path<'_>, value: &str, detail: &str) {
         self.push(Cause::invalid(path.to_string(), &Value::from(value), detail));
     }

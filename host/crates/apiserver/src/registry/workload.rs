@@ -81,7 +81,9 @@ pub fn validate_replica_status(object: &Value, counted: &[&str], faults: &mut Fa
         faults.invalid(&STATUS.field(field), &count(field).into(), "cannot be greater than status.replicas");
     }
     if counted.contains(&"availableReplicas") && count("availableReplicas") > count("readyReplicas") {
-        let detail = "cannot be greater than readyReplicas";
+        // StatefulSets alone are told the whole path.
+        let detail =
+            if counted.contains(&"currentReplicas") { "cannot be greater than status.readyReplicas" } else { "cannot be greater than readyReplicas" };
         faults.invalid(&STATUS.field("availableReplicas"), &count("availableReplicas").into(), detail);
     }
 }

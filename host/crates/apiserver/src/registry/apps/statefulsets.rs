@@ -29,6 +29,11 @@ pub fn kind() -> Kind {
         repeats: Repeats::UPDATE,
         names: NameRule::Label,
         generation: true,
+        warn: |set, _| {
+            let negative = set.i64_at(&["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0);
+            let said = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
+            if negative { vec![said.to_owned()] } else { Vec::new() }
+        },
         default,
         create: |set, _| set.set_at(&["status"], json!({"replicas": 0, "availableReplicas": 0})),
         validate,
@@ -120,7 +125,9 @@ fn update_strategy(set: &Value, faults: &mut Faults) {
     let rolling_path = path.field("rollingUpdate");
     let rolling = set.at(&["spec", "updateStrategy", "rollingUpdate"]).filter(|r| !r.is_null());
     match (set.str_at(&["spec", "updateStrategy", "type"]), rolling) {
-        ("OnDelete", Some(rolling)) => faults.invalid(&rolling_path, rolling, "only allowed for updateStrategy 'RollingUpdate'"),
+        ("OnDelete", Some(rolling)) => {
+            faults.invalid_shown(&rolling_path, &shown_rolling(rolling), "only allowed for updateStrategy 'RollingUpdate'");
+        }
         ("RollingUpdate", Some(rolling)) => {
             nonnegative(rolling.get("partition"), &rolling_path.field("partition"), faults);
             if let Some(unavailable) = rolling.get("maxUnavailable").filter(|v| !v.is_null()) {
@@ -133,11 +140,18 @@ fn update_strategy(set: &Value, faults: &mut Faults) {
             }
         }
         ("OnDelete" | "RollingUpdate", None) => {}
-        _ => {
-            let value = set.at(&["spec", "updateStrategy"]).unwrap_or(&Value::Null);
-            faults.invalid(&path, value, "must be 'RollingUpdate' or 'OnDelete'");
+        (kind, rolling) => {
+            let rolling = rolling.map_or("null".to_owned(), shown_rolling);
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", Value::from(kind));
+            faults.invalid_shown(&path, &shown, "must be 'RollingUpdate' or 'OnDelete'");
         }
     }
+}
+
+/// As upstream prints its internal type.
+fn shown_rolling(rolling: &Value) -> String {
+    let partition = rolling.i64_at(&["partition"]).unwrap_or(0);
+    format!("{{\"Partition\":{partition},\"MaxUnavailable\":{}}}", rolling.get("maxUnavailable").unwrap_or(&Value::Null))
 }
 
 fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {

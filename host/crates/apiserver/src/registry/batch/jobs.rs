@@ -1,5 +1,6 @@
 //! `batch/v1` Job. The selector is made from the Job's uid unless the author manages it.
 
+use pintle_api::Status;
 use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ pub fn kind() -> Kind {
         propagation: "orphan",
         default,
         create,
+        before_commit: label_as_template,
         validate: check::validate,
         validate_change: check::validate_change,
         fields: &[("status.successful", |j| j.i64_at(&["status", "succeeded"]).unwrap_or(0).to_string())],
@@ -42,13 +44,11 @@ pub fn kind() -> Kind {
 }
 
 fn default(job: &mut Value) {
-    let labels = job.at(&["spec", "template", "metadata", "labels"]).filter(|l| !is_zero(l)).cloned();
+    let labels = template_labels(job);
     if let Some(spec) = spec_mut(job) {
         default_spec(spec);
     }
-    if let (Some(labels), true) = (labels, job.at(&["metadata", "labels"]).is_none_or(is_zero)) {
-        job.set_at(&["metadata", "labels"], labels);
-    }
+    default_labels(job, labels);
 }
 
 /// Shared with the template of a CronJob.
@@ -94,11 +94,23 @@ fn create(job: &mut Value, _: &WriteContext<'_>) {
     for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
         labels.entry(key).or_insert_with(|| uid.clone().into());
     }
-    let labels = labels.clone();
     let selected = ensure_object(ensure_object(spec, "selector"), "matchLabels");
     selected.entry("batch.kubernetes.io/controller-uid").or_insert(json!(uid));
-    if job.at(&["metadata", "labels"]).is_none_or(is_zero) {
-        job.set_at(&["metadata", "labels"], labels.into());
+}
+
+/// Upstream does it when it reads what it stored, so after validation: labels that were made for the template are judged once.
+fn label_as_template(job: &mut Value, _: Option<&Value>, _: &WriteContext<'_>) -> Result<(), Status> {
+    default_labels(job, template_labels(job));
+    Ok(())
+}
+
+fn template_labels(job: &Value) -> Option<Value> {
+    job.at(&["spec", "template", "metadata", "labels"]).filter(|labels| !is_zero(labels)).cloned()
+}
+
+fn default_labels(job: &mut Value, labels: Option<Value>) {
+    if let (Some(labels), true) = (labels, job.at(&["metadata", "labels"]).is_none_or(is_zero)) {
+        job.set_at(&["metadata", "labels"], labels);
     }
 }
 

@@ -20,7 +20,7 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
         faults.invalid(&STATUS.field(field), &count(new, field).into(), &format!("cannot decrease the {field} counter"));
     }
     let ready = count(new, "ready");
-    if ready > count(new, "active") {
+    if new.at(&["status", "ready"]).is_some_and(|ready| !ready.is_null()) && ready > count(new, "active") {
         faults.invalid(&STATUS.field("ready"), &ready.into(), "cannot set more ready pods than active");
     }
     indexes(new, faults);

@@ -23,13 +23,18 @@ pub fn validate(job: &Value, faults: &mut Faults) {
     let spec = job.get("spec").unwrap_or(&Value::Null);
     validate_spec(spec, &SPEC, faults);
     pod_names(job, faults);
-    match spec.get("selector").filter(|s| !s.is_null()) {
+    let mut own = Faults::default();
+    let selector = spec.get("selector").filter(|s| !s.is_null());
+    match selector {
         None => faults.required(&SPEC.field("selector"), ""),
-        Some(selector) => {
-            label_selector(selector, &SPEC.field("selector"), faults);
-            validate_template_labels(selector, spec.get("template").unwrap_or(&Value::Null), &SPEC.field("template"), faults);
-        }
+        Some(selector) => label_selector(selector, &SPEC.field("selector"), &mut own),
     }
+    if own.is_empty() {
+        // No selector selects nothing.
+        let template = spec.get("template").unwrap_or(&Value::Null);
+        validate_template_labels(selector.unwrap_or(&Value::Null), template, &SPEC.field("template"), faults);
+    }
+    own.into_causes().into_iter().for_each(|cause| faults.push(cause));
     if !spec.bool_at(&["manualSelector"]) {
         generated_labels(job, faults);
     }
@@ -188,8 +193,8 @@ fn failure_policy(policy: &Value, spec: &Value, path: &Path<'_>, faults: &mut Fa
         let codes = rule.get("onExitCodes").filter(|c| !c.is_null());
         let conditions = rule.list_at(&["onPodConditions"]);
         match (codes, conditions.is_empty()) {
-            (Some(_), false) => faults.invalid_str(&here, "", "specifying both OnExitCodes and OnPodConditions is not supported"),
-            (None, true) => faults.invalid_str(&here, "", "specifying one of OnExitCodes and OnPodConditions is required"),
+            (Some(_), false) => faults.invalid_without_value(&here, "specifying both OnExitCodes and OnPodConditions is not supported"),
+            (None, true) => faults.invalid_without_value(&here, "specifying one of OnExitCodes and OnPodConditions is required"),
             (Some(codes), true) => exit_codes(codes, &containers, &here.field("onExitCodes"), faults),
             (None, false) => pod_conditions(conditions, &here.field("onPodConditions"), faults),
         }
@@ -223,7 +228,7 @@ fn exit_codes(codes: &Value, containers: &HashSet<&str>, path: &Path<'_>, faults
     let list = path.field("values");
     let values = codes.list_at(&["values"]);
     if values.is_empty() {
-        faults.invalid(&list, &Value::Array(Vec::new()), "at least one value is required");
+        faults.invalid(&list, codes.get("values").unwrap_or(&Value::Null), "at least one value is required");
     }
     let numbers: Vec<i64> = values.iter().map(|v| v.as_i64().unwrap_or(0)).collect();
     if numbers.windows(2).any(|pair| pair[0] > pair[1]) {

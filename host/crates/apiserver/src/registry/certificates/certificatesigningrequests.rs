@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -57,6 +58,7 @@ pub fn kind() -> Kind {
         .status()
         .sub("approval", &["get", "patch", "update"]);
     Kind {
+        names: NameRule::PathSegment,
         create,
         update,
         validate,

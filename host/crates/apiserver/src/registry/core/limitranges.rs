@@ -11,12 +11,23 @@ use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{Fields, each_mut, ensure_object, spec_mut};
 use crate::registry::kind::Kind;
+use crate::registry::podspec::resources::{may_overcommit, resource_name};
 use crate::registry::podspec::totals::{Amounts, amounts};
 
 const SIDES: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
 
 pub fn kind() -> Kind {
-    Kind { create_on_update: true, default, validate, ..Kind::new(namespaced("v1", "limitranges", "LimitRange").short(&["limits"])) }
+    Kind {
+        create_on_update: true,
+        default,
+        create: |range, _| {
+            if range.name().is_empty() && range.str_at(&["metadata", "generateName"]).is_empty() {
+                range.set_at(&["metadata", "name"], uuid::Uuid::new_v4().to_string().into());
+            }
+        },
+        validate,
+        ..Kind::new(namespaced("v1", "limitranges", "LimitRange").short(&["limits"]))
+    }
 }
 
 fn default(range: &mut Value) {
@@ -42,16 +53,21 @@ fn validate(range: &Value, faults: &mut Faults) {
     for (i, item) in range.list_at(&["spec", "limits"]).iter().enumerate() {
         let here = list.index(i);
         let kind = item.str_at(&["type"]);
-        faults.texts(&here.field("type"), kind, names::qualified_name(kind));
-        if !kind.is_empty() && !matches!(kind, "Container" | "Pod" | "PersistentVolumeClaim") && !kind.contains('/') {
+        let unqualified = names::qualified_name(kind);
+        if unqualified.is_empty() && !matches!(kind, "Container" | "Pod" | "PersistentVolumeClaim") && !kind.contains('/') {
             faults.invalid_str(&here.field("type"), kind, "must be a standard limit type or fully qualified");
         }
+        faults.texts(&here.field("type"), kind, unqualified);
         if !seen.insert(kind) {
             faults.duplicate(&here.field("type"), &kind.into());
         }
         for side in SIDES {
             let at = here.field(side);
             for (name, value) in item.map_at(&[side]).into_iter().flatten() {
+                // A Pod has no defaults: they are refused as a whole.
+                if matches!(kind, "Container" | "Pod") && !(kind == "Pod" && side.starts_with("default")) {
+                    resource_name(name, &at.key(name), faults);
+                }
                 quantity(value, &at.key(name), faults);
             }
         }
@@ -91,21 +107,28 @@ fn order(item: &Value, path: &Path<'_>, faults: &mut Faults) {
     let names: BTreeSet<&String> = [&max, &min, &default, &request].into_iter().flat_map(Amounts::keys).collect();
     for name in names {
         let pairs = [
-            (&min, "min value", &max, "max value", "min"),
-            (&min, "min value", &request, "default request value", "defaultRequest"),
-            (&request, "default request value", &max, "max value", "defaultRequest"),
-            (&request, "default request value", &default, "default limit value", "defaultRequest"),
-            (&min, "min value", &default, "default value", "default"),
-            (&default, "default value", &max, "max value", "default"),
+            (&min, "min value", &max, "max value", "min", &min),
+            (&min, "min value", &request, "default request value", "defaultRequest", &request),
+            (&request, "default request value", &max, "max value", "defaultRequest", &request),
+            (&request, "default request value", &default, "default limit value", "defaultRequest", &request),
+            (&min, "min value", &default, "default value", "default", &min),
+            (&default, "default value", &max, "max value", "default", &max),
         ];
-        for (low, low_name, high, high_name, field) in pairs {
-            if let (Some(low), Some(high)) = (low.get(name), high.get(name))
+        // `shown` is what upstream shows, which for defaults is the bound.
+        for (low, low_name, high, high_name, field, shown) in pairs {
+            if let (Some(low), Some(high), Some(shown)) = (low.get(name), high.get(name), shown.get(name))
                 && low > high
             {
-                let shown = if field == "min" || low_name == "min value" && field == "default" { low } else { low.max(high) };
                 let at = path.field(field);
                 faults.invalid_str(&at.key(name), &shown.to_string(), &format!("{low_name} {low} is greater than {high_name} {high}"));
             }
+        }
+        if let (Some(default), Some(request)) = (default.get(name), request.get(name))
+            && default != request
+            && !may_overcommit(name)
+        {
+            let why = format!("default value {default} must equal to defaultRequest value {request} in {name}");
+            faults.invalid_str(&path.field("defaultRequest").key(name), &request.to_string(), &why);
         }
     }
 }

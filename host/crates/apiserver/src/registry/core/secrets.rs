@@ -65,7 +65,9 @@ fn validate(secret: &Value, faults: &mut Faults) {
         "kubernetes.io/dockercfg" => docker(secret, ".dockercfg", faults),
         "kubernetes.io/dockerconfigjson" => docker(secret, ".dockerconfigjson", faults),
         "kubernetes.io/basic-auth" if !has("username") && !has("password") => need(&["username", "password"]),
-        "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"]),
+        "kubernetes.io/ssh-auth" if secret.str_at(&["data", "ssh-privatekey"]).is_empty() => {
+            faults.required(&DATA.key("ssh-privatekey"), "");
+        }
         "kubernetes.io/tls" => need(&["tls.crt", "tls.key"]),
         _ => {}
     }
@@ -76,7 +78,16 @@ fn docker(secret: &Value, key: &str, faults: &mut Faults) {
         return faults.required(&DATA.key(key), "");
     };
     let parsed = STANDARD.decode(encoded).map_err(|e| e.to_string());
-    let parsed = parsed.and_then(|bytes| serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).map_err(|e| e.to_string()));
+    let parsed = parsed.and_then(|bytes| {
+        serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).map_err(|e| match bytes.trim_ascii_start().first() {
+            _ if e.is_eof() => "unexpected end of JSON input".to_owned(),
+            // As Go's decoder says it, where no value begins at all.
+            Some(first) if first.is_ascii_graphic() && !b"{[\"-0123456789tfn".contains(first) => {
+                format!("invalid character '{}' looking for beginning of value", char::from(*first))
+            }
+            _ => e.to_string(),
+        })
+    });
     if let Err(why) = parsed {
         faults.invalid_str(&DATA.key(key), "<secret contents redacted>", &why);
     }

@@ -90,10 +90,14 @@ fn allocate_address(service: &mut Value, owner: &str, held: &Claims, context: &W
         if !held.addresses.contains(&address) {
             context.allocators.claim_address(owner, address, context.dry_run).map_err(|e| {
                 let why = match e {
-                    ClaimError::OutOfRange(_) => format!("failed to allocate IP {asked}: the provided network does not match the current range"),
-                    other => format!("failed to allocate IP {asked}: {other}"),
+                    // Upstream asks one range in a dry run, and looks for a range that holds the address otherwise.
+                    ClaimError::OutOfRange(_) if context.dry_run => {
+                        format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}", context.allocators.network())
+                    }
+                    ClaimError::OutOfRange(_) => "the provided network does not match the current range".to_owned(),
+                    other => other.to_string(),
                 };
-                address_fault(service, &asked, &why)
+                address_fault(service, &asked, &format!("failed to allocate IP {asked}: {why}"))
             })?;
         }
         address
