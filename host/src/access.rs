@@ -1,12 +1,14 @@
 //! Who may ask the API server, and what is written down of it: the flags under upstream's names, turned into its configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use pintle_apiserver::Config;
 use pintle_apiserver::audit::Settings;
 use pintle_apiserver::audit::log::{DEFAULT_BUFFERED_EVENTS, DEFAULT_MAX_EVENT_BYTES, LogSettings, Mode};
 use pintle_apiserver::auth::Anonymous;
+use pintle_apiserver::auth::oidc::config::{Configuration, Flags};
 
 #[derive(clap::Args, Debug)]
 pub struct AccessArgs {
@@ -15,7 +17,48 @@ pub struct AccessArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub anonymous_auth: Option<bool>,
     #[command(flatten)]
+    pub oidc: OidcArgs,
+    /// An AuthenticationConfiguration: issuers of tokens with their rules, and anonymous requests; instead of the --oidc flags
+    #[arg(long, conflicts_with_all = ["oidc_issuer_url", "oidc_client_id"])]
+    pub authentication_config: Option<PathBuf>,
+    #[command(flatten)]
     pub audit: AuditArgs,
+    /// An EncryptionConfiguration: which resources lie encrypted in the store, with which keys
+    #[arg(long)]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Read the encryption configuration again when it changes
+    #[arg(long, requires = "encryption_provider_config")]
+    pub encryption_provider_config_automatic_reload: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct OidcArgs {
+    /// Whose tokens count besides this server's: the URL of an OpenID issuer, https
+    #[arg(long, requires = "oidc_client_id")]
+    pub oidc_issuer_url: Option<String>,
+    /// The audience that its tokens must be for
+    #[arg(long, requires = "oidc_issuer_url")]
+    pub oidc_client_id: Option<String>,
+    /// The claim that names the user
+    #[arg(long, default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// What goes before the name; default: the issuer's URL and `#`, but nothing before the claim `email`; `-`: nothing
+    #[arg(long, allow_hyphen_values = true)]
+    pub oidc_username_prefix: Option<String>,
+    /// The claim that names the user's groups: a text or a list of them
+    #[arg(long)]
+    pub oidc_groups_claim: Option<String>,
+    #[arg(long)]
+    pub oidc_groups_prefix: Option<String>,
+    /// `claim=value` that a token must have; repeat for more
+    #[arg(long)]
+    pub oidc_required_claim: Vec<String>,
+    /// Algorithms of signatures that count: RS256, RS384, RS512, ES256, ES384, PS256, PS384, PS512
+    #[arg(long, value_delimiter = ',', default_value = "RS256")]
+    pub oidc_signing_algs: Vec<String>,
+    /// Who vouches for the issuer's certificate; default: the machine's authorities
+    #[arg(long)]
+    pub oidc_ca_file: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -62,8 +105,41 @@ impl AccessArgs {
             Some(false) => config.anonymous = Anonymous::Off,
             None => {}
         }
+        let flags = self.oidc.flags();
+        if !flags.is_empty() {
+            config.oidc.push(Arc::new(flags.read()?));
+        }
+        if let Some(file) = &self.authentication_config {
+            let read = Configuration::load(file)?;
+            config.oidc.extend(read.issuers.into_iter().map(Arc::new));
+            match (read.anonymous, self.anonymous_auth) {
+                (Some(_), Some(_)) => {
+                    bail!("--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file")
+                }
+                (Some(anonymous), None) => config.anonymous = anonymous,
+                (None, _) => {}
+            }
+        }
         config.audit = self.audit.settings()?;
+        config.encryption.file = self.encryption_provider_config.clone();
+        config.encryption.reload = self.encryption_provider_config_automatic_reload;
         Ok(())
+    }
+}
+
+impl OidcArgs {
+    fn flags(&self) -> Flags {
+        Flags {
+            issuer_url: self.oidc_issuer_url.clone().unwrap_or_default(),
+            client_id: self.oidc_client_id.clone().unwrap_or_default(),
+            username_claim: self.oidc_username_claim.clone(),
+            username_prefix: self.oidc_username_prefix.clone(),
+            groups_claim: self.oidc_groups_claim.clone().unwrap_or_default(),
+            groups_prefix: self.oidc_groups_prefix.clone().unwrap_or_default(),
+            required_claims: self.oidc_required_claim.clone(),
+            signing_algs: self.oidc_signing_algs.clone(),
+            ca_file: self.oidc_ca_file.clone(),
+        }
     }
 }
 

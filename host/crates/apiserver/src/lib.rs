@@ -13,6 +13,7 @@ pub mod bookkeeping;
 pub mod cache;
 pub mod cel;
 pub mod custom;
+pub mod encryption;
 pub mod handlers;
 pub mod http;
 pub mod local;

@@ -16,10 +16,12 @@ use crate::LocalClient;
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
 use crate::aggregation::{self, Extensions};
+use crate::auth::oidc::config::Jwt;
 use crate::auth::{Anonymous, Auth, Pki, ServerNames, Settings, User, shared_keys};
 use crate::bookkeeping::leader::Candidate;
 use crate::bookkeeping::{self, Bookkeeping, servers};
 use crate::cache::{Cache, Limits};
+use crate::encryption;
 use crate::handlers::Core;
 use crate::handlers::lookup::SharedLookup;
 use crate::http::serve::Front;
@@ -56,7 +58,11 @@ pub struct Config {
     pub issuer: String,
     /// Who may ask without credentials, and for what.
     pub anonymous: Anonymous,
+    /// Others whose tokens count.
+    pub oidc: Vec<Arc<Jwt>>,
     pub audit: crate::audit::Settings,
+    /// Which values lie encrypted in the store.
+    pub encryption: encryption::Settings,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +79,8 @@ pub enum StartError {
     Listen { address: SocketAddr, why: std::io::Error },
     #[error("{path}: {why}")]
     DataDir { path: PathBuf, why: std::io::Error },
+    #[error(transparent)]
+    Encryption(#[from] encryption::ConfigError),
     #[error(transparent)]
     Audit(#[from] crate::audit::AuditError),
     #[error("{0}")]
@@ -106,7 +114,9 @@ impl Config {
             limits: Limits::default(),
             issuer: DEFAULT_ISSUER.to_owned(),
             anonymous: Anonymous::health(),
+            oidc: Vec::new(),
             audit: Default::default(),
+            encryption: Default::default(),
         }
     }
     /// The address of the service `default/kubernetes`.
@@ -124,6 +134,7 @@ impl Server {
         let store = open_store(&config.storage, &config.data_dir).await?;
         shared_keys::agree(&*store, &config.data_dir).await?;
         let pki = Arc::new(Pki::load_or_create(&config.data_dir, &names)?);
+        let store = encryption::layer(store, &config.encryption)?;
         let cache = Cache::open(store, config.limits).await?;
         let strategies = registry::all().into_iter().map(|s| (Arc::<dyn Strategy>::from(s), false));
         let resources = Arc::new(ArcSwap::from_pointee(Table::new(strategies, &cache)));
@@ -135,7 +146,7 @@ impl Server {
             external_url: format!("https://{external}"),
             anonymous: config.anonymous.clone(),
         };
-        let auth = Auth::new(pki.clone(), settings, objects)?;
+        let auth = Auth::new(pki.clone(), settings, objects, &config.oidc)?;
         observe(&auth, &cache, &resources.load());
         let hooks = Hooks::observing(&cache, &resources.load());
         let extensions = Extensions::observing(&cache, &resources.load(), pki.clone());

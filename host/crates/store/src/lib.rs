@@ -124,6 +124,10 @@ pub trait Store: Send + Sync + 'static {
     fn watch<'a>(&'a self, prefix: &'a [u8], after: Revision) -> BoxFuture<'a, Result<BoxStream<'static, Result<Vec<Change>>>>>;
     /// Forgets history before the revision; present values stay.
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>>;
+    /// Whether the key's value lies in another form than it would be written in now, so that it is worth writing again unchanged.
+    fn is_stale<'a>(&'a self, _key: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async { Ok(false) })
+    }
     /// Ends background work after all accepted commits are durable.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }

@@ -3,7 +3,7 @@
 //! A service account token counts only while its account, pod, secret or node lives. A credential that is given but
 //! wrong is 401, never anonymous. Impersonation follows, in the `impersonation` module.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use base64::Engine;
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use http::request::Parts;
 use jiff::Timestamp;
+use pintle_api::client::BoxFuture;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
 use rustls_pki_types::CertificateDer;
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::tokens::{Bound, Claims, LEGACY_ISSUER, Reference, TokenError};
 use super::impersonation::{self, Acting};
+use super::oidc::OidcError;
 use super::{AUTHENTICATED, Attributes, Auth, Authenticator, User, service_account_groups, service_account_user_name};
 
 /// An object that is being deleted vouches for its tokens this much longer, in seconds.
@@ -25,7 +27,7 @@ const DELETION_LEEWAY_SECONDS: i64 = 60;
 /// About a kilobyte each; when full, the table starts anew.
 const REMEMBERED_CERTIFICATES: usize = 1024;
 /// Under this, a user's extra tells which of their credentials was shown.
-const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+pub(super) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const WEBSOCKET_TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
 const SERVICE_ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
@@ -56,8 +58,12 @@ impl Authenticator for Auth {
         })
     }
 
+    fn prepare(&self, parts: &Parts) -> Option<BoxFuture<'static, ()>> {
+        if self.oidc.is_empty() { None } else { self.prepare_token(&bearer_token(parts)?) }
+    }
+
     fn impersonate(&self, headers: &HeaderMap, asked: &Attributes<'_>) -> Result<Option<Acting>, Status> {
-        impersonation::apply(self, headers, asked)
+        impersonation::apply(self, &self.impersonations, headers, asked)
     }
 
     fn issuer_document(&self, path: &str) -> Option<(&'static str, serde_json::Value)> {
@@ -98,14 +104,31 @@ impl Certificates {
 }
 
 impl Auth {
+    /// What the token's issuer has to be asked first; `None`: nothing.
+    pub fn prepare_token(&self, token: &str) -> Option<BoxFuture<'static, ()>> {
+        self.oidc.needs_keys(token, &self.objects)
+    }
+
+    /// A token that names no audience is for this server.
+    fn own_audiences(&self, asked: &[String]) -> Result<Vec<String>, String> {
+        let own: Vec<String> = asked.iter().filter(|audience| self.settings.audiences.contains(audience)).cloned().collect();
+        if own.is_empty() { Err(format!("token is for this server, and not for {asked:?}")) } else { Ok(own) }
+    }
+
     /// A token of any kind, for at least one of the audiences.
     pub fn authenticate_token(&self, token: &str, audiences: &[String]) -> Result<TokenIdentity, String> {
         let now = Timestamp::now();
         let mut identity = match self.tokens.verify(token, now.as_second()) {
             Ok(claims) => self.user_of_claims(&claims, token, audiences, now)?,
             Err(TokenError::Foreign) => {
-                let user = self.bootstrap_user(token, now).ok_or("invalid bearer token")?;
-                TokenIdentity { user, audiences: audiences.to_vec() }
+                let user = match self.bootstrap_user(token, now) {
+                    Some(user) => user,
+                    None => self.oidc.verify(token, now.as_second()).map_err(|why| match why {
+                        OidcError::Foreign => "invalid bearer token".to_owned(),
+                        OidcError::Refused(why) => why,
+                    })?,
+                };
+                TokenIdentity { user, audiences: self.own_audiences(audiences)? }
             }
             Err(other) => return Err(other.to_string()),
         };
@@ -116,7 +139,7 @@ impl Auth {
     fn user_of_claims(&self, claims: &Claims, token: &str, audiences: &[String], now: Timestamp) -> Result<TokenIdentity, String> {
         if claims.iss == LEGACY_ISSUER {
             let user = self.legacy_user(claims, token)?;
-            return Ok(TokenIdentity { user, audiences: audiences.to_vec() });
+            return Ok(TokenIdentity { user, audiences: self.own_audiences(audiences)? });
         }
         let shared: Vec<String> = claims.aud.iter().filter(|a| audiences.contains(a)).cloned().collect();
         if shared.is_empty() {
@@ -185,8 +208,13 @@ impl Auth {
         if expired || wrong || field("usage-bootstrap-authentication") != "true" {
             return None;
         }
-        let mut groups = vec!["system:bootstrappers".to_owned()];
-        groups.extend(field("auth-extra-groups").split(',').filter(|g| g.starts_with("system:bootstrappers:")).map(str::to_owned));
+        let mut groups = BTreeSet::from(["system:bootstrappers".to_owned()]);
+        let extra = field("auth-extra-groups");
+        // One group that may not be given makes the token worthless.
+        for group in extra.split(',').filter(|_| !extra.is_empty()) {
+            groups.insert(is_bootstrap_group(group).then(|| group.to_owned())?);
+        }
+        let groups = groups.into_iter().collect();
         Some(User { name: format!("system:bootstrap:{id}"), groups, ..User::default() })
     }
 }
@@ -245,6 +273,11 @@ fn bearer_token(parts: &Parts) -> Option<String> {
 fn is_gone(object: &Object, now: Timestamp) -> bool {
     let deleted = object.str_at(&["metadata", "deletionTimestamp"]);
     deleted.parse::<Timestamp>().is_ok_and(|at| at.as_second() < now.as_second() - DELETION_LEEWAY_SECONDS)
+}
+
+fn is_bootstrap_group(group: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b':' | b'-');
+    group.strip_prefix("system:bootstrappers:").is_some_and(|rest| rest.len() <= 256 && rest.bytes().all(allowed) && !rest.is_empty() && !rest.ends_with([':', '-']))
 }
 
 fn is_token_part(text: &str, length: usize) -> bool {

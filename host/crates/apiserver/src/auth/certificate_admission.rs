@@ -17,9 +17,12 @@ pub fn admit(authorizer: &dyn Authorizer, user: &User, subresource: &str, new: &
         return if asks_for_all { refuse(format!("use of {CLIENT} signer with {SUPERUSERS} group is not allowed")) } else { Ok(()) };
     }
     let certificate = |o: Option<&Object>| o.map(|o| o.str_at(&["status", "certificate"]).to_owned()).unwrap_or_default();
+    let conditions = |o: Option<&Object>| o.map(|o| o.list_at(&["status", "conditions"]).to_vec()).unwrap_or_default();
+    let signs = || certificate(Some(new)) != certificate(old) || conditions(Some(new)) != conditions(old);
     let verb = match subresource {
         "approval" => "approve",
-        "status" if certificate(Some(new)) != certificate(old) => "sign",
+        // To say that signing failed is the signer's as well.
+        "status" if signs() => "sign",
         _ => return Ok(()),
     };
     // A right on one signer, or on all of its domain.

@@ -5,7 +5,8 @@
 //! modes of their own. Failing those, the plain verb `impersonate` on user, groups, uid and extra allows everything that the
 //! other may. The headers are removed by nobody: a request is authenticated once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
@@ -23,6 +24,8 @@ const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const NODES: &str = "system:nodes";
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+/// Users whose last way is remembered; when full, the table starts anew.
+const REMEMBERED_MODES: usize = 1024;
 /// From so many groups or extra values on, a right to all of them is asked for first.
 const MANY: usize = 4;
 
@@ -44,16 +47,38 @@ enum Mode {
     Legacy,
 }
 
+/// The way that last worked for a user, which is tried first: a refusal then speaks of the rights that they use.
+#[derive(Default)]
+pub struct LastModes(Mutex<HashMap<String, Mode>>);
+
+impl LastModes {
+    fn of(&self, user: &str) -> Option<Mode> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(user).copied()
+    }
+    fn worked(&self, user: &str, mode: Mode) {
+        let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if modes.len() >= REMEMBERED_MODES {
+            modes.clear();
+        }
+        modes.insert(user.to_owned(), mode);
+    }
+}
+
 /// As whom the user of `asked` acts; `None`: as themselves.
-pub fn apply(authorizer: &dyn Authorizer, headers: &HeaderMap, asked: &Attributes<'_>) -> Result<Option<Acting>, Status> {
+pub fn apply(authorizer: &dyn Authorizer, last: &LastModes, headers: &HeaderMap, asked: &Attributes<'_>) -> Result<Option<Acting>, Status> {
     let Some(wanted) = wanted(headers)? else { return Ok(None) };
     let mut refusal = None;
-    for mode in [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::ServiceAccount, Mode::UserInfo, Mode::Legacy] {
+    let before = last.of(&asked.user.name);
+    let all = [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::ServiceAccount, Mode::UserInfo, Mode::Legacy];
+    for mode in before.into_iter().chain(all.into_iter().filter(|mode| Some(*mode) != before)) {
         if !mode.applies(&wanted, asked.user) {
             continue;
         }
         match mode.check(authorizer, &wanted, asked) {
-            Ok(user) => return Ok(Some(Acting { user, constraint: mode.constraint() })),
+            Ok(user) => {
+                last.worked(&asked.user.name, mode);
+                return Ok(Some(Acting { user, constraint: mode.constraint() }));
+            }
             Err(status) => refusal = refusal.or(Some(status)),
         }
     }
@@ -202,6 +227,20 @@ fn is_domain_prefixed(key: &str) -> bool {
     key.split_once('/').is_some_and(|(domain, path)| !domain.is_empty() && !path.is_empty()) && key.bytes().all(allowed)
 }
 
+/// `&user.DefaultInfo{Name:"", ...}`, which upstream's message has.
+fn as_go_shows(user: &User) -> String {
+    let list = |values: &[String]| format!("[]string{{{}}}", values.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(", "));
+    let groups = if user.groups.is_empty() { "[]string(nil)".to_owned() } else { list(&user.groups) };
+    let extra = match user.extra.is_empty() {
+        true => "map[string][]string(nil)".to_owned(),
+        false => {
+            let pairs: Vec<String> = user.extra.iter().map(|(k, v)| format!("{k:?}:{}", list(v))).collect();
+            format!("map[string][]string{{{}}}", pairs.join(", "))
+        }
+    };
+    format!("&user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:{groups}, Extra:{extra}}}", user.uid)
+}
+
 fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     let texts = |name: &str| -> Vec<String> { headers.get_all(name).iter().filter_map(|v| v.to_str().ok().map(str::to_owned)).collect() };
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -218,7 +257,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     if user.uid.is_empty() && user.groups.is_empty() && user.extra.is_empty() {
         return Ok(None);
     }
-    Err(Status::bad_request("requested impersonation of groups, uid or extra without impersonating a user name"))
+    Err(Status::bad_request(format!("requested {} without impersonating a user name", as_go_shows(&user))))
 }
 
 #[cfg(test)]
@@ -241,7 +280,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let asked = Attributes::of_resource(requestor, "list", "", "v1", "pods", "a", "");
-        let acting = apply(&Allowed(allowed), &map, &asked).map_err(|s| s.message)?;
+        let acting = apply(&Allowed(allowed), &LastModes::default(), &map, &asked).map_err(|s| s.message)?;
         Ok(acting.map_or_else(|| "themselves".to_owned(), |a| format!("{} {:?} by {:?}", a.user.name, a.user.groups, a.constraint)))
     }
 

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod impersonation;
 pub mod node;
 pub mod node_restriction;
+pub mod oidc;
 pub mod pki;
 pub mod rbac;
 pub mod reviews;
@@ -22,6 +23,7 @@ pub mod tokens;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use pintle_api::client::BoxFuture;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use rustls_pki_types::CertificateDer;
 
@@ -90,6 +92,10 @@ pub trait Authorizer: Send + Sync + 'static {
 pub trait Authenticator: Send + Sync + 'static {
     /// `peer` is the verified client certificate chain, leaf first; empty without one.
     fn authenticate(&self, parts: &::http::request::Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status>;
+    /// What has to be fetched before [`Authenticator::authenticate`] can judge the request; `None`: nothing.
+    fn prepare(&self, _parts: &::http::request::Parts) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
     /// As whom the user acts who asks this, by the request's headers. `None`: as themselves.
     fn impersonate(&self, headers: &::http::HeaderMap, asked: &Attributes<'_>) -> Result<Option<impersonation::Acting>, Status>;
     /// The documents by which others verify this server's tokens: path, content type and body.
@@ -142,12 +148,14 @@ pub struct Auth {
     pub settings: Settings,
     pub(crate) objects: Arc<dyn Lookup>,
     certificates: authn::Certificates,
+    oidc: oidc::Oidc,
+    impersonations: impersonation::LastModes,
     /// Grants by the plugin's name.
     plugins: RwLock<HashMap<String, Arc<[Rule]>>>,
 }
 
 impl Auth {
-    pub fn new(pki: Arc<Pki>, settings: Settings, objects: Arc<dyn Lookup>) -> Result<Arc<Self>, tokens::KeyError> {
+    pub fn new(pki: Arc<Pki>, settings: Settings, objects: Arc<dyn Lookup>, issuers: &[Arc<oidc::config::Jwt>]) -> Result<Arc<Self>, tokens::KeyError> {
         let tokens = Tokens::new(&pki.service_account_key, &settings.issuer)?;
         Ok(Arc::new(Self {
             pki,
@@ -157,6 +165,8 @@ impl Auth {
             settings,
             objects,
             certificates: authn::Certificates::default(),
+            oidc: oidc::Oidc::new(issuers),
+            impersonations: Default::default(),
             plugins: RwLock::default(),
         }))
     }

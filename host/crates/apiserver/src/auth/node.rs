@@ -190,6 +190,12 @@ pub fn references(pod: &Object) -> Vec<(Referred, Box<str>)> {
 pub fn authorize(auth: &Auth, node: &str, asked: &Attributes<'_>) -> Decision {
     let decide = |allowed: bool, reason: &str| if allowed { Decision::Allow } else { Decision::Deny(reason.to_owned()) };
     let related = |kind: Referred| {
+        if asked.namespace.is_empty() {
+            return decide(false, "can only read namespaced object of this type");
+        }
+        if asked.name.is_empty() {
+            return decide(false, "No Object name found");
+        }
         let found = !asked.name.is_empty() && auth.nodes.needs(node, kind, asked.namespace, asked.name);
         decide(found, &format!("no relationship found between node '{node}' and this object"))
     };
@@ -212,14 +218,15 @@ pub fn authorize(auth: &Auth, node: &str, asked: &Attributes<'_>) -> Decision {
             let of_node = auth.objects.get(&ATTACHMENTS, None, asked.name).is_some_and(|a| a.str_at(&["spec", "nodeName"]) == node);
             decide(of_node, &format!("no relationship found between node '{node}' and this object"))
         }
+        ("storage.k8s.io", "volumeattachments") => decide(false, "can only get individual resources of this type"),
         ("", "serviceaccounts") if (verb == "get" && sub.is_empty()) || (verb == "create" && sub == "token") => related(Referred::ServiceAccount),
         ("", "serviceaccounts") => decide(false, "can only create tokens for individual service accounts"),
         ("coordination.k8s.io", "leases") if asked.namespace != LEASE_NAMESPACE => {
             decide(false, &format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"))
         }
-        ("coordination.k8s.io", "leases") => own_object(node, asked, "can only access node lease with the same name as the requesting node"),
-        ("storage.k8s.io", "csinodes") => own_object(node, asked, "can only access CSINode with the same name as the requesting node"),
-        ("resource.k8s.io", "resourceslices") => decide(verb == "create" || selects_node(asked, node), "can only access resourceslices of this node"),
+        ("coordination.k8s.io", "leases") => own_object(node, asked, "a node lease", "can only access node lease with the same name as the requesting node"),
+        ("storage.k8s.io", "csinodes") => own_object(node, asked, "a CSINode", "can only access CSINode with the same name as the requesting node"),
+        ("resource.k8s.io", "resourceslices") => decide(verb == "create" || selects_node(asked, node), "can only list/watch/deletecollection resourceslices with nodeName field selector"),
         ("", "nodes") => match (sub, verb) {
             ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Decision::Allow,
             ("", "get" | "list" | "watch") => {
@@ -231,7 +238,8 @@ pub fn authorize(auth: &Auth, node: &str, asked: &Attributes<'_>) -> Decision {
             ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Decision::Allow,
             ("", "get" | "list" | "watch") => {
                 let own = selects_node(asked, node) || (!asked.name.is_empty() && auth.nodes.runs(node, asked.namespace, asked.name));
-                decide(own, "can only list/watch pods with spec.nodeName field selector")
+                let unrelated = format!("no relationship found between node '{node}' and this object");
+                decide(own, if verb == "get" { &unrelated } else { "can only list/watch pods with spec.nodeName field selector" })
             }
             _ => Decision::NoOpinion,
         },
@@ -263,11 +271,13 @@ fn volume_is_used(auth: &Auth, node: &str, volume: &str) -> bool {
     auth.nodes.needs(node, Referred::Claim, namespace, claim)
 }
 
-fn own_object(node: &str, asked: &Attributes<'_>, reason: &str) -> Decision {
-    let verb_fits = matches!(asked.verb, "get" | "create" | "update" | "patch" | "delete");
+fn own_object(node: &str, asked: &Attributes<'_>, what: &str, reason: &str) -> Decision {
+    if !matches!(asked.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Decision::Deny(format!("can only get, create, update, patch, or delete {what}"));
+    }
     // The name in the body of a creation is checked by the admission.
     let name_fits = asked.name == node || (asked.verb == "create" && asked.name.is_empty());
-    if verb_fits && name_fits && asked.subresource.is_empty() { Decision::Allow } else { Decision::Deny(reason.to_owned()) }
+    if name_fits && asked.subresource.is_empty() { Decision::Allow } else { Decision::Deny(reason.to_owned()) }
 }
 
 /// Whether the request's field selector restricts it to objects of the node.

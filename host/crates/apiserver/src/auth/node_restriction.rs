@@ -117,6 +117,8 @@ fn own_node(node: &str, write: &Write<'_>) -> Check {
     let forbidden: BTreeSet<&str> = changed.chain(removed).map(String::as_str).filter(|l| is_forbidden_label(l)).collect();
     let forbidden = forbidden.into_iter().collect::<Vec<_>>().join(", ");
     let Some(old) = write.old else {
+        let configured = new.at(&["spec", "configSource"]).is_some_and(|source| !source.is_null());
+        ensure(!configured, || format!("node {node:?} is not allowed to create pods with a non-nil configSource"))?;
         return ensure(forbidden.is_empty(), || format!("node {node:?} is not allowed to set the following labels: {forbidden}"));
     };
     ensure(same(new, old, &["spec", "taints"]), || format!("node {node:?} is not allowed to modify taints"))?;

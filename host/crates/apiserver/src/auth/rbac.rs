@@ -235,12 +235,16 @@ pub fn check_escalation(
     };
     let wanted: Arc<[Rule]> = match resource {
         "roles" | "clusterroles" => {
-            let unchanged = |path: &[&str]| old.is_some_and(|o| o.at(path) == new.at(path));
-            if (unchanged(&["rules"]) && unchanged(&["aggregationRule"])) || ask("escalate", resource, name) {
+            // A creation names no object, so a right to escalate named ones does not cover it.
+            if old.is_some_and(|old| only_garbage_differs(new, old)) || ask("escalate", resource, if old.is_some() { name } else { "" }) {
                 return Ok(());
             }
-            let aggregates = new.at(&["aggregationRule"]).is_some_and(|a| !a.is_null());
-            if aggregates { [Rule::everything(), Rule::every_url()].into() } else { Rule::list(new, &["rules"]).into() }
+            let aggregates = |o: &Object| o.at(&["aggregationRule"]).is_some_and(|a| !a.is_null());
+            let everything = [Rule::everything(), Rule::every_url()];
+            if (aggregates(new) || old.is_some_and(aggregates)) && !uncovered(&index.rules_of(user, ""), &everything).is_empty() {
+                return Err(Status::forbidden(GROUP, resource, name, "must have cluster-admin privileges to use the aggregationRule"));
+            }
+            Rule::list(new, &["rules"]).into()
         }
         "rolebindings" | "clusterrolebindings" => {
             let role_ref = new.at(&["roleRef"]).unwrap_or(&Value::Null);
@@ -249,7 +253,7 @@ pub fn check_escalation(
             if unchanged || ask("bind", kind, role_ref.str_at(&["name"])) {
                 return Ok(());
             }
-            index.rules_of_role(namespace, role_ref).ok_or_else(|| Status::not_found(GROUP, kind, role_ref.str_at(&["name"])))?
+            index.rules_of_role(namespace, role_ref).ok_or_else(|| Status::not_found(GROUP, resource, role_ref.str_at(&["name"])))?
         }
         _ => return Ok(()),
     };
@@ -257,7 +261,8 @@ pub fn check_escalation(
     if missing.is_empty() {
         return Ok(());
     }
-    let listed: Vec<String> = missing.iter().map(Rule::to_string).collect();
+    let mut listed: Vec<String> = compact(missing).iter().map(Rule::to_string).collect();
+    listed.sort();
     let groups: Vec<String> = user.groups.iter().map(|g| format!("{g:?}")).collect();
     let why = format!(
         "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
@@ -266,6 +271,34 @@ pub fn check_escalation(
         listed.join("\n")
     );
     Err(Status::forbidden(GROUP, resource, name, &why))
+}
+
+/// Whether nothing changed but what garbage collection writes.
+fn only_garbage_differs(new: &Object, old: &Object) -> bool {
+    let without = |object: &Object| {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            ["finalizers", "ownerReferences", "managedFields", "resourceVersion", "generation"].iter().for_each(|field| drop(metadata.remove(*field)));
+        }
+        object
+    };
+    without(new) == without(old)
+}
+
+/// Rules for the same single resource become one with all their verbs.
+fn compact(rules: Vec<Rule>) -> Vec<Rule> {
+    let mut compacted: Vec<Rule> = Vec::new();
+    for rule in rules {
+        let simple = rule.resource_names.is_empty() && rule.non_resource_urls.is_empty();
+        let same = |other: &&mut Rule| {
+            simple && other.resource_names.is_empty() && other.non_resource_urls.is_empty() && other.api_groups == rule.api_groups && other.resources == rule.resources
+        };
+        match compacted.iter_mut().find(same) {
+            Some(other) => other.verbs.extend(rule.verbs),
+            None => compacted.push(rule),
+        }
+    }
+    compacted
 }
 
 impl Rule {

@@ -32,7 +32,7 @@ fn auth(objects: &[(&str, Object)]) -> (Arc<Auth>, tempfile::TempDir) {
     for (resource, object) in objects {
         cluster.0.insert(((*resource).to_owned(), object.namespace().to_owned(), object.name().to_owned()), object.clone());
     }
-    let auth = Auth::new(pki, settings, Arc::new(cluster)).unwrap();
+    let auth = Auth::new(pki, settings, Arc::new(cluster), &[]).unwrap();
     for (resource, object) in objects {
         auth.observe("", resource, object.namespace(), object.name(), Some(object));
     }
@@ -77,6 +77,8 @@ fn a_pods_token_lives_and_dies_with_the_pod() {
         settings: first.settings.clone(),
         objects: second.objects.clone(),
         certificates: authn::Certificates::default(),
+        oidc: Default::default(),
+        impersonations: Default::default(),
         plugins: RwLock::default(),
     };
     assert_eq!(with_bearer(&transplanted, &token).unwrap_err().code, 401);
@@ -104,7 +106,7 @@ fn bootstrap_tokens() {
         let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
         json!({"metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}, "type": "bootstrap.kubernetes.io/token", "data": {
             "token-id": encode("abcdef"), "token-secret": encode("0123456789abcdef"), "expiration": encode(expiration),
-            "usage-bootstrap-authentication": encode("true"), "auth-extra-groups": encode("system:bootstrappers:x,system:masters")}})
+            "usage-bootstrap-authentication": encode("true"), "auth-extra-groups": encode("system:bootstrappers:x")}})
     };
     let (live, _dir) = auth(&[("secrets", secret("2199-01-01T00:00:00Z"))]);
     let user = with_bearer(&live, "abcdef.0123456789abcdef").unwrap();

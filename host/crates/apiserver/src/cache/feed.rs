@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use pintle_store::{Change, Error, Revision};
 
+use crate::encryption;
+
 use super::stored::{Index, Stored};
 use super::{Cache, ROOT, guards, lock};
 
@@ -34,6 +36,7 @@ pub(super) async fn load(cache: &Cache) -> Result<Revision, pintle_store::Error>
             start.push(0);
         }
         for entry in &range.entries {
+            encryption::refuse_sealed(entry)?;
             if let Some((prefix, key)) = split(&entry.key) {
                 let index = index_of(cache, prefix, &entry.value);
                 objects.push((prefix.to_owned(), Arc::new(Stored::new(key.into(), &entry.value, entry.revision, true, index))));

@@ -249,6 +249,15 @@ impl Cache {
         Ok(Some(present.unwrap_or_else(|| Arc::new(Stored::new(key.into(), &value, revision, expect == Expect::Absent, index)))))
     }
 
+    /// Whether the object is worth writing again unchanged, for the form in which it lies in the store is not today's.
+    pub async fn is_stale(&self, slot: &Slot, key: &str) -> bool {
+        let stale = self.store.is_stale(format!("{}{key}", slot.prefix).as_bytes()).await;
+        stale.unwrap_or_else(|why| {
+            tracing::warn!(%why, key, "cannot tell how an object is stored");
+            false
+        })
+    }
+
     /// Events of the resource after the revision.
     pub fn watch(self: &Arc<Self>, slot: &Arc<Slot>, filter: Filter, after: u64) -> Result<Watcher, Status> {
         let next = self.read_state().position_after(slot.id, after)?;

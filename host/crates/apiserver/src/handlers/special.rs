@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pintle_api::Status;
+use pintle_api::object::ObjectExt;
 use pintle_api::client::BoxFuture;
 use pintle_api::Object;
 
@@ -32,6 +33,9 @@ pub fn all(auth: &Arc<Auth>) -> Special {
         let handler = move |call: SubresourceCall| -> Answer {
             let auth = auth.clone();
             Box::pin(async move {
+                if let Some(fetch) = (resource == "tokenreviews").then(|| auth.prepare_token(call.object.str_at(&["spec", "token"]))).flatten() {
+                    fetch.await;
+                }
                 let mut object = reviews::review(&auth, resource, &call.scope.namespace, &call.scope.user, call.object)?;
                 call.scope.resource.stamp(&mut object);
                 Ok((201, object))

@@ -106,6 +106,9 @@ impl Core {
         check_uid(scope, &new, &old)?;
         let insists = !asked.is_empty() && !tracked;
         let Some(warnings) = self.admit_update(scope, &mut new, &old, options, tracked).await? else {
+            if !options.dry_run && self.cache.is_stale(&resource.slot, &scope.key()).await {
+                return self.write_again(scope, &present).await;
+            }
             return Ok(Some(Written { json: resource.wire(&present)?, revision: present.revision, created: false, warnings: Vec::new() }));
         };
         if options.dry_run {
@@ -154,6 +157,19 @@ impl Core {
 }
 
 impl Core {
+    /// Commits what is there, for the sake of how it lies in the store. `None`: somebody else wrote in between.
+    async fn write_again(&self, scope: &Scope, present: &crate::cache::Stored) -> Result<Option<Written>, Status> {
+        let (resource, object) = (&scope.resource, present.parse()?);
+        match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), Some(&object)).await {
+            Ok(Some(stored)) => {
+                resource.make_ready([&*stored]).await?;
+                Ok(Some(Written { json: resource.wire(&stored)?, revision: stored.revision, created: false, warnings: Vec::new() }))
+            }
+            Ok(None) | Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(other) => Err(store_error(other)),
+        }
+    }
+
     /// Everything between the change and the commit of an update; the warnings. `None`: the update changes nothing.
     async fn admit_update(
         &self,

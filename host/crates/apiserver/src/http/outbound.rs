@@ -77,6 +77,10 @@ impl Remote {
         format!("https://{}{}{query}", self.authority(), self.path)
     }
 
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     fn authority(&self) -> String {
         match &self.place {
             Place::Service { namespace, name, port } => format!("{name}.{namespace}.svc:{port}"),

@@ -219,6 +219,9 @@ impl Front {
     /// What a token names may have been made through another server a moment ago, so that a refusal is looked at again.
     async fn authenticate(&self, parts: &http::request::Parts, chain: &[CertificateDer<'static>]) -> Result<User, Status> {
         let authenticator = &self.core.authenticator;
+        if let Some(fetch) = authenticator.prepare(parts) {
+            fetch.await;
+        }
         match authenticator.authenticate(parts, chain) {
             Err(_) if self.core.cache.store().is_shared() => {
                 self.core.cache.catch_up().await?;

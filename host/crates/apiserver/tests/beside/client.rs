@@ -33,6 +33,7 @@ pub struct Caller {
 pub struct Answer {
     pub code: u16,
     pub headers: http::HeaderMap,
+    pub body: Bytes,
 }
 
 pub fn names() -> ServerNames {
@@ -100,8 +101,7 @@ impl Caller {
         let answer = async {
             let response = self.sender.send_request(request).await.unwrap();
             let (parts, body) = response.into_parts();
-            body.collect().await.unwrap();
-            Answer { code: parts.status.as_u16(), headers: parts.headers }
+            Answer { code: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
         };
         tokio::time::timeout(LIMIT, answer).await.unwrap_or_else(|_| panic!("{method} {uri} was not answered in time"))
     }

@@ -12,6 +12,8 @@ const START: Duration = Duration::from_secs(90);
 
 pub struct Upstream {
     pub place: Place,
+    /// The store's URL.
+    pub etcd: String,
     children: Vec<Child>,
     log: PathBuf,
 }
@@ -45,7 +47,7 @@ impl Upstream {
         command.args(["--service-account-issuer", pintle_apiserver::server::DEFAULT_ISSUER]);
         command.args(flags);
         children.push(command.stdout(Stdio::null()).stderr(log("kube-apiserver.log")).spawn().unwrap());
-        let mut upstream = Self { place, children, log: dir.join("kube-apiserver.log") };
+        let mut upstream = Self { place, etcd, children, log: dir.join("kube-apiserver.log") };
         upstream.wait_until_ready().await;
         upstream
     }
