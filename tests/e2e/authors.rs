@@ -111,7 +111,7 @@ fn python_places_pods_on_the_cheapest_node_that_fits() {
     let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart}}});
     assert_eq!(placed(&server, "apart", "cost-aware", &apart), "dear");
     pod_that_fits_nowhere(&server, "cost-aware");
-    assert_eq!(refusal(&server, "huge").split(" preemption").next(), Some("0/3 nodes are available: 3 Insufficient cpu."));
+    assert_eq!(refusal(&server, "huge").split(" no new claims").next(), Some("0/3 nodes are available: 3 Insufficient cpu."));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn c_fills_a_node_before_it_uses_the_next() {
     let found: Vec<String> = (0..6).map(|n| placed(&server, &format!("p{n}"), "bin-packing", &json!({}))).collect();
     assert!(found[..3].iter().all(|n| *n == found[0]) && found[3..].iter().all(|n| *n == found[3]) && found[0] != found[3], "{found:?}");
     pod_that_fits_nowhere(&server, "bin-packing");
-    assert_eq!(refusal(&server, "huge").split(" preemption").next(), Some("0/3 nodes are available: 3 Insufficient cpu."));
+    assert_eq!(refusal(&server, "huge").split(" no new claims").next(), Some("0/3 nodes are available: 3 Insufficient cpu."));
 }
 
 /// A template builds, passes its own tests and runs as it comes.

@@ -20,7 +20,8 @@ usage: cargo xtask <verb>
   validate-corpus [args]  upstream's refusals side by side with ours; see docs/validation.md
   wit-check      refuses an incompatible change to a released WIT package
   tidy           the rules of ARCHITECTURE.md that a machine can check
-  schema         regenerates the API schema tables";
+  schema         regenerates the API schema tables
+  placement      regenerates the goldens of placement from upstream's scheduler (Go); `placement live -bin DIR` asks the real one";
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -36,6 +37,7 @@ fn main() -> Result<()> {
         "validate-corpus" => verify::validate_corpus(&rest),
         "wit-check" => verify::wit_check(),
         "tidy" => tidy::run(),
+        "placement" => programs::placement(&rest),
         "schema" => programs::cargo(&["run", "--quiet", "--package", "schema-gen"]),
         "" | "help" | "-h" | "--help" => {
             println!("{USAGE}");

@@ -20,6 +20,22 @@ pub fn cargo(args: &[&str]) -> Result<()> {
     run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), args)
 }
 
+/// Upstream's scheduler as a Go library, over generated clusters: `tests/goldens/placement/main.go` tells its verbs.
+pub fn placement(args: &[String]) -> Result<()> {
+    let verb = if args.is_empty() { vec!["generate".to_owned()] } else { args.to_vec() };
+    let status = Command::new("go")
+        .args(["run", "."])
+        .args(verb)
+        .current_dir("tests/goldens/placement")
+        .env("CGO_ENABLED", "0")
+        .status()
+        .context("starting go: its 1.26 is needed to regenerate these goldens")?;
+    if !status.success() {
+        bail!("placement ended with {status}");
+    }
+    Ok(())
+}
+
 /// `target/images/pintle-demo`: static, so that it runs in an image that holds nothing else.
 pub fn demo() -> Result<()> {
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))

@@ -7,19 +7,20 @@ use crate::intern::Symbol;
 use crate::select::{PodTerm, value};
 use crate::wish::Wish;
 
-type Domains = FxHashMap<Symbol, u32>;
+/// Topology key and value to a count; a domain without any is not in it.
+type Domains = FxHashMap<(Symbol, Symbol), i64>;
 
 /// For the filter.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct AffinityFacts {
     /// Domains that placed pods' anti-affinity refuses to this pod.
-    refused: FxHashMap<(Symbol, Symbol), u32>,
-    /// For each required term: domains that hold a pod which matches all required terms.
-    wanted: Vec<Domains>,
-    /// For each required anti-affinity term: domains that hold a match.
-    avoided: Vec<Domains>,
-    /// No placed pod matches, and the pod matches its own terms: the first of its group may go anywhere.
-    first_of_group: bool,
+    refused: Domains,
+    /// Domains, by the required terms' keys, that hold a pod which matches all required terms.
+    wanted: Domains,
+    /// Domains that hold a match of a required anti-affinity term.
+    avoided: Domains,
+    /// The pod matches its own terms: the first of its group may go anywhere.
+    matches_itself: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,76 +32,86 @@ pub enum AffinityFault {
 
 impl AffinityFacts {
     pub fn gather(cluster: &Cluster, wish: &Wish) -> Self {
-        let mut facts = Self {
-            wanted: vec![Domains::default(); wish.required_affinity.len()],
-            avoided: vec![Domains::default(); wish.required_anti_affinity.len()],
-            ..Self::default()
-        };
-        let own = cluster.namespace_labels(wish.namespace);
+        let mut facts = Self::default();
         for pod in cluster.with_anti_affinity.iter().filter_map(|i| cluster.pod(*i)) {
-            for term in pod.required_anti_affinity.iter().filter(|t| t.matches(wish.namespace, own, &wish.labels, &cluster.symbols)) {
-                if let Some(domain) = domain_of(cluster, pod, term) {
-                    *facts.refused.entry((term.topology_key, domain)).or_default() += 1;
-                }
+            if let Some(node) = cluster.node(pod.node) {
+                facts.count_refusals(cluster, wish, pod, node, 1);
             }
         }
         if !wish.required_affinity.is_empty() || !wish.required_anti_affinity.is_empty() {
             for pod in cluster.pods.iter().flatten() {
-                facts.count(cluster, wish, pod);
-            }
-        }
-        let matches_itself = || wish.required_affinity.iter().all(|t| t.matches(wish.namespace, own, &wish.labels, &cluster.symbols));
-        facts.first_of_group = facts.wanted.iter().all(Domains::is_empty) && matches_itself();
-        facts
-    }
-
-    fn count(&mut self, cluster: &Cluster, wish: &Wish, pod: &PlacedPod) {
-        let matches = |term: &PodTerm| term.matches(pod.namespace, cluster.namespace_labels(pod.namespace), &pod.labels, &cluster.symbols);
-        if !wish.required_affinity.is_empty() && wish.required_affinity.iter().all(matches) {
-            for (term, domains) in wish.required_affinity.iter().zip(&mut self.wanted) {
-                if let Some(domain) = domain_of(cluster, pod, term) {
-                    *domains.entry(domain).or_default() += 1;
+                if let Some(node) = cluster.node(pod.node) {
+                    facts.count(cluster, wish, pod, node, 1);
                 }
             }
         }
-        for (term, domains) in wish.required_anti_affinity.iter().zip(&mut self.avoided) {
-            if matches(term)
-                && let Some(domain) = domain_of(cluster, pod, term)
-            {
-                *domains.entry(domain).or_default() += 1;
-            }
+        let own = cluster.namespace_labels(wish.namespace);
+        facts.matches_itself = wish.required_affinity.iter().all(|t| t.matches(wish.namespace, own, &wish.labels, &cluster.symbols));
+        facts
+    }
+
+    /// As if the pod came to or left the node.
+    pub fn shift(&mut self, cluster: &Cluster, wish: &Wish, pod: &PlacedPod, node: &Node, by: i64) {
+        self.count_refusals(cluster, wish, pod, node, by);
+        self.count(cluster, wish, pod, node, by);
+    }
+
+    fn count_refusals(&mut self, cluster: &Cluster, wish: &Wish, pod: &PlacedPod, node: &Node, by: i64) {
+        let own = cluster.namespace_labels(wish.namespace);
+        for term in pod.required_anti_affinity.iter().filter(|t| t.matches(wish.namespace, own, &wish.labels, &cluster.symbols)) {
+            add(&mut self.refused, term, node, by);
         }
+    }
+
+    fn count(&mut self, cluster: &Cluster, wish: &Wish, pod: &PlacedPod, node: &Node, by: i64) {
+        let matches = |term: &PodTerm| term.matches(pod.namespace, cluster.namespace_labels(pod.namespace), &pod.labels, &cluster.symbols);
+        if !wish.required_affinity.is_empty() && wish.required_affinity.iter().all(matches) {
+            wish.required_affinity.iter().for_each(|term| add(&mut self.wanted, term, node, by));
+        }
+        wish.required_anti_affinity.iter().filter(|t| matches(t)).for_each(|term| add(&mut self.avoided, term, node, by));
     }
 
     pub fn fault(&self, wish: &Wish, node: &Node) -> Option<AffinityFault> {
         if !self.has_affinity(wish, node) {
             return Some(AffinityFault::Affinity);
         }
-        let avoided = wish.required_anti_affinity.iter().zip(&self.avoided);
-        if avoided.into_iter().any(|(term, domains)| value(&node.labels, term.topology_key).is_some_and(|d| domains.contains_key(&d))) {
+        let holds = |domains: &Domains, term: &PodTerm| {
+            value(&node.labels, term.topology_key).is_some_and(|domain| domains.get(&(term.topology_key, domain)).is_some_and(|c| *c > 0))
+        };
+        if !self.avoided.is_empty() && wish.required_anti_affinity.iter().any(|term| holds(&self.avoided, term)) {
             return Some(AffinityFault::AntiAffinity);
         }
-        let refused = !self.refused.is_empty() && node.labels.iter().any(|label| self.refused.contains_key(label));
+        let refused = !self.refused.is_empty() && node.labels.iter().any(|label| self.refused.get(label).is_some_and(|c| *c > 0));
         refused.then_some(AffinityFault::ExistingAntiAffinity)
     }
 
     fn has_affinity(&self, wish: &Wish, node: &Node) -> bool {
         let mut all_present = true;
-        for (term, domains) in wish.required_affinity.iter().zip(&self.wanted) {
+        for term in &wish.required_affinity {
             let Some(domain) = value(&node.labels, term.topology_key) else { return false };
-            all_present &= domains.contains_key(&domain);
+            all_present &= self.wanted.get(&(term.topology_key, domain)).is_some_and(|c| *c > 0);
         }
-        all_present || self.first_of_group
+        all_present || (self.wanted.is_empty() && self.matches_itself)
+    }
+}
+
+fn add(domains: &mut Domains, term: &PodTerm, node: &Node, by: i64) {
+    let Some(domain) = value(&node.labels, term.topology_key) else { return };
+    let pair = (term.topology_key, domain);
+    let count = domains.entry(pair).or_default();
+    *count += by;
+    if *count == 0 {
+        domains.remove(&pair);
     }
 }
 
 /// Weighted counts by domain, for the score. Placed pods' own wishes count as well: their preferences, and their required affinity
 /// with weight 1.
-pub fn preferences(cluster: &Cluster, wish: &Wish) -> FxHashMap<(Symbol, Symbol), i64> {
+pub fn preferences(cluster: &Cluster, wish: &Wish) -> Domains {
     const REQUIRED_AFFINITY_WEIGHT: i64 = 1;
-    let mut sums: FxHashMap<(Symbol, Symbol), i64> = FxHashMap::default();
+    let mut sums = Domains::default();
     let mut add = |term: &PodTerm, pod: &PlacedPod, weight: i64| {
-        if let Some(domain) = domain_of(cluster, pod, term) {
+        if let Some(domain) = cluster.node(pod.node).and_then(|node| value(&node.labels, term.topology_key)) {
             *sums.entry((term.topology_key, domain)).or_default() += weight;
         }
     };
@@ -123,8 +134,4 @@ pub fn preferences(cluster: &Cluster, wish: &Wish) -> FxHashMap<(Symbol, Symbol)
         }
     }
     sums
-}
-
-fn domain_of(cluster: &Cluster, pod: &PlacedPod, term: &PodTerm) -> Option<Symbol> {
-    value(&cluster.node(pod.node)?.labels, term.topology_key)
 }

@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::intern::{Symbol, Symbols};
 use crate::select::{Labels, PodTerm, Selector, labels};
+use crate::wish::Wish;
 
 #[derive(Default)]
 pub struct Cluster {
@@ -20,6 +21,8 @@ pub struct Cluster {
     pub with_anti_affinity: FxHashSet<usize>,
     /// Pods with affinity of any kind: their wishes count when others are scored.
     pub with_affinity: FxHashSet<usize>,
+    /// Pods without a node that wait for room on one.
+    nominated: FxHashMap<NodeId, Vec<PlacedPod>>,
     pub namespaces: FxHashMap<Symbol, Labels>,
     pub budgets: Vec<Budget>,
     /// On how many nodes an image is.
@@ -45,9 +48,9 @@ pub struct Node {
     pub allocatable: Amounts,
     pub max_pods: u32,
     pub requested: Amounts,
-    /// As `requested`, but a pod that asks for nothing counts as a small one: so that scores tell nodes apart.
-    pub assumed_milli_cpu: i64,
-    pub assumed_memory: i64,
+    /// As `requested`, but containers that ask for nothing count as small ones: so that scores tell nodes apart.
+    pub scored_milli_cpu: i64,
+    pub scored_memory: i64,
     pub pods: Vec<usize>,
     pub images: FxHashMap<Symbol, u64>,
 }
@@ -67,8 +70,10 @@ pub struct Port {
     pub port: u16,
 }
 
+#[derive(Clone)]
 pub struct PlacedPod {
     pub uid: Box<str>,
+    pub name: Symbol,
     pub node: NodeId,
     pub namespace: Symbol,
     pub labels: Labels,
@@ -76,6 +81,9 @@ pub struct PlacedPod {
     pub started: i64,
     pub deleting: bool,
     pub requests: Amounts,
+    pub scored_milli_cpu: i64,
+    pub scored_memory: i64,
+    pub claims: Box<[Symbol]>,
     pub ports: Box<[Port]>,
     pub required_affinity: Box<[PodTerm]>,
     pub required_anti_affinity: Box<[PodTerm]>,
@@ -87,11 +95,8 @@ pub struct Budget {
     pub namespace: Symbol,
     pub selector: Option<Selector>,
     pub allowed: i32,
+    pub disrupted: Box<[Symbol]>,
 }
-
-/// What a container that requests nothing is taken to use when nodes are scored.
-pub const ASSUMED_MILLI_CPU: i64 = 100;
-pub const ASSUMED_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
 
 impl Cluster {
     pub fn apply(&mut self, delta: Delta) {
@@ -100,12 +105,20 @@ impl Cluster {
             Delta::RemoveNode(id) => self.remove_node(id),
             Delta::Place(placement) => {
                 let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
-                self.forget(&placement.pod.uid);
+                self.withdraw(&placement.pod.uid);
+                self.take_away(&placement.pod.uid);
                 self.place(pod);
             }
             Delta::Forget(uid) => {
-                self.forget(&uid);
+                self.withdraw(&uid);
+                self.take_away(&uid);
             }
+            Delta::Nominate(placement) => {
+                let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
+                self.withdraw(&placement.pod.uid);
+                self.nominated.entry(placement.node).or_default().push(pod);
+            }
+            Delta::Withdraw(uid) => self.withdraw(&uid),
             Delta::UpsertNamespace(namespace) => {
                 let name = self.symbols.intern(&namespace.name);
                 let labels = labels(&namespace.labels, &mut self.symbols);
@@ -125,6 +138,22 @@ impl Cluster {
         self.nodes.get(id as usize)?.as_ref()
     }
 
+    /// The pods that the wish's pod must leave room for on the node.
+    pub fn nominated_before(&self, id: NodeId, wish: &Wish) -> Vec<PlacedPod> {
+        if self.nominated.is_empty() {
+            return Vec::new();
+        }
+        let waiting = self.nominated.get(&id).into_iter().flatten();
+        waiting.filter(|pod| pod.priority >= wish.priority && *pod.uid != *wish.uid).cloned().collect()
+    }
+
+    fn withdraw(&mut self, uid: &str) {
+        for waiting in self.nominated.values_mut() {
+            waiting.retain(|pod| *pod.uid != *uid);
+        }
+        self.nominated.retain(|_, waiting| !waiting.is_empty());
+    }
+
     pub fn namespace_labels(&self, namespace: Symbol) -> &[(Symbol, Symbol)] {
         self.namespaces.get(&namespace).map_or(&[], |l| l)
     }
@@ -138,7 +167,7 @@ impl Cluster {
         let mut images = FxHashMap::default();
         for image in &fed.images {
             for name in &image.names {
-                images.insert(symbols.intern(&crate::wish::image_name(name)), image.size_bytes);
+                images.insert(symbols.intern(name), image.size_bytes);
             }
         }
         let mut node = Node {
@@ -151,8 +180,8 @@ impl Cluster {
             allocatable: Amounts::compile(&fed.allocatable, symbols),
             max_pods: fed.max_pods,
             requested: Amounts::default(),
-            assumed_milli_cpu: 0,
-            assumed_memory: 0,
+            scored_milli_cpu: 0,
+            scored_memory: 0,
             pods: Vec::new(),
             images,
         };
@@ -164,8 +193,8 @@ impl Cluster {
             self.count_images(&old, -1);
             node.pods = old.pods;
             node.requested = old.requested;
-            node.assumed_milli_cpu = old.assumed_milli_cpu;
-            node.assumed_memory = old.assumed_memory;
+            node.scored_milli_cpu = old.scored_milli_cpu;
+            node.scored_memory = old.scored_memory;
         } else {
             self.node_count += 1;
         }
@@ -176,6 +205,7 @@ impl Cluster {
     fn remove_node(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(id as usize).and_then(Option::take) else { return };
         self.node_count -= 1;
+        self.nominated.remove(&id);
         self.count_images(&node, -1);
         for index in node.pods {
             self.release(index);
@@ -211,7 +241,7 @@ impl Cluster {
     }
 
     /// Takes a pod off its node and gives it back, so that preemption can try without it.
-    pub fn forget(&mut self, uid: &str) -> Option<PlacedPod> {
+    pub fn take_away(&mut self, uid: &str) -> Option<PlacedPod> {
         let index = *self.by_uid.get(uid)?;
         let pod = self.release(index)?;
         if let Some(node) = self.nodes.get_mut(pod.node as usize).and_then(Option::as_mut) {
@@ -246,8 +276,8 @@ impl Node {
                 None => self.requested.extended.push((*name, sign * amount)),
             }
         }
-        self.assumed_milli_cpu += sign * if requests.milli_cpu == 0 { ASSUMED_MILLI_CPU } else { requests.milli_cpu };
-        self.assumed_memory += sign * if requests.memory == 0 { ASSUMED_MEMORY_BYTES } else { requests.memory };
+        self.scored_milli_cpu += sign * pod.scored_milli_cpu;
+        self.scored_memory += sign * pod.scored_memory;
     }
 }
 
@@ -275,6 +305,7 @@ impl PlacedPod {
         }
         Self {
             uid: pod.uid.as_str().into(),
+            name: symbols.intern(&pod.name),
             node,
             namespace: symbols.intern(&pod.namespace),
             labels: labels(&pod.labels, symbols),
@@ -282,6 +313,9 @@ impl PlacedPod {
             started: pod.started,
             deleting: pod.deleting,
             requests: Amounts::compile(&pod.requests, symbols),
+            scored_milli_cpu: pod.scored_milli_cpu,
+            scored_memory: pod.scored_memory,
+            claims: pod.claims.iter().map(|c| symbols.intern(c)).collect(),
             ports: pod.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
             required_affinity: terms(&pod.required_affinity, symbols),
             required_anti_affinity: terms(&pod.required_anti_affinity, symbols),
@@ -307,6 +341,7 @@ impl Budget {
             namespace: symbols.intern(&budget.namespace),
             selector: budget.selector.as_deref().map(|s| Selector::compile(s, symbols)),
             allowed: budget.allowed,
+            disrupted: budget.disrupted.iter().map(|name| symbols.intern(name)).collect(),
         }
     }
 }

@@ -1,42 +1,70 @@
-//! The filters, in upstream's order: the first that refuses a node gives its reason.
+//! The filters, in upstream's order: the first that refuses a node gives its reasons.
 
-use pintle_sdk::scheduler::Rejection;
+use pintle_sdk::scheduler::{NodeId, Rejection};
 
 use crate::affinity::{AffinityFacts, AffinityFault};
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Node, PlacedPod};
 use crate::intern::{Symbol, Symbols};
 use crate::spread::{Spread, SpreadFault};
 use crate::wish::Wish;
 
-/// What is counted over the whole cluster before single nodes are looked at.
+/// What is counted over the whole cluster before single nodes are looked at. Follows a pod that is put or taken away for a trial.
+#[derive(Clone)]
 pub struct Facts {
     affinity: AffinityFacts,
     spread: Vec<Spread>,
+    /// Placed pods that use a claim which the pod must have for itself.
+    claims_in_use: i64,
 }
 
 impl Facts {
     pub fn gather(cluster: &Cluster, wish: &Wish) -> Self {
-        Self { affinity: AffinityFacts::gather(cluster, wish), spread: crate::spread::gather(cluster, wish) }
+        let mut facts = Self { affinity: AffinityFacts::gather(cluster, wish), spread: crate::spread::gather(cluster, wish), claims_in_use: 0 };
+        if !wish.exclusive_claims.is_empty()
+            && let Some(members) = cluster.by_namespace.get(&wish.namespace)
+        {
+            let used = |claim: &&Symbol| members.iter().filter_map(|i| cluster.pod(*i)).any(|pod| pod.claims.contains(claim));
+            facts.claims_in_use = wish.exclusive_claims.iter().filter(used).count() as i64;
+        }
+        facts
+    }
+
+    /// As if the pod came to (1) or left (-1) its node.
+    pub fn shift(&mut self, cluster: &Cluster, wish: &Wish, pod: &PlacedPod, by: i64) {
+        let Some(node) = cluster.node(pod.node) else { return };
+        self.affinity.shift(cluster, wish, pod, node, by);
+        crate::spread::shift(&mut self.spread, cluster, wish, pod, node, by);
+        if pod.namespace == wish.namespace {
+            self.claims_in_use += by * wish.exclusive_claims.iter().filter(|claim| pod.claims.contains(claim)).count() as i64;
+        }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
+    /// The pod names the nodes that it wants, and this is none of them.
+    OtherNode,
+    /// It names nodes that cannot be the same.
+    NoSuchNode,
     Unschedulable,
     Taint,
     NodeAffinity,
     Ports,
     TooManyPods,
-    Cpu,
-    Memory,
-    EphemeralStorage,
-    Extended(Symbol),
-    VolumeNode,
+    /// Not even an empty node would do (true), or others have taken it.
+    Cpu(bool),
+    Memory(bool),
+    EphemeralStorage(bool),
+    Extended(Symbol, bool),
+    ClaimInUse,
+    Volume(Symbol, Symbol),
     SpreadLabel,
     Spread,
     Affinity,
     AntiAffinity,
     ExistingAntiAffinity,
+    NoVictims,
+    NotHelpful,
 }
 
 /// Reasons with the number of nodes that they refused.
@@ -44,10 +72,14 @@ pub enum Why {
 pub struct Rejections(Vec<(Why, u32)>);
 
 impl Rejections {
-    fn add(&mut self, why: Why) {
+    pub fn add(&mut self, why: Why) {
+        self.add_nodes(why, 1);
+    }
+
+    pub fn add_nodes(&mut self, why: Why, nodes: u32) {
         match self.0.iter_mut().find(|r| r.0 == why) {
-            Some(entry) => entry.1 += 1,
-            None => self.0.push((why, 1)),
+            Some(entry) => entry.1 += nodes,
+            None => self.0.push((why, nodes)),
         }
     }
 
@@ -58,13 +90,46 @@ impl Rejections {
     pub fn report(&self, symbols: &Symbols) -> Vec<Rejection> {
         let report = self.0.iter().map(|(why, nodes)| {
             let (filter, message) = why.words(symbols);
-            Rejection { filter: filter.to_owned(), message, nodes: *nodes, resolvable: why.resolvable() }
+            // It speaks of the pod, not of a node.
+            let nodes = if *why == Why::NoSuchNode { 0 } else { *nodes };
+            Rejection { filter, message, nodes, resolvable: why.resolvable() }
         });
         report.collect()
     }
 }
 
-/// Notes each reason when the node is refused. Lack of several resources gives several reasons.
+/// Whether the node may take the pod. One that the pod does not name is not looked at, unless victims were evicted there for it.
+pub fn accepts(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
+    let Some(node) = cluster.node(id) else { return false };
+    if wish.names_others(node) && wish.nominated != Some(id) {
+        rejections.add(Why::OtherNode);
+        return false;
+    }
+    check(cluster, wish, facts, id, rejections)
+}
+
+/// Asks the filters, also as if the pods that are nominated for the node were there already: both must pass.
+pub fn check(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
+    let nominated = cluster.nominated_before(id, wish);
+    if !nominated.is_empty() {
+        let mut with_them = facts.clone();
+        for pod in &nominated {
+            with_them.shift(cluster, wish, pod, 1);
+        }
+        let uids: Vec<Box<str>> = nominated.iter().map(|p| p.uid.clone()).collect();
+        nominated.into_iter().for_each(|pod| cluster.place(pod));
+        let fits = cluster.node(id).is_some_and(|node| passes(cluster, node, wish, &with_them, rejections));
+        for uid in uids {
+            cluster.take_away(&uid);
+        }
+        if !fits {
+            return false;
+        }
+    }
+    cluster.node(id).is_some_and(|node| passes(cluster, node, wish, facts, rejections))
+}
+
+/// Notes each reason when the node is refused. Lack of several resources gives several reasons, and so do several volumes.
 pub fn passes(cluster: &Cluster, node: &Node, wish: &Wish, facts: &Facts, rejections: &mut Rejections) -> bool {
     let symbols = &cluster.symbols;
     let fault = if node.unschedulable && !wish.tolerates_unschedulable(symbols) {
@@ -85,16 +150,21 @@ pub fn passes(cluster: &Cluster, node: &Node, wish: &Wish, facts: &Facts, reject
     if !fits(node, wish, |why| rejections.add(why)) {
         return false;
     }
-    let fault = if !wish.volumes_reach(node, symbols) {
-        Some(Why::VolumeNode)
-    } else if let Some(fault) = crate::spread::fault(&facts.spread, wish, node) {
-        Some(if fault == SpreadFault::MissingLabel { Why::SpreadLabel } else { Why::Spread })
-    } else {
-        facts.affinity.fault(wish, node).map(|fault| match fault {
+    if facts.claims_in_use > 0 {
+        rejections.add(Why::ClaimInUse);
+        return false;
+    }
+    if !volumes_reach(node, wish, symbols, rejections) {
+        return false;
+    }
+    let fault = match crate::spread::fault(&facts.spread, wish, node) {
+        Some(SpreadFault::MissingLabel) => Some(Why::SpreadLabel),
+        Some(SpreadFault::Skew) => Some(Why::Spread),
+        None => facts.affinity.fault(wish, node).map(|fault| match fault {
             AffinityFault::Affinity => Why::Affinity,
             AffinityFault::AntiAffinity => Why::AntiAffinity,
             AffinityFault::ExistingAntiAffinity => Why::ExistingAntiAffinity,
-        })
+        }),
     };
     fault.inspect(|why| rejections.add(*why)).is_none()
 }
@@ -116,47 +186,75 @@ fn fits(node: &Node, wish: &Wish, mut refuse: impl FnMut(Why)) -> bool {
     }
     let (want, have, used) = (&wish.requests, &node.allocatable, &node.requested);
     if want.milli_cpu > 0 && want.milli_cpu > have.milli_cpu - used.milli_cpu {
-        lack(Why::Cpu);
+        lack(Why::Cpu(want.milli_cpu > have.milli_cpu));
     }
     if want.memory > 0 && want.memory > have.memory - used.memory {
-        lack(Why::Memory);
+        lack(Why::Memory(want.memory > have.memory));
     }
     if want.ephemeral_storage > 0 && want.ephemeral_storage > have.ephemeral_storage - used.ephemeral_storage {
-        lack(Why::EphemeralStorage);
+        lack(Why::EphemeralStorage(want.ephemeral_storage > have.ephemeral_storage));
     }
     for (name, amount) in want.extended.iter().filter(|e| e.1 > 0) {
-        if *amount > have.extended(*name) - used.extended(*name) {
-            lack(Why::Extended(*name));
+        let there = have.extended(*name);
+        if *amount > there - used.extended(*name) {
+            lack(Why::Extended(*name, *amount > there));
         }
     }
     fits
 }
 
+/// The demands of the first filter that refuses; each of its reasons counts once.
+fn volumes_reach(node: &Node, wish: &Wish, symbols: &Symbols, rejections: &mut Rejections) -> bool {
+    let mut said: Vec<Why> = Vec::new();
+    for demand in wish.volumes.iter().filter(|demand| !demand.allows(node, symbols)) {
+        let why = Why::Volume(demand.filter, demand.message);
+        let of_another_filter = said.iter().any(|s| !matches!(s, Why::Volume(filter, _) if *filter == demand.filter));
+        if !of_another_filter && !said.contains(&why) {
+            said.push(why);
+        }
+    }
+    said.iter().for_each(|why| rejections.add(*why));
+    said.is_empty()
+}
+
 impl Why {
     /// Whether evicting pods could make the node fit.
     fn resolvable(self) -> bool {
-        !matches!(self, Why::Unschedulable | Why::Taint | Why::NodeAffinity | Why::VolumeNode | Why::SpreadLabel | Why::Affinity)
+        match self {
+            Why::Cpu(hopeless) | Why::Memory(hopeless) | Why::EphemeralStorage(hopeless) | Why::Extended(_, hopeless) => !hopeless,
+            Why::Ports | Why::TooManyPods | Why::ClaimInUse | Why::Spread | Why::AntiAffinity | Why::ExistingAntiAffinity => true,
+            Why::OtherNode | Why::NoSuchNode | Why::Unschedulable | Why::Taint | Why::NodeAffinity | Why::Volume(..) => false,
+            Why::SpreadLabel | Why::Affinity | Why::NoVictims | Why::NotHelpful => false,
+        }
     }
 
     /// The filter's name and upstream's message.
-    fn words(self, symbols: &Symbols) -> (&'static str, String) {
+    fn words(self, symbols: &Symbols) -> (String, String) {
         let (filter, message) = match self {
+            Why::OtherNode => ("NodeAffinity", "node(s) didn't satisfy plugin(s) [NodeAffinity]"),
+            Why::NoSuchNode => ("NodeAffinity", "pod affinity terms conflict"),
             Why::Unschedulable => ("NodeUnschedulable", "node(s) were unschedulable"),
             Why::Taint => ("TaintToleration", "node(s) had untolerated taint(s)"),
             Why::NodeAffinity => ("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"),
             Why::Ports => ("NodePorts", "node(s) didn't have free ports for the requested pod ports"),
             Why::TooManyPods => ("NodeResourcesFit", "Too many pods"),
-            Why::Cpu => ("NodeResourcesFit", "Insufficient cpu"),
-            Why::Memory => ("NodeResourcesFit", "Insufficient memory"),
-            Why::EphemeralStorage => ("NodeResourcesFit", "Insufficient ephemeral-storage"),
-            Why::Extended(name) => return ("NodeResourcesFit", format!("Insufficient {}", symbols.text(name))),
-            Why::VolumeNode => ("VolumeBinding", "node(s) didn't match PersistentVolume's node affinity"),
+            Why::Cpu(_) => ("NodeResourcesFit", "Insufficient cpu"),
+            Why::Memory(_) => ("NodeResourcesFit", "Insufficient memory"),
+            Why::EphemeralStorage(_) => ("NodeResourcesFit", "Insufficient ephemeral-storage"),
+            Why::Extended(name, _) => return ("NodeResourcesFit".to_owned(), format!("Insufficient {}", symbols.text(name))),
+            Why::ClaimInUse => (
+                "VolumeRestrictions",
+                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
+            ),
+            Why::Volume(filter, message) => return (symbols.text(filter).to_owned(), symbols.text(message).to_owned()),
             Why::SpreadLabel => ("PodTopologySpread", "node(s) didn't match pod topology spread constraints (missing required label)"),
             Why::Spread => ("PodTopologySpread", "node(s) didn't match pod topology spread constraints"),
             Why::Affinity => ("InterPodAffinity", "node(s) didn't match pod affinity rules"),
             Why::AntiAffinity => ("InterPodAffinity", "node(s) didn't match pod anti-affinity rules"),
             Why::ExistingAntiAffinity => ("InterPodAffinity", "node(s) didn't satisfy existing pods anti-affinity rules"),
+            Why::NotHelpful => ("DefaultPreemption", "Preemption is not helpful for scheduling"),
+            Why::NoVictims => ("DefaultPreemption", "No preemption victims found for incoming pod"),
         };
-        (filter, message.to_owned())
+        (filter.to_owned(), message.to_owned())
     }
 }

@@ -16,11 +16,11 @@ mod spread;
 mod wish;
 
 use pintle_sdk::Env;
-use pintle_sdk::scheduler::{Choice, Delta, NodeId, Outcome, Pod, Preemption, Reason, Scheduler, Scope};
+use pintle_sdk::scheduler::{Attempt, Choice, Delta, NodeId, Outcome, Pod, Reason, Scheduler, Scope};
 
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::filter::{Facts, Rejections};
+use crate::filter::{Facts, Rejections, Why};
 use crate::wish::Wish;
 
 #[derive(Default)]
@@ -47,15 +47,19 @@ impl Scheduler for DefaultScheduler {
 
     fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
         let wish = Wish::compile(&pod, &mut self.cluster.symbols);
-        let facts = Facts::gather(&self.cluster, &wish);
         let mut rejections = Rejections::default();
+        if wish.names_none() {
+            rejections.add(Why::NoSuchNode);
+            return Ok(Outcome::None(rejections.report(&self.cluster.symbols)));
+        }
+        let facts = Facts::gather(&self.cluster, &wish);
         let count = self.cluster.nodes.len();
         let start = if count == 0 { 0 } else { scope.start as usize % count };
         let limit = if scope.limit == 0 { usize::MAX } else { scope.limit as usize };
         let mut feasible: Vec<NodeId> = Vec::new();
         let (mut looked_at, mut steps) = (0, 0);
         // The nominated node first: victims were evicted there for this pod.
-        let nominated = pod.nominated.filter(|id| self.passes(&wish, &facts, *id, &mut Rejections::default()));
+        let nominated = pod.nominated.filter(|id| filter::check(&mut self.cluster, &wish, &facts, *id, &mut Rejections::default()));
         if let Some(id) = nominated {
             feasible.push(id);
             looked_at = 1;
@@ -65,7 +69,7 @@ impl Scheduler for DefaultScheduler {
                 steps += 1;
                 if self.cluster.nodes[id as usize].is_some() {
                     looked_at += 1;
-                    if self.passes(&wish, &facts, id, &mut rejections) {
+                    if filter::accepts(&mut self.cluster, &wish, &facts, id, &mut rejections) {
                         feasible.push(id);
                     }
                 }
@@ -74,8 +78,7 @@ impl Scheduler for DefaultScheduler {
         if feasible.is_empty() {
             return Ok(Outcome::None(rejections.report(&self.cluster.symbols)));
         }
-        let seed = u64::from_le_bytes(env.random(8).try_into().unwrap_or([7; 8]));
-        let ranked = score::rank(&self.cluster, &self.config, &wish, &feasible, scope.top as usize, seed);
+        let ranked = score::rank(&self.cluster, &self.config, &wish, &feasible, scope.top as usize, draw(env));
         Ok(Outcome::Fits(Choice {
             ranked,
             feasible: feasible.len() as u32,
@@ -84,8 +87,8 @@ impl Scheduler for DefaultScheduler {
         }))
     }
 
-    fn preempt(&mut self, _env: &dyn Env, pod: Pod) -> Result<Option<Preemption>, String> {
-        Ok(preempt::choose(&mut self.cluster, &pod))
+    fn preempt(&mut self, env: &dyn Env, pod: Pod) -> Result<Attempt, String> {
+        Ok(preempt::attempt(&mut self.cluster, &pod, draw(env)))
     }
 
     fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {
@@ -93,7 +96,7 @@ impl Scheduler for DefaultScheduler {
         let facts = Facts::gather(&self.cluster, &wish);
         let mut rejections = Rejections::default();
         let mut reasons = Vec::new();
-        if self.passes(&wish, &facts, node, &mut rejections) {
+        if filter::accepts(&mut self.cluster, &wish, &facts, node, &mut rejections) {
             reasons.extend(score::explain(&self.cluster, &self.config, &wish, node));
         }
         for rejection in rejections.report(&self.cluster.symbols) {
@@ -108,10 +111,9 @@ impl Scheduler for DefaultScheduler {
     }
 }
 
-impl DefaultScheduler {
-    fn passes(&self, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
-        self.cluster.node(id).is_some_and(|node| filter::passes(&self.cluster, node, wish, facts, rejections))
-    }
+/// Eight bytes of the host's randomness.
+fn draw(env: &dyn Env) -> u64 {
+    u64::from_le_bytes(env.random(8).try_into().unwrap_or([7; 8]))
 }
 
 pintle_sdk::export_scheduler!(DefaultScheduler);

@@ -3,10 +3,10 @@
 //! On each candidate node all pods of lower priority are taken away; if the pod fits then, as many as possible are put back, those
 //! under a disruption budget and of high priority first. The node that hurts least wins.
 
-use pintle_sdk::scheduler::{NodeId, Pod, Preemption};
+use pintle_sdk::scheduler::{Attempt, NodeId, Pod, Preemption};
 
 use crate::cluster::{Cluster, PlacedPod};
-use crate::filter::{Facts, Rejections, passes};
+use crate::filter::{Facts, Rejections, Why, accepts, check};
 use crate::wish::Wish;
 
 /// Nodes for which victims are worked out; more would cost time and rarely find better ones.
@@ -24,41 +24,48 @@ struct Victim {
     started: i64,
 }
 
-pub fn choose(cluster: &mut Cluster, pod: &Pod) -> Option<Preemption> {
-    if !pod.may_preempt {
-        return None;
-    }
+/// `seed` says with which node to begin, so that the first ones are not always those that suffer.
+pub fn attempt(cluster: &mut Cluster, pod: &Pod, seed: u64) -> Attempt {
+    let mut rejections = Rejections::default();
     let wish = Wish::compile(pod, &mut cluster.symbols);
+    if !pod.may_preempt || wish.names_none() {
+        return Attempt::None(Vec::new());
+    }
     let facts = Facts::gather(cluster, &wish);
-    let wanted = (cluster.node_count / 10).max(MIN_CANDIDATES);
     let ids: Vec<NodeId> = cluster.nodes.iter().flatten().map(|n| n.id).collect();
-    let mut candidates = Vec::new();
-    for id in ids {
-        if could_help(cluster, &wish, &facts, id)
-            && let Some(candidate) = victims_on(cluster, &wish, id)
-        {
-            candidates.push(candidate);
-        }
-        if candidates.len() >= wanted {
+    let mut potential: Vec<NodeId> = ids.into_iter().filter(|id| could_help(cluster, &wish, &facts, *id)).collect();
+    if !potential.is_empty() {
+        let offset = (seed % potential.len() as u64) as usize;
+        potential.rotate_left(offset);
+    }
+    let hopeless = cluster.node_count - potential.len();
+    if hopeless > 0 {
+        rejections.add_nodes(Why::NotHelpful, hopeless as u32);
+    }
+    let wanted = (potential.len() / 10).max(MIN_CANDIDATES);
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for id in potential {
+        candidates.extend(victims_on(cluster, &wish, &facts, id, &mut rejections));
+        if candidates.len() >= wanted && candidates.iter().any(|c| c.budget_violations == 0) {
             break;
         }
     }
-    let best = candidates.into_iter().min_by_key(Candidate::harm)?;
+    let Some(best) = candidates.into_iter().min_by_key(Candidate::harm) else {
+        return Attempt::None(rejections.report(&cluster.symbols));
+    };
     let mut victims = best.victims;
     victims.sort_by_key(|v| v.priority);
-    Some(Preemption { node: best.node, victims: victims.into_iter().map(|v| v.uid.into_string()).collect() })
+    Attempt::Evict(Preemption { node: best.node, victims: victims.into_iter().map(|v| v.uid.into_string()).collect() })
 }
 
-fn could_help(cluster: &Cluster, wish: &Wish, facts: &Facts, id: NodeId) -> bool {
-    let Some(node) = cluster.node(id) else { return false };
+/// The node refuses the pod for reasons that evictions may take away.
+fn could_help(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId) -> bool {
     let mut rejections = Rejections::default();
-    !passes(cluster, node, wish, facts, &mut rejections)
-        && rejections.resolvable_only()
-        && node.pods.iter().filter_map(|i| cluster.pod(*i)).any(|p| p.priority < wish.priority)
+    !accepts(cluster, wish, facts, id, &mut rejections) && rejections.resolvable_only()
 }
 
-/// Tries on the live state and leaves it as it was.
-fn victims_on(cluster: &mut Cluster, wish: &Wish, id: NodeId) -> Option<Candidate> {
+/// Tries on the live state and leaves it as it was. Notes why evictions do not help, when they do not.
+fn victims_on(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> Option<Candidate> {
     let lower: Vec<Box<str>> = {
         let node = cluster.node(id)?;
         let mut lower: Vec<&PlacedPod> = node.pods.iter().filter_map(|i| cluster.pod(*i)).filter(|p| p.priority < wish.priority).collect();
@@ -66,36 +73,37 @@ fn victims_on(cluster: &mut Cluster, wish: &Wish, id: NodeId) -> Option<Candidat
         lower.sort_by_key(|p| (-i64::from(p.priority), p.started));
         lower.iter().map(|p| p.uid.clone()).collect()
     };
-    let mut removed: Vec<PlacedPod> = lower.iter().filter_map(|uid| cluster.forget(uid)).collect();
-    if !fits(cluster, wish, id) {
+    if lower.is_empty() {
+        rejections.add(Why::NoVictims);
+        return None;
+    }
+    let mut facts = facts.clone();
+    let removed: Vec<PlacedPod> = lower.iter().filter_map(|uid| cluster.take_away(uid)).collect();
+    removed.iter().for_each(|pod| facts.shift(cluster, wish, pod, -1));
+    if !check(cluster, wish, &facts, id, rejections) {
         removed.into_iter().for_each(|p| cluster.place(p));
         return None;
     }
     let violating = violations(cluster, &removed);
-    let mut order: Vec<usize> = (0..removed.len()).collect();
-    order.sort_by_key(|i| !violating[*i]);
+    let mut order: Vec<(bool, PlacedPod)> = violating.into_iter().zip(removed).collect();
+    order.sort_by_key(|(violates, _)| !violates);
     let (mut victims, mut budget_violations, mut gone) = (Vec::new(), 0, Vec::new());
-    let mut slots: Vec<Option<PlacedPod>> = removed.drain(..).map(Some).collect();
-    for index in order {
-        let Some(pod) = slots[index].take() else { continue };
+    for (violates, pod) in order {
+        facts.shift(cluster, wish, &pod, 1);
         let uid = pod.uid.clone();
         cluster.place(pod);
-        if fits(cluster, wish, id) {
+        if check(cluster, wish, &facts, id, &mut Rejections::default()) {
             continue;
         }
-        if let Some(pod) = cluster.forget(&uid) {
+        if let Some(pod) = cluster.take_away(&uid) {
+            facts.shift(cluster, wish, &pod, -1);
             victims.push(Victim { uid, priority: pod.priority, started: pod.started });
-            budget_violations += usize::from(violating[index]);
+            budget_violations += usize::from(violates);
             gone.push(pod);
         }
     }
     gone.into_iter().for_each(|p| cluster.place(p));
     (!victims.is_empty()).then_some(Candidate { node: id, victims, budget_violations })
-}
-
-fn fits(cluster: &Cluster, wish: &Wish, id: NodeId) -> bool {
-    let facts = Facts::gather(cluster, wish);
-    cluster.node(id).is_some_and(|node| passes(cluster, node, wish, &facts, &mut Rejections::default()))
 }
 
 /// For each pod, whether its eviction would overdraw a disruption budget, when they are evicted in this order.
@@ -104,8 +112,8 @@ fn violations(cluster: &Cluster, pods: &[PlacedPod]) -> Vec<bool> {
     let overdraws = |pod: &PlacedPod, left: &mut Vec<i32>| {
         let mut violates = false;
         for (budget, left) in cluster.budgets.iter().zip(left.iter_mut()) {
-            let selected = budget.selector.as_ref().is_some_and(|s| s.matches(&pod.labels, &cluster.symbols));
-            if budget.namespace == pod.namespace && selected && !pod.labels.is_empty() {
+            let selected = budget.selector.as_ref().is_some_and(|s| !s.is_empty() && s.matches(&pod.labels, &cluster.symbols));
+            if budget.namespace == pod.namespace && selected && !pod.labels.is_empty() && !budget.disrupted.contains(&pod.name) {
                 *left -= 1;
                 violates |= *left < 0;
             }

@@ -112,8 +112,8 @@ fn pod_affinity(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
 /// The mean over CPU and memory of how empty (or, for MostAllocated, how full) the node would be.
 fn allocation(node: &Node, wish: &Wish, strategy: Strategy) -> i64 {
     let kinds = [
-        (node.allocatable.milli_cpu, node.assumed_milli_cpu + wish.assumed_milli_cpu),
-        (node.allocatable.memory, node.assumed_memory + wish.assumed_memory),
+        (node.allocatable.milli_cpu, node.scored_milli_cpu + wish.scored_milli_cpu),
+        (node.allocatable.memory, node.scored_memory + wish.scored_memory),
     ];
     let (mut sum, mut count) = (0, 0);
     for (capacity, requested) in kinds.into_iter().filter(|k| k.0 > 0) {
@@ -152,13 +152,13 @@ fn evenness(node: &Node, milli_cpu: i64, memory: i64) -> i64 {
 
 /// How much of the pod's images is there already; an image on few nodes counts less, or pods would crowd on them.
 fn images(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
-    if wish.images.iter().all(|i| cluster.image_nodes.get(i).copied().unwrap_or(0) == 0) {
+    if wish.images.iter().chain(&wish.volume_images).all(|i| cluster.image_nodes.get(i).copied().unwrap_or(0) == 0) {
         return Vec::new();
     }
     let total = cluster.node_count.max(1) as f64;
     let largest = IMAGE_MAX_BYTES * wish.images.len() as i64;
     let score = |node: &&Node| {
-        let there = wish.images.iter().filter_map(|image| {
+        let there = wish.images.iter().chain(&wish.volume_images).filter_map(|image| {
             let size = *node.images.get(image)?;
             let share = f64::from(cluster.image_nodes.get(image).copied().unwrap_or(0)) / total;
             Some((size as f64 * share) as i64)

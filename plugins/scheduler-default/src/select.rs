@@ -50,6 +50,11 @@ impl Selector {
         Self(compiled.collect())
     }
 
+    /// Demands nothing and so matches everything; some of upstream's counts leave it out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn matches(&self, labels: &[(Symbol, Symbol)], symbols: &Symbols) -> bool {
         self.0.iter().all(|(key, test)| holds(test, value(labels, *key), symbols))
     }

@@ -2,12 +2,13 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::cluster::{Cluster, Constraint, Node};
+use crate::cluster::{Cluster, Constraint, Node, PlacedPod};
 use crate::intern::Symbol;
 use crate::select::value;
 use crate::wish::Wish;
 
 /// One hard constraint's counts.
+#[derive(Clone)]
 pub struct Spread {
     counts: FxHashMap<Symbol, i64>,
     least: i64,
@@ -26,35 +27,52 @@ pub fn gather(cluster: &Cluster, wish: &Wish) -> Vec<Spread> {
     if hard.is_empty() {
         return Vec::new();
     }
-    let mut all: Vec<FxHashMap<Symbol, i64>> = vec![FxHashMap::default(); hard.len()];
-    for node in cluster.nodes.iter().flatten() {
-        if hard.iter().any(|c| value(&node.labels, c.topology_key).is_none()) {
-            continue;
-        }
-        for (constraint, counts) in hard.iter().zip(&mut all) {
+    let mut spreads: Vec<Spread> = Vec::with_capacity(hard.len());
+    for constraint in &hard {
+        let counts = FxHashMap::default();
+        spreads.push(Spread { counts, least: 0, matches_itself: selects(constraint, &wish.labels, cluster) });
+    }
+    for node in cluster.nodes.iter().flatten().filter(|node| complete(&hard, node)) {
+        for (constraint, spread) in hard.iter().zip(&mut spreads) {
             if counts_node(constraint, wish, node, cluster)
                 && let Some(domain) = value(&node.labels, constraint.topology_key)
             {
-                counts.entry(domain).or_default();
+                spread.counts.entry(domain).or_default();
             }
         }
     }
-    for (constraint, counts) in hard.iter().zip(&mut all) {
+    for (constraint, spread) in hard.iter().zip(&mut spreads) {
         count_pods(cluster, wish, constraint, |node| {
-            let complete = hard.iter().all(|c| value(&node.labels, c.topology_key).is_some());
-            if complete && counts_node(constraint, wish, node, cluster)
-                && let Some(count) = value(&node.labels, constraint.topology_key).and_then(|d| counts.get_mut(&d))
+            if complete(&hard, node)
+                && counts_node(constraint, wish, node, cluster)
+                && let Some(count) = value(&node.labels, constraint.topology_key).and_then(|d| spread.counts.get_mut(&d))
             {
                 *count += 1;
             }
         });
+        spread.find_least(constraint);
     }
-    let summed = hard.iter().zip(all).map(|(constraint, counts)| {
-        let too_few = constraint.min_domains.is_some_and(|min| (counts.len() as i64) < min);
-        let least = if too_few { 0 } else { counts.values().copied().min().unwrap_or(0) };
-        Spread { counts, least, matches_itself: matches(constraint, &wish.labels, cluster) }
-    });
-    summed.collect()
+    spreads
+}
+
+/// As if the pod came to or left the node. Upstream counts pods here that are being deleted, and those that an empty selector selects:
+/// so does this.
+pub fn shift(spreads: &mut [Spread], cluster: &Cluster, wish: &Wish, pod: &PlacedPod, node: &Node, by: i64) {
+    if spreads.is_empty() || pod.namespace != wish.namespace {
+        return;
+    }
+    if wish.spread.iter().filter(|c| c.hard).any(|c| value(&node.labels, c.topology_key).is_none()) {
+        return;
+    }
+    for (constraint, spread) in wish.spread.iter().filter(|c| c.hard).zip(spreads) {
+        if selects(constraint, &pod.labels, cluster)
+            && counts_node(constraint, wish, node, cluster)
+            && let Some(domain) = value(&node.labels, constraint.topology_key)
+        {
+            *spread.counts.entry(domain).or_default() += by;
+            spread.find_least(constraint);
+        }
+    }
 }
 
 pub fn fault(spreads: &[Spread], wish: &Wish, node: &Node) -> Option<SpreadFault> {
@@ -74,41 +92,56 @@ pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[&Node]) -> Option<Vec<
     if soft.is_empty() {
         return None;
     }
-    let complete = |node: &Node| soft.iter().all(|c| value(&node.labels, c.topology_key).is_some());
-    let counted = feasible.iter().filter(|n| complete(n)).count();
+    let takes_part = |node: &Node| wish.spread_by_default || complete(&soft, node);
+    let taking_part = feasible.iter().filter(|n| takes_part(n)).count();
     let mut sums = vec![0.0_f64; feasible.len()];
     for constraint in &soft {
         let by_host = constraint.topology_key == wish.hostname_key;
-        let mut counts: FxHashMap<Symbol, i64> = FxHashMap::default();
-        for node in feasible.iter().filter(|n| complete(n)) {
-            if let Some(domain) = value(&node.labels, constraint.topology_key) {
-                counts.entry(domain).or_default();
+        // With the defaults, nodes without the label make up a domain of their own.
+        let mut counts: FxHashMap<Option<Symbol>, i64> = FxHashMap::default();
+        if !by_host {
+            for node in feasible.iter().filter(|n| takes_part(n)) {
+                counts.entry(value(&node.labels, constraint.topology_key)).or_default();
             }
         }
-        let domains = if by_host { counted } else { counts.len() };
-        let weight = ((domains + 2) as f64).ln();
+        let weight = ((if by_host { taking_part } else { counts.len() } + 2) as f64).ln();
+        let mut on_node: FxHashMap<u32, i64> = FxHashMap::default();
         count_pods(cluster, wish, constraint, |node| {
-            if by_host || (complete(node) && counts_node(constraint, wish, node, cluster)) {
-                if let Some(count) = value(&node.labels, constraint.topology_key).and_then(|d| counts.get_mut(&d)) {
-                    *count += 1;
-                }
+            if by_host {
+                *on_node.entry(node.id).or_default() += 1;
+            } else if takes_part(node)
+                && counts_node(constraint, wish, node, cluster)
+                && let Some(count) = counts.get_mut(&value(&node.labels, constraint.topology_key))
+            {
+                *count += 1;
             }
         });
         for (sum, node) in sums.iter_mut().zip(feasible) {
-            if let Some(count) = value(&node.labels, constraint.topology_key).and_then(|d| counts.get(&d)) {
-                *sum += *count as f64 * weight + (constraint.max_skew - 1) as f64;
-            }
+            let Some(domain) = value(&node.labels, constraint.topology_key) else { continue };
+            let count = if by_host { on_node.get(&node.id) } else { counts.get(&Some(domain)) };
+            *sum += count.copied().unwrap_or(0) as f64 * weight + (constraint.max_skew - 1) as f64;
         }
     }
-    Some(sums.iter().zip(feasible).map(|(sum, node)| complete(node).then(|| sum.round() as i64)).collect())
+    Some(sums.iter().zip(feasible).map(|(sum, node)| takes_part(node).then(|| sum.round() as i64)).collect())
+}
+
+impl Spread {
+    fn find_least(&mut self, constraint: &Constraint) {
+        let too_few = (self.counts.len() as i64) < constraint.min_domains.unwrap_or(1);
+        self.least = if too_few { 0 } else { self.counts.values().copied().min().unwrap_or(0) };
+    }
 }
 
 /// Calls back with the node of each placed pod of the wish's namespace that the constraint counts.
 fn count_pods(cluster: &Cluster, wish: &Wish, constraint: &Constraint, mut found: impl FnMut(&Node)) {
+    // An empty selector selects every pod, and upstream counts none of them.
+    if constraint.selector.as_ref().is_none_or(|s| s.is_empty()) {
+        return;
+    }
     let Some(members) = cluster.by_namespace.get(&wish.namespace) else { return };
     for pod in members.iter().filter_map(|i| cluster.pod(*i)) {
         if !pod.deleting
-            && matches(constraint, &pod.labels, cluster)
+            && selects(constraint, &pod.labels, cluster)
             && let Some(node) = cluster.node(pod.node)
         {
             found(node);
@@ -116,7 +149,11 @@ fn count_pods(cluster: &Cluster, wish: &Wish, constraint: &Constraint, mut found
     }
 }
 
-fn matches(constraint: &Constraint, labels: &[(Symbol, Symbol)], cluster: &Cluster) -> bool {
+fn complete(constraints: &[&Constraint], node: &Node) -> bool {
+    constraints.iter().all(|c| value(&node.labels, c.topology_key).is_some())
+}
+
+fn selects(constraint: &Constraint, labels: &[(Symbol, Symbol)], cluster: &Cluster) -> bool {
     constraint.selector.as_ref().is_some_and(|s| s.matches(labels, &cluster.symbols))
 }
 

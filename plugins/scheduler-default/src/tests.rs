@@ -35,7 +35,8 @@ fn three_nodes() -> DefaultScheduler {
 }
 
 fn asking(name: &str, milli_cpu: i64, memory: i64) -> Pod {
-    Pod { requests: Resources { milli_cpu, memory, ..Resources::default() }, ..Pod::named(name) }
+    let requests = Resources { milli_cpu, memory, ..Resources::default() };
+    Pod { requests, scored_milli_cpu: milli_cpu, scored_memory: memory, ..Pod::named(name) }
 }
 
 fn place(scheduler: &mut DefaultScheduler, pod: Pod, node: u32) {
@@ -175,11 +176,13 @@ fn preemption_spares_the_important_and_leaves_no_trace() {
     place(&mut scheduler, Pod { priority: 1, ..asking("small", 1000, GIB) }, 1);
     place(&mut scheduler, Pod { priority: 2, ..asking("two", 4000, GIB) }, 2);
     let pod = Pod { priority: 10, ..asking("urgent", 2000, GIB) };
-    let chosen = scheduler.preempt(&Fixed, pod.clone()).expect("decides").expect("finds victims");
+    let Attempt::Evict(chosen) = scheduler.preempt(&Fixed, pod.clone()).expect("decides") else { panic!("finds victims") };
     expect!["1 one"].assert_eq(&format!("{} {}", chosen.node, chosen.victims.join(" ")));
     check(&mut scheduler, pod, expect!["3 Insufficient cpu (NodeResourcesFit)"]);
     let meek = Pod { priority: 1, ..asking("meek", 2000, GIB) };
-    assert!(scheduler.preempt(&Fixed, meek).expect("decides").is_none());
+    let Attempt::None(reasons) = scheduler.preempt(&Fixed, meek).expect("decides") else { panic!("nobody is less important") };
+    let said: Vec<String> = reasons.iter().map(|r| format!("{} {}", r.nodes, r.message)).collect();
+    expect!["3 No preemption victims found for incoming pod"].assert_eq(&said.join(", "));
 }
 
 #[test]

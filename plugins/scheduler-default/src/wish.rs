@@ -3,30 +3,44 @@
 use pintle_sdk::scheduler as api;
 use pintle_sdk::scheduler::Effect;
 
-use crate::cluster::{ASSUMED_MEMORY_BYTES, ASSUMED_MILLI_CPU, Amounts, Constraint, Node, Port, Taint};
+use crate::cluster::{Amounts, Constraint, Node, Port, Taint};
 use crate::intern::{Symbol, Symbols};
 use crate::select::{Labels, NodeTerm, PodTerm, labels, value};
 
 pub struct Wish {
+    pub uid: Box<str>,
     pub namespace: Symbol,
     pub labels: Labels,
     pub priority: i32,
     pub requests: Amounts,
-    pub assumed_milli_cpu: i64,
-    pub assumed_memory: i64,
+    pub scored_milli_cpu: i64,
+    pub scored_memory: i64,
     node_selector: Labels,
     required_nodes: Option<Vec<NodeTerm>>,
+    /// Every term of the required node affinity names nodes: only these are looked at.
+    named: Option<Vec<Symbol>>,
     pub preferred_nodes: Vec<(i64, NodeTerm)>,
-    volume_nodes: Vec<Vec<NodeTerm>>,
+    pub volumes: Vec<Demand>,
+    pub exclusive_claims: Vec<Symbol>,
     tolerations: Vec<Toleration>,
     pub required_affinity: Vec<PodTerm>,
     pub required_anti_affinity: Vec<PodTerm>,
     /// Anti-affinity has a negative weight.
     pub preferred: Vec<(i64, PodTerm)>,
     pub spread: Vec<Constraint>,
+    pub spread_by_default: bool,
     pub ports: Vec<Port>,
     pub images: Vec<Symbol>,
+    pub volume_images: Vec<Symbol>,
     pub hostname_key: Symbol,
+    pub nominated: Option<api::NodeId>,
+}
+
+/// What a volume asks of the node.
+pub struct Demand {
+    pub filter: Symbol,
+    pub message: Symbol,
+    nodes: Vec<NodeTerm>,
 }
 
 struct Toleration {
@@ -47,23 +61,29 @@ impl Wish {
         }
         let requests = Amounts::compile(&pod.requests, symbols);
         Self {
+            uid: pod.uid.as_str().into(),
             namespace: symbols.intern(&pod.namespace),
             labels: labels(&pod.labels, symbols),
             priority: pod.priority,
-            assumed_milli_cpu: if requests.milli_cpu == 0 { ASSUMED_MILLI_CPU } else { requests.milli_cpu },
-            assumed_memory: if requests.memory == 0 { ASSUMED_MEMORY_BYTES } else { requests.memory },
+            scored_milli_cpu: pod.scored_milli_cpu,
+            scored_memory: pod.scored_memory,
             requests,
             node_selector: labels(&pod.node_selector, symbols),
             required_nodes: pod.required_nodes.as_deref().map(|t| node_terms(t, symbols)),
             preferred_nodes: pod.preferred_nodes.iter().map(|t| (i64::from(t.weight), NodeTerm::compile(&t.term, symbols))).collect(),
-            volume_nodes: pod.volume_nodes.iter().map(|t| node_terms(t, symbols)).collect(),
+            named: named(pod.required_nodes.as_deref().unwrap_or_default(), symbols),
+            volumes: demands(pod, symbols),
+            exclusive_claims: pod.exclusive_claims.iter().map(|c| symbols.intern(c)).collect(),
             tolerations: pod.tolerations.iter().map(|t| Toleration::compile(t, symbols)).collect(),
             required_affinity: pod_terms(&pod.required_affinity, symbols),
             required_anti_affinity: pod_terms(&pod.required_anti_affinity, symbols),
             preferred,
             spread: pod.spread.iter().map(|c| Constraint::compile(c, symbols)).collect(),
+            spread_by_default: pod.spread_by_default,
             ports: pod.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
             images: pod.images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
+            volume_images: pod.volume_images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
+            nominated: pod.nominated,
             hostname_key: symbols.intern("kubernetes.io/hostname"),
         }
     }
@@ -74,15 +94,20 @@ impl Wish {
             && self.required_nodes.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(node, symbols)))
     }
 
-    /// Every volume that is bound to certain nodes can be reached from this one.
-    pub fn volumes_reach(&self, node: &Node, symbols: &Symbols) -> bool {
-        self.volume_nodes.iter().all(|terms| terms.iter().any(|t| t.matches(node, symbols)))
+    /// The pod names nodes, and this is none of them.
+    pub fn names_others(&self, node: &Node) -> bool {
+        self.named.as_ref().is_some_and(|names| !names.contains(&node.name))
+    }
+
+    /// The pod names nodes in a way that no node can meet.
+    pub fn names_none(&self) -> bool {
+        self.named.as_ref().is_some_and(Vec::is_empty)
     }
 
     pub fn tolerates(&self, taint: &Taint) -> bool {
-        self.tolerations.iter().any(|t| {
-            t.effect.is_none_or(|e| e == taint.effect) && t.key.is_none_or(|k| k == taint.key) && t.value.is_none_or(|v| v == taint.value)
-        })
+        self.tolerations
+            .iter()
+            .any(|t| t.effect.is_none_or(|e| e == taint.effect) && t.key.is_none_or(|k| k == taint.key) && t.value.is_none_or(|v| v == taint.value))
     }
 
     /// Taints that keep pods off: not the ones that merely prefer so.
@@ -98,6 +123,44 @@ impl Wish {
                 && t.value.is_none_or(|v| symbols.text(v).is_empty())
         })
     }
+}
+
+impl Demand {
+    pub fn allows(&self, node: &Node, symbols: &Symbols) -> bool {
+        self.nodes.iter().any(|term| term.matches(node, symbols))
+    }
+}
+
+fn demands(pod: &api::Pod, symbols: &mut Symbols) -> Vec<Demand> {
+    let unnamed =
+        api::VolumeReason { filter: "VolumeBinding".to_owned(), message: "node(s) didn't match PersistentVolume's node affinity".to_owned() };
+    let demand = |(i, terms): (usize, &Vec<api::NodeSelectorTerm>)| {
+        let reason = pod.volume_reasons.get(i).unwrap_or(&unnamed);
+        Demand {
+            filter: symbols.intern(&reason.filter),
+            message: symbols.intern(&reason.message),
+            nodes: terms.iter().map(|t| NodeTerm::compile(t, symbols)).collect(),
+        }
+    };
+    pod.volume_nodes.iter().enumerate().map(demand).collect()
+}
+
+/// The names that the terms demand, if each demands some: then no other node is worth a look.
+fn named(terms: &[api::NodeSelectorTerm], symbols: &mut Symbols) -> Option<Vec<Symbol>> {
+    let mut names: Option<Vec<Symbol>> = None;
+    for term in terms {
+        let by_name = |r: &&api::Requirement| r.key == "metadata.name" && r.operator == api::Operator::In;
+        let mut of_term: Option<Vec<Symbol>> = None;
+        for requirement in term.fields.iter().filter(by_name) {
+            let values: Vec<Symbol> = requirement.values.iter().map(|v| symbols.intern(v)).collect();
+            of_term = Some(match of_term {
+                Some(before) => before.into_iter().filter(|name| values.contains(name)).collect(),
+                None => values,
+            });
+        }
+        names.get_or_insert_default().extend(of_term?);
+    }
+    names
 }
 
 impl Toleration {

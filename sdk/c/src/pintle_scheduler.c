@@ -196,7 +196,7 @@ static void apply(scheduler_delta_t *delta) {
         scheduler_string_free(&delta->val.remove_namespace);
         break;
     default:
-        /* Disruption budgets matter to preemption alone. */
+        /* Disruption budgets and nominations matter to preemption alone. */
         scheduler_delta_free(delta);
     }
 }
@@ -225,10 +225,10 @@ bool exports_scheduler_schedule(scheduler_pod_t *pod, scheduler_scope_t *scope, 
     return true;
 }
 
-bool exports_scheduler_preempt(scheduler_pod_t *pod, scheduler_option_preemption_t *ret, scheduler_string_t *err) {
+bool exports_scheduler_preempt(scheduler_pod_t *pod, scheduler_attempt_t *ret, scheduler_string_t *err) {
     (void)err;
     scheduler_pod_free(pod);
-    ret->is_some = false;
+    *ret = (scheduler_attempt_t){.tag = PINTLE_SCHEDULER_TYPES_ATTEMPT_NONE};
     return true;
 }
 

@@ -24,7 +24,7 @@ export function scheduler(policy) {
     },
     feed: (deltas) => deltas.forEach((delta) => cluster.apply(delta)),
     schedule: (pod, scope) => said(() => decide(cluster, judge, cluster.lift(pod), scope)),
-    preempt: (pod) => said(() => chooseVictims(cluster, cluster.lift(pod), judge)),
+    preempt: (pod) => said(() => attempt(chooseVictims(cluster, cluster.lift(pod), judge))),
     explain: (pod, id) => explain(cluster, judge, cluster.lift(pod), id),
   };
 }
@@ -100,6 +100,11 @@ function count(rejected, { filter, message, resolvable }) {
   const known = rejected.get(key);
   if (known) known.nodes += 1;
   else rejected.set(key, { filter, message, nodes: 1, resolvable });
+}
+
+/** Without victims the host says why in words of its own. */
+function attempt(victims) {
+  return victims ? { tag: "evict", val: victims } : { tag: "none", val: [] };
 }
 
 function explain(cluster, judge, pod, id) {

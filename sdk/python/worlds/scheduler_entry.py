@@ -66,7 +66,9 @@ class WitWorld:
     @host_env.told
     def preempt(self, pod):
         victims = loop.preempt(lift_pod(pod))
-        return victims and wit.Preemption(victims.node.id, [p.uid for p in victims.pods])
+        if victims is None:
+            return wit.Attempt_None_([])
+        return wit.Attempt_Evict(wit.Preemption(victims.node.id, [p.uid for p in victims.pods]))
 
     @host_env.told
     def explain(self, pod, node):
@@ -152,4 +154,6 @@ FEED = {
     wit.Delta_UpsertNamespace: lambda cluster, fed: cluster.namespaces.__setitem__(fed.name, pairs(fed.labels)),
     wit.Delta_RemoveNamespace: lambda cluster, name: cluster.namespaces.pop(name, None),
     wit.Delta_Budgets: budgets,
+    wit.Delta_Nominate: lambda cluster, placement: None,
+    wit.Delta_Withdraw: lambda cluster, uid: None,
 }

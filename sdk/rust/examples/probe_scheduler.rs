@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pintle_sdk::scheduler::{Choice, Delta, Node, NodeId, Outcome, Pod, Preemption, Ranked, Reason, Rejection, Scheduler, Scope};
+use pintle_sdk::scheduler::{Choice, Delta, Node, NodeId, Outcome, Pod, Ranked, Reason, Rejection, Scheduler, Scope};
 use pintle_sdk::{Env, export_scheduler};
 
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Scheduler for FirstFit {
                     self.placed.insert(placement.pod.uid, (placement.node, cpu));
                 }
                 Delta::Forget(uid) => self.forget(&uid),
-                Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) => {}
+                Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) | Delta::Nominate(_) | Delta::Withdraw(_) => {}
             }
         }
     }
@@ -89,7 +89,7 @@ impl Scheduler for FirstFit {
             _ => {}
         }
         let fitting = self.nodes.values().filter(|n| self.fits(n, &pod)).map(|n| n.id);
-        let chosen = if self.from_the_end { fitting.last() } else { fitting.min() };
+        let chosen = if self.from_the_end { fitting.max() } else { fitting.min() };
         let nodes = self.nodes.len() as u32;
         Ok(match chosen {
             Some(node) => Outcome::Fits(Choice { ranked: vec![Ranked { node, score: 100 }], feasible: 1, looked_at: nodes, next_start: 0 }),
@@ -101,10 +101,6 @@ impl Scheduler for FirstFit {
                 resolvable: true,
             }]),
         })
-    }
-
-    fn preempt(&mut self, _env: &dyn Env, _pod: Pod) -> Result<Option<Preemption>, String> {
-        Ok(None)
     }
 
     fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {

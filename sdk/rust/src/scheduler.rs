@@ -5,9 +5,9 @@
 
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::scheduler::types::{
-    Budget, Choice, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
+    Attempt, Budget, Choice, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
     PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Reason, Rejection, Requirement, Resources, Scope,
-    SpreadConstraint, Taint, Toleration, Unsatisfiable,
+    SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason,
 };
 
 use crate::Env;
@@ -22,9 +22,9 @@ pub trait Scheduler: Default {
     fn feed(&mut self, env: &dyn Env, deltas: Vec<Delta>);
     /// Filters and scores. Must not place the pod: the host feeds `place` when it assumes the choice.
     fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String>;
-    /// Whom to evict so that the pod fits.
-    fn preempt(&mut self, _env: &dyn Env, _pod: Pod) -> Result<Option<Preemption>, String> {
-        Ok(None)
+    /// Whom to evict so that the pod fits. Without an answer nobody is.
+    fn preempt(&mut self, _env: &dyn Env, _pod: Pod) -> Result<Attempt, String> {
+        Ok(Attempt::None(Vec::new()))
     }
     /// Every criterion's word on one node.
     fn explain(&mut self, _env: &dyn Env, _pod: Pod, _node: NodeId) -> Vec<Reason> {
@@ -62,7 +62,7 @@ macro_rules! export_scheduler {
                 fn schedule(pod: $crate::scheduler::Pod, scope: $crate::scheduler::Scope) -> Result<$crate::scheduler::Outcome, String> {
                     with(|p| p.schedule(HOST, pod, scope))
                 }
-                fn preempt(pod: $crate::scheduler::Pod) -> Result<Option<$crate::scheduler::Preemption>, String> {
+                fn preempt(pod: $crate::scheduler::Pod) -> Result<$crate::scheduler::Attempt, String> {
                     with(|p| p.preempt(HOST, pod))
                 }
                 fn explain(pod: $crate::scheduler::Pod, node: $crate::scheduler::NodeId) -> Vec<$crate::scheduler::Reason> {
@@ -80,6 +80,8 @@ impl Pair {
     }
 }
 
+// The type is generated: there is nothing to write a derive at.
+#[allow(clippy::derivable_impls)]
 impl Default for Resources {
     fn default() -> Self {
         Self { milli_cpu: 0, memory: 0, ephemeral_storage: 0, extended: Vec::new() }
@@ -98,18 +100,25 @@ impl Pod {
             priority: 0,
             may_preempt: true,
             requests: Resources::default(),
+            scored_milli_cpu: 0,
+            scored_memory: 0,
             node_selector: Vec::new(),
             required_nodes: None,
             preferred_nodes: Vec::new(),
             volume_nodes: Vec::new(),
+            volume_reasons: Vec::new(),
+            claims: Vec::new(),
+            exclusive_claims: Vec::new(),
             tolerations: Vec::new(),
             required_affinity: Vec::new(),
             preferred_affinity: Vec::new(),
             required_anti_affinity: Vec::new(),
             preferred_anti_affinity: Vec::new(),
             spread: Vec::new(),
+            spread_by_default: false,
             host_ports: Vec::new(),
             images: Vec::new(),
+            volume_images: Vec::new(),
             nominated: None,
             started: 0,
             deleting: false,
@@ -139,13 +148,21 @@ crate::glue::host_env!(bindings);
 #[doc(hidden)]
 #[allow(unsafe_code, clippy::all)]
 pub mod bindings {
-    wit_bindgen::generate!({
-        path: ["../../wit/host", "../../wit/scheduler"],
-        world: "pintle:scheduler/scheduler",
-        additional_derives: [PartialEq],
-        pub_export_macro: true,
-        export_macro_name: "export_scheduler_world",
-        generate_all,
-    });
+    macro_rules! generate {
+        ($($derive:tt)*) => {
+            wit_bindgen::generate!({
+                path: ["../../wit/host", "../../wit/scheduler"],
+                world: "pintle:scheduler/scheduler",
+                additional_derives: [PartialEq $($derive)*],
+                pub_export_macro: true,
+                export_macro_name: "export_scheduler_world",
+                generate_all,
+            });
+        };
+    }
+    #[cfg(not(feature = "serde"))]
+    generate!();
+    #[cfg(feature = "serde")]
+    generate!(, serde::Serialize, serde::Deserialize);
     pub use export_scheduler_world as export_world;
 }

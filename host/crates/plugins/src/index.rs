@@ -182,6 +182,16 @@ impl Informer {
     }
 }
 
+#[cfg(test)]
+impl Informer {
+    /// An index of these objects that follows nobody.
+    pub fn of(objects: impl IntoIterator<Item = Served>) -> Arc<Self> {
+        let informer = Arc::new(Self { index: RwLock::default(), synced: watch::Sender::new(true), task: Mutex::default() });
+        objects.into_iter().for_each(|object| informer.put(object));
+        informer
+    }
+}
+
 impl Drop for Informer {
     fn drop(&mut self) {
         if let Some(task) = lock(&self.task).take() {

@@ -73,8 +73,9 @@ export class FakeScheduler {
 
   /** Whom to evict so that the pod fits: `{ node, victims }` with pods' names, or null. */
   preempt(pod) {
-    const found = this.#exports.preempt(this.#lower(pod));
-    return found && { node: this.#name(found.node), victims: found.victims.map((uid) => uid.split("/")[1]) };
+    const { tag, val: found } = this.#exports.preempt(this.#lower(pod));
+    if (tag === "none") return null;
+    return { node: this.#name(found.node), victims: found.victims.map((uid) => uid.split("/")[1]) };
   }
 
   #id(name) {
@@ -98,18 +99,25 @@ export class FakeScheduler {
       priority: 0,
       mayPreempt: true,
       requests: resources(requests),
+      scoredMilliCpu: 0,
+      scoredMemory: 0,
       nodeSelector: pairs(nodeSelector),
       requiredNodes: null,
       preferredNodes: [],
       volumeNodes: [],
+      volumeReasons: [],
+      claims: [],
+      exclusiveClaims: [],
       tolerations: [],
       requiredAffinity: [],
       preferredAffinity: [],
       requiredAntiAffinity: [],
       preferredAntiAffinity: [],
       spread: [],
+      spreadByDefault: false,
       hostPorts: [],
       images: [],
+      volumeImages: [],
       nominated: null,
       started: 0,
       deleting: false,

@@ -10,6 +10,7 @@ pub struct State {
     pub nodes: BTreeMap<u32, Node>,
     pub placed: BTreeMap<String, Placement>,
     namespaces: BTreeMap<String, Namespace>,
+    nominated: BTreeMap<String, Placement>,
     budgets: Vec<Budget>,
 }
 
@@ -21,9 +22,20 @@ impl State {
         for delta in deltas {
             match delta {
                 Delta::UpsertNode(node) => drop(self.nodes.insert(node.id, node)),
-                Delta::RemoveNode(id) => drop(self.nodes.remove(&id)),
-                Delta::Place(placement) => drop(self.placed.insert(placement.pod.uid.clone(), placement)),
-                Delta::Forget(uid) => drop(self.placed.remove(&uid)),
+                Delta::RemoveNode(id) => {
+                    self.nodes.remove(&id);
+                    self.nominated.retain(|_, placement| placement.node != id);
+                }
+                Delta::Place(placement) => {
+                    self.nominated.remove(&placement.pod.uid);
+                    self.placed.insert(placement.pod.uid.clone(), placement);
+                }
+                Delta::Forget(uid) => {
+                    self.nominated.remove(&uid);
+                    self.placed.remove(&uid);
+                }
+                Delta::Nominate(placement) => drop(self.nominated.insert(placement.pod.uid.clone(), placement)),
+                Delta::Withdraw(uid) => drop(self.nominated.remove(&uid)),
                 Delta::UpsertNamespace(namespace) => drop(self.namespaces.insert(namespace.name.clone(), namespace)),
                 Delta::RemoveNamespace(name) => drop(self.namespaces.remove(&name)),
                 Delta::Budgets(budgets) => self.budgets = budgets,
@@ -36,7 +48,8 @@ impl State {
         let namespaces = self.namespaces.into_values().map(Delta::UpsertNamespace);
         let nodes = self.nodes.into_values().map(Delta::UpsertNode);
         let placed = self.placed.into_values().map(Delta::Place);
-        namespaces.chain(nodes).chain(placed).chain([Delta::Budgets(self.budgets)]).collect()
+        let nominated = self.nominated.into_values().map(Delta::Nominate);
+        namespaces.chain(nodes).chain(placed).chain(nominated).chain([Delta::Budgets(self.budgets)]).collect()
     }
 
     pub fn node_name(&self, id: u32) -> String {

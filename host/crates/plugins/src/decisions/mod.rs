@@ -9,7 +9,7 @@ mod explain;
 mod fold;
 pub mod log;
 pub mod notes;
-mod offline;
+pub mod offline;
 pub mod read;
 pub mod record;
 mod redact;

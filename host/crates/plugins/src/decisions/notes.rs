@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pintle_plugin_bindings::controller::Failure;
 use pintle_plugin_bindings::ingress::pintle::ingress::types::RouteTable;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Outcome, Pod, Preemption, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome, Pod, Scope};
 use sha2::{Digest, Sha256};
 
 use super::log::{Stream, encoded};
@@ -60,7 +60,7 @@ impl PlacementNote {
     }
 
     /// The component was asked whom to evict.
-    pub fn preempted(&mut self, recording: Recording, answer: &Result<Result<Option<Preemption>, String>, Fault>) {
+    pub fn preempted(&mut self, recording: Recording, answer: &Result<Result<Attempt, String>, Fault>) {
         self.tried = Some(recording);
         self.placement.preemption = Some(Tried { heard: Vec::new(), answer: taken(answer), node: String::new(), victims: Vec::new() });
     }

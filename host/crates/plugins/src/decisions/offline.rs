@@ -7,7 +7,7 @@ use std::time::Duration;
 use pintle_plugin_bindings::ingress::Ingress;
 use pintle_plugin_bindings::ingress::pintle::ingress::types::{Object, RouteTable};
 use pintle_plugin_bindings::scheduler::Scheduler;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Outcome, Pod, Preemption, Reason, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Pod, Reason, Scope};
 
 use wasmtime::Store;
 
@@ -112,7 +112,7 @@ impl OfflineScheduler {
         guest.end(call, answer)
     }
 
-    pub async fn preempt(&mut self, pod: &Pod, then: Then) -> Result<Result<Option<Preemption>, String>, Fault> {
+    pub async fn preempt(&mut self, pod: &Pod, then: Then) -> Result<Result<Attempt, String>, Fault> {
         let guest = &mut self.0;
         then.apply(guest.store.data_mut());
         let call = refuel(guest);

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pintle_plugin_bindings::controller::pintle::controller::types::{ApiError, Failure};
 pub use pintle_plugin_bindings::ingress::pintle::ingress::types::Problem;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Outcome, Preemption, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::load::World;
 
 /// Written into each segment; a reader refuses others. It changes with the records or with the scheduler world's types.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Record {
@@ -118,7 +118,7 @@ pub struct Placement {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tried {
     pub heard: Vec<Heard>,
-    pub answer: Answer<Result<Option<Preemption>, String>>,
+    pub answer: Answer<Result<Attempt, String>>,
     pub node: String,
     /// `namespace/name`; empty when the host refused them.
     pub victims: Vec<String>,

@@ -165,7 +165,7 @@ fn a_torn_end_is_passed_over_and_another_format_is_refused() {
     other[8] = 99;
     std::fs::write(&path, &other).expect("written");
     let error = each(&path, |_| Ok(())).expect_err("another format");
-    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 1"), "{error}");
+    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 2"), "{error}");
     std::fs::write(&path, b"hello").expect("written");
     assert!(each(&path, |_| Ok(())).expect_err("no log").to_string().ends_with("not a decision log"));
 }
@@ -235,18 +235,25 @@ fn usual_pod() -> Pod {
         priority: 0,
         may_preempt: true,
         requests: resources,
+        scored_milli_cpu: 250,
+        scored_memory: 1 << 28,
         node_selector: Vec::new(),
         required_nodes: None,
         preferred_nodes: Vec::new(),
         volume_nodes: Vec::new(),
+        volume_reasons: Vec::new(),
+        claims: Vec::new(),
+        exclusive_claims: Vec::new(),
         tolerations: vec![toleration(), toleration()],
         required_affinity: Vec::new(),
         preferred_affinity: Vec::new(),
         required_anti_affinity: Vec::new(),
         preferred_anti_affinity: Vec::new(),
         spread: Vec::new(),
+        spread_by_default: false,
         host_ports: Vec::new(),
         images: vec!["registry.example/team/web:v1.2.3".to_owned()],
+        volume_images: Vec::new(),
         nominated: None,
         started: 1_700_000_000,
         deleting: false,

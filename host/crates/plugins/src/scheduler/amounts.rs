@@ -52,7 +52,14 @@ pub fn fits(capacity: &Resources, used: &Resources, more: &Resources) -> bool {
         && more.extended.iter().all(|(name, amount)| room(extended(capacity, name), extended(used, name), *amount))
 }
 
-fn extended(amounts: &Resources, name: &str) -> i64 {
+pub fn set_extended(amounts: &mut Resources, name: &str, amount: i64) {
+    match amounts.extended.iter_mut().find(|(n, _)| n == name) {
+        Some((_, present)) => *present = amount,
+        None => amounts.extended.push((name.to_owned(), amount)),
+    }
+}
+
+pub fn extended(amounts: &Resources, name: &str) -> i64 {
     amounts.extended.iter().find(|(n, _)| n == name).map_or(0, |(_, amount)| *amount)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The host keeps sums of requests beside, to check a decision before it binds. Pure: the driver feeds what it returns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Delta, Namespace, Node, Placement, Pod, Preemption, Resources};
@@ -26,10 +26,6 @@ pub struct Cluster {
     nominated: HashMap<Uid, Nomination>,
     namespaces: HashMap<String, Namespace>,
     budgets: Vec<Budget>,
-    /// Nodes without a zone.
-    zoneless: usize,
-    /// How many pods on nodes have each priority.
-    priorities: BTreeMap<i32, usize>,
     /// What the component was not told yet, in order.
     pub untold: Vec<Delta>,
 }
@@ -51,8 +47,7 @@ struct Placed {
 
 struct Nomination {
     node: u32,
-    requests: Resources,
-    priority: i32,
+    pod: Box<Pod>,
 }
 
 impl Cluster {
@@ -66,11 +61,6 @@ impl Cluster {
 
     pub fn name(&self, id: u32) -> Option<&str> {
         self.node(id).map(|n| n.node.name.as_str())
-    }
-
-    /// Every node says in which zone it is.
-    pub fn names_zones(&self) -> bool {
-        self.zoneless == 0 && !self.by_name.is_empty()
     }
 
     pub fn is_placed(&self, uid: &str) -> bool {
@@ -88,8 +78,8 @@ impl Cluster {
         let mut used = node.used.clone();
         let mut pods = node.pods;
         for (uid, nomination) in &self.nominated {
-            if nomination.node == id && nomination.priority >= pod.priority && **uid != *pod.uid {
-                amounts::add(&mut used, &nomination.requests);
+            if nomination.node == id && nomination.pod.priority >= pod.priority && **uid != *pod.uid {
+                amounts::add(&mut used, &nomination.pod.requests);
                 pods += 1;
             }
         }
@@ -105,7 +95,6 @@ impl Cluster {
             if known.node == node {
                 return Ok(false);
             }
-            self.zoneless = self.zoneless + usize::from(!has_zone(&node)) - usize::from(!has_zone(&known.node));
             known.node = node.clone();
             self.untold.push(Delta::UpsertNode(node));
             return Ok(true);
@@ -117,7 +106,6 @@ impl Cluster {
         node.id = id;
         self.by_name.insert(node.name.clone(), id);
         let name = node.name.clone();
-        self.zoneless += usize::from(!has_zone(&node));
         self.nodes[id as usize] = Some(HostNode { node: node.clone(), used: amounts::zero(), pods: 0 });
         self.untold.push(Delta::UpsertNode(node));
         for (_, entry) in self.waiting.remove(&name).unwrap_or_default() {
@@ -137,9 +125,7 @@ impl Cluster {
             }
         }
         self.nominated.retain(|_, n| n.node != id);
-        if let Some(gone) = self.nodes[id as usize].take() {
-            self.zoneless -= usize::from(!has_zone(&gone.node));
-        }
+        self.nodes[id as usize] = None;
         self.free.push(id);
         self.untold.push(Delta::RemoveNode(id));
     }
@@ -170,7 +156,7 @@ impl Cluster {
 
     /// The pod is gone, or what was assumed is taken back. Gives the object, if the API had shown it there.
     pub fn forget(&mut self, uid: &str) -> Option<Arc<Entry>> {
-        self.nominated.remove(uid);
+        self.withdraw(uid);
         for waiting in self.waiting.values_mut() {
             waiting.remove(uid);
         }
@@ -182,12 +168,17 @@ impl Cluster {
     }
 
     pub fn nominate(&mut self, pod: &Pod, node: u32) {
-        let nomination = Nomination { node, requests: pod.requests.clone(), priority: pod.priority };
-        self.nominated.insert(pod.uid.as_str().into(), nomination);
+        if self.nominated.get(pod.uid.as_str()).is_some_and(|known| known.node == node && *known.pod == *pod) {
+            return;
+        }
+        self.nominated.insert(pod.uid.as_str().into(), Nomination { node, pod: Box::new(pod.clone()) });
+        self.untold.push(Delta::Nominate(Placement { pod: pod.clone(), node }));
     }
 
     pub fn withdraw(&mut self, uid: &str) {
-        self.nominated.remove(uid);
+        if self.nominated.remove(uid).is_some() {
+            self.untold.push(Delta::Withdraw(uid.to_owned()));
+        }
     }
 
     pub fn upsert_namespace(&mut self, namespace: Namespace) -> bool {
@@ -222,20 +213,16 @@ impl Cluster {
             let pod = match (&placed.assumed, &placed.entry) {
                 (Some(pod), _) => (**pod).clone(),
                 (None, Some(entry)) => match podspec::parse(&entry.json) {
-                    Ok(spec) => spec.pod,
+                    Ok(spec) => spec.in_place(),
                     Err(_) => continue,
                 },
                 (None, None) => continue,
             };
             all.push(Delta::Place(Placement { pod, node: placed.node }));
         }
+        all.extend(self.nominated.values().map(|n| Delta::Nominate(Placement { pod: (*n.pod).clone(), node: n.node })));
         all.push(Delta::Budgets(self.budgets.clone()));
         all
-    }
-
-    /// Whether any pod on a node has a lower priority: else nobody can be evicted.
-    pub fn has_lower(&self, priority: i32) -> bool {
-        self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
     }
 
     /// The chosen victims, if every one is on the node and of lower priority. One that is only assumed there is one, too: it has an object,
@@ -253,13 +240,18 @@ impl Cluster {
         choice.victims.iter().map(victim).collect()
     }
 
+    /// What the nodes are, as the component was told.
+    pub fn all_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten().map(|n| &n.node)
+    }
+
     fn node(&self, id: u32) -> Option<&HostNode> {
         self.nodes.get(id as usize)?.as_ref()
     }
 
     fn place(&mut self, spec: PodSpec, entry: Option<Arc<Entry>>) {
         match self.id(&spec.node) {
-            Some(node) => self.settle(spec.pod, node, entry),
+            Some(node) => self.settle(spec.in_place(), node, entry),
             None => {
                 let uid: Uid = spec.pod.uid.as_str().into();
                 self.forget(&uid);
@@ -293,7 +285,6 @@ impl Cluster {
             amounts::add(&mut node.used, &placed.requests);
             node.pods += 1;
         }
-        *self.priorities.entry(placed.priority).or_default() += 1;
         self.pods.insert(uid, placed);
     }
 
@@ -302,17 +293,7 @@ impl Cluster {
             amounts::subtract(&mut node.used, &placed.requests);
             node.pods = node.pods.saturating_sub(1);
         }
-        if let Some(count) = self.priorities.get_mut(&placed.priority) {
-            *count -= 1;
-            if *count == 0 {
-                self.priorities.remove(&placed.priority);
-            }
-        }
     }
-}
-
-fn has_zone(node: &Node) -> bool {
-    node.labels.iter().any(|l| l.key == super::spread::ZONE)
 }
 
 /// Equal but for what a binding changes by itself.

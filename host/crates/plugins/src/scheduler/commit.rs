@@ -98,8 +98,8 @@ impl Committer {
             condition["lastTransitionTime"] = time().into();
         }
         let mut status = json!({"conditions": [condition]});
-        if let Some(nominated) = nominated {
-            status["nominatedNodeName"] = nominated.into();
+        if renominated {
+            status["nominatedNodeName"] = nominated.filter(|node| !node.is_empty()).into();
         }
         waiting.told = message;
         let meta = &waiting.entry.meta;

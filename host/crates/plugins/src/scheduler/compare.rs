@@ -1,6 +1,6 @@
 //! Two schedulers' answers for one pod side by side, and the words for what differs. Pure.
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Outcome, Preemption, Reason, Rejection};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome, Preemption, Reason, Rejection};
 
 pub const FEASIBLE: &str = "Feasible";
 
@@ -27,9 +27,9 @@ pub fn differ(live: &Result<Outcome, String>, candidate: &Result<Outcome, String
     }
 }
 
-pub fn same_preemption(live: &Result<Option<Preemption>, String>, candidate: &Result<Option<Preemption>, String>) -> bool {
+pub fn same_preemption(live: &Result<Attempt, String>, candidate: &Result<Attempt, String>) -> bool {
     match (live, candidate) {
-        (Ok(Some(a)), Ok(Some(b))) => {
+        (Ok(Attempt::Evict(a)), Ok(Attempt::Evict(b))) => {
             let sorted = |p: &Preemption| {
                 let mut victims = p.victims.clone();
                 victims.sort();
@@ -37,7 +37,7 @@ pub fn same_preemption(live: &Result<Option<Preemption>, String>, candidate: &Re
             };
             a.node == b.node && sorted(a) == sorted(b)
         }
-        (Ok(None), Ok(None)) | (Err(_), Err(_)) => true,
+        (Ok(Attempt::None(_)), Ok(Attempt::None(_))) | (Err(_), Err(_)) => true,
         _ => false,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pintle_api::{GroupVersionResource, Reason, Status};
 use pintle_plugin_bindings::common::types::Pair;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Choice, Namespace, Outcome, Pod, Rejection, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Budget, Choice, Namespace, Outcome, Pod, Rejection, Scope};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use super::podspec::{self, LabelSelector};
 use super::spread::{Defaults, SERVICES};
 use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
 use super::volumes::{CLAIMS, CLASSES, Needs, VOLUMES, Volumes};
+use super::wish::wish;
 use super::Team;
 use crate::decisions::notes::PlacementNote;
 use crate::decisions::record::Verdict;
@@ -205,17 +206,11 @@ impl Driver {
 
     async fn decide(&mut self, uid: Uid) {
         let Some(waiting) = self.queue.get(&uid) else { return };
-        let mut pod = waiting.spec.pod.clone();
-        let needs = match self.volumes.needs(&pod.namespace, &waiting.spec.claims) {
-            Ok(needs) => needs,
+        let (pod, needs) = match wish(&waiting.spec, &waiting.entry, &self.cluster, &self.volumes, &self.defaults) {
+            Ok(asked) => asked,
             Err(why) => return self.hold_back(&uid, message::blocked(self.cluster.nodes(), &why), VOLUME_CHANGED | NODE_CHANGED, None),
         };
-        pod.volume_nodes.clone_from(&needs.nodes);
-        pod.nominated = self.cluster.id(&waiting.spec.nominated);
         let scope = self.scope();
-        if pod.spread.is_empty() {
-            pod.spread = self.defaults.constraints(&pod, &waiting.entry, self.cluster.names_zones());
-        }
         let Some(desk) = &mut self.desk else { return };
         let who = desk.who(&pod);
         let decider = desk.decider(who);
@@ -286,7 +281,8 @@ impl Driver {
         let (Some(name), Some(waiting)) = (self.cluster.name(node).map(str::to_owned), self.queue.get(&uid)) else { return Verdict::NoRoom };
         if needs.to_select.is_empty() {
             desk.committer.bind(waiting.entry.clone(), name.clone());
-            self.cluster.assume(pod, node);
+            let (scored_milli_cpu, scored_memory) = waiting.spec.scored_in_place;
+            self.cluster.assume(Pod { scored_milli_cpu, scored_memory, ..pod }, node);
             Verdict::Placed(name)
         } else {
             // The claims are bound near the node first; the pod comes back when they are.
@@ -309,6 +305,10 @@ impl Driver {
             self.cluster.nominate(&pod, node);
             desk.committer.evict(victims, &pod, &name);
             nominated = Some(name);
+        }
+        // Nobody is evicted for it: it waits for no certain node any more.
+        if nominated.is_none() && matches!(preemption, Preemption::NoVictims(_)) {
+            nominated = Some(String::new());
         }
         let why = message::unschedulable(nodes, &rejections, &preemption);
         self.hold_back(&uid, why.clone(), what_helps(&rejections), nominated);
@@ -334,10 +334,11 @@ impl Driver {
         }
         self.evicting.remove(uid);
         self.cluster.withdraw(uid);
-        let could = rejections.iter().any(|r| r.resolvable) && self.cluster.has_lower(pod.priority);
-        let Some(desk) = self.desk.as_mut().filter(|_| could) else { return (Preemption::NoVictims, None) };
+        let nobody = || (Preemption::NoVictims(Vec::new()), None);
+        let could = rejections.iter().any(|r| r.resolvable);
+        let Some(desk) = self.desk.as_mut().filter(|_| could) else { return nobody() };
         let decider = desk.decider(who);
-        let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return (Preemption::NoVictims, None) };
+        let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return nobody() };
         instance.store.data_mut().tape.start();
         let call = instance.begin(revision.limits.deadline);
         let moment = call.moment;
@@ -348,7 +349,7 @@ impl Driver {
             Err(fault) => {
                 drop(instance);
                 desk.fault(who, &fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
-                (Preemption::NoVictims, None)
+                nobody()
             }
             Ok(answer) => {
                 revision.health.returned();
@@ -358,17 +359,17 @@ impl Driver {
                 }
                 let log = revision.log.clone();
                 match answer {
-                    Ok(Some(choice)) => match self.cluster.victims(&choice, pod.priority) {
+                    Ok(Attempt::Evict(choice)) => match self.cluster.victims(&choice, pod.priority) {
                         Some(victims) => (Preemption::NotTried, Some((choice.node, victims))),
                         None => {
                             log.write("warn", &format!("{}/{}: the chosen victims may not be evicted for it", pod.namespace, pod.name));
-                            (Preemption::NoVictims, None)
+                            nobody()
                         }
                     },
-                    Ok(None) => (Preemption::NoVictims, None),
+                    Ok(Attempt::None(tried)) => (Preemption::NoVictims(tried), None),
                     Err(why) => {
                         log.write("warn", &format!("preempt for {}/{}: {why}", pod.namespace, pod.name));
-                        (Preemption::NoVictims, None)
+                        nobody()
                     }
                 }
             }
@@ -500,7 +501,13 @@ impl Driver {
             return;
         }
         match podspec::parse(&entry.json) {
-            Ok(spec) if *spec.scheduler == *self.scheduler => self.queue.upsert(entry, spec, Instant::now()),
+            Ok(spec) if *spec.scheduler == *self.scheduler => {
+                match self.cluster.id(&spec.nominated) {
+                    Some(node) => self.cluster.nominate(&spec.pod, node),
+                    None => self.cluster.withdraw(&spec.pod.uid),
+                }
+                self.queue.upsert(entry, spec, Instant::now());
+            }
             Ok(_) => {}
             Err(error) => tracing::error!(pod = %entry.meta.name, %error, "a pod that cannot be read is not scheduled"),
         }
@@ -569,7 +576,7 @@ fn what_helps(rejections: &[Rejection]) -> Happened {
     rejections.iter().fold(NODE_CHANGED, |all, r| all | of(&r.filter))
 }
 
-fn budget(entry: &Arc<Entry>) -> Option<Budget> {
+pub fn budget(entry: &Arc<Entry>) -> Option<Budget> {
     #[derive(Deserialize)]
     struct Object {
         #[serde(default)]
@@ -587,6 +594,8 @@ fn budget(entry: &Arc<Entry>) -> Option<Budget> {
     struct State {
         #[serde(default)]
         disruptions_allowed: i32,
+        #[serde(default)]
+        disrupted_pods: Option<HashMap<String, serde::de::IgnoredAny>>,
     }
     let object: Object = serde_json::from_slice(&entry.json).ok()?;
     Some(Budget {
@@ -594,6 +603,7 @@ fn budget(entry: &Arc<Entry>) -> Option<Budget> {
         name: entry.meta.name.to_string(),
         selector: object.spec.selector.map(LabelSelector::lift),
         allowed: object.status.disruptions_allowed,
+        disrupted: object.status.disrupted_pods.unwrap_or_default().into_keys().collect(),
     })
 }
 

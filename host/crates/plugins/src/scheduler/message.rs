@@ -10,11 +10,17 @@ pub fn unschedulable(nodes: usize, rejections: &[Rejection], preemption: &Preemp
     let mut message = available(nodes, reasons(rejections));
     match preemption {
         Preemption::NotTried => {}
-        Preemption::Terminating => message.push_str(" preemption: not eligible due to a terminating pod on the nominated node."),
-        Preemption::Never => message.push_str(" preemption: not eligible due to preemptionPolicy=Never."),
-        Preemption::NoVictims => {
+        Preemption::Terminating => message.push_str(&preemption_says("not eligible due to a terminating pod on the nominated node.")),
+        Preemption::Never => message.push_str(&preemption_says("not eligible due to preemptionPolicy=Never.")),
+        Preemption::NoVictims(tried) if !tried.is_empty() => {
+            message.push_str(&preemption_says(""));
+            message.push_str(&available(nodes, reasons(tried)));
+        }
+        Preemption::NoVictims(_) => {
             let count = |resolvable: bool| -> u32 { rejections.iter().filter(|r| r.resolvable == resolvable).map(|r| r.nodes).sum() };
             let (useless, victimless) = (count(false), count(true));
+            // A node may be refused for several reasons: without one that evictions could take away it is all of the nodes.
+            let useless = if victimless == 0 { u32::try_from(nodes).unwrap_or(u32::MAX) } else { useless };
             let mut why = Vec::new();
             if useless > 0 {
                 why.push(format!("{useless} Preemption is not helpful for scheduling"));
@@ -22,17 +28,22 @@ pub fn unschedulable(nodes: usize, rejections: &[Rejection], preemption: &Preemp
             if victimless > 0 {
                 why.push(format!("{victimless} No preemption victims found for incoming pod"));
             }
-            message.push_str(" preemption: ");
+            message.push_str(&preemption_says(""));
             message.push_str(&available(nodes, why));
         }
     }
     message
 }
 
-/// A reason that lies in the pod's volumes, whatever the nodes: no component is asked then.
+/// A reason that lies in the pod's volumes, whatever the nodes: no component is asked then. Upstream's allocation of devices has seen
+/// nothing of the pod at that point and says so in two words.
 pub fn blocked(nodes: usize, why: &str) -> String {
-    let useless = available(nodes, vec![format!("{nodes} Preemption is not helpful for scheduling")]);
-    format!("{} preemption: {useless}", available(nodes, vec![why.to_owned()]))
+    format!("{} not found", available(nodes, vec![why.to_owned()]))
+}
+
+/// Upstream's allocation of devices has its word before preemption has: there is no claim whose devices could be freed.
+fn preemption_says(what: &str) -> String {
+    format!(" no new claims to deallocate, preemption: {what}")
 }
 
 pub enum Preemption {
@@ -40,7 +51,8 @@ pub enum Preemption {
     NotTried,
     /// The pod's policy forbids it.
     Never,
-    NoVictims,
+    /// Why evictions would not help; empty where nobody said.
+    NoVictims(Vec<Rejection>),
     /// Victims of an earlier attempt are still going.
     Terminating,
 }
@@ -62,7 +74,9 @@ fn reasons(rejections: &[Rejection]) -> Vec<String> {
             None => sums.push((&rejection.message, rejection.nodes)),
         }
     }
-    let mut lines: Vec<String> = sums.into_iter().map(|(message, nodes)| format!("{nodes} {message}")).collect();
+    // What refuses the pod as such counts no nodes.
+    let line = |(message, nodes): (&str, u32)| if nodes == 0 { message.to_owned() } else { format!("{nodes} {message}") };
+    let mut lines: Vec<String> = sums.into_iter().map(line).collect();
     lines.sort();
     lines
 }
@@ -79,9 +93,9 @@ mod tests {
     #[test]
     fn words() {
         let rejections = [rejection("node(s) had untolerated taint(s)", 2, false), rejection("Insufficient cpu", 1, true)];
-        expect!["0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: 0/3 nodes are available: 2 Preemption is not helpful for scheduling, 1 No preemption victims found for incoming pod."]
-            .assert_eq(&unschedulable(3, &rejections, &Preemption::NoVictims));
-        expect!["0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: not eligible due to preemptionPolicy=Never."]
+        expect!["0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/3 nodes are available: 2 Preemption is not helpful for scheduling, 1 No preemption victims found for incoming pod."]
+            .assert_eq(&unschedulable(3, &rejections, &Preemption::NoVictims(Vec::new())));
+        expect!["0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never."]
             .assert_eq(&unschedulable(3, &rejections, &Preemption::Never));
         expect!["no nodes available to schedule pods"].assert_eq(&unschedulable(0, &[], &Preemption::NotTried));
     }

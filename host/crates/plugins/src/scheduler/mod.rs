@@ -17,7 +17,12 @@ mod podspec;
 mod queue;
 mod shadow;
 mod spread;
+mod storage;
 mod volumes;
+mod wish;
+
+#[cfg(test)]
+mod placement;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

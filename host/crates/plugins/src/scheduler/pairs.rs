@@ -3,7 +3,7 @@
 use pintle_plugin_bindings::common::types::Pair;
 use serde::Deserialize;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Pairs(pub Vec<Pair>);
 
 impl<'de> Deserialize<'de> for Pairs {

@@ -24,10 +24,31 @@ pub struct PodSpec {
     pub gated: bool,
     /// It has ended and takes no room.
     pub finished: bool,
-    /// Names of PersistentVolumeClaims, ephemeral volumes' included.
-    pub claims: Vec<String>,
+    /// The PersistentVolumeClaims of its volumes, in their order.
+    pub claims: Vec<ClaimUse>,
+    /// CPU and memory that scores take it to use once it is placed.
+    pub scored_in_place: (i64, i64),
     /// The message of `PodScheduled=False`, as the object has it.
     pub told: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimUse {
+    pub name: String,
+    /// Made for an ephemeral volume: it must be the pod's own.
+    pub ephemeral: bool,
+}
+
+/// What scores take a container to use that asks for nothing.
+const SCORED_MILLI_CPU: i64 = 100;
+const SCORED_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
+
+impl PodSpec {
+    /// As it counts on a node.
+    pub fn in_place(self) -> Pod {
+        let (scored_milli_cpu, scored_memory) = self.scored_in_place;
+        Pod { scored_milli_cpu, scored_memory, ..self.pod }
+    }
 }
 
 pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
@@ -43,7 +64,12 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
         let lift = |w: Weighted<AffinityTerm>| PreferredPodTerm { weight: w.weight, term: w.pod_affinity_term.lift(&namespace) };
         terms.unwrap_or_default().into_iter().map(lift).collect()
     };
-    let requests = requests(&spec.containers, spec.init_containers.as_deref().unwrap_or_default(), &spec.resources, &spec.overhead);
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let sum = |whole: &RawResources<'_>, of: fn(&Container<'_>) -> Resources| requests(&spec.containers, init, whole, &spec.overhead, of);
+    let requests = sum(&spec.resources, |c| c.resources.requests.amounts());
+    // Upstream forgets the requests of the whole pod where it scores the pod that is decided about, and there alone.
+    let (scored, scored_in_place) = (sum(&RawResources::default(), |c| c.scored()), sum(&spec.resources, |c| c.scored()));
+    let volumes = || spec.volumes.iter().flatten();
     let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let lasting = || spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(|c| c.is_sidecar()));
     let labels = metadata.labels.0;
@@ -55,20 +81,27 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
         priority: spec.priority.unwrap_or_default(),
         may_preempt: spec.preemption_policy.as_deref() != Some("Never"),
         requests,
+        scored_milli_cpu: scored.milli_cpu,
+        scored_memory: scored.memory,
         node_selector: spec.node_selector.0,
         required_nodes: node_affinity.required_during_scheduling_ignored_during_execution.map(NodeSelector::lift),
         preferred_nodes: node_affinity.preferred_during_scheduling_ignored_during_execution.unwrap_or_default().into_iter().map(Preference::lift).collect(),
         volume_nodes: Vec::new(),
+        volume_reasons: Vec::new(),
+        claims: volumes().filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| c.claim_name.to_string()).collect(),
+        exclusive_claims: Vec::new(),
         tolerations: spec.tolerations.unwrap_or_default().into_iter().map(RawToleration::lift).collect(),
         required_affinity: terms(pod_affinity.required_during_scheduling_ignored_during_execution),
         preferred_affinity: weighted(pod_affinity.preferred_during_scheduling_ignored_during_execution),
         required_anti_affinity: terms(anti.required_during_scheduling_ignored_during_execution),
         preferred_anti_affinity: weighted(anti.preferred_during_scheduling_ignored_during_execution),
         spread: constraints.into_iter().map(|c| c.lift(&labels)).collect(),
+        spread_by_default: false,
         host_ports: lasting().flat_map(Container::host_ports).collect(),
         images: containers().map(|c| c.image.to_string()).collect(),
+        volume_images: volumes().filter_map(|v| v.image.as_ref()).map(|i| i.reference.to_string()).collect(),
         nominated: None,
-        started: seconds(status.start_time.as_deref().unwrap_or(&metadata.creation_timestamp)),
+        started: status.start_time.as_deref().map_or(i64::MAX, seconds),
         deleting: metadata.deletion_timestamp.is_some(),
         labels,
         namespace,
@@ -82,20 +115,21 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
         gated: spec.scheduling_gates.is_some_and(|g| !g.is_empty()),
         finished: matches!(&*status.phase.unwrap_or_default(), "Succeeded" | "Failed"),
         claims,
+        scored_in_place: (scored_in_place.milli_cpu, scored_in_place.memory),
         told: told.and_then(|c| c.message).unwrap_or_default().into_owned(),
     })
 }
 
 /// Containers side by side, init containers one after another beside the sidecars that began before them, and the overhead. Requests
 /// of the whole pod, where given, stand for the containers'.
-fn requests(containers: &[Container], init: &[Container], whole: &RawResources, overhead: &Quantities) -> Resources {
+fn requests(containers: &[Container], init: &[Container], whole: &RawResources, overhead: &Quantities, of: fn(&Container) -> Resources) -> Resources {
     let mut sum = amounts::zero();
     for container in containers {
-        amounts::add(&mut sum, &container.resources.requests.amounts());
+        amounts::add(&mut sum, &of(container));
     }
     let (mut sidecars, mut peak) = (amounts::zero(), amounts::zero());
     for container in init {
-        let own = container.resources.requests.amounts();
+        let own = of(container);
         if container.is_sidecar() {
             amounts::add(&mut sum, &own);
             amounts::add(&mut sidecars, &own);
@@ -112,6 +146,7 @@ fn requests(containers: &[Container], init: &[Container], whole: &RawResources, 
         match name.as_ref() {
             "cpu" => sum.milli_cpu = asked.milli_cpu,
             "memory" => sum.memory = asked.memory,
+            name if name.starts_with("hugepages-") => amounts::set_extended(&mut sum, name, amounts::extended(&asked, name)),
             _ => {}
         }
     }
@@ -119,11 +154,11 @@ fn requests(containers: &[Container], init: &[Container], whole: &RawResources, 
     sum
 }
 
-fn claims(raw: &Raw<'_>) -> Vec<String> {
+fn claims(raw: &Raw<'_>) -> Vec<ClaimUse> {
     let volumes = raw.spec.volumes.iter().flatten();
     let claim = |v: &Volume<'_>| match (&v.persistent_volume_claim, &v.ephemeral) {
-        (Some(claim), _) => Some(claim.claim_name.to_string()),
-        (None, Some(_)) => Some(format!("{}-{}", raw.metadata.name, v.name)),
+        (Some(claim), _) => Some(ClaimUse { name: claim.claim_name.to_string(), ephemeral: false }),
+        (None, Some(_)) => Some(ClaimUse { name: format!("{}-{}", raw.metadata.name, v.name), ephemeral: true }),
         (None, None) => None,
     };
     volumes.filter_map(claim).collect()
@@ -152,8 +187,6 @@ struct Metadata<'a> {
     labels: Pairs,
     #[serde(default)]
     annotations: Pairs,
-    #[serde(borrow, default)]
-    creation_timestamp: Cow<'a, str>,
     #[serde(borrow, default)]
     deletion_timestamp: Option<Cow<'a, str>>,
 }
@@ -254,6 +287,14 @@ struct Volume<'a> {
     persistent_volume_claim: Option<ClaimSource<'a>>,
     #[serde(default)]
     ephemeral: Option<serde::de::IgnoredAny>,
+    #[serde(borrow, default)]
+    image: Option<ImageSource<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ImageSource<'a> {
+    #[serde(borrow, default)]
+    reference: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -291,13 +332,13 @@ struct NodeAffinity {
 }
 
 /// `nodeSelectorTerms`, of pods and of PersistentVolumes.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSelector {
     node_selector_terms: Option<Vec<NodeTerm>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct NodeTerm {
     match_expressions: Option<Vec<Expression>>,
@@ -333,14 +374,14 @@ struct AffinityTerm {
     topology_key: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     match_labels: Pairs,
     match_expressions: Option<Vec<Expression>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 struct Expression {
     key: String,
@@ -364,6 +405,18 @@ struct Spread {
 impl Container<'_> {
     fn is_sidecar(&self) -> bool {
         self.restart_policy.as_deref() == Some("Always")
+    }
+    /// Its requests, and something where it asks for none.
+    fn scored(&self) -> Resources {
+        let asks = |name: &str| self.resources.requests.0.iter().any(|(asked, _)| asked == name);
+        let mut scored = self.resources.requests.amounts();
+        if !asks("cpu") {
+            scored.milli_cpu = SCORED_MILLI_CPU;
+        }
+        if !asks("memory") {
+            scored.memory = SCORED_MEMORY_BYTES;
+        }
+        scored
     }
     fn host_ports(&self) -> impl Iterator<Item = HostPort> + '_ {
         self.ports.iter().flatten().filter_map(|port| {
@@ -421,6 +474,10 @@ impl AffinityTerm {
 }
 
 impl LabelSelector {
+    pub fn requirements(&self) -> Vec<Requirement> {
+        self.clone().lift()
+    }
+
     pub fn lift(self) -> Vec<Requirement> {
         let exact = self.match_labels.0.into_iter().map(|pair| Requirement { key: pair.key, operator: Operator::In, values: vec![pair.value] });
         exact.chain(requirements(self.match_expressions)).collect()

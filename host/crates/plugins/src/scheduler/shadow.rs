@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Choice, Delta, Outcome, Pod, Preemption, Reason, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Choice, Delta, Outcome, Pod, Reason, Scope};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -57,7 +57,7 @@ struct Decided {
 struct Preempted {
     pod: Pod,
     moment: Moment,
-    live: Result<Option<Preemption>, String>,
+    live: Result<Attempt, String>,
 }
 
 impl Shadow {
@@ -92,7 +92,7 @@ impl Shadow {
         }
     }
 
-    pub fn preempted(&self, pod: &Pod, moment: Moment, live: &Result<Option<Preemption>, String>) {
+    pub fn preempted(&self, pod: &Pod, moment: Moment, live: &Result<Attempt, String>) {
         if self.has_room() {
             let _ = self.messages.send(Message::Preempted(Box::new(Preempted { pod: pod.clone(), moment, live: live.clone() })));
         }
@@ -297,13 +297,13 @@ impl Follower {
         }
     }
 
-    fn victims(&self, answer: &Result<Option<Preemption>, String>) -> String {
+    fn victims(&self, answer: &Result<Attempt, String>) -> String {
         match answer {
-            Ok(Some(p)) => {
+            Ok(Attempt::Evict(p)) => {
                 let named: Vec<&str> = p.victims.iter().take(MAX_NAMED).map(String::as_str).collect();
                 format!("{} victims on {}: {}", p.victims.len(), self.node(p.node), named.join(", "))
             }
-            Ok(None) => "nobody".to_owned(),
+            Ok(Attempt::None(_)) => "nobody".to_owned(),
             Err(why) => format!("error: {why}"),
         }
     }

@@ -15,7 +15,7 @@ use crate::index::{Entry, Informer, Informers, Subject};
 
 pub const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
 const HOSTNAME: &str = "kubernetes.io/hostname";
-pub const ZONE: &str = "topology.kubernetes.io/zone";
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Kinds of owners whose selector counts.
 const OWNERS: [(&str, GroupVersionResource); 3] = [
@@ -41,6 +41,13 @@ impl Defaults {
         self.owners = granted.map(|(kind, resource)| (kind, informers.informer(&Subject::all(resource)))).collect();
     }
 
+    /// Granted everything, over these indexes of ReplicaSets and StatefulSets.
+    #[cfg(test)]
+    pub fn of(replica_sets: Arc<Informer>, stateful_sets: Arc<Informer>) -> Self {
+        let owners = vec![("ReplicaSet", replica_sets), ("StatefulSet", stateful_sets)];
+        Self { services_granted: true, owners, ..Self::default() }
+    }
+
     pub fn service_changed(&mut self, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
         let Some(entry) = after.or(before) else { return };
         let in_namespace = self.services.entry(entry.meta.namespace.clone()).or_default();
@@ -51,8 +58,7 @@ impl Defaults {
         };
     }
 
-    /// `zones`: whether every node names its zone; without that a zone constraint would set the others aside.
-    pub fn constraints(&self, pod: &Pod, entry: &Entry, zones: bool) -> Vec<SpreadConstraint> {
+    pub fn constraints(&self, pod: &Pod, entry: &Entry) -> Vec<SpreadConstraint> {
         let mut selector: Vec<Requirement> = Vec::new();
         let services = self.services.get(pod.namespace.as_str()).filter(|_| self.services_granted);
         for pairs in services.into_iter().flat_map(HashMap::values) {
@@ -77,11 +83,7 @@ impl Defaults {
             honor_node_affinity: true,
             honor_node_taints: false,
         };
-        let mut constraints = vec![constraint(HOSTNAME, 3)];
-        if zones {
-            constraints.push(constraint(ZONE, 5));
-        }
-        constraints
+        vec![constraint(HOSTNAME, 3), constraint(ZONE, 5)]
     }
 
     fn owner_selector(&self, entry: &Entry) -> Vec<Requirement> {
@@ -142,16 +144,15 @@ mod tests {
         let service = |selector: Value| entry(json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"selector": selector}}));
         let pod = entry(json!({"metadata": {"name": "p", "namespace": "n", "labels": {"app": "a", "x": "y"}}, "spec": {"containers": []}}));
         let spec = super::super::podspec::parse(&pod.json).expect("a pod");
-        let keys = |defaults: &Defaults, zones| {
-            let constraints = defaults.constraints(&spec.pod, &pod, zones);
+        let keys = |defaults: &Defaults| {
+            let constraints = defaults.constraints(&spec.pod, &pod);
             constraints.into_iter().map(|c| (c.topology_key, c.max_skew)).collect::<Vec<_>>()
         };
         defaults.service_changed(None, Some(&service(json!({"app": "b"}))));
-        assert_eq!(keys(&defaults, true), []);
+        assert_eq!(keys(&defaults), []);
         defaults.service_changed(None, Some(&service(json!({"app": "a"}))));
-        assert_eq!(keys(&defaults, true), [(HOSTNAME.to_owned(), 3), (ZONE.to_owned(), 5)]);
-        assert_eq!(keys(&defaults, false), [(HOSTNAME.to_owned(), 3)]);
+        assert_eq!(keys(&defaults), [(HOSTNAME.to_owned(), 3), (ZONE.to_owned(), 5)]);
         defaults.service_changed(Some(&service(json!({"app": "a"}))), None);
-        assert_eq!(keys(&defaults, true), []);
+        assert_eq!(keys(&defaults), []);
     }
 }

@@ -62,7 +62,7 @@ async fn a_pod_that_does_not_fit_is_told_why_and_gets_the_node_that_comes() {
             Some(format!("{} {} {}", condition.str_at(&["type"]), condition.str_at(&["reason"]), condition.str_at(&["message"])))
         })
         .await;
-    let words = "PodScheduled Unschedulable 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+    let words = "PodScheduled Unschedulable 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
                  1 No preemption victims found for incoming pod.";
     assert_eq!(told.as_deref(), Some(words));
     node(&bench, "b", "4");

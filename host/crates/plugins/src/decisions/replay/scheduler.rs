@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Outcome as Placed, Pod};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome as Placed, Pod};
 
 use super::words;
 use super::{Digested, Makers, Outcome, WorldPlayer};
@@ -100,7 +100,7 @@ impl WorldPlayer for Player {
     }
 }
 
-type Preempted = Answer<Result<Option<pintle_plugin_bindings::scheduler::pintle::scheduler::types::Preemption>, String>>;
+type Preempted = Answer<Result<Attempt, String>>;
 
 fn fits(recorded: &Placement) -> bool {
     matches!(recorded.answer, Answer::Returned(Ok(Placed::Fits(_))))
@@ -128,7 +128,7 @@ impl Desk {
         };
         let (before, after) = (chosen(&recorded.answer), chosen(answer));
         let victims = |answer: Option<&Preempted>| match answer {
-            Some(Answer::Returned(Ok(Some(preemption)))) => Some((preemption.node, preemption.victims.clone())),
+            Some(Answer::Returned(Ok(Attempt::Evict(preemption)))) => Some((preemption.node, preemption.victims.clone())),
             _ => None,
         };
         let same_victims = victims(tried) == victims(preempted);
@@ -158,7 +158,7 @@ impl Desk {
     }
 
     fn victims(&self, answer: Option<&Preempted>) -> String {
-        let Some(Answer::Returned(Ok(Some(preemption)))) = answer else { return "none".to_owned() };
+        let Some(Answer::Returned(Ok(Attempt::Evict(preemption)))) = answer else { return "none".to_owned() };
         let name = |uid: &String| self.state.placed.get(uid).map_or_else(|| uid.clone(), |p| format!("{}/{}", p.pod.namespace, p.pod.name));
         let names: Vec<String> = preemption.victims.iter().map(name).collect();
         format!("{} on {}", names.join(", "), self.state.node_name(preemption.node))

@@ -80,7 +80,7 @@ impl Cluster {
                 self.placed.insert(placement.pod.uid.clone(), (placement.node, placement.pod));
             }
             Delta::Forget(uid) => self.forget(&uid),
-            Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) => {}
+            Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) | Delta::Nominate(_) | Delta::Withdraw(_) => {}
         }
     }
 

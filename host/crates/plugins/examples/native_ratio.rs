@@ -1,0 +1,255 @@
+//! What WebAssembly costs the default scheduling policy: the same decisions over 5,000 nodes by its component and by its native build.
+//!
+//! `cargo run --release -p pintle-plugins --example native_ratio -- target/plugins/scheduler-default.wasm`. Both are fed the same cluster, are asked for
+//! the same pods, turn about, and are told of each placement; the time is that of asking and telling. The component is called as the host calls it,
+//! with epochs, and its answers must be the native ones. Nothing else may run beside it.
+
+use std::time::{Duration, Instant};
+
+use pintle_plugin_bindings::common::env;
+use pintle_plugin_bindings::common::types::Pair;
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
+    self, Choice, Delta, HostPort, Node, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm,
+    Requirement, Resources, Scope, SpreadConstraint, Taint, Unsatisfiable,
+};
+use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
+use pintle_scheduler_default::DefaultScheduler;
+use pintle_sdk::scheduler::Scheduler as _;
+use pintle_sdk::{Env, Level};
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, Store};
+
+const NODES: u32 = 5000;
+const PODS_ON_EACH: u32 = 2;
+/// Feasible nodes that are enough, as the host and upstream have it for so many.
+const ENOUGH: u32 = 500;
+const ROUNDS: u32 = 5;
+const DECISIONS_A_ROUND: u32 = 100;
+const SEED: u8 = 7;
+
+type Workload = fn(u32) -> Pod;
+
+const WORKLOADS: [(&str, Workload); 3] = [("plain", plain), ("spread", spread), ("mixed", mixed)];
+
+struct Host;
+
+impl env::Host for Host {
+    fn now(&mut self) -> u64 {
+        0
+    }
+    fn random(&mut self, count: u32) -> Vec<u8> {
+        vec![SEED; count as usize]
+    }
+    fn log(&mut self, _level: env::Level, _message: String) {}
+    fn config(&mut self) -> String {
+        String::new()
+    }
+}
+
+impl types::Host for Host {}
+
+impl Env for Host {
+    fn now_nanoseconds(&self) -> u64 {
+        0
+    }
+    fn random(&self, count: u32) -> Vec<u8> {
+        vec![SEED; count as usize]
+    }
+    fn log(&self, _level: Level, _message: &str) {}
+    fn config(&self) -> String {
+        String::new()
+    }
+}
+
+struct Wasm {
+    store: Store<Host>,
+    exports: Scheduler,
+}
+
+impl Wasm {
+    async fn load(bytes: &[u8]) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.wasm_component_model(true).concurrency_support(false).epoch_interruption(true);
+        let engine = Engine::new(&config)?;
+        let component = Component::from_binary(&engine, bytes)?;
+        let mut linker = Linker::<Host>::new(&engine);
+        env::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+        types::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+        let exports = SchedulerPre::new(linker.instantiate_pre(&component)?)?;
+        let mut store = Store::new(&engine, Host);
+        store.set_epoch_deadline(u64::MAX / 2);
+        let exports = exports.instantiate_async(&mut store).await?;
+        exports.call_configure(&mut store, "").await?.expect("takes an empty configuration");
+        Ok(Self { store, exports })
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> wasmtime::Result<()> {
+    let path = std::env::args().nth(1).unwrap_or_else(|| "target/plugins/scheduler-default.wasm".to_owned());
+    let bytes = std::fs::read(&path)?;
+    println!("{:<8} {:>12} {:>12} {:>7}", "workload", "native", "component", "ratio");
+    for (name, pod) in WORKLOADS {
+        let (native, wasm) = measure(&bytes, pod).await?;
+        println!("{name:<8} {native:>12.1?} {wasm:>12.1?} {:>7.2}", wasm.as_secs_f64() / native.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// The least of the rounds' mean times of a decision and its placement: native, component.
+async fn measure(bytes: &[u8], pod: Workload) -> wasmtime::Result<(Duration, Duration)> {
+    let mut wasm = Wasm::load(bytes).await?;
+    let mut native = DefaultScheduler::default();
+    for batch in cluster(pod).chunks(500) {
+        wasm.exports.call_feed(&mut wasm.store, batch).await?;
+        native.feed(&Host, across(&batch.to_vec()));
+    }
+    let (mut best, mut start, mut number) = ([Duration::MAX; 2], 0, 0);
+    // The first round warms up.
+    for round in 0..=ROUNDS {
+        let mut took = [Duration::ZERO; 2];
+        for _ in 0..DECISIONS_A_ROUND {
+            number += 1;
+            let (asked, scope) = (pod(number), Scope { start, limit: ENOUGH, top: 3 });
+            let (native_pod, native_scope) = (across(&asked), across(&scope));
+            let begun = Instant::now();
+            let theirs = native.schedule(&Host, native_pod, native_scope).expect("decides");
+            took[0] += begun.elapsed();
+            let begun = Instant::now();
+            let ours = wasm.exports.call_schedule(&mut wasm.store, &asked, scope).await?.expect("decides");
+            took[1] += begun.elapsed();
+            assert_eq!(across::<_, Outcome>(&theirs), ours, "the same policy decides the same");
+            let Outcome::Fits(Choice { ranked, next_start, .. }) = ours else { panic!("some node fits {}", asked.name) };
+            start = next_start;
+            let placed = vec![Delta::Place(Placement { pod: asked, node: ranked[0].node })];
+            let native_placed = across(&placed);
+            let begun = Instant::now();
+            native.feed(&Host, native_placed);
+            took[0] += begun.elapsed();
+            let begun = Instant::now();
+            wasm.exports.call_feed(&mut wasm.store, &placed).await?;
+            took[1] += begun.elapsed();
+        }
+        if round > 0 {
+            best = [best[0].min(took[0] / DECISIONS_A_ROUND), best[1].min(took[1] / DECISIONS_A_ROUND)];
+        }
+    }
+    Ok((best[0], best[1]))
+}
+
+/// The host's types and the SDK's are of one WIT: what one writes, the other reads.
+fn across<A: serde::Serialize, B: serde::de::DeserializeOwned>(value: &A) -> B {
+    postcard::from_bytes(&postcard::to_stdvec(value).expect("values of the WIT serialise")).expect("both are made of the same WIT")
+}
+
+fn cluster(pod: Workload) -> Vec<Delta> {
+    let nodes = (0..NODES).map(|id| Delta::UpsertNode(node(id)));
+    let placed = (0..NODES * PODS_ON_EACH).map(|n| {
+        let placed = Pod { uid: format!("old-{n}"), name: format!("old-{n}"), ..pod(n) };
+        Delta::Place(Placement { pod: placed, node: n % NODES })
+    });
+    nodes.chain(placed).collect()
+}
+
+fn node(id: u32) -> Node {
+    let name = format!("node-{id}");
+    let labels = [("kubernetes.io/hostname", name.clone()), ("topology.kubernetes.io/zone", format!("zone-{}", id % 5)), ("disk", disk(id))];
+    let taint = Taint { key: "spot".to_owned(), value: String::new(), effect: types::Effect::PreferNoSchedule };
+    Node {
+        id,
+        name,
+        labels: labels.into_iter().map(|(key, value)| Pair { key: key.to_owned(), value }).collect(),
+        annotations: Vec::new(),
+        taints: if id.is_multiple_of(4) { vec![taint] } else { Vec::new() },
+        unschedulable: false,
+        allocatable: Resources { milli_cpu: 16_000, memory: 64 << 30, ephemeral_storage: 0, extended: Vec::new() },
+        max_pods: 110,
+        images: Vec::new(),
+    }
+}
+
+fn disk(id: u32) -> String {
+    if id.is_multiple_of(3) { "ssd" } else { "hdd" }.to_owned()
+}
+
+fn is(key: &str, value: &str) -> Requirement {
+    Requirement { key: key.to_owned(), operator: Operator::In, values: vec![value.to_owned()] }
+}
+
+fn plain(number: u32) -> Pod {
+    let name = format!("pod-{number}");
+    Pod {
+        uid: name.clone(),
+        namespace: "default".to_owned(),
+        name,
+        labels: vec![Pair { key: "app".to_owned(), value: format!("app-{}", number % 50) }],
+        annotations: Vec::new(),
+        priority: 0,
+        may_preempt: true,
+        requests: Resources { milli_cpu: 100, memory: 128 << 20, ephemeral_storage: 0, extended: Vec::new() },
+        scored_milli_cpu: 100,
+        scored_memory: 128 << 20,
+        node_selector: Vec::new(),
+        required_nodes: None,
+        preferred_nodes: Vec::new(),
+        volume_nodes: Vec::new(),
+        volume_reasons: Vec::new(),
+        claims: Vec::new(),
+        exclusive_claims: Vec::new(),
+        tolerations: Vec::new(),
+        required_affinity: Vec::new(),
+        preferred_affinity: Vec::new(),
+        required_anti_affinity: Vec::new(),
+        preferred_anti_affinity: Vec::new(),
+        spread: Vec::new(),
+        spread_by_default: false,
+        host_ports: Vec::new(),
+        images: vec!["registry.example/web:1".to_owned()],
+        volume_images: Vec::new(),
+        nominated: None,
+        started: i64::MAX,
+        deleting: false,
+    }
+}
+
+/// Over zones by force and over nodes by preference, among the pods of its application.
+fn spread(number: u32) -> Pod {
+    let app = format!("app-{}", number % 50);
+    let constraint = |topology_key: &str, when_unsatisfiable| SpreadConstraint {
+        max_skew: 5,
+        topology_key: topology_key.to_owned(),
+        when_unsatisfiable,
+        selector: Some(vec![is("app", &app)]),
+        min_domains: None,
+        honor_node_affinity: true,
+        honor_node_taints: false,
+    };
+    let spread = vec![
+        constraint("topology.kubernetes.io/zone", Unsatisfiable::DoNotSchedule),
+        constraint("kubernetes.io/hostname", Unsatisfiable::ScheduleAnyway),
+    ];
+    Pod { spread, ..plain(number) }
+}
+
+/// A fifth each: plain, spread, node affinity, anti-affinity by node, host port and preferred affinity by zone.
+fn mixed(number: u32) -> Pod {
+    let app = format!("app-{}", number % 50);
+    let near = |topology_key: &str| PodAffinityTerm {
+        selector: Some(vec![is("app", &app)]),
+        namespaces: vec!["default".to_owned()],
+        namespace_selector: None,
+        topology_key: topology_key.to_owned(),
+    };
+    let term = |value: &str| NodeSelectorTerm { labels: vec![is("disk", value)], fields: Vec::new() };
+    match number % 5 {
+        0 => plain(number),
+        1 => spread(number),
+        2 => Pod { preferred_nodes: vec![PreferredNodeTerm { weight: 50, term: term("ssd") }], required_nodes: Some(vec![term("ssd"), term("hdd")]), ..plain(number) },
+        3 => Pod { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..plain(number) },
+        _ => {
+            let port = HostPort { ip: "0.0.0.0".to_owned(), protocol: "TCP".to_owned(), port: 8000 + (number % 1000) as u16 };
+            let wish = PreferredPodTerm { weight: 10, term: near("topology.kubernetes.io/zone") };
+            Pod { preferred_affinity: vec![wish], host_ports: vec![port], ..plain(number) }
+        }
+    }
+}
