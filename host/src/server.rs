@@ -11,6 +11,7 @@ use pintle_apiserver::auth::pki::Pki;
 use pintle_apiserver::auth::{PLUGIN_USER_PREFIX, User};
 use pintle_apiserver::{Config, LocalClient, Server, Storage};
 use pintle_plugins::routes::RouteTable;
+use pintle_plugins::source::signature::PublicKey;
 use pintle_plugins::{EVERYWHERE, Embedded, Handle, Manager, ManagerConfig, ON_ONE, PluginMetrics, PolicyRule, StartError, World};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -43,6 +44,10 @@ pub struct ServerArgs {
     /// Address of the ingress data plane for https
     #[arg(long, requires = "ingress_http")]
     pub ingress_https: Option<SocketAddr>,
+    /// Load only components that are signed with this key: ECDSA P-256 in PEM, as cosign's. May be given several times; those inside the
+    /// binary need none
+    #[arg(long, value_name = "FILE")]
+    pub plugin_public_key: Vec<PathBuf>,
     /// Serve the API without any plugin: nothing is scheduled, no controller runs
     #[arg(long)]
     pub no_plugins: bool,
@@ -173,6 +178,7 @@ fn start_plugins(
         embedded: embedded()?,
         // This very program, also when another has taken its place on disk.
         compiler: Some("/proc/self/exe".into()),
+        required_keys: args.plugin_public_key.iter().map(|file| public_key(file)).collect::<Result<_>>()?,
         ingress_addresses: if args.ingress_http.is_some() { vec![address.to_string()] } else { Vec::new() },
     };
     start(config).context("starting the plugins")
@@ -181,6 +187,11 @@ fn start_plugins(
 /// Writes only while this server leads.
 fn client(server: &Server, user: User) -> LocalClient {
     server.local_client(user).while_leading(server.leads())
+}
+
+fn public_key(file: &Path) -> Result<PublicKey> {
+    let pem = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    PublicKey::parse(&pem).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
 }
 
 fn plugin_user(plugin: &str) -> User {

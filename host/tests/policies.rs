@@ -60,6 +60,7 @@ fn start_plugins(server: &Arc<Server>, folder: &Path) -> Handle {
         data_dir: folder.to_owned(),
         embedded: Vec::new(),
         compiler: None,
+        required_keys: Vec::new(),
         ingress_addresses: Vec::new(),
     };
     let handle = Manager::start(config).expect("a manager");

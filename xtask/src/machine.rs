@@ -32,7 +32,7 @@ const NODE: &[Package] = &[
 ];
 
 /// What only tests use: a real etcd, a client for what pods serve, what policies in Python, C and JavaScript are built with, and
-/// what clients in Python, JavaScript and Go are.
+/// what clients in Python, JavaScript and Go, and the registry of components, are.
 const TESTS: &[Package] = &[
     package("etcd-server", &["/usr/bin/etcd"]),
     package("curl", &["/usr/bin/curl"]),

@@ -36,6 +36,17 @@ impl Controller for Probe {
                 std::hint::black_box(&self.calls);
             },
             Some("grow") => hoard(),
+            Some("overflow") => endless(self.calls, u64::MAX).to_string(),
+            Some("write") => write_for_ever(api, &object),
+            Some("garbage") => {
+                let garbage = [0xff, 0xfe, b'{'];
+                let error = pintle_sdk::controller_glue::create_raw(CONFIG_MAPS, &key.namespace, "garbage", &garbage);
+                format!("{error:?}")
+            }
+            Some("huge") => {
+                let error = pintle_sdk::controller_glue::create_raw(CONFIG_MAPS, &key.namespace, "huge", &vec![b' '; 48 << 20]);
+                format!("{}", error.is_err())
+            }
             Some("again") => return Ok(Some(Duration::from_millis(10))),
             Some("secrets") => match api.list(SECRETS, &Query::default()) {
                 Ok(list) => format!("read {}", list.len()),
@@ -72,6 +83,24 @@ fn make_child(api: &dyn Api, owner: &Value) -> Result<String, Failure> {
     api.create(CONFIG_MAPS, namespace, &child)?;
     let children = api.list_summaries(CONFIG_MAPS, &Query { namespace, owner_uid: uid, ..Query::default() })?;
     Ok(format!("children {}", children.len()))
+}
+
+/// Needs the engine's stack alone.
+#[inline(never)]
+fn endless(depth: u64, limit: u64) -> u64 {
+    if depth == limit { 0 } else { endless(depth + 1, limit).wrapping_mul(3) ^ depth }
+}
+
+fn write_for_ever(api: &dyn Api, object: &Value) -> String {
+    let metadata = &object["metadata"];
+    let (namespace, name) = (metadata["namespace"].as_str().unwrap_or_default(), format!("{}-target", metadata["name"].as_str().unwrap_or_default()));
+    let target = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
+    let _ = api.create(CONFIG_MAPS, namespace, &target);
+    for n in 0u64.. {
+        let patch = json!({"data": {"n": n.to_string()}});
+        let _ = api.patch(CONFIG_MAPS, namespace, &name, "", pintle_sdk::controller::PatchType::Merge, &patch);
+    }
+    String::new()
 }
 
 fn hoard() -> String {

@@ -77,6 +77,24 @@ impl Scheduler for FirstFit {
             Some("loop") => loop {
                 std::hint::black_box(&self.used);
             },
+            Some("overflow") => return Err(endless(u64::from(scope.limit), u64::MAX).to_string()),
+            Some("grow") => {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(std::hint::black_box(vec![1u8; 16 << 20]));
+                }
+            }
+            Some("many") => {
+                let first = self.nodes.keys().next().copied().unwrap_or_default();
+                let ranked = vec![Ranked { node: first, score: 1 }; 100_000];
+                return Ok(Outcome::Fits(Choice { ranked, feasible: 1, looked_at: 1, next_start: scope.start }));
+            }
+            Some("long") => return Err("x".repeat(100 << 20)),
+            Some("twice") => {
+                let first = self.nodes.keys().next().copied().unwrap_or_default();
+                let ranked = vec![Ranked { node: first, score: 2 }, Ranked { node: first, score: 1 }];
+                return Ok(Outcome::Fits(Choice { ranked, feasible: 1, looked_at: 1, next_start: scope.start }));
+            }
             Some("nowhere") => {
                 let first = self.nodes.keys().next().copied().unwrap_or_default();
                 return Ok(Outcome::Fits(Choice {
@@ -108,6 +126,12 @@ impl Scheduler for FirstFit {
         let rejected = if fits { None } else { Some("Insufficient cpu".to_owned()) };
         vec![Reason { stage: "Filter".to_owned(), criterion: "NodeResourcesFit".to_owned(), rejected, score: None }]
     }
+}
+
+/// Needs the engine's stack alone.
+#[inline(never)]
+fn endless(depth: u64, limit: u64) -> u64 {
+    if depth == limit { 0 } else { endless(depth + 1, limit).wrapping_mul(3) ^ depth }
 }
 
 export_scheduler!(FirstFit);

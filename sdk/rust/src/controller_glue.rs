@@ -119,6 +119,12 @@ impl Api for Host {
     }
 }
 
+/// A creation whose body is whatever these bytes are: for tests of what a plugin in another language could send.
+#[doc(hidden)]
+pub fn create_raw(resource: Resource, namespace: &str, name: &str, body: &[u8]) -> Result<Value> {
+    lift_object(objects::create(&id(resource), namespace, name, "", body))
+}
+
 fn id(resource: Resource) -> ResourceId {
     ResourceId { group: resource.group.to_owned(), version: resource.version.to_owned(), name: resource.name.to_owned() }
 }

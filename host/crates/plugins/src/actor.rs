@@ -24,8 +24,10 @@ use crate::plugin::{API_VERSION, AdmissionStatus, Condition, KIND, MAX_REVISIONS
 use crate::revision::{Health, Revision, State};
 use crate::scheduler;
 use crate::shared::{Shared, raised};
+use crate::source::Fetched;
 use crate::stages::candidate::{Active, TICK};
 use crate::stages::spec::{Candidate, LastRollback, Stage};
+use crate::throttle::{Throttle, WRITES_PER_SECOND};
 
 /// How often counters are written, when they changed.
 const COUNTERS: Duration = Duration::from_secs(60);
@@ -57,6 +59,9 @@ pub struct Actor {
     pub retry_at: Option<Instant>,
     /// The live revision's health as the conditions have it.
     told: State,
+    writes: Arc<Throttle>,
+    /// Whether the conditions say that writes are held back.
+    told_held_back: bool,
 }
 
 impl Actor {
@@ -77,6 +82,8 @@ impl Actor {
             written: Status::default(),
             retry_at: None,
             told: State::Good,
+            writes: Arc::default(),
+            told_held_back: false,
         }
     }
 
@@ -86,6 +93,7 @@ impl Actor {
         candidate.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.desired.mark_changed();
         loop {
+            let mut held_back = self.writes.held_back();
             let mut health = self.live.as_ref().map(|(revision, _)| revision.health.state());
             let mut trial = self.candidate.as_ref().map(Active::follow);
             tokio::select! {
@@ -103,6 +111,7 @@ impl Actor {
                 state = turned(&mut health, self.told) => self.health_changed(state).await,
                 () = Active::news(&mut trial) => self.look_at_candidate().await,
                 _ = candidate.tick(), if self.candidate.is_some() => self.look_at_candidate().await,
+                held = flipped(&mut held_back, self.told_held_back) => self.tell_held_back(held),
                 () = until(self.retry_at) => {
                     self.retry_at = None;
                     match self.failed_candidate() {
@@ -111,7 +120,10 @@ impl Actor {
                     }
                     self.desired.mark_changed();
                 }
-                _ = counters.tick() => self.count(),
+                _ = counters.tick() => {
+                    self.count();
+                    self.writes.look();
+                }
                 () = raised(&mut stop) => break,
             }
             self.write_status().await;
@@ -221,19 +233,21 @@ impl Actor {
 
     pub async fn load(&self, spec: &Spec, stage: Stage) -> Result<Arc<Revision>, LoadError> {
         let limits = limits(spec)?;
-        let components = self.shared.components.clone();
-        let (source, digest, world) = (spec.source.clone(), spec.digest.clone(), spec.world);
+        let Fetched { bytes, resolved, keys } = self.shared.sources.fetch(spec, self.status.source.as_ref()).await?;
+        let components = self.shared.sources.folder.clone();
+        // A shadow decides nothing that anybody would go back to, and an author makes one with each save; what was fetched is kept anyway.
+        let (source, world) = (&spec.source, spec.world);
+        let fetched = source.https.is_some() || source.oci.is_some();
+        let kept = fetched || source.embedded.is_empty() && source.digest.is_empty() && stage != Stage::Shadow;
         let machine = match stage {
             Stage::Shadow => self.shared.shadow_machine().map_err(|e| LoadError::Start(e.to_string()))?,
             Stage::Canary | Stage::Live => self.shared.machine.clone(),
         };
         let engine = machine.clone();
         let work = move || {
-            let bytes = components.fetch(&source, &digest)?;
             let loaded = load(&engine, &bytes, world)?;
-            // A shadow decides nothing that anybody would go back to, and an author makes one with each save.
-            if source.embedded.is_empty() && source.digest.is_empty() && stage != Stage::Shadow {
-                components.keep(&bytes, &loaded.digest).map_err(|e| LoadError::Source(format!("cannot be kept: {e}")))?;
+            if kept {
+                components.keep(&bytes, &loaded.digest, &keys).map_err(|e| LoadError::Source(format!("cannot be kept: {e}")))?;
             }
             Ok(loaded)
         };
@@ -248,7 +262,9 @@ impl Actor {
             limits,
             instances: spec.limits.instances.unwrap_or(default_instances(spec.world)).clamp(1, MAX_INSTANCES),
             grants: spec.grants.as_slice().into(),
+            source: resolved,
             log: self.log.clone(),
+            writes: self.writes.clone(),
             health: Health::new(&spec.rollback),
         }))
     }
@@ -263,6 +279,10 @@ impl Actor {
     fn record(&mut self, revision: &Revision, spec: &Spec) {
         let digest = revision.loaded.digest.to_string();
         let (status, number) = (&mut self.status, revision.number);
+        // A rollback keeps it: going forward again must find the same bytes under a tag.
+        if spec.source.digest.is_empty() {
+            status.source = revision.source.clone();
+        }
         (status.active_revision, status.active_digest) = (number, digest.clone());
         if !status.revisions.iter().any(|r| r.revision == number) {
             status.revisions.push(RevisionStatus { revision: number, digest, time: crate::events::time(), config: spec.config.clone() });
@@ -270,7 +290,7 @@ impl Actor {
         if status.revisions.len() > MAX_REVISIONS {
             let dropped = status.revisions.remove(0);
             if !status.revisions.iter().any(|r| r.digest == dropped.digest) {
-                self.shared.components.forget(&dropped.digest);
+                self.shared.sources.folder.forget(&dropped.digest);
             }
         }
         self.status.stage = "Live".to_owned();
@@ -334,6 +354,16 @@ impl Actor {
             }
             Err(error) => self.set("Degraded", true, "KeepsFailing", &format!("{message}; going back failed: {error}")),
         }
+    }
+
+    fn tell_held_back(&mut self, held: bool) {
+        self.told_held_back = held;
+        if !held {
+            return self.set("Throttled", false, "AsExpected", "");
+        }
+        let message = format!("it writes more than {WRITES_PER_SECOND} times a second; what comes too early waits");
+        self.event("Warning", "WritesHeldBack", &message);
+        self.set("Throttled", true, "WritesHeldBack", &message);
     }
 
     /// How the revision before this one was asked for: remembered, or put together from the status after a restart.
@@ -438,6 +468,15 @@ pub async fn turned(health: &mut Option<watch::Receiver<State>>, told: State) ->
         return state;
     }
     std::future::pending().await
+}
+
+/// Waits until the flag is another than what was told.
+async fn flipped(flag: &mut watch::Receiver<bool>, told: bool) -> bool {
+    // Nobody can turn it any more.
+    if flag.wait_for(|held| *held != told).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    !told
 }
 
 async fn until(time: Option<Instant>) {

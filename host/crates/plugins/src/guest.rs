@@ -30,6 +30,9 @@ const MAX_CORE_INSTANCES: usize = 64;
 const MAX_RANDOM_BYTES: u32 = 4096;
 /// A log line is cut here.
 const MAX_LOG_BYTES: usize = 8 << 10;
+/// What the host takes of one call, arguments of an import or an answer, counted as it lies in the host's memory: a list of strings may
+/// name the same megabyte a million times.
+const MAX_TRANSFER_BYTES: usize = 32 << 20;
 /// Log lines that are kept of a plugin.
 const MAX_LOG_LINES: usize = 1000;
 
@@ -214,6 +217,7 @@ impl<T: Send + 'static> HostState<T> {
             // The deadline ends a call; fuel is only counted.
             let _ = store.set_fuel(u64::MAX);
         }
+        store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
             if Instant::now() >= state.deadline {
@@ -313,6 +317,10 @@ fn fault<T>(state: &HostState<T>, deadline: Duration, error: &wasmtime::Error) -
     }
     if state.missed_deadline {
         return Fault::Deadline(deadline);
+    }
+    // The engine's own type for it is private.
+    if format!("{error:#}").contains("too much data is being copied") {
+        return Fault::Answer(format!("more than {} MiB in one call", MAX_TRANSFER_BYTES >> 20));
     }
     // A Rust guest logs its panic before it traps: those words say more than `unreachable`.
     let trap = error.downcast_ref::<wasmtime::Trap>().map_or_else(|| format!("{error:#}"), ToString::to_string);

@@ -25,8 +25,9 @@ mod revision;
 mod scheduler;
 mod seats;
 mod shared;
-mod source;
+pub mod source;
 mod stages;
+mod throttle;
 
 pub use decisions::{Asked, Decisions, Explain, Wanted, replay};
 pub use grants::PolicyRule;

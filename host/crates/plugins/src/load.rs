@@ -52,6 +52,8 @@ pub enum LoadError {
     Digest { found: String, wanted: String },
     #[error("source: {0}")]
     Source(String),
+    #[error("is not signed as it must be: {0}")]
+    Unverified(String),
     #[error("refuses its configuration: {0}")]
     Configuration(String),
     #[error("failed while it was started: {0}")]
@@ -70,6 +72,7 @@ impl LoadError {
             LoadError::MissingGrant { .. } => "MissingGrant",
             LoadError::Digest { .. } => "DigestMismatch",
             LoadError::Source(_) => "SourceUnavailable",
+            LoadError::Unverified(_) => "NotVerified",
             LoadError::Configuration(_) => "BadConfiguration",
             LoadError::Start(_) => "StartFailed",
         }

@@ -28,7 +28,8 @@ use crate::index::{Entry, Informer, Informers, Listener, Subject};
 use crate::load::World;
 use crate::plugin::{API_VERSION, KIND, LimitsSpec, PLUGINS, Source, Spec};
 use crate::shared::{Clients, Shared, raised};
-use crate::source::{Bytes, Components};
+use crate::source::signature::PublicKey;
+use crate::source::{Bytes, Components, Sources};
 use crate::stages::metrics::Metrics;
 use crate::stages::spec::RollbackSpec;
 
@@ -48,6 +49,8 @@ pub struct ManagerConfig {
     pub embedded: Vec<Embedded>,
     /// The program that compiles components, as [`crate::compiler`] says; none: this process does.
     pub compiler: Option<PathBuf>,
+    /// Every component that is not inside the binary must be signed with each of these.
+    pub required_keys: Vec<PublicKey>,
     /// What served Ingresses get as `status.loadBalancer.ingress[].ip`.
     pub ingress_addresses: Vec<String>,
 }
@@ -119,8 +122,8 @@ impl Manager {
             clients: config.clients,
             informers: Informers::new(config.client.clone()),
             recorder: Recorder::new(config.client.clone(), "pintle-plugin-manager"),
+            sources: Sources::new(components, config.client.clone(), config.required_keys),
             client: config.client,
-            components,
             decisions,
             routes: publish,
             ingress_addresses: config.ingress_addresses,
@@ -335,6 +338,7 @@ fn spec_of(plugin: Embedded) -> Spec {
         world: plugin.world,
         source: Source { embedded: plugin.name, ..Source::default() },
         digest: String::new(),
+        verify: None,
         config: plugin.config,
         grants: plugin.grants,
         paused: false,

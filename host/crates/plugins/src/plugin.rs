@@ -47,6 +47,9 @@ pub struct Spec {
     /// `sha256:...`; when given, other bytes are refused.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
+    /// Who must have signed the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     /// Handed to the component as it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub config: String,
@@ -82,6 +85,54 @@ pub struct Source {
     /// `sha256:...` of an earlier revision's bytes.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https: Option<HttpsSource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
+}
+
+/// A file on a web server; `spec.digest` must say which bytes are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpsSource {
+    pub url: String,
+    /// Base64 of PEM: authorities that count besides the system's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ca_bundle: String,
+}
+
+/// A Wasm artifact in a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OciSource {
+    /// `REGISTRY/REPOSITORY[:TAG][@DIGEST]`. A tag is resolved once.
+    pub reference: String,
+    /// A Secret of the type `kubernetes.io/dockerconfigjson`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_secret: Option<SecretReference>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ca_bundle: String,
+    /// Without TLS. A registry on the server's loopback is reached so anyway.
+    #[serde(rename = "plainHTTP", skip_serializing_if = "is_false")]
+    pub plain_http: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecretReference {
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Verify {
+    /// ECDSA P-256, in PEM. The component must be signed with it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub public_key: String,
+    /// Base64 of a signature of the component's bytes, for sources that have no place for one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub signature: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +163,9 @@ pub struct Status {
     pub revisions: Vec<RevisionStatus>,
     pub calls: u64,
     pub traps: u64,
+    /// Of a registry's artifact: what the reference stood for when it was resolved. Written as null where there is none, which takes
+    /// an old one away.
+    pub source: Option<SourceStatus>,
     /// Admission policies only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admission: Option<AdmissionStatus>,
@@ -119,6 +173,17 @@ pub struct Status {
     pub candidate: Option<CandidateStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rollback: Option<LastRollback>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStatus {
+    /// As `spec.source.oci.reference` has it.
+    pub reference: String,
+    /// `REGISTRY/REPOSITORY@DIGEST` of the manifest.
+    pub resolved: String,
+    /// Of the component.
+    pub digest: String,
 }
 
 /// What a policy wants to be asked about: the API server reads it here.

@@ -14,6 +14,8 @@ use crate::guest::{Fault, Limits, PluginLog};
 use crate::load::Loaded;
 use crate::stages::metrics::Meter;
 use crate::stages::spec::{DEFAULT_FAILED_OF, DEFAULT_FAILED_PERCENT, DEFAULT_FAULTS, RollbackSpec};
+use crate::plugin::SourceStatus;
+use crate::throttle::Throttle;
 
 /// Good calls that make up for all faults before them.
 pub const ABSOLUTION: u32 = 20;
@@ -35,7 +37,11 @@ pub struct Revision {
     pub limits: Limits,
     pub instances: u32,
     pub grants: Arc<[PolicyRule]>,
+    /// What a reference to a registry stood for.
+    pub source: Option<SourceStatus>,
     pub log: Arc<PluginLog>,
+    /// The plugin's, whatever its revision.
+    pub writes: Arc<Throttle>,
     pub health: Health,
 }
 

@@ -12,7 +12,7 @@ use crate::events::Recorder;
 use crate::index::Informers;
 use crate::ingress::{Ingresses, RouteTable};
 use crate::scheduler::Schedulers;
-use crate::source::Components;
+use crate::source::Sources;
 use crate::stages::metrics::Metrics;
 
 /// Makes the client that acts as `system:pintle:plugin:NAME`.
@@ -26,7 +26,7 @@ pub struct Shared {
     pub informers: Arc<Informers>,
     /// Writes as the plugin manager.
     pub recorder: Recorder,
-    pub components: Arc<Components>,
+    pub sources: Sources,
     pub admissions: Admissions,
     pub decisions: Log,
     pub schedulers: Schedulers,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
@@ -28,7 +28,8 @@ const CONFLICTS: usize = 5;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct ApplyArgs {
-    /// A component (.wasm), or the folder of a plugin's project with the component that `plugin build` left there
+    /// A component (.wasm), or the folder of a plugin's project with the component that `plugin build` left there; `https://...` or
+    /// `oci://REGISTRY/REPOSITORY:TAG` for one that the server fetches
     #[arg(default_value = ".")]
     pub file: PathBuf,
     /// The Plugin object's name; the file's when not given
@@ -37,6 +38,12 @@ pub struct ApplyArgs {
     /// Read off the component when not given
     #[arg(long)]
     world: Option<World>,
+    /// sha256:HEX of the component; for https
+    #[arg(long)]
+    digest: Option<String>,
+    /// NAMESPACE/NAME of a Secret with the registry's user and password; for oci
+    #[arg(long, value_name = "SECRET")]
+    pull_secret: Option<String>,
     /// A file that the component gets as its configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -116,8 +123,14 @@ fn onto(live: &Value, new: &Value) -> Value {
     spec.remove_at(&["digest"]);
     spec.remove_at(&["candidate"]);
     spec.remove_at(&["paused"]);
+    // A signature is of certain bytes; the key stays.
+    spec.remove_at(&["verify", "signature"]);
     for (key, value) in new.as_object().into_iter().flatten() {
-        spec[key] = value.clone();
+        if key == "verify" {
+            spec.set_at(&["verify", "signature"], value["signature"].clone());
+        } else {
+            spec[key] = value.clone();
+        }
     }
     spec
 }
@@ -127,6 +140,7 @@ pub async fn diff(session: &Session, args: ApplyArgs) -> Result<ExitCode> {
     let def = plugins(session).await?;
     let live = session.get_optional(&object_path(def, None, &name, "")).await?;
     let mut before = live.as_ref().map_or(Value::Null, |l| l["spec"].clone());
+    ensure!(args.remote()?.is_none(), "diff needs the component itself: pull it first");
     let digest = live.as_ref().map_or("", |l| l.str_at(&["status", "activeDigest"])).to_owned();
     let bytes = args.bytes()?;
     spec = onto(&before, &spec);
@@ -149,22 +163,18 @@ impl ApplyArgs {
 
     /// Name and spec of the Plugin.
     fn plugin(&self) -> Result<(String, Value)> {
-        let file = self.component()?;
-        let manifest = manifest(&file)?;
-        let bytes = self.bytes()?;
-        let world = match (self.world, manifest.str_at(&["world"])) {
-            (Some(world), _) => world.name().to_owned(),
-            (None, "") => world_of(&bytes)?.name().to_owned(),
-            (None, world) => world.to_owned(),
+        let (name, mut spec, manifest) = match self.remote()? {
+            Some(source) => {
+                let name = self.name.clone().context("--name must say what the Plugin is called")?;
+                let world = self.world.context("--world must say which world the component is of")?.name();
+                let mut spec = json!({"world": world, "source": source});
+                if let Some(digest) = &self.digest {
+                    spec["digest"] = digest.clone().into();
+                }
+                (name, spec, json!({}))
+            }
+            None => self.local()?,
         };
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
-        let name = self.name.clone().or_else(|| Some(manifest.str_at(&["name"]).to_owned()).filter(|n| !n.is_empty())).unwrap_or(stem);
-        let source = if self.on_host {
-            json!({"file": file.file_name().unwrap_or_default().to_string_lossy()})
-        } else {
-            json!({"inline": inline(&bytes).with_context(|| file.display().to_string())?})
-        };
-        let mut spec = json!({"world": world, "source": source});
         if let Some(config) = &self.config {
             spec["config"] = std::fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?.into();
         } else if manifest["config"].is_string() {
@@ -181,6 +191,48 @@ impl ApplyArgs {
             }
         }
         Ok((name, spec))
+    }
+
+    /// The source, where the server is to fetch the component itself.
+    fn remote(&self) -> Result<Option<Value>> {
+        let text = self.file.to_string_lossy();
+        if let Some(reference) = text.strip_prefix("oci://") {
+            let mut source = json!({"reference": reference});
+            if let Some(secret) = &self.pull_secret {
+                let (namespace, name) = secret.split_once('/').with_context(|| format!("--pull-secret {secret:?} must be NAMESPACE/NAME"))?;
+                source["pullSecret"] = json!({"namespace": namespace, "name": name});
+            }
+            return Ok(Some(json!({"oci": source})));
+        }
+        if text.starts_with("https://") {
+            ensure!(self.digest.is_some(), "--digest must say which bytes are meant");
+            return Ok(Some(json!({"https": {"url": text}})));
+        }
+        Ok(None)
+    }
+
+    /// Name and spec of a component on this machine, and its manifest. A signature beside it goes along.
+    fn local(&self) -> Result<(String, Value, Value)> {
+        let file = self.component()?;
+        let manifest = manifest(&file)?;
+        let bytes = self.bytes()?;
+        let world = match (self.world, manifest.str_at(&["world"])) {
+            (Some(world), _) => world.name().to_owned(),
+            (None, "") => world_of(&bytes)?.name().to_owned(),
+            (None, world) => world.to_owned(),
+        };
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+        let name = self.name.clone().or_else(|| Some(manifest.str_at(&["name"]).to_owned()).filter(|n| !n.is_empty())).unwrap_or(stem);
+        let source = if self.on_host {
+            json!({"file": file.file_name().unwrap_or_default().to_string_lossy()})
+        } else {
+            json!({"inline": inline(&bytes).with_context(|| file.display().to_string())?})
+        };
+        let mut spec = json!({"world": world, "source": source});
+        if let Ok(signature) = std::fs::read_to_string(super::registry::signature_file(&file)) {
+            spec["verify"] = json!({"signature": signature.trim()});
+        }
+        Ok((name, spec, manifest))
     }
 
     /// The file itself; in a folder the only component.
@@ -213,7 +265,8 @@ fn inline(bytes: &[u8]) -> Result<String> {
     let packed = encoder.finish()?;
     if packed.len() > MAX_INLINE_BYTES {
         bail!(
-            "has {} bytes gzipped, and an object holds at most {MAX_INLINE_BYTES}: copy it to the server's DATA-DIR/plugins/components and say --on-host",
+            "has {} bytes gzipped, and an object holds at most {MAX_INLINE_BYTES}: push it to a registry and apply oci://..., or copy it to the server's \
+             DATA-DIR/plugins/components and say --on-host",
             packed.len()
         );
     }

@@ -134,7 +134,7 @@ pub async fn rollback(session: &Session, name: &str, to: i64, timeout: &str) -> 
         print::line("It has no earlier revision: the plugin that it displaced serves again. 'pintle plugin promote' brings it back.");
         return Ok(());
     };
-    let source = json!({"inline": null, "file": null, "embedded": null, "digest": chosen["digest"]});
+    let source = json!({"inline": null, "file": null, "https": null, "oci": null, "embedded": null, "digest": chosen["digest"]});
     let patch = json!({"spec": {"source": source, "digest": null, "config": chosen["config"], "paused": null}});
     let written = session.patch(&object_path(def, None, name, ""), MERGE_PATCH, &patch).await?;
     let serving = until_serving(session, &written, timeout).await?;

@@ -8,6 +8,7 @@ mod dev;
 mod lang;
 mod live;
 mod new;
+pub mod registry;
 mod replay;
 mod sdk;
 mod stages;
@@ -122,6 +123,12 @@ enum What {
     },
     /// Build a project on each save and put it beside the live revision, or in its place
     Dev(dev::DevArgs),
+    /// Write a component into an OCI registry
+    Push(registry::PushArgs),
+    /// Read a component from an OCI registry
+    Pull(registry::PullArgs),
+    /// Write a signature of a component beside it
+    Sign(registry::SignArgs),
     /// Run the tests of a plugin's project
     Test {
         #[arg(default_value = ".")]
@@ -152,6 +159,9 @@ pub async fn run(args: PluginArgs) -> Result<ExitCode> {
     match args.what {
         What::New { world, name, lang, path } => new::run(world, &name, &lang, path),
         What::Build { path, output } => build::run(&path, output),
+        What::Push(args) => registry::push(args).await,
+        What::Pull(args) => registry::pull(args).await,
+        What::Sign(args) => registry::sign(&args),
         What::Test { path } => build::test(&path),
         What::Replay(args) => replay::run(args).await,
         other => {
@@ -180,7 +190,7 @@ async fn on_cluster(session: &Session, what: What) -> Result<ExitCode> {
         What::Decisions { name, export: Some(file), .. } => decisions::export(session, &name, &file).await?,
         What::Decisions { name, limit, output, export: None } => decisions::list(session, &name, limit, output.as_deref()).await?,
         What::Delete { names } => live::delete(session, &names).await?,
-        What::New { .. } | What::Build { .. } | What::Test { .. } | What::Replay(_) => {}
+        What::Push(_) | What::Pull(_) | What::Sign(_) | What::New { .. } | What::Build { .. } | What::Test { .. } | What::Replay(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -62,7 +62,7 @@ impl StageArgs {
             Some(stage) => stage.name(),
         };
         let mut candidate = json!({"source": spec["source"], "stage": stage});
-        for field in ["config", "limits"] {
+        for field in ["digest", "config", "limits"] {
             if !spec[field].is_null() {
                 candidate[field] = spec[field].clone();
             }

@@ -48,6 +48,8 @@ use world::{ControllerWorld, Witness, gvr};
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// Watches from here on are a canary's own, which the live revision does not have.
 const CANARY_WATCHES: usize = 1 << 16;
+/// For calls under way when the revision is stopped.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 /// For the first full state of everything that it watches. Longer means that a resource is not served.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -177,11 +179,14 @@ impl Prepared {
 }
 
 impl Running {
-    /// Lets calls under way finish, and takes no more.
+    /// Lets calls under way finish, and takes no more. One that does not finish is cut off: what it wrote is written.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         self.crew.queue.close();
-        while self.workers.join_next().await.is_some() {}
+        let finish = async { while self.workers.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
+            self.workers.shutdown().await;
+        }
     }
 
     /// Puts a candidate beside the live revision, in place of another, or takes it away. The keys that change hands, and those that a
@@ -270,6 +275,8 @@ impl Member {
             grants: self.revision.grants.clone(),
             recorder: self.recorder.clone(),
             instance: self.shared.decisions.now(),
+            writes: self.revision.writes.clone(),
+            writes_in_call: 0,
             witness: Witness::None,
         };
         let Revision { config, log, limits, machine, meter, .. } = &*self.revision;
@@ -334,6 +341,7 @@ impl Crew {
         }
         let begun = Instant::now();
         instance.store.data_mut().tape.start();
+        instance.store.data_mut().world.writes_in_call = 0;
         let call = instance.begin(member.revision.limits.deadline);
         let moment = call.moment;
         let outcome = instance.exports.call_reconcile(&mut instance.store, &wit).await;

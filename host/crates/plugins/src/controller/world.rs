@@ -21,6 +21,7 @@ use crate::guest::HostState;
 use crate::index::{Entry, Filter, Informer, Informers, Meta};
 use super::record::{Asked, Id, Record, Verb, Write};
 use super::view::View;
+use crate::throttle::{MAX_WRITES_PER_CALL, Throttle};
 
 /// A call of the API that takes longer is given up; the plugin sees `unavailable`.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +39,9 @@ pub struct ControllerWorld {
     /// Tells instances apart in the decision log.
     pub instance: u64,
     pub witness: Witness,
+    pub writes: Arc<Throttle>,
+    /// Of the call under way.
+    pub writes_in_call: u32,
 }
 
 /// Who looks on while a controller reconciles.
@@ -163,6 +167,7 @@ impl State {
         if let Witness::Answers(_) = self.world.witness {
             return self.capture(verb, target, body).await;
         }
+        self.may_write().await?;
         let noted = self.world.about_to_write(&target).then(|| body.clone());
         let client = self.world.client.clone();
         let answer = self.timed(send(&*client, verb, &target, body, &options)).await;
@@ -179,6 +184,18 @@ impl State {
             self.world.witness.wrote(Write { verb, target, body, answer: answer.clone() });
         }
         answer
+    }
+
+    /// Returns when the plugin may make its next write. Waiting for that is not counted as the guest's time.
+    async fn may_write(&mut self) -> Answer<()> {
+        self.world.writes_in_call += 1;
+        if self.world.writes_in_call > MAX_WRITES_PER_CALL {
+            return Err(ApiError::TooManyRequests(1));
+        }
+        let begun = Instant::now();
+        self.world.writes.take().await;
+        self.credit(begun);
+        Ok(())
     }
 
     /// Answers a shadow's write as if it had happened.

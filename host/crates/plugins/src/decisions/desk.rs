@@ -127,7 +127,7 @@ type Prepared = Option<(Maker, super::fold::State)>;
 fn prepare(shared: &Shared, found: &Found) -> Result<Prepared, String> {
     let Some(state) = state_at(found).map_err(|e| e.to_string())? else { return Ok(None) };
     let source = Source { digest: found.session.digest.to_string(), ..Source::default() };
-    let bytes = shared.components.fetch(&source, "").map_err(|e| e.to_string())?;
+    let bytes = shared.sources.folder.read(&source).map_err(|e| e.to_string())?;
     let loaded = load(&shared.machine, &bytes, found.session.world).map_err(|e| e.to_string())?;
     Ok(Some((Maker::new(&shared.machine, loaded, found.session.config.clone()), state)))
 }

@@ -27,6 +27,7 @@ use super::wish::wish;
 use super::Team;
 use crate::decisions::notes::PlacementNote;
 use crate::decisions::record::Verdict;
+use crate::guest::Fault;
 use crate::index::{Entry, Informer, Listener, Subject};
 use crate::shared::Shared;
 
@@ -34,6 +35,8 @@ use crate::shared::Shared;
 const SLOW: Duration = Duration::from_millis(100);
 /// Nodes that the component gives back, best first: the next ones stand in when the host refuses the best.
 const TOP: u32 = 3;
+/// More ranked nodes than this are no answer to the question.
+const MAX_RANKED: usize = 1000;
 /// Below so many nodes every one is looked at; above, a share that shrinks from half to a twentieth. Upstream's figures.
 const LOOK_AT_ALL: u32 = 100;
 /// Everything is given to the decision log anew at most so often: it takes as long as feeding a fresh instance.
@@ -242,7 +245,10 @@ impl Driver {
                     shadow.decided(&pod, scope, moment, &answer);
                 }
                 let verdict = match answer {
-                    Ok(Outcome::Fits(choice)) => self.fits(uid, who, pod, needs, choice),
+                    Ok(Outcome::Fits(choice)) => match self.nonsense(&choice) {
+                        None => self.fits(uid, who, pod, needs, choice),
+                        Some(why) => self.spent(&uid, who, &Fault::Answer(why), &format!("schedule {}/{}", pod.namespace, pod.name)),
+                    },
                     Ok(Outcome::None(rejections)) => {
                         desk.decided(who, false);
                         self.fits_nowhere(uid, who, pod, rejections, &mut note).await
@@ -261,6 +267,28 @@ impl Driver {
         if let Some(desk) = &mut self.desk {
             note.finish(&desk.decider(who).decisions, verdict);
         }
+    }
+
+    /// Whether a choice cannot come from what was fed. That the host finds no room on a node is not that: sums may differ.
+    fn nonsense(&self, choice: &Choice) -> Option<String> {
+        if choice.ranked.len() > MAX_RANKED {
+            return Some(format!("{} ranked nodes", choice.ranked.len()));
+        }
+        if let Some(unknown) = choice.ranked.iter().find(|r| self.cluster.name(r.node).is_none()) {
+            return Some(format!("the node {} was never fed", unknown.node));
+        }
+        let mut seen = HashSet::new();
+        choice.ranked.iter().find(|r| !seen.insert(r.node)).map(|r| format!("the node {} is ranked more than once", r.node))
+    }
+
+    /// An instance that answers nonsense has lost its state: it goes as after a trap.
+    fn spent(&mut self, uid: &Uid, who: Who, fault: &Fault, what: &str) -> Verdict {
+        if let Some(desk) = &mut self.desk {
+            desk.decider(who).instance = None;
+            desk.fault(who, fault, what);
+        }
+        self.queue.back_off(uid, Instant::now());
+        Verdict::Failed(fault.to_string())
     }
 
     fn scope(&self) -> Scope {

@@ -151,9 +151,10 @@ impl Actor {
         let Some(candidate) = self.seen.as_ref().and_then(|s| s.candidate.clone()) else { return Ok(()) };
         let refused = |status: &ApiStatus| LoadError::Start(format!("the spec was not written: {status}"));
         let mut object: Value = serde_json::from_slice(&entry.json).map_err(|e| LoadError::Start(e.to_string()))?;
+        let tried = self.status.candidate.as_ref().map(|c| c.digest.clone()).unwrap_or_default();
         let patch = json!([
             {"op": "test", "path": "/metadata/generation", "value": self.meta.generation},
-            {"op": "replace", "path": "/spec", "value": promoted(object["spec"].take(), candidate)},
+            {"op": "replace", "path": "/spec", "value": promoted(object["spec"].take(), candidate, &tried)},
         ]);
         let target = Target::object(PLUGINS, None, &self.name);
         match self.shared.client.patch(&target, Patch::Json(patch), &WriteOptions::default()).await {
@@ -212,9 +213,13 @@ fn spec_of(candidate: &Candidate, live: Spec) -> Spec {
     Spec { source, digest, config: config.unwrap_or(live.config), limits: limits.unwrap_or(live.limits), candidate: None, ..live }
 }
 
-/// The same on the object's JSON, where everything else stays as its author wrote it.
-fn promoted(mut spec: Value, candidate: Candidate) -> Value {
-    let Candidate { source, digest, config, limits, .. } = candidate;
+/// The same on the object's JSON, where everything else stays as its author wrote it. `tried`: the digest of the bytes that were tried; a tag
+/// of a registry may mean others by now, and those are refused.
+fn promoted(mut spec: Value, candidate: Candidate, tried: &str) -> Value {
+    let Candidate { source, mut digest, config, limits, .. } = candidate;
+    if digest.is_empty() && source.oci.is_some() {
+        digest = tried.to_owned();
+    }
     let Some(fields) = spec.as_object_mut() else { return spec };
     fields.remove("candidate");
     fields.remove("digest");
@@ -242,6 +247,8 @@ mod tests {
             "limits": {"memory": "1Gi"}, "candidate": {"source": {"inline": "AA=="}, "config": "b", "stage": "Shadow"}});
         let candidate: Candidate = serde_json::from_value(spec["candidate"].clone()).expect("a candidate");
         expect![[r#"{"config":"b","limits":{"memory":"1Gi"},"schedulerName":"mine","source":{"inline":"AA=="},"world":"scheduler"}"#]]
-            .assert_eq(&promoted(spec, candidate).to_string());
+            .assert_eq(&promoted(spec.clone(), candidate.clone(), "sha256:tried").to_string());
+        let source = crate::plugin::Source { oci: Some(crate::plugin::OciSource { reference: "r/p:v1".to_owned(), ..Default::default() }), ..Default::default() };
+        assert_eq!(promoted(spec, Candidate { source, ..candidate }, "sha256:tried")["digest"], "sha256:tried", "the tag may move");
     }
 }

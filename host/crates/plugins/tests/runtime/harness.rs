@@ -7,6 +7,7 @@ use base64::Engine;
 use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
 use pintle_plugins::plugin::PLUGINS;
+use pintle_plugins::source::signature::PublicKey;
 use pintle_plugins::{Embedded, Handle, Manager, ManagerConfig};
 use serde_json::{Value, json};
 
@@ -83,6 +84,11 @@ impl Bench {
 }
 
 pub fn start_manager(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded: Vec<Embedded>) -> Handle {
+    start_manager_with(cluster, folder, embedded, Vec::new())
+}
+
+/// The same with keys that components must be signed with.
+pub fn start_manager_with(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded: Vec<Embedded>, required_keys: Vec<PublicKey>) -> Handle {
     let client = cluster.clone();
     let config = ManagerConfig {
         client: cluster.clone(),
@@ -90,6 +96,7 @@ pub fn start_manager(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded:
         data_dir: folder.to_owned(),
         embedded,
         compiler: None,
+        required_keys,
         ingress_addresses: vec!["192.0.2.7".to_owned()],
     };
     Manager::start(config).expect("a manager")

@@ -9,13 +9,15 @@ use crate::harness::{Bench, controller_spec, inline};
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_has_its_words() {
     let bench = Bench::start(Vec::new());
-    let unknown_import = guests::from_text(
-        r#"(component
-            (import "wasi:sockets/network@0.2.0" (instance))
+    let importing = |interface: &str| {
+        guests::from_text(&format!(
+            r#"(component
+            (import "{interface}" (instance))
             (core module $m (func (export "f")))
             (core instance $i (instantiate $m))
-            (func (export "reconcile") (canon lift (core func $i "f"))))"#,
-    );
+            (func (export "reconcile") (canon lift (core func $i "f"))))"#
+        ))
+    };
     let other_world = guests::from_text(
         r#"(component
             (core module $m (func (export "f")))
@@ -40,7 +42,9 @@ async fn each_fault_has_its_words() {
         ("cut", controller_spec(&guests::controller()[..5000]), "NotAComponent"),
         ("scheduler", controller_spec(guests::scheduler()), "WrongWorld"),
         ("other", controller_spec(&other_world), "WrongWorld"),
-        ("sockets", controller_spec(&unknown_import), "UngrantedImport"),
+        ("sockets", controller_spec(&importing("wasi:sockets/network@0.2.0")), "UngrantedImport"),
+        ("web", controller_spec(&importing("wasi:http/outgoing-handler@0.2.0")), "UngrantedImport"),
+        ("world", controller_spec(&importing("pintle:admission/objects@0.1.0")), "UngrantedImport"),
         ("type", controller_spec(&bad_type), "Incompatible"),
         ("digest", wrong_digest, "DigestMismatch"),
         ("grants", ungranted, "MissingGrant"),
@@ -66,12 +70,14 @@ async fn each_fault_has_its_words() {
         scheduler: is of the world scheduler, but the Plugin says controller
         other: exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`, an admission policy `admit`; this exports greet
         sockets: imports wasi:sockets/network@0.2.0, which no plugin of the world controller is given
+        web: imports wasi:http/outgoing-handler@0.2.0, which no plugin of the world controller is given
+        world: imports pintle:admission/objects@0.1.0, which no plugin of the world controller is given
         type: does not fit the world controller: type-checking export func `reconcile`: expected 1-tuple, found 0-tuple
         digest: its digest is DIGEST, but the Plugin says sha256:00
         grants: the grants lack list on configmaps, which it watches
         config: refuses its configuration: unknown order "upside-down"
         escape: source: file must be a name in DIR/plugins/components, not "../../etc/passwd"
-        nothing: source: exactly one of inline, file, embedded and digest must be given, not 0
+        nothing: source: exactly one of inline, file, embedded, digest, https and oci must be given, not 0
     "#]]
     .assert_eq(&told);
 }

@@ -24,7 +24,7 @@ use crate::registry::workload::SPEC;
 
 const WORLDS: [&str; 4] = ["admission", "controller", "ingress", "scheduler"];
 const STAGES: [&str; 3] = ["Canary", "Live", "Shadow"];
-const SOURCES: [&str; 4] = ["digest", "embedded", "file", "inline"];
+const SOURCES: [&str; 6] = ["digest", "embedded", "file", "https", "inline", "oci"];
 /// Bytes of a component that travels inside the object, as base64.
 const MAX_INLINE_BYTES: usize = 1536 * 1024;
 /// The runtime's own bounds for what it looks back on.
@@ -113,6 +113,7 @@ fn validate(plugin: &Value, faults: &mut Faults) {
 /// What the live revision and a candidate both have.
 fn revision(spec: &Value, at: &Path<'_>, faults: &mut Faults) {
     source(spec, at, faults);
+    remote_source(spec, at, faults);
     let digest = spec.str_at(&["digest"]);
     if !digest.is_empty() && !is_digest(digest) {
         faults.invalid_str(&at.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
@@ -165,7 +166,7 @@ fn source(spec: &Value, at: &Path<'_>, faults: &mut Faults) {
     let path = at.field("source");
     let source = spec.get("source").unwrap_or(&Value::Null);
     match count_set(source, &SOURCES) {
-        0 => faults.required(&path, "must specify one of: `inline`, `file`, `digest` or `embedded`"),
+        0 => faults.required(&path, "must specify one of: `inline`, `file`, `https`, `oci`, `digest` or `embedded`"),
         1 => {}
         _ => faults.invalid(&path, &Value::from(shown_sources(source)), "may not have more than one field specified at a time"),
     }
@@ -179,6 +180,29 @@ fn source(spec: &Value, at: &Path<'_>, faults: &mut Faults) {
     let digest = source.str_at(&["digest"]);
     if !digest.is_empty() && !is_digest(digest) {
         faults.invalid_str(&path.field("digest"), digest, "must be 'sha256:' followed by 64 hexadecimal digits");
+    }
+}
+
+fn remote_source(spec: &Value, at: &Path<'_>, faults: &mut Faults) {
+    let path = at.field("source");
+    if let Some(https) = spec.at(&["source", "https"]).filter(|h| !h.is_null()) {
+        let (here, url) = (path.field("https"), https.str_at(&["url"]));
+        if !url.starts_with("https://") {
+            faults.invalid_str(&here.field("url"), url, "'https' is the only allowed URL scheme; desired format: https://host[/path]");
+        }
+        if spec.str_at(&["digest"]).is_empty() {
+            faults.required(&at.field("digest"), "must say which bytes an https source means");
+        }
+    }
+    if let Some(oci) = spec.at(&["source", "oci"]).filter(|o| !o.is_null()) {
+        let here = path.field("oci");
+        if oci.str_at(&["reference"]).is_empty() {
+            faults.required(&here.field("reference"), "");
+        }
+        let secret = oci.get("pullSecret").filter(|s| !s.is_null());
+        for field in ["namespace", "name"].iter().filter(|f| secret.is_some_and(|s| s.str_at(&[f]).is_empty())) {
+            faults.required(&here.field("pullSecret").field(field), "");
+        }
     }
 }
 

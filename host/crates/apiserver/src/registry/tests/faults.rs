@@ -149,7 +149,7 @@ fn plugins() {
         json!({"spec": {"world": "scheduler", "source": {"embedded": "s"}, "rollback": {"faults": -1, "failedPercent": 101, "failedOf": 0},
             "candidate": {"source": {}, "stage": "Canary", "limits": {"instances": 0}, "promoteWhen": {"agreement": 1.5, "decisions": 0}}}}),
         expect![[r#"
-            spec.candidate.source: Required value: must specify one of: `inline`, `file`, `digest` or `embedded`
+            spec.candidate.source: Required value: must specify one of: `inline`, `file`, `https`, `oci`, `digest` or `embedded`
             spec.candidate.limits.instances: Invalid value: 0: must be greater than 0
             spec.candidate.canary: Required value: must say `percent` or `namespaces` when `stage` is 'Canary'
             spec.candidate.promoteWhen.agreement: Invalid value: 1.5: must be between 0 and 1, inclusive
@@ -157,6 +157,16 @@ fn plugins() {
             spec.rollback.faults: Invalid value: -1: must be between 0 and 4294967295, inclusive
             spec.rollback.failedPercent: Invalid value: 101: must be between 0 and 100, inclusive
             spec.rollback.failedOf: Invalid value: 0: must be between 1 and 10000, inclusive"#]],
+    );
+    check("pintle.dev/plugins", with(json!({"source": {"oci": {"reference": "r/p:v1", "pullSecret": {"namespace": "n", "name": "s"}}}})), expect![""]);
+    check(
+        "pintle.dev/plugins",
+        json!({"spec": {"world": "scheduler", "source": {"https": {"url": "http://h/p.wasm"}}, "candidate": {"source": {"oci": {"reference": "", "pullSecret": {"namespace": "n", "name": ""}}}}}}),
+        expect![[r#"
+            spec.source.https.url: Invalid value: "http://h/p.wasm": 'https' is the only allowed URL scheme; desired format: https://host[/path]
+            spec.digest: Required value: must say which bytes an https source means
+            spec.candidate.source.oci.reference: Required value
+            spec.candidate.source.oci.pullSecret.name: Required value"#]],
     );
     check("pintle.dev/plugins", with(json!({"source": {"file": "x"}, "stage": "Later", "canary": {"percent": 200, "namespaces": ["A"]}})), expect![[r#"
         spec.candidate.stage: Unsupported value: "Later": supported values: "Canary", "Live", "Shadow"

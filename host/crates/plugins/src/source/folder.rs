@@ -1,5 +1,5 @@
-//! Where a plugin's bytes come from and where the host keeps them: a folder of components named by digest, so that every revision that
-//! ran can run again.
+//! Components on this machine: those inside the object or the binary, and the folder where the host keeps what ran, named by digest, so
+//! that every revision can run again. Beside each it is written down which keys had signed it when it came.
 //!
 //! Refuses paths that leave the folder: a Plugin object must not make the host read other files.
 
@@ -21,6 +21,9 @@ pub const MAX_INLINE_BYTES: usize = 1 << 20;
 /// What gzip begins with; no component does.
 const GZIP: &[u8] = b"\x1f\x8b";
 
+/// Of a `.sig` file: base64 of a DER signature is under a hundred.
+pub const MAX_SIGNATURE_BYTES: u64 = 4096;
+
 pub type Bytes = Cow<'static, [u8]>;
 
 pub struct Components {
@@ -34,36 +37,51 @@ impl Components {
         Ok(Arc::new(Self { folder, embedded }))
     }
 
-    /// The bytes, checked against the digest that the Plugin asks for. Reads files: call it on a blocking thread.
-    pub fn fetch(&self, source: &Source, wanted: &str) -> Result<Bytes, LoadError> {
-        let bytes = self.read(source)?;
-        let found = digest(&bytes);
-        if !wanted.is_empty() && wanted != found {
-            return Err(LoadError::Digest { found, wanted: wanted.to_owned() });
+    /// Keeps a revision's bytes for a rollback, and the fingerprints of the keys that signed them.
+    pub fn keep(&self, bytes: &[u8], digest: &str, keys: &[String]) -> std::io::Result<()> {
+        let Some(path) = self.by_digest(digest) else { return Ok(()) };
+        if !path.exists() {
+            replace(&path, bytes)?;
         }
-        Ok(bytes)
-    }
-
-    /// Keeps a revision's bytes for a rollback.
-    pub fn keep(&self, bytes: &[u8], digest: &str) -> std::io::Result<()> {
-        let Some(path) = self.by_digest(digest).filter(|p| !p.exists()) else { return Ok(()) };
-        let partial = path.with_extension("partial");
-        std::fs::write(&partial, bytes)?;
-        std::fs::rename(partial, path)
+        let mut known = self.signers(digest);
+        let new: Vec<&String> = keys.iter().filter(|k| !known.contains(k)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        known.extend(new.into_iter().cloned());
+        replace(&path.with_extension("signers"), known.join("\n").as_bytes())
     }
 
     pub fn forget(&self, digest: &str) {
         if let Some(path) = self.by_digest(digest) {
+            let _ = std::fs::remove_file(path.with_extension("signers"));
             let _ = std::fs::remove_file(path);
         }
     }
 
-    fn read(&self, source: &Source) -> Result<Bytes, LoadError> {
-        let Source { inline, file, embedded, digest } = source;
-        let given = [inline, file, embedded, digest].into_iter().filter(|s| !s.is_empty()).count();
-        if given != 1 {
-            return Err(LoadError::Source(format!("exactly one of inline, file, embedded and digest must be given, not {given}")));
-        }
+    /// Fingerprints of the keys that are known to have signed these bytes.
+    pub fn signers(&self, digest: &str) -> Vec<String> {
+        let path = self.by_digest(digest).map(|p| p.with_extension("signers"));
+        let text = path.and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The bytes are part of the binary, which whoever installed it trusts.
+    pub fn is_embedded(&self, wanted: &str) -> bool {
+        self.embedded.values().any(|bytes| digest(bytes) == wanted)
+    }
+
+    /// `FILE.sig` beside a source's file.
+    pub fn signature_beside(&self, source: &Source) -> Option<String> {
+        let path = self.file(&source.file).ok()?;
+        let mut text = String::new();
+        std::fs::File::open(format!("{}.sig", path.display())).ok()?.take(MAX_SIGNATURE_BYTES).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// A source that is on this machine. Reads files: call it on a blocking thread.
+    pub fn read(&self, source: &Source) -> Result<Bytes, LoadError> {
+        let Source { inline, file, embedded, digest, .. } = source;
         if !inline.is_empty() {
             let bytes = base64::engine::general_purpose::STANDARD.decode(inline).map_err(|e| LoadError::Source(format!("inline: {e}")))?;
             return match bytes.len() > MAX_INLINE_BYTES {
@@ -83,12 +101,16 @@ impl Components {
             let path = self.by_digest(digest).ok_or_else(|| LoadError::Source(format!("{digest:?} is no sha256 digest")))?;
             return read_file(&path);
         }
-        // A bare name, or the whole path of a file in the folder.
+        read_file(&self.file(file)?)
+    }
+
+    /// A bare name, or the whole path of a file in the folder.
+    fn file(&self, file: &str) -> Result<PathBuf, LoadError> {
         let name = Path::new(file).strip_prefix(&self.folder).unwrap_or(Path::new(file));
         if name.components().count() != 1 || name.file_name().is_none() {
             return Err(LoadError::Source(format!("file must be a name in {}, not {file:?}", self.folder.display())));
         }
-        read_file(&self.folder.join(name))
+        Ok(self.folder.join(name))
     }
 
     fn by_digest(&self, digest: &str) -> Option<PathBuf> {
@@ -105,6 +127,12 @@ fn unpacked(bytes: &[u8]) -> Result<Bytes, LoadError> {
     let read = flate2::read::GzDecoder::new(bytes).take(limit).read_to_end(&mut unpacked);
     read.map_err(|e| LoadError::Source(format!("inline: gzip: {e}")))?;
     if unpacked.len() > MAX_COMPONENT_BYTES { Err(LoadError::TooLarge(unpacked.len())) } else { Ok(unpacked.into()) }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, bytes)?;
+    std::fs::rename(partial, path)
 }
 
 fn read_file(path: &Path) -> Result<Bytes, LoadError> {
@@ -129,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn inline_bytes_may_be_gzipped_and_their_digest_is_the_components() {
+    fn inline_bytes_may_be_gzipped() {
         let folder = tempfile::tempdir().expect("a folder");
         let components = Components::new(folder.path().to_owned(), BTreeMap::new()).expect("a folder");
-        let read = components.fetch(&packed(b"\0asm and so on"), &digest(b"\0asm and so on")).expect("the bytes");
+        let read = components.read(&packed(b"\0asm and so on")).expect("the bytes");
         assert_eq!(read.as_ref(), b"\0asm and so on");
-        let bomb = components.fetch(&packed(&vec![0; MAX_COMPONENT_BYTES + (1 << 20)]), "");
+        let bomb = components.read(&packed(&vec![0; MAX_COMPONENT_BYTES + (1 << 20)]));
         assert_eq!(bomb, Err(LoadError::TooLarge(MAX_COMPONENT_BYTES + 1)));
         let broken = Source { inline: base64::engine::general_purpose::STANDARD.encode(b"\x1f\x8bnonsense"), ..Source::default() };
-        assert!(matches!(components.fetch(&broken, ""), Err(LoadError::Source(_))));
+        assert!(matches!(components.read(&broken), Err(LoadError::Source(_))));
     }
 }
