@@ -5,7 +5,6 @@
 //! memory after it. A wrong answer ends the run. The figures of record, and how they were taken, are in docs/performance.md.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +14,10 @@ use pintle_api::client::{ListOptions, Patch, Target, WatchOptions, WriteOptions}
 use pintle_api::{Client, GroupVersionResource};
 use pintle_client::{HttpClient, kubeconfig::Kubeconfig};
 use serde_json::{Value, json};
+
+mod started;
+
+use started::Started;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -34,19 +37,6 @@ struct Bench {
     namespace: String,
 }
 
-/// What this run started and removes again.
-struct Started {
-    server: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
     let argument = |name: &str| std::env::args().skip_while(|a| a != name).nth(1);
@@ -54,8 +44,8 @@ async fn main() -> Result<()> {
     let (pid, kubeconfig, _started) = match (argument("--server"), argument("--kubeconfig")) {
         (Some(pid), Some(file)) => (pid.parse()?, PathBuf::from(file), None),
         (None, None) => {
-            let (started, file) = start()?;
-            (started.server.id(), file, Some(started))
+            let started = Started::new(&[])?;
+            (started.pid(), started.kubeconfig(), Some(started))
         }
         _ => return Err("--server PID and --kubeconfig FILE go together".into()),
     };
@@ -63,16 +53,6 @@ async fn main() -> Result<()> {
     let bench = Bench { client: Arc::new(client), pid, namespace: format!("bench-{}", std::process::id()) };
     println!("{:<22} {:>10} {:>12} {:>14} {:>10}", "phase", "operations", "per second", "CPU each (us)", "RSS (MiB)");
     bench.run(objects).await
-}
-
-fn start() -> Result<(Started, PathBuf)> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("kubeconfig");
-    let mut command = Command::new("target/release/pintle");
-    command.args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data")).arg("--kubeconfig-out").arg(&file);
-    let log = std::fs::File::create(folder.path().join("log"))?;
-    let server = command.stderr(log).spawn().map_err(|e| format!("target/release/pintle: {e}; build it with `cargo xtask build`"))?;
-    Ok((Started { server, _folder: folder }, file))
 }
 
 async fn ready(kubeconfig: &Path) -> Result<HttpClient> {

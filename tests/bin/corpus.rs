@@ -10,25 +10,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Child, Command};
 
 #[path = "../corpus/mod.rs"]
 mod corpus;
+mod started;
 
 use corpus::{Result, cases, drive, score};
-
-/// What this run started and removes again.
-struct Started {
-    server: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
+use started::Started;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -43,12 +31,9 @@ async fn main() -> Result<()> {
         }
     }
     let sheets = cases::read_all(&score::folder())?;
-    let started = if kubeconfig.is_none() { Some(start()?) } else { None };
-    let file = kubeconfig.or(started.as_ref().map(|s| s.folder.path().join("kubeconfig"))).ok_or("no server")?;
+    let started = if kubeconfig.is_none() { Some(Started::new(&["--no-plugins"])?) } else { None };
+    let file = kubeconfig.or(started.as_ref().map(Started::kubeconfig)).ok_or("no server")?;
     let server = drive::Server::open(&file).await?;
-    if started.is_some() {
-        server.remove_plugins().await?;
-    }
     let (mut wanted, mut had) = (BTreeMap::new(), BTreeMap::new());
     for (kind, sheet) in sheets {
         if !only.is_empty() && !only.contains(&kind) {
@@ -78,15 +63,4 @@ async fn main() -> Result<()> {
         0 => Ok(()),
         fallen => Err(format!("{fallen} cases differ that are not in known.txt").into()),
     }
-}
-
-fn start() -> Result<Started> {
-    let folder = tempfile::tempdir()?;
-    let binary = std::env::var_os("PINTLE_BIN").map_or_else(|| "target/release/pintle".into(), PathBuf::from);
-    let mut command = Command::new(&binary);
-    command.args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data"));
-    command.arg("--kubeconfig-out").arg(folder.path().join("kubeconfig"));
-    let log = std::fs::File::create(folder.path().join("log"))?;
-    let server = command.stderr(log).spawn().map_err(|e| format!("{}: {e}; build it with `cargo xtask build`", binary.display()))?;
-    Ok(Started { server, folder })
 }
