@@ -181,17 +181,21 @@ impl Resource {
         Ok(object)
     }
     /// The object as it is stored.
-    pub async fn stored_form(&self, object: &Object) -> Result<Object, Status> {
-        let mut kept = object.clone();
+    pub async fn stored_form(&self, object: &Arc<Object>) -> Result<Arc<Object>, Status> {
         if let Some(conversion) = self.strategy.conversion() {
             let version = conversion.stored_version();
-            if object.api_version() != version {
-                kept = conversion.convert(vec![kept], version).await?.pop().ok_or_else(|| Status::internal("a conversion gave nothing"))?;
+            if object.api_version() == version {
+                return Ok(object.clone());
             }
-            return Ok(kept);
+            let converted = conversion.convert(vec![(**object).clone()], version).await?.pop();
+            return converted.map(Arc::new).ok_or_else(|| Status::internal("a conversion gave nothing"));
         }
+        if !self.converts {
+            return Ok(object.clone());
+        }
+        let mut kept = (**object).clone();
         self.to_storage(&mut kept);
-        Ok(kept)
+        Ok(Arc::new(kept))
     }
     /// The wire bytes in this version's form: shared where nothing is converted.
     pub fn wire(&self, stored: &Stored) -> Result<Bytes, Status> {

@@ -52,7 +52,7 @@ pub const RESTORE_GAP: Revision = 1_000_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of the file's pages kept in memory. The API server has the objects in a cache of its own.
+    /// Bytes of the file's pages kept in memory, at most half of them not yet written. The API server has the objects in a cache of its own.
     pub cache_bytes: usize,
     /// Changes kept for watchers that resume, and the bytes of their keys and values.
     pub watch_changes: usize,
@@ -61,7 +61,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, watch_changes: 8192, watch_bytes: 16 << 20 }
+        Self { cache_bytes: 4 << 20, watch_changes: 8192, watch_bytes: 16 << 20 }
     }
 }
 

@@ -3,8 +3,9 @@
 //! One bounded ring holds the changes; a watcher is only a position in it and a signal that there is news. So a slow
 //! watcher costs nothing but its place, there is no queue for each watcher, and one that falls out of the ring
 //! gets [`Error::Compacted`]. History from before the process started is not here: it counts as compacted.
+//! What every watcher has read is kept for those that come back, but no more of it than [`READ_BYTES`].
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -15,6 +16,9 @@ use crate::{Change, Error, Result, Revision};
 
 /// Changes looked at under one hold of the lock, and so the size of a batch (whole revisions may exceed it).
 const SCAN_CHANGES: usize = 1024;
+
+/// Changes that all watchers have read, by the bytes of their keys and values: the API server keeps the history that its clients ask for itself.
+const READ_BYTES: usize = 1 << 20;
 
 pub(crate) struct WatchLog {
     ring: Mutex<Ring>,
@@ -31,6 +35,9 @@ struct Ring {
     newest: Revision,
     /// Why no more changes will come.
     ended: Option<String>,
+    /// How far each watcher has read.
+    readers: HashMap<u64, Revision>,
+    next_reader: u64,
 }
 
 struct Read {
@@ -41,7 +48,7 @@ struct Read {
 
 impl WatchLog {
     pub fn new(newest: Revision, max_changes: usize, max_bytes: usize) -> Self {
-        let ring = Ring { changes: VecDeque::new(), bytes: 0, floor: newest, newest, ended: None };
+        let ring = Ring { changes: VecDeque::new(), bytes: 0, floor: newest, newest, ended: None, readers: HashMap::new(), next_reader: 0 };
         Self { ring: Mutex::new(ring), news: watch::Sender::new(newest), max_changes, max_bytes }
     }
 
@@ -79,30 +86,23 @@ impl WatchLog {
     }
 
     pub fn watch(self: &Arc<Self>, prefix: Bytes, after: Revision) -> Result<BoxStream<'static, Result<Vec<Change>>>> {
-        self.lock().check(after)?;
-        let watcher = Watcher { news: self.news.subscribe(), log: self.clone(), prefix, position: after, done: false };
+        let mut ring = self.lock();
+        ring.check(after)?;
+        let reader = ring.next_reader;
+        ring.next_reader += 1;
+        ring.readers.insert(reader, after);
+        drop(ring);
+        let watcher = Watcher { news: self.news.subscribe(), log: self.clone(), reader, prefix, position: after, done: false };
         Ok(stream::unfold(watcher, Watcher::next).boxed())
     }
 
-    fn read(&self, after: Revision, prefix: &[u8]) -> Result<Read> {
-        let ring = self.lock();
+    fn read(&self, reader: u64, after: Revision, prefix: &[u8]) -> Result<Read> {
+        let mut ring = self.lock();
         ring.check(after)?;
-        let start = ring.changes.partition_point(|change| change.revision <= after);
-        let mut read = Read { changes: Vec::new(), position: after };
-        for (scanned, change) in ring.changes.range(start..).enumerate() {
-            if scanned >= SCAN_CHANGES && change.revision != read.position {
-                return Ok(read);
-            }
-            read.position = change.revision;
-            if change.key.starts_with(prefix) {
-                read.changes.push(change.clone());
-            }
-        }
-        read.position = read.position.max(ring.newest);
-        match &ring.ended {
-            Some(why) if read.changes.is_empty() => Err(Error::Unavailable(why.clone())),
-            _ => Ok(read),
-        }
+        let read = ring.read(after, prefix)?;
+        ring.readers.insert(reader, read.position);
+        ring.forget_what_all_have_read();
+        Ok(read)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -113,6 +113,33 @@ impl WatchLog {
 impl Ring {
     fn check(&self, after: Revision) -> Result<()> {
         if after < self.floor { Err(Error::Compacted { asked: after, oldest: self.floor + 1 }) } else { Ok(()) }
+    }
+
+    fn read(&self, after: Revision, prefix: &[u8]) -> Result<Read> {
+        let start = self.changes.partition_point(|change| change.revision <= after);
+        let mut read = Read { changes: Vec::new(), position: after };
+        for (scanned, change) in self.changes.range(start..).enumerate() {
+            if scanned >= SCAN_CHANGES && change.revision != read.position {
+                return Ok(read);
+            }
+            read.position = change.revision;
+            if change.key.starts_with(prefix) {
+                read.changes.push(change.clone());
+            }
+        }
+        read.position = read.position.max(self.newest);
+        match &self.ended {
+            Some(why) if read.changes.is_empty() => Err(Error::Unavailable(why.clone())),
+            _ => Ok(read),
+        }
+    }
+
+    /// With nobody who reads, the log's own limits are the only ones.
+    fn forget_what_all_have_read(&mut self) {
+        let Some(slowest) = self.readers.values().min().copied() else { return };
+        while self.bytes > READ_BYTES && self.changes.front().is_some_and(|change| change.revision <= slowest) {
+            self.forget_first_revision();
+        }
     }
 
     fn forget_first_revision(&mut self) {
@@ -126,6 +153,7 @@ impl Ring {
 
 struct Watcher {
     log: Arc<WatchLog>,
+    reader: u64,
     news: watch::Receiver<Revision>,
     prefix: Bytes,
     position: Revision,
@@ -137,7 +165,7 @@ impl Watcher {
         while !self.done {
             // Marked before reading: a change that lands in between wakes us again.
             let newest = *self.news.borrow_and_update();
-            match self.log.read(self.position, &self.prefix) {
+            match self.log.read(self.reader, self.position, &self.prefix) {
                 Err(error) => {
                     self.done = true;
                     return Some((Err(error), self));
@@ -154,6 +182,12 @@ impl Watcher {
             }
         }
         None
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.log.lock().readers.remove(&self.reader);
     }
 }
 
@@ -222,5 +256,23 @@ mod tests {
         assert_eq!((first.len(), first.last().unwrap().revision), (1200, 2));
         let second = watcher.next().now_or_never().unwrap().unwrap().unwrap();
         assert_eq!(second.first().unwrap().revision, 3);
+    }
+
+    #[test]
+    fn what_all_watchers_have_read_is_forgotten_beyond_a_megabyte() {
+        let large = |revision| Change { value: Some(vec![0; READ_BYTES / 2].into()), ..change(revision, "a") };
+        let log = Arc::new(WatchLog::new(0, 100, 100 * READ_BYTES));
+        let mut fast = log.watch(Bytes::new(), 0).unwrap();
+        let mut slow = log.watch(Bytes::new(), 0).unwrap();
+        log.append((1..=4).map(large).collect(), 4);
+        assert_eq!(revisions(fast.next().now_or_never()), "[1, 2, 3, 4]");
+        assert!(log.watch(Bytes::new(), 0).is_ok(), "the slow one has not read them");
+        assert_eq!(revisions(slow.next().now_or_never()), "[1, 2, 3, 4]");
+        assert!(log.watch(Bytes::new(), 2).is_err());
+        assert_eq!(revisions(log.watch(Bytes::new(), 3).unwrap().next().now_or_never()), "[4]");
+
+        drop((fast, slow));
+        log.append((5..=8).map(large).collect(), 8);
+        assert_eq!(revisions(log.watch(Bytes::new(), 3).unwrap().next().now_or_never()), "[4, 5, 6, 7, 8]", "nobody reads: all of it is kept");
     }
 }

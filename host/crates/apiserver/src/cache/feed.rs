@@ -10,7 +10,7 @@ use pintle_store::{Change, Error, Revision};
 use crate::encryption;
 
 use super::stored::{Index, Stored};
-use super::{Cache, ROOT, guards, lock};
+use super::{Cache, Prepared, ROOT, guards, lock};
 
 /// Pause before the store is watched again after its watch broke.
 const RETRY: Duration = Duration::from_millis(200);
@@ -120,13 +120,19 @@ fn apply(cache: &Cache, batch: &[Change]) {
     let mut ready = Vec::with_capacity(batch.len());
     for change in batch {
         let Some((prefix, key)) = split(&change.key) else { continue };
-        let index = change.value.as_ref().map(|value| prepared(cache, value).unwrap_or_else(|| index_of(cache, prefix, value)));
-        ready.push((prefix, key, change, index));
+        let (index, object) = match &change.value {
+            None => (None, None),
+            Some(value) => match prepared(cache, value) {
+                Some(Prepared { index, object, .. }) => (Some(index), Some(object)),
+                None => (Some(index_of(cache, prefix, value)), None),
+            },
+        };
+        ready.push((prefix, key, change, index, object));
     }
     let Some(revision) = batch.last().map(|c| c.revision) else { return };
     let mut touched = Vec::new();
     let mut state = cache.write_state();
-    for (prefix, key, change, index) in ready {
+    for (prefix, key, change, index, object) in ready {
         let slot = state.slot(prefix, None);
         // Loading and following overlap: what was loaded already is not applied twice.
         if change.revision <= state.revision {
@@ -135,7 +141,7 @@ fn apply(cache: &Cache, batch: &[Change]) {
         let created = !state.slots[slot.id].map.contains_key(key);
         let stored = change.value.as_ref().zip(index).map(|(value, index)| Arc::new(Stored::new(key.into(), value, change.revision, created, index)));
         state.apply(slot.id, change.revision, key, stored, now);
-        state.inform(slot.id, key);
+        state.inform(slot.id, key, object.as_deref());
         if !touched.contains(&slot.id) {
             touched.push(slot.id);
         }
@@ -143,18 +149,15 @@ fn apply(cache: &Cache, batch: &[Change]) {
     state.revision = state.revision.max(revision);
     let revision = state.revision;
     state.trim(&cache.limits, now);
-    let notify: Vec<_> = touched.iter().map(|id| (state.slots[*id].slot.clone(), state.slots[*id].next)).collect();
+    let touched: Vec<_> = touched.into_iter().map(|id| state.slots[id].slot.clone()).collect();
     drop(state);
-    for (slot, next) in notify {
-        slot.changed.send_replace(next);
-    }
+    touched.iter().for_each(|slot| slot.news.tell());
     cache.wake(revision);
 }
 
-fn prepared(cache: &Cache, value: &bytes::Bytes) -> Option<Index> {
+fn prepared(cache: &Cache, value: &bytes::Bytes) -> Option<Prepared> {
     let prepared = lock(&cache.prepared);
-    let (bytes, index) = prepared.get(&(value.as_ptr() as usize))?;
-    (bytes.len() == value.len()).then(|| index.clone())
+    prepared.get(&(value.as_ptr() as usize)).filter(|known| known.bytes.len() == value.len()).cloned()
 }
 
 fn index_of(cache: &Cache, prefix: &str, value: &[u8]) -> Index {

@@ -7,6 +7,8 @@ pub mod event;
 mod feed;
 pub mod filter;
 mod guards;
+mod news;
+pub mod partial;
 mod shared;
 pub mod snapshot;
 mod state;
@@ -33,6 +35,7 @@ pub use stored::{Kind, Stored};
 pub use watcher::Watcher;
 
 use guards::Queues;
+use news::News;
 use shared::Rounds;
 use state::State;
 use stored::Index;
@@ -73,12 +76,13 @@ pub struct Slot {
     /// `/registry/<group>/<resource>/`
     pub prefix: String,
     fields: ArcSwap<Fields>,
-    changed: tokio::sync::watch::Sender<u64>,
+    news: Arc<News>,
     observers: ArcSwap<Vec<Observer>>,
 }
 
 /// Told of every change of a resource in order, before the write that made it returns: `namespace`, `name`, the object
-/// without `managedFields` (`None`: gone). Must be quick; it runs where the cache is fed.
+/// (`None`: gone), of which `resourceVersion` and `managedFields` do not count: they may be missing or be the ones before the write.
+/// Must be quick; it runs where the cache is fed.
 pub type Observer = Arc<dyn Fn(&str, &str, Option<&Object>) + Send + Sync>;
 
 pub struct Cache {
@@ -94,9 +98,17 @@ pub struct Cache {
     /// When each guard was last put.
     guards: Mutex<HashMap<Bytes, u64>>,
     queues: Queues,
-    /// Indexes of values on their way through the store, by the address of their bytes: an engine that hands the same
-    /// bytes back saves the parse.
-    prepared: Mutex<HashMap<usize, (Bytes, Index)>>,
+    /// Values on their way through the store, by the address of their bytes: an engine that hands the same bytes back
+    /// saves the parse.
+    prepared: Mutex<HashMap<usize, Prepared>>,
+}
+
+/// What is known of a value that was just written.
+#[derive(Clone)]
+struct Prepared {
+    bytes: Bytes,
+    index: Index,
+    object: Arc<Object>,
 }
 
 impl Slot {
@@ -162,7 +174,9 @@ impl Cache {
     pub fn observe(&self, slot: &Slot, observer: Observer) {
         let state = self.write_state();
         for stored in state.slots[slot.id].map.values() {
-            tell(&observer, stored.namespace(), stored.name(), Some(stored));
+            if let Some(object) = for_observers(stored) {
+                observer(stored.namespace(), stored.name(), Some(&object));
+            }
         }
         let mut observers = slot.observers.load().to_vec();
         observers.push(observer);
@@ -210,7 +224,13 @@ impl Cache {
     }
 
     /// Writes one object (`None`: removes it) and returns what watchers see of it, once they can.
-    pub async fn commit(&self, slot: &Slot, key: &str, expect: Expect, object: Option<&Object>) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
+    pub async fn commit(
+        &self,
+        slot: &Slot,
+        key: &str,
+        expect: Expect,
+        object: Option<&Arc<Object>>,
+    ) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
         self.commit_in_turn(slot, key, expect, object, &Turn::default()).await
     }
 
@@ -220,7 +240,7 @@ impl Cache {
         slot: &Slot,
         key: &str,
         expect: Expect,
-        object: Option<&Object>,
+        object: Option<&Arc<Object>>,
         turn: &Turn<'_>,
     ) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
         let full_key = Bytes::from(format!("{}{key}", slot.prefix));
@@ -233,7 +253,7 @@ impl Cache {
         let value = stored::encode(object);
         let index = slot.index(object);
         let address = value.as_ptr() as usize;
-        lock(&self.prepared).insert(address, (value.clone(), index.clone()));
+        lock(&self.prepared).insert(address, Prepared { bytes: value.clone(), index: index.clone(), object: object.clone() });
         let ops = vec![Op::Put { key: full_key.clone(), value: value.clone() }];
         let mut transaction = Transaction { expect: vec![(full_key, expect)], ops };
         turn.guard(&mut transaction);
@@ -309,12 +329,9 @@ impl Cache {
     }
 }
 
-fn tell(observer: &Observer, namespace: &str, name: &str, stored: Option<&Stored>) {
-    match stored.map(|s| stored::without_managers(s.as_slice())) {
-        None => observer(namespace, name, None),
-        Some(Ok(object)) => observer(namespace, name, Some(&object)),
-        Some(Err(why)) => tracing::error!(%why, "an observer misses an object"),
-    }
+fn for_observers(stored: &Stored) -> Option<Object> {
+    let read = partial::read(stored.as_slice(), partial::WITHOUT_MANAGERS);
+    read.inspect_err(|why| tracing::error!(%why, key = &*stored.key, "observers miss an object")).ok()
 }
 
 fn too_large(asked: u64, present: u64) -> Status {

@@ -229,8 +229,8 @@ mod tests {
         }
     }
 
-    fn object(value: &str) -> pintle_api::Object {
-        serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": value}})
+    fn object(value: &str) -> Arc<pintle_api::Object> {
+        Arc::new(serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": value}}))
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
-use pintle_api::Status;
+use pintle_api::{Object, Status};
 
 use super::event::Event;
 use super::snapshot::Snapshot;
@@ -56,7 +56,7 @@ impl State {
             id: self.slots.len(),
             prefix: prefix.to_owned(),
             fields: ArcSwap::from_pointee(fields.unwrap_or_else(Fields::none)),
-            changed: tokio::sync::watch::Sender::new(0),
+            news: Arc::default(),
             observers: ArcSwap::default(),
         });
         self.by_prefix.insert(prefix.to_owned(), slot.id);
@@ -81,7 +81,7 @@ impl State {
             self.slots[id].map.insert(stored.key.clone(), stored);
         }
         for state in &self.slots {
-            state.slot.changed.send_replace(state.next);
+            state.slot.news.tell();
         }
     }
 
@@ -103,18 +103,25 @@ impl State {
         self.order_bytes += bytes;
     }
 
-    /// Tells the slot's observers of the object as it is now.
-    pub fn inform(&self, slot: usize, key: &str) {
+    /// Tells the slot's observers of the object as it is now. `written` is what its bytes were made of, where that is known.
+    pub fn inform(&self, slot: usize, key: &str, written: Option<&Object>) {
         let state = &self.slots[slot];
         let observers = state.slot.observers.load();
         if observers.is_empty() {
             return;
         }
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
-        let stored = state.map.get(key);
-        for observer in observers.iter() {
-            super::tell(observer, namespace, name, stored.map(|s| &**s));
-        }
+        let read;
+        let object = match (state.map.get(key), written) {
+            (None, _) => None,
+            (_, Some(written)) => Some(written),
+            (Some(stored), None) => {
+                read = super::for_observers(stored);
+                let Some(object) = &read else { return };
+                Some(object)
+            }
+        };
+        observers.iter().for_each(|observer| observer(namespace, name, object));
     }
 
     /// Drops what is older or larger than the limits allow.

@@ -14,6 +14,8 @@ use serde_json::Value;
 const METADATA: &[u8] = b"\"metadata\":{";
 const VERSION: &[u8] = b"\"resourceVersion\":\"";
 const LINE_END: &[u8] = b"}\n";
+/// Most objects fit without their text being moved while it grows.
+const COMMON_BYTES: usize = 4 << 10;
 /// A parsed object takes several times its text.
 const KEPT_PARSED_BYTES: usize = 2 << 10;
 
@@ -192,7 +194,7 @@ impl Stored {
 
 /// The stored form: compact, `apiVersion`, `kind` and `metadata` first, no `resourceVersion`.
 pub fn encode(object: &Object) -> Bytes {
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(COMMON_BYTES);
     let empty = serde_json::Map::new();
     let map = object.as_object().unwrap_or(&empty);
     out.push(b'{');
@@ -241,44 +243,6 @@ fn write_metadata(out: &mut Vec<u8>, metadata: &serde_json::Map<String, Value>) 
 
 fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("a JSON value is always written to memory");
-}
-
-/// The object but for `metadata.managedFields`, which is half of it and which neither columns nor observers look at.
-pub fn without_managers(json: &[u8]) -> Result<Object, serde_json::Error> {
-    use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-    struct Members {
-        inside: Option<&'static str>,
-        leave_out: &'static str,
-    }
-    impl<'de> DeserializeSeed<'de> for Members {
-        type Value = Value;
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-            deserializer.deserialize_map(self)
-        }
-    }
-    impl<'de> Visitor<'de> for Members {
-        type Value = Value;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-            let mut members = serde_json::Map::new();
-            while let Some(key) = access.next_key::<String>()? {
-                let value = match self.inside {
-                    Some(inside) if key == inside => access.next_value_seed(Members { inside: None, leave_out: self.leave_out })?,
-                    None if key == self.leave_out => {
-                        access.next_value::<IgnoredAny>()?;
-                        continue;
-                    }
-                    _ => access.next_value()?,
-                };
-                members.insert(key, value);
-            }
-            Ok(Value::Object(members))
-        }
-    }
-    let seed = Members { inside: Some("metadata"), leave_out: "managedFields" };
-    seed.deserialize(&mut serde_json::Deserializer::from_slice(json))
 }
 
 /// The wire form of an object that never reached the store.
@@ -343,12 +307,6 @@ mod tests {
         assert_eq!(stored.line(Kind::Added).as_ptr().wrapping_add(Kind::Added.line_start().len()), stored.json().as_ptr());
         assert!(show(&stored.deleted_line(4711)).contains(r#""resourceVersion":"4711","labels""#));
         assert!(show(&stored.line(Kind::Modified)).starts_with(r#"{"type":"MODIFIED","object":{"apiVersion""#));
-    }
-
-    #[test]
-    fn columns_are_made_without_the_managers() {
-        let object = without_managers(br#"{"metadata":{"name":"a","managedFields":[{"manager":"m"}]},"spec":{"managedFields":1}}"#).unwrap();
-        assert_eq!(object, json!({"metadata": {"name": "a"}, "spec": {"managedFields": 1}}));
     }
 
     #[test]

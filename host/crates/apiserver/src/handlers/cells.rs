@@ -7,13 +7,13 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
 use serde_json::{Value, json};
 
-use crate::cache::{Stored, stored};
+use crate::cache::{Stored, partial};
 use crate::registry::print;
 use crate::resources::Resource;
 
 /// Appends the cells of an object that came from anywhere.
 pub fn write(out: &mut Vec<u8>, resource: &Resource, json: &[u8], now: jiff::Timestamp) -> Result<(), Status> {
-    let object = stored::without_managers(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
+    let object = partial::read(json, resource.strategy.cells_need()).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
     serde_json::to_writer(out, &cells(resource, &object, now)).map_err(Status::internal)
 }
 

@@ -1,5 +1,7 @@
 //! Deletion: at once, after a grace period, or when the finalizers are gone.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt as _;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
@@ -130,7 +132,7 @@ impl Core {
         let marked = match &step {
             Step::Nothing => return Ok(Some(Deleted::Waits(present))),
             Step::Remove => None,
-            Step::Mark(object) => Some(resource.stored_form(object).await?),
+            Step::Mark(object) => Some(resource.stored_form(&Arc::new(object.clone())).await?),
         };
         match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), marked.as_ref()).await {
             Ok(Some(stored)) => {

@@ -1,5 +1,7 @@
 //! Updates: one loop of read, change, prepare, validate and compare-and-swap for PUT, all patches and subresources.
 
+use std::sync::Arc;
+
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Reason, Status, metadata};
 use pintle_store::{Error as StoreError, Expect};
@@ -76,6 +78,7 @@ impl Core {
             let old = resource.parse(&present)?;
             let mut new = old.clone();
             change(&mut new)?;
+            let new = Arc::new(new);
             let kept = resource.stored_form(&new).await?;
             match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), Some(&kept)).await {
                 Ok(stored) => {
@@ -116,6 +119,7 @@ impl Core {
             return Ok(Some(Written { json, revision: present.revision, created: false, warnings }));
         }
         let ends = may_go(&new, &old);
+        let new = Arc::new(new);
         let kept = match resource.stored_form(&new).await {
             Ok(kept) => kept,
             Err(why) => {
@@ -159,7 +163,7 @@ impl Core {
 impl Core {
     /// Commits what is there, for the sake of how it lies in the store. `None`: somebody else wrote in between.
     async fn write_again(&self, scope: &Scope, present: &crate::cache::Stored) -> Result<Option<Written>, Status> {
-        let (resource, object) = (&scope.resource, present.parse()?);
+        let (resource, object) = (&scope.resource, Arc::new(present.parse()?));
         match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), Some(&object)).await {
             Ok(Some(stored)) => {
                 resource.make_ready([&*stored]).await?;
@@ -334,12 +338,14 @@ fn same_but_for_times(new: &Object, old: &Object) -> bool {
     if a.keys().filter(fields).count() != b.keys().filter(fields).count() || a.keys().filter(fields).any(|key| a.get(key) != b.get(key)) {
         return false;
     }
-    let untimed = |list: Option<&Value>| -> Vec<Value> {
-        let mut list = list.and_then(Value::as_array).cloned().unwrap_or_default();
-        list.iter_mut().for_each(|entry| drop(entry.remove_at(&["time"])));
-        list
-    };
-    untimed(a.get("managedFields")) == untimed(b.get("managedFields"))
+    let (a, b) = (new.list_at(&["metadata", "managedFields"]), old.list_at(&["metadata", "managedFields"]));
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_but_for_time(a, b))
+}
+
+fn same_but_for_time(new: &Value, old: &Value) -> bool {
+    let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else { return new == old };
+    let untimed = |(field, _): &(&String, &Value)| field.as_str() != "time";
+    a.iter().filter(untimed).eq(b.iter().filter(untimed))
 }
 
 /// Whether nothing holds an object any more that is being deleted: no finalizer and no grace period left.

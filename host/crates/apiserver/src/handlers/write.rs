@@ -1,5 +1,7 @@
 //! Creation, and the parts of the write pipeline that creation and update share.
 
+use std::sync::Arc;
+
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, Object, Status, metadata};
@@ -87,6 +89,7 @@ impl Core {
             }
             return Ok(Some(Written { json: stored::encode(&object), revision: 0, created: true, warnings }));
         }
+        let object = Arc::new(object);
         let kept = match resource.stored_form(&object).await {
             Ok(kept) => kept,
             Err(why) => {

@@ -289,6 +289,7 @@ impl Call {
             },
             bookmarks: self.flag("allowWatchBookmarks"),
             timeout: seconds.filter(|s| *s > 0).map(Duration::from_secs),
+            gathered: true,
         })
     }
 

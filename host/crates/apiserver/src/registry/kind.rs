@@ -17,6 +17,7 @@ use super::def::Def;
 use super::faults::Faults;
 use super::print;
 use super::strategy::{Column, Part, Strategy};
+use crate::cache::partial::{Needed, WITHOUT_MANAGERS};
 
 pub type SelectableFields = &'static [(&'static str, fn(&Object) -> String)];
 type Cells = fn(&Object, jiff::Timestamp) -> Vec<Value>;
@@ -40,6 +41,7 @@ pub struct Kind {
     pub fields: SelectableFields,
     pub columns: Vec<Column>,
     pub cells: Cells,
+    pub cells_need: Needed,
     pub whole_table: bool,
     pub names: NameRule,
     pub create_on_update: bool,
@@ -91,6 +93,7 @@ impl Kind {
             fields: &[],
             columns: print::PLAIN.to_vec(),
             cells: print::plain_cells,
+            cells_need: WITHOUT_MANAGERS,
             whole_table: true,
             names: NameRule::Subdomain,
             create_on_update: false,
@@ -108,6 +111,12 @@ impl Kind {
     /// The whole row of `kubectl get`, Name and Age included.
     pub fn table(mut self, columns: &[Column], cells: Cells) -> Self {
         (self.columns, self.cells, self.whole_table) = (columns.to_vec(), cells, true);
+        self
+    }
+
+    /// What the cells look at: rows of kinds that are listed by the thousand are made of a few fields.
+    pub fn cells_need(mut self, needed: Needed) -> Self {
+        self.cells_need = needed;
         self
     }
 
@@ -194,6 +203,9 @@ impl Strategy for Kind {
     }
     fn columns(&self) -> &[Column] {
         &self.columns
+    }
+    fn cells_need(&self) -> Needed {
+        self.cells_need
     }
     fn cells(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         (self.cells)(object, now)

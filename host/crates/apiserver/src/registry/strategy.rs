@@ -11,6 +11,7 @@ use pintle_api::{Cause, Object, ResourceDef, Status};
 use serde_json::Value;
 
 use super::context::WriteContext;
+use crate::cache::partial::{Needed, WITHOUT_MANAGERS};
 
 /// What is written: the object itself, or which of its subresources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// The columns after `Name`, before `Age`; both are added by the machinery unless [`Strategy::whole_table`] says otherwise.
     fn columns(&self) -> &[Column] {
         &[]
+    }
+    /// What [`Strategy::cells`] looks at, beside name and age; the rest is not parsed.
+    fn cells_need(&self) -> Needed {
+        WITHOUT_MANAGERS
     }
     /// One cell for each of `columns`.
     fn cells(&self, _object: &Object, _now: jiff::Timestamp) -> Vec<Value> {

@@ -50,7 +50,7 @@ pub fn kind() -> Kind {
             ("status.podIP", |p| text(p, &["status", "podIP"])),
             ("status.nominatedNodeName", |p| text(p, &["status", "nominatedNodeName"])),
         ],
-        ..Kind::new(def).table(super::pods_table::COLUMNS, super::pods_table::cells)
+        ..Kind::new(def).table(super::pods_table::COLUMNS, super::pods_table::cells).cells_need(super::pods_table::NEEDED)
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use crate::cache::partial::Needed;
 use crate::registry::print::{AGE, NAME, NONE, age, since, text, text_or, wide};
 use crate::registry::strategy::Column;
 
@@ -20,6 +21,36 @@ pub const COLUMNS: &[Column] = &[
     wide("Nominated Node", "Node that is cleared for the pod by preemption."),
     wide("Readiness Gates", "Conditions beyond the containers' that are true, of all."),
 ];
+
+/// What [`cells`] looks at.
+pub const NEEDED: Needed = Needed::Only(&[
+    ("metadata", Needed::Only(&[("name", Needed::All), ("creationTimestamp", Needed::All), ("deletionTimestamp", Needed::All)])),
+    ("spec", Needed::Only(SPEC)),
+    ("status", Needed::Only(STATUS)),
+]);
+const SPEC: &[(&str, Needed)] = &[
+    ("containers", Needed::Only(&[])),
+    ("initContainers", Needed::Only(&[("name", Needed::All), ("restartPolicy", Needed::All)])),
+    ("nodeName", Needed::All),
+    ("readinessGates", Needed::All),
+];
+const STATUS: &[(&str, Needed)] = &[
+    ("conditions", Needed::Only(&[("type", Needed::All), ("status", Needed::All), ("reason", Needed::All)])),
+    ("containerStatuses", CONTAINER),
+    ("initContainerStatuses", CONTAINER),
+    ("nominatedNodeName", Needed::All),
+    ("phase", Needed::All),
+    ("podIPs", Needed::All),
+    ("reason", Needed::All),
+];
+const CONTAINER: Needed = Needed::Only(&[
+    ("lastState", Needed::All),
+    ("name", Needed::All),
+    ("ready", Needed::All),
+    ("restartCount", Needed::All),
+    ("started", Needed::All),
+    ("state", Needed::All),
+]);
 
 pub fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let row = Summary::of(pod);
