@@ -69,6 +69,14 @@ impl Quantity {
     pub fn format(self) -> Format {
         self.format
     }
+    /// The value where it is whole and fits.
+    pub fn whole(self) -> Option<i64> {
+        if self.is_whole() { i64::try_from(self.nanos / NANOS).ok() } else { None }
+    }
+    #[allow(clippy::cast_precision_loss)]
+    pub fn approximate(self) -> f64 {
+        self.nanos as f64 / 1e9
+    }
     pub fn is_zero(self) -> bool {
         self.nanos == 0
     }

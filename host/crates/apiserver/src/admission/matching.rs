@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Operation;
 use super::webhook::Request;
-use crate::cel::{Expression, Variables};
+use crate::cel::{BUDGET_EXCEEDED, CONDITIONS_BUDGET, Expression, Variables};
 use crate::resources::Resource;
 
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
@@ -116,11 +116,19 @@ pub fn conditions_of(value: &Value) -> Conditions {
 
 /// Whether all are true. An error counts only where no condition says no.
 pub fn conditions_hold(conditions: &Conditions, variables: &Variables<'_>) -> Result<bool, String> {
+    let kept = variables.allow(CONDITIONS_BUDGET);
+    let holds = all_hold(conditions, variables);
+    variables.allow(kept);
+    holds
+}
+
+fn all_hold(conditions: &Conditions, variables: &Variables<'_>) -> Result<bool, String> {
     let mut failed = None;
     for (name, condition) in conditions {
         match condition.as_ref().map_err(Clone::clone).and_then(|c| c.is_true(variables)) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
+            Err(why) if why == BUDGET_EXCEEDED => return Err(why),
             Err(why) => failed = Some(format!("match condition {name:?}: {why}")),
         }
     }

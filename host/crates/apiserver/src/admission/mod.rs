@@ -3,6 +3,7 @@
 //! A plugin sees the object to be, what was there before, and the rest of the cluster through the context's lookup. It
 //! writes nothing but the object. The write pipeline calls the chain; plugins live in their own files here.
 
+mod authorizing;
 pub mod component;
 pub mod default_class;
 pub mod default_toleration_seconds;

@@ -2,8 +2,7 @@
 //!
 //! Every rule sees its value as `self`, and on an update what the value was as `oldSelf`, where the two can be told to be the
 //! same: by field, by key of a map, by the keys of a list of type map. A value that an update leaves as it was is not judged
-//! again. Kubernetes' own libraries (URLs, quantities, addresses) and values of date formats are not there: a rule that calls
-//! a function which is not known is left out, and the log says so when the definition is read.
+//! again. All rules of one object share a budget; who exceeds it ends the checking. Values of date formats are texts.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, CauseKind};
 use serde_json::{Map, Value};
 
-use crate::cel::{Expression, Variables};
+use crate::cel::{BUDGET_EXCEEDED, Budget, CALL_EXCEEDED, Expression, Kind, Variables};
 
 /// Words that CEL keeps for itself; fields of these names are written between underscores.
 const RESERVED: [&str; 19] = [
@@ -44,6 +43,8 @@ struct Rule {
     field_path: String,
     /// Looks at the value before; not judged without one.
     compares: bool,
+    /// Takes the value before as one that may not be there.
+    optional: bool,
 }
 
 /// A rule as upstream prints it.
@@ -84,13 +85,10 @@ impl Rules {
                 continue;
             }
             match Rule::of(rule) {
-                Ok(Some(rule)) => own.push(rule),
-                Ok(None) => {
-                    tracing::warn!(path, rule = rule.str_at(&["rule"]), "a validation rule calls a function that is not known; it is left out")
-                }
-                Err(why) => {
-                    let at = format!("{path}.x-kubernetes-validations[{i}].rule");
-                    causes.push(Cause::invalid_shown(at, &shown(rule), &format!("compilation failed: {why}")));
+                Ok(rule) => own.push(rule),
+                Err((field, why)) => {
+                    let at = format!("{path}.x-kubernetes-validations[{i}].{field}");
+                    causes.push(Cause::invalid_shown(at, &shown(rule), &why));
                 }
             }
         }
@@ -118,43 +116,64 @@ impl Rules {
     pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = Vec::new();
         if self.any {
-            self.walk(Change { new: object, old }, "", &mut causes);
+            let budget = Budget::default();
+            self.walk(Change { new: object, old }, "", &budget, &mut causes);
         }
         causes
     }
 
-    fn walk(&self, change: Change<'_>, path: &str, causes: &mut Vec<Cause>) {
+    fn walk(&self, change: Change<'_>, path: &str, budget: &Budget, causes: &mut Vec<Cause>) {
         let Change { new, old } = change;
-        if !self.any || old == Some(new) || new.is_null() {
+        // Who ran out has been told.
+        if !self.any || old == Some(new) || new.is_null() || budget.is_closed() {
             return;
         }
         if !self.own.is_empty() {
-            let mut variables = Variables::new().with("self", &self.seen(new));
-            if let Some(old) = old {
-                variables.set("oldSelf", &self.seen(old));
-            }
-            let judged = self.own.iter().filter(|rule| old.is_some() || !rule.compares);
-            causes.extend(judged.filter_map(|rule| rule.judge(&variables, new, &self.kind, path)));
+            self.judge_own(change, path, budget, causes);
         }
         match new {
-            Value::Object(map) => self.walk_fields(map, old, path, causes),
+            Value::Object(map) => self.walk_fields(map, old, path, budget, causes),
             Value::Array(items) => {
                 let Some(each) = &self.each else { return };
                 for (i, item) in items.iter().enumerate() {
-                    each.walk(Change { new: item, old: old.and_then(|old| self.same_item(item, old)) }, &format!("{path}[{i}]"), causes);
+                    let was = Change { new: item, old: old.and_then(|old| self.same_item(item, old)) };
+                    each.walk(was, &format!("{path}[{i}]"), budget, causes);
                 }
             }
             _ => {}
         }
     }
 
-    fn walk_fields(&self, map: &Map<String, Value>, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+    fn judge_own(&self, change: Change<'_>, path: &str, budget: &Budget, causes: &mut Vec<Cause>) {
+        let Change { new, old } = change;
+        let mut variables = Variables::within(budget.clone()).with("self", &self.seen(new));
+        if let Some(old) = old {
+            variables.set("oldSelf", &self.seen(old));
+        }
+        for rule in self.own.iter().filter(|rule| old.is_some() || !rule.compares || rule.optional) {
+            if rule.optional {
+                variables.set_optional("oldSelf", old.map(|old| self.seen(old)).as_ref());
+            } else if let Some(old) = old {
+                variables.set("oldSelf", &self.seen(old));
+            }
+            let cause = rule.judge(&variables, new, &self.kind, path);
+            if cause.as_ref().is_some_and(|cause| cause.message.contains(CALL_EXCEEDED)) {
+                budget.replace(0);
+            }
+            causes.extend(cause);
+            if budget.is_closed() {
+                return;
+            }
+        }
+    }
+
+    fn walk_fields(&self, map: &Map<String, Value>, old: Option<&Value>, path: &str, budget: &Budget, causes: &mut Vec<Cause>) {
         for (name, value) in map {
             let was = Change { new: value, old: old.and_then(|o| o.get(name)) };
             match (self.fields.get(name), &self.each) {
-                (Some(node), _) if path.is_empty() => node.walk(was, name, causes),
-                (Some(node), _) => node.walk(was, &format!("{path}.{name}"), causes),
-                (None, Some(each)) => each.walk(was, &format!("{path}[{name}]"), causes),
+                (Some(node), _) if path.is_empty() => node.walk(was, name, budget, causes),
+                (Some(node), _) => node.walk(was, &format!("{path}.{name}"), budget, causes),
+                (None, Some(each)) => each.walk(was, &format!("{path}[{name}]"), budget, causes),
                 (None, None) => {}
             }
         }
@@ -192,15 +211,19 @@ impl Rules {
 }
 
 impl Rule {
-    /// `None`: it calls what is not known here.
-    fn of(rule: &Value) -> Result<Option<Self>, String> {
+    /// Where it is wrong: the field, and why.
+    fn of(rule: &Value) -> Result<Self, (&'static str, String)> {
         let text = |key: &str| rule.str_at(&[key]).to_owned();
-        let expression = Expression::compile(&text("rule"))?;
-        if !expression.unknown_functions().is_empty() {
-            return Ok(None);
+        let compile = |text: &str, why: &str| Expression::compile_with(text, &["self", "oldSelf"]).map_err(|fault| format!("{why}compilation failed: {fault}"));
+        let expression = compile(&text("rule"), "").map_err(|why| ("rule", why))?;
+        expression.must_give(&[Kind::Bool]).map_err(|_| ("rule", "cel expression must evaluate to a bool".to_owned()))?;
+        let of_message = |why: String| ("messageExpression", why);
+        let message = Some(text("messageExpression")).filter(|m| !m.is_empty());
+        let message_expression = message.map(|m| compile(&m, "messageExpression ")).transpose().map_err(of_message)?;
+        if message_expression.as_ref().is_some_and(|m| m.must_give(&[Kind::String]).is_err()) {
+            return Err(of_message("messageExpression must evaluate to a string".to_owned()));
         }
-        let message_expression = Some(text("messageExpression")).filter(|m| !m.is_empty()).map(|m| Expression::compile(&m)).transpose()?;
-        Ok(Some(Self {
+        Ok(Self {
             compares: expression.refers_to("oldSelf"),
             text: text("rule"),
             expression,
@@ -208,7 +231,8 @@ impl Rule {
             message_expression,
             reason: text("reason"),
             field_path: text("fieldPath"),
-        }))
+            optional: rule.bool_at(&["optionalOldSelf"]),
+        })
     }
 
     fn judge(&self, variables: &Variables<'_>, value: &Value, kind: &str, path: &str) -> Option<Cause> {
@@ -218,7 +242,12 @@ impl Rule {
             // Whatever the rule's reason and path are.
             Err(why) => {
                 let text = if self.message.is_empty() { &self.text } else { &self.message };
-                return Some(Cause::invalid(place(path, ""), &Value::from(kind), &format!("{why} evaluating rule: {text}")));
+                let detail = match why.as_str() {
+                    BUDGET_EXCEEDED => why,
+                    CALL_EXCEEDED => format!("'{why}': no further validation rules will be run due to call cost exceeds limit for rule: {text}"),
+                    why => format!("{why} evaluating rule: {text}"),
+                };
+                return Some(Cause::invalid(place(path, ""), &Value::from(kind), &detail));
             }
         };
         let field = place(path, &self.field_path);
@@ -322,8 +351,11 @@ mod tests {
     fn what_does_not_compile_or_is_not_known() {
         let of = |rule: &str| Rules::of(&json!({"x-kubernetes-validations": [{"rule": rule}]}), "s");
         assert!(of("self.x ==").1[0].message.contains("compilation failed"));
-        let (rules, causes) = of("isURL(self.x)");
-        assert!(causes.is_empty() && rules.own.is_empty());
+        let said = |rule: &str| of(rule).1.pop().map(|cause| cause.message).unwrap_or_default();
+        assert!(said("foo(self.x)").contains("compilation failed: ERROR: <input>:1:4: undeclared reference to 'foo' (in container '')"), "{}", said("foo(self.x)"));
+        assert!(said("authorizer.path('/').check('get').allowed()").contains("undeclared reference to 'authorizer'"));
+        assert!(said("'a' + self").contains("cel expression must evaluate to a bool"));
+        assert_eq!(said("isURL(self.x)"), "");
         assert_eq!(of("self.x.all(k, k.startsWith('a')) && size(self.x) > 0 && self.y.matches('^a$')").0.own.len(), 1);
     }
 }

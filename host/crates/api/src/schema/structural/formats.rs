@@ -19,7 +19,8 @@ pub fn is_supported_format(format: &str) -> bool {
     STRING_FORMATS.contains(&format) || NUMBER_FORMATS.contains(&format)
 }
 
-pub(super) fn matches(format: &str, text: &str) -> bool {
+/// Whether a text is of the format; formats that are not known fit all.
+pub fn matches(format: &str, text: &str) -> bool {
     match format {
         "bsonobjectid" => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
         "uri" => URI.is_match(text),

@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-pub use formats::is_supported_format;
+pub use formats::{is_supported_format, matches as matches_format};
 
 use super::check::Findings;
 use super::kinds::{NodeId, TypeRef, Types};

@@ -2,8 +2,8 @@
 //! parameters; a policy without a binding does nothing.
 //!
 //! Mutating policies run before mutating webhooks, validating ones before validating webhooks. Expressions see `object`,
-//! `oldObject`, `request`, `params`, `namespaceObject` and `variables`; `authorizer` is not there, and there is no type checking
-//! of expressions when a policy is made. Audit annotations are not kept, for there is no audit log.
+//! `oldObject`, `request`, `params`, `namespaceObject`, `authorizer` and `variables`; when a policy is made names and functions are
+//! checked, and types as far as they follow from the expression alone. Audit annotations are not kept, for there is no audit log.
 
 mod rules;
 
@@ -74,8 +74,8 @@ impl Policies {
             let Some(params) = params(request, policy, binding)? else { continue };
             for params in params {
                 let shown = in_version(request, &seen, object).await?;
-                let variables = policy.variables(request, &seen, Some(&shown), request.old, &params, &namespace_object(request));
-                let changed = match policy.applies(&variables) {
+                let mut variables = policy.variables(request, &seen, Some(&shown), request.old, &params, &namespace_object(request));
+                let changed = match policy.applies(&mut variables) {
                     Ok(true) => policy.mutated(&variables, &shown, &seen),
                     Ok(false) => continue,
                     Err(why) => Err(why),
@@ -103,8 +103,8 @@ impl Policies {
                 None => None,
             };
             for params in params {
-                let variables = policy.variables(request, &seen, shown.as_ref(), request.old, &params, &namespace_object(request));
-                let denied = match policy.applies(&variables) {
+                let mut variables = policy.variables(request, &seen, shown.as_ref(), request.old, &params, &namespace_object(request));
+                let denied = match policy.applies(&mut variables) {
                     Ok(true) => policy.denials(&variables),
                     Ok(false) => Vec::new(),
                     Err(_) if policy.ignores_failure => Vec::new(),

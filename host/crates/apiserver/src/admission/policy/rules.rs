@@ -3,11 +3,12 @@
 use pintle_api::object::ObjectExt;
 use pintle_api::patch::{json, merge, strategic};
 use pintle_api::Object;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::admission::authorizing::authorizing;
 use crate::admission::matching::{Conditions, Matcher, conditions_hold, conditions_of};
 use crate::admission::webhook::{Request, request_of};
-use crate::cel::{Expression, Variables};
+use crate::cel::{BUDGET_EXCEEDED, Expression, Variables};
 use crate::resources::Resource;
 
 type Compiled = Result<Expression, String>;
@@ -95,7 +96,7 @@ impl Policy {
         }
     }
 
-    /// What the policy's expressions may name, its own variables evaluated in order.
+    /// What the policy's expressions may name, but for its own variables.
     pub fn variables(&self, request: &Request<'_>, seen: &Resource, object: Option<&Object>, old: Option<&Object>, params: &Value, namespace: &Value) -> Variables<'static> {
         let mut all = Variables::new()
             .with("object", object.unwrap_or(&Value::Null))
@@ -103,25 +104,30 @@ impl Policy {
             .with("request", &request_of(request, seen))
             .with("params", params)
             .with("namespaceObject", namespace);
-        let mut own = json!({});
-        all.set("variables", &own);
-        for (name, expression) in &self.variables {
-            // One that fails is missed by whoever uses it, and by nobody else.
-            if let Ok(value) = expression.as_ref().map_err(Clone::clone).and_then(|e| e.evaluate(&all)) {
-                own.set_at(&[name], value);
-                all.set("variables", &own);
-            }
-        }
+        authorizing(request, &mut all);
         all
     }
 
-    pub fn applies(&self, variables: &Variables<'_>) -> Result<bool, String> {
-        conditions_hold(&self.conditions, variables)
+    /// Whether the match conditions hold; then the policy's own variables are there as well.
+    pub fn applies(&self, variables: &mut Variables<'_>) -> Result<bool, String> {
+        let applies = conditions_hold(&self.conditions, variables)?;
+        if applies {
+            variables.set_results("variables", &self.variables);
+        }
+        Ok(applies)
     }
 
     /// The validations that say no.
     pub fn denials(&self, variables: &Variables<'_>) -> Vec<Denied> {
-        self.validations.iter().filter_map(|v| v.denial(variables, self.ignores_failure)).collect()
+        let mut denied = Vec::new();
+        for validation in &self.validations {
+            match validation.denial(variables, self.ignores_failure) {
+                // Whatever the others said.
+                Some(spent) if spent.message == BUDGET_EXCEEDED => return vec![spent],
+                said => denied.extend(said),
+            }
+        }
+        denied
     }
 
     /// The object with every mutation made.
@@ -169,6 +175,7 @@ impl Validation {
             Ok(true) => None,
             Ok(false) => Some(Denied { message: self.message(variables), reason: self.reason.clone() }),
             Err(_) if ignores_failure => None,
+            Err(why) if why == BUDGET_EXCEEDED => Some(Denied::failed(why)),
             Err(why) => Some(Denied::failed(format!("expression '{}' resulted in error: {why}", self.text.trim()))),
         }
     }
@@ -187,6 +194,8 @@ impl Validation {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

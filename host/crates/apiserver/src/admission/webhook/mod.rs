@@ -18,6 +18,7 @@ use pintle_api::{GroupVersionResource, Object, Status};
 use serde_json::{Value, json};
 
 use super::Operation;
+use super::authorizing::authorizing;
 use super::component::Components;
 use super::policy::Policies;
 use crate::cache::Cache;
@@ -217,10 +218,12 @@ async fn prepared(request: &Request<'_>, hook: &Hook, seen: &Arc<Resource>, obje
     };
     let (object, old) = (convert(object.cloned()).await?, convert(request.old.cloned()).await?);
     let variables = || {
-        Variables::new()
+        let mut all = Variables::new()
             .with("object", object.as_ref().unwrap_or(&Value::Null))
             .with("oldObject", old.as_ref().unwrap_or(&Value::Null))
-            .with("request", &review::request_of(request, seen))
+            .with("request", &review::request_of(request, seen));
+        authorizing(request, &mut all);
+        all
     };
     Ok(match hook.conditions_hold(variables) {
         Ok(true) => Ok(Some((object, old))),

@@ -390,15 +390,14 @@ fn compile(path: &str, text: String, message: String, causes: &mut Vec<Cause>) -
         causes.push(Cause::required(path, "expression is required"));
         return None;
     }
-    let fault = match Expression::compile(&text) {
-        Ok(expression) => match expression.unknown_functions() {
-            unknown if unknown.is_empty() => return Some(Checked { text, message, expression }),
-            unknown => format!("undeclared reference to {unknown:?}"),
-        },
-        Err(why) => why,
-    };
-    causes.push(Cause::invalid(path, &json!(text), &format!("compilation failed: {fault}")));
-    None
+    let variable = if path.contains(".userValidationRules[") { "user" } else { "claims" };
+    match Expression::compile_with(&text, &[variable]) {
+        Ok(expression) => Some(Checked { text, message, expression }),
+        Err(fault) => {
+            causes.push(Cause::invalid(path, &json!(text), &format!("compilation failed: {fault}")));
+            None
+        }
+    }
 }
 
 fn well_known(issuer: &str) -> String {

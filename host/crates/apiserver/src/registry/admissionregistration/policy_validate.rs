@@ -6,7 +6,8 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use super::validate::{expression, match_conditions, one_of_these, rules};
+use super::validate::{Place, expression, match_conditions, one_of_these, rules};
+use crate::cel::Kind;
 use crate::registry::checks::{label_selector, one_of};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
@@ -31,8 +32,8 @@ fn policy(policy: &Value, faults: &mut Faults) {
             match_resources(constraints, &here, faults);
         }
     }
-    match_conditions(spec.list_at(&["matchConditions"]), &SPEC.field("matchConditions"), faults);
-    variables(spec.list_at(&["variables"]), &SPEC.field("variables"), faults);
+    match_conditions(spec.list_at(&["matchConditions"]), names_in(spec, false), &SPEC.field("matchConditions"), faults);
+    variables(spec, &SPEC.field("variables"), faults);
 }
 
 pub fn validating(object: &Value, faults: &mut Faults) {
@@ -44,8 +45,9 @@ pub fn validating(object: &Value, faults: &mut Faults) {
         }
     }
     let list = SPEC.field("validations");
+    let names = names_in(object.get("spec").unwrap_or(&Value::Null), true);
     for (i, check) in checks.iter().enumerate() {
-        validation(check, &list.index(i), faults);
+        validation(check, names, &list.index(i), faults);
     }
     let list = SPEC.field("auditAnnotations");
     if notes.len() > MAX_AUDIT_ANNOTATIONS {
@@ -53,13 +55,13 @@ pub fn validating(object: &Value, faults: &mut Faults) {
         faults.invalid(&list, &object["spec"]["auditAnnotations"], &why);
     }
     for (i, note) in notes.iter().enumerate() {
-        audit_annotation(note, object.name(), &notes[..i], &list.index(i), faults);
+        audit_annotation(note, object.name(), &notes[..i], names, &list.index(i), faults);
     }
 }
 
-fn validation(check: &Value, path: &Path<'_>, faults: &mut Faults) {
+fn validation(check: &Value, names: &[&str], path: &Path<'_>, faults: &mut Faults) {
     let (text, message) = (check.str_at(&["expression"]), check.str_at(&["message"]));
-    expression(text.trim(), "expression is not specified", &path.field("expression"), faults);
+    expression(text.trim(), "expression is not specified", Place { variables: names, gives: &[Kind::Bool] }, &path.field("expression"), faults);
     if !message.is_empty() && message.trim().is_empty() {
         faults.invalid_str(&path.field("message"), message, "must be non-empty if specified");
     } else if message.trim().contains('\n') {
@@ -71,12 +73,14 @@ fn validation(check: &Value, path: &Path<'_>, faults: &mut Faults) {
     if !told.is_empty() && told.trim().is_empty() {
         faults.invalid_str(&path.field("messageExpression"), told, "must be non-empty if specified");
     } else if !told.is_empty() {
-        expression(told, "", &path.field("messageExpression"), faults);
+        // Nobody who is told of a refusal learns from it what they may do.
+        let names: Vec<&str> = names.iter().copied().filter(|name| *name != "authorizer").collect();
+        expression(told, "", Place { variables: &names, gives: &[Kind::String] }, &path.field("messageExpression"), faults);
     }
     one_of_these(check, "reason", &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"], path, faults);
 }
 
-fn audit_annotation(note: &Value, policy: &str, before: &[Value], path: &Path<'_>, faults: &mut Faults) {
+fn audit_annotation(note: &Value, policy: &str, before: &[Value], names: &[&str], path: &Path<'_>, faults: &mut Faults) {
     let key = note.str_at(&["key"]);
     if policy.is_empty() {
         faults.invalid_str(&path.field("key"), key, "requires metadata.name be non-empty");
@@ -84,7 +88,8 @@ fn audit_annotation(note: &Value, policy: &str, before: &[Value], path: &Path<'_
         let whole = format!("{policy}/{key}");
         faults.texts(&path.field("key"), &whole, names::qualified_name(&whole));
     }
-    expression(note.str_at(&["valueExpression"]), "valueExpression is not specified", &path.field("valueExpression"), faults);
+    let place = Place { variables: names, gives: &[Kind::String, Kind::Null] };
+    expression(note.str_at(&["valueExpression"]), "valueExpression is not specified", place, &path.field("valueExpression"), faults);
     if before.iter().any(|earlier| earlier.str_at(&["key"]) == key) {
         faults.duplicate(&path.field("key"), &key.into());
     }
@@ -96,6 +101,7 @@ pub fn mutating(object: &Value, faults: &mut Faults) {
     one_of(again, &["IfNeeded", "Never"], &SPEC.field("reinvocationPolicy"), faults);
     let list = SPEC.field("mutations");
     let mutations = object.list_at(&["spec", "mutations"]);
+    let anything = Place { variables: names_in(object.get("spec").unwrap_or(&Value::Null), true), gives: &[] };
     if mutations.is_empty() {
         faults.required(&list, "mutations must contain at least one item");
     }
@@ -114,14 +120,28 @@ pub fn mutating(object: &Value, faults: &mut Faults) {
                 Some(_) if name != kind => {
                     faults.invalid_str(&place, &format!("{{{field}}}"), &format!("must not be specified when patchType is {kind}"));
                 }
-                Some(asked) => expression(asked.str_at(&["expression"]), "", &place.field("expression"), faults),
+                Some(asked) => expression(asked.str_at(&["expression"]), "", anything, &place.field("expression"), faults),
                 None => {}
             }
         }
     }
 }
 
-fn variables(all: &[Value], path: &Path<'_>, faults: &mut Faults) {
+/// What the policy's expressions may name. Without a kind of parameters there are none; match conditions have no variables of the policy.
+fn names_in(spec: &Value, own: bool) -> &'static [&'static str] {
+    const ALL: [&str; 7] = ["object", "oldObject", "request", "namespaceObject", "authorizer", "variables", "params"];
+    const WITHOUT_OWN: [&str; 6] = ["object", "oldObject", "request", "namespaceObject", "authorizer", "params"];
+    match (own, spec.get("paramKind").is_some_and(|kind| !kind.is_null())) {
+        (true, true) => &ALL,
+        (true, false) => &ALL[..6],
+        (false, true) => &WITHOUT_OWN,
+        (false, false) => &WITHOUT_OWN[..5],
+    }
+}
+
+fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let all = spec.list_at(&["variables"]);
+    let place = Place { variables: names_in(spec, true), gives: &[] };
     for (i, variable) in all.iter().enumerate() {
         let here = path.index(i);
         let name = variable.str_at(&["name"]);
@@ -132,7 +152,7 @@ fn variables(all: &[Value], path: &Path<'_>, faults: &mut Faults) {
         } else if all[..i].iter().any(|earlier| earlier.str_at(&["name"]) == name) {
             faults.duplicate(&here.field("name"), &name.into());
         }
-        expression(variable.str_at(&["expression"]), "expression is not specified", &here.field("expression"), faults);
+        expression(variable.str_at(&["expression"]), "expression is not specified", place, &here.field("expression"), faults);
     }
 }
 
