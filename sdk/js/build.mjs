@@ -9,7 +9,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 
 const EXPORTS = {
-  scheduler: ["configure", "reset", "feed", "schedule", "preempt", "explain"],
+  scheduler: ["configure", "reset", "feed", "schedule", "rank", "preempt", "explain"],
   controller: ["watches", "route", "reconcile"],
   ingress: ["compile"],
 };

@@ -1,6 +1,7 @@
 //! The project's own tool: `cargo xtask <verb>`. Builds what cargo alone cannot (guests, images, the host with both inside),
 //! installs what the machine lacks, and runs the tests. It decides nothing that the product does.
 
+mod contracts;
 mod machine;
 mod plugins;
 mod programs;
@@ -18,7 +19,8 @@ usage: cargo xtask <verb>
   test [filter]  every test that one machine can run; installs what they need
   bench          end-to-end figures (CPU per operation); see docs/performance.md
   validate-corpus [args]  upstream's refusals side by side with ours; see docs/validation.md
-  wit-check      refuses an incompatible change to a released WIT package
+  wit-check      refuses a change to a released WIT package
+  wit-freeze [name]  releases the WIT packages as they stand, under wit/released
   tidy           the rules of ARCHITECTURE.md that a machine can check
   schema         regenerates the API schema tables
   placement      regenerates the goldens of placement from upstream's scheduler (Go); `placement live -bin DIR` asks the real one";
@@ -35,7 +37,8 @@ fn main() -> Result<()> {
         "test" => verify::test(&rest),
         "bench" => verify::bench(&rest),
         "validate-corpus" => verify::validate_corpus(&rest),
-        "wit-check" => verify::wit_check(),
+        "wit-check" => contracts::check(),
+        "wit-freeze" => contracts::freeze(&rest),
         "tidy" => tidy::run(),
         "placement" => programs::placement(&rest),
         "schema" => programs::cargo(&["run", "--quiet", "--package", "schema-gen"]),

@@ -16,7 +16,7 @@ mod spread;
 mod wish;
 
 use pintle_sdk::Env;
-use pintle_sdk::scheduler::{Attempt, Choice, Delta, NodeId, Outcome, Pod, Reason, Scheduler, Scope};
+use pintle_sdk::scheduler::{Attempt, Choice, Delta, NodeId, Outcome, Pod, Ranking, Reason, Scheduler, Scope};
 
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -87,8 +87,23 @@ impl Scheduler for DefaultScheduler {
         }))
     }
 
-    fn preempt(&mut self, env: &dyn Env, pod: Pod) -> Result<Attempt, String> {
-        Ok(preempt::attempt(&mut self.cluster, &pod, draw(env)))
+    fn rank(&mut self, _env: &dyn Env, pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
+        let wish = Wish::compile(&pod, &mut self.cluster.symbols);
+        let mut rejections = Rejections::default();
+        if wish.names_none() {
+            rejections.add(Why::NoSuchNode);
+            return Ok(Ranking { ranked: Vec::new(), rejections: rejections.report(&self.cluster.symbols) });
+        }
+        let facts = Facts::gather(&self.cluster, &wish);
+        let mut feasible = nodes;
+        feasible.retain(|id| filter::accepts(&mut self.cluster, &wish, &facts, *id, &mut rejections));
+        // The order means nothing here, so nothing is drawn for it.
+        let ranked = if feasible.is_empty() { Vec::new() } else { score::rank(&self.cluster, &self.config, &wish, &feasible, feasible.len(), 0) };
+        Ok(Ranking { ranked, rejections: rejections.report(&self.cluster.symbols) })
+    }
+
+    fn preempt(&mut self, env: &dyn Env, pod: Pod, among: Option<Vec<NodeId>>) -> Result<Attempt, String> {
+        Ok(preempt::attempt(&mut self.cluster, &pod, among.as_deref(), draw(env)))
     }
 
     fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {

@@ -3,6 +3,8 @@
 //! On each candidate node all pods of lower priority are taken away; if the pod fits then, as many as possible are put back, those
 //! under a disruption budget and of high priority first. The node that hurts least wins.
 
+use std::collections::HashSet;
+
 use pintle_sdk::scheduler::{Attempt, NodeId, Pod, Preemption};
 
 use crate::cluster::{Cluster, PlacedPod};
@@ -24,8 +26,9 @@ struct Victim {
     started: i64,
 }
 
-/// `seed` says with which node to begin, so that the first ones are not always those that suffer.
-pub fn attempt(cluster: &mut Cluster, pod: &Pod, seed: u64) -> Attempt {
+/// `seed` says with which node to begin, so that the first ones are not always those that suffer. On other nodes than those in `among`
+/// evictions do not help.
+pub fn attempt(cluster: &mut Cluster, pod: &Pod, among: Option<&[NodeId]>, seed: u64) -> Attempt {
     let mut rejections = Rejections::default();
     let wish = Wish::compile(pod, &mut cluster.symbols);
     if !pod.may_preempt || wish.names_none() {
@@ -33,7 +36,9 @@ pub fn attempt(cluster: &mut Cluster, pod: &Pod, seed: u64) -> Attempt {
     }
     let facts = Facts::gather(cluster, &wish);
     let ids: Vec<NodeId> = cluster.nodes.iter().flatten().map(|n| n.id).collect();
-    let mut potential: Vec<NodeId> = ids.into_iter().filter(|id| could_help(cluster, &wish, &facts, *id)).collect();
+    let among: Option<HashSet<NodeId>> = among.map(|ids| ids.iter().copied().collect());
+    let permitted = |id: &NodeId| among.as_ref().is_none_or(|among| among.contains(id));
+    let mut potential: Vec<NodeId> = ids.into_iter().filter(|id| permitted(id) && could_help(cluster, &wish, &facts, *id)).collect();
     if !potential.is_empty() {
         let offset = (seed % potential.len() as u64) as usize;
         potential.rotate_left(offset);

@@ -176,13 +176,34 @@ fn preemption_spares_the_important_and_leaves_no_trace() {
     place(&mut scheduler, Pod { priority: 1, ..asking("small", 1000, GIB) }, 1);
     place(&mut scheduler, Pod { priority: 2, ..asking("two", 4000, GIB) }, 2);
     let pod = Pod { priority: 10, ..asking("urgent", 2000, GIB) };
-    let Attempt::Evict(chosen) = scheduler.preempt(&Fixed, pod.clone()).expect("decides") else { panic!("finds victims") };
+    let Attempt::Evict(chosen) = scheduler.preempt(&Fixed, pod.clone(), None).expect("decides") else { panic!("finds victims") };
     expect!["1 one"].assert_eq(&format!("{} {}", chosen.node, chosen.victims.join(" ")));
     check(&mut scheduler, pod, expect!["3 Insufficient cpu (NodeResourcesFit)"]);
     let meek = Pod { priority: 1, ..asking("meek", 2000, GIB) };
-    let Attempt::None(reasons) = scheduler.preempt(&Fixed, meek).expect("decides") else { panic!("nobody is less important") };
+    let Attempt::None(reasons) = scheduler.preempt(&Fixed, meek, None).expect("decides") else { panic!("nobody is less important") };
     let said: Vec<String> = reasons.iter().map(|r| format!("{} {}", r.nodes, r.message)).collect();
     expect!["3 No preemption victims found for incoming pod"].assert_eq(&said.join(", "));
+    let urgent = Pod { priority: 10, ..asking("urgent", 2000, GIB) };
+    let Attempt::Evict(chosen) = scheduler.preempt(&Fixed, urgent, Some(vec![0, 2])).expect("decides") else { panic!("finds victims") };
+    expect!["2 two"].assert_eq(&format!("{} {}", chosen.node, chosen.victims.join(" ")));
+}
+
+#[test]
+fn a_ranking_is_of_the_asked_nodes_alone() {
+    let mut scheduler = three_nodes();
+    place(&mut scheduler, asking("a", 4000, GIB), 0);
+    place(&mut scheduler, asking("b", 1000, GIB), 1);
+    let mut rank = |nodes: &[u32]| {
+        let mut ranking = scheduler.rank(&Fixed, asking("new", 1000, GIB), nodes.to_vec()).expect("ranks");
+        ranking.ranked.sort_by_key(|r| r.node);
+        let ranked: Vec<String> = ranking.ranked.iter().map(|r| format!("n{}={}", r.node, r.score)).collect();
+        let refused: Vec<String> = ranking.rejections.iter().map(|r| format!("{} {}", r.nodes, r.message)).collect();
+        format!("{} | {}", ranked.join(" "), refused.join(", "))
+    };
+    expect!["n1=434 n2=452 | 1 Insufficient cpu"].assert_eq(&rank(&[0, 1, 2]));
+    expect![" | 1 Insufficient cpu"].assert_eq(&rank(&[0]));
+    expect![" | "].assert_eq(&rank(&[]));
+    check(&mut scheduler, asking("new", 1000, GIB), expect!["2 of 3: n1=434 n2=452"]);
 }
 
 #[test]

@@ -84,22 +84,37 @@ static size_t refusals_of(const pintle_rules *rules, const pintle_node *node, pi
     return 1;
 }
 
+static void look_at(decision *made, const pintle_rules *rules, const pintle_node *node) {
+    pintle_refusal refusals[PINTLE_MAX_REFUSALS];
+    made->looked_at++;
+    size_t count = refusals_of(rules, node, refusals);
+    for (size_t i = 0; i < count; i++) reject(made, &refusals[i]);
+    if (!count) made->fits[made->fit_count++] = (ranked){node, policy_score(rules->pod, node)};
+}
+
 static decision decide(const pintle_pod *pod, uint32_t start, uint32_t limit) {
     decision made = {.fits = pintle_allocate((cluster.node_count + 1) * sizeof(ranked))};
     pintle_rules rules = pintle_rules_for(&cluster, pod);
-    pintle_refusal refusals[PINTLE_MAX_REFUSALS];
     /* `start` counts nodes in the order of their ids: skip so many, go round. */
     uint32_t id = 0;
     for (uint32_t skipped = 0; skipped < start; id++) skipped += cluster.nodes[id] != NULL;
     for (; made.looked_at < cluster.node_count; id++) {
         const pintle_node *node = cluster.nodes[id % cluster.slots];
         if (!node) continue;
-        made.looked_at++;
-        size_t count = refusals_of(&rules, node, refusals);
-        for (size_t i = 0; i < count; i++) reject(&made, &refusals[i]);
-        if (count) continue;
-        made.fits[made.fit_count++] = (ranked){node, policy_score(pod, node)};
+        look_at(&made, &rules, node);
         if (limit && made.fit_count >= limit) break;
+    }
+    pintle_rules_free(&rules);
+    return made;
+}
+
+/* These nodes and no others. */
+static decision judge(const pintle_pod *pod, const scheduler_list_node_id_t *ids) {
+    decision made = {.fits = pintle_allocate((ids->len + 1) * sizeof(ranked))};
+    pintle_rules rules = pintle_rules_for(&cluster, pod);
+    for (size_t i = 0; i < ids->len; i++) {
+        const pintle_node *node = pintle_node_at(&cluster, ids->ptr[i]);
+        if (node) look_at(&made, &rules, node);
     }
     pintle_rules_free(&rules);
     return made;
@@ -140,32 +155,40 @@ static void message_of(const pintle_refusal *why, pintle_string *message) {
 
 static int64_t rounded(double score) { return (int64_t)(score < 0 ? score - 0.5 : score + 0.5); }
 
+/* A list is empty without memory of its own. */
+static void answer_scores(const decision *made, size_t count, pintle_scheduler_types_list_ranked_t *scores) {
+    scores->len = count;
+    scores->ptr = count ? pintle_allocate(count * sizeof *scores->ptr) : NULL;
+    for (size_t i = 0; i < count; i++) {
+        scores->ptr[i].node = made->fits[i].node->as_fed.id;
+        scores->ptr[i].score = rounded(made->fits[i].score);
+    }
+}
+
 static void answer_fits(decision *made, const scheduler_scope_t *scope, uint32_t start, scheduler_outcome_t *ret) {
     size_t top = rank(made, scope->top ? scope->top : 1);
     ret->tag = PINTLE_SCHEDULER_TYPES_OUTCOME_FITS;
     pintle_scheduler_types_choice_t *choice = &ret->val.fits;
-    choice->ranked.len = top;
-    choice->ranked.ptr = pintle_allocate(top * sizeof *choice->ranked.ptr);
-    for (size_t i = 0; i < top; i++) {
-        choice->ranked.ptr[i].node = made->fits[i].node->as_fed.id;
-        choice->ranked.ptr[i].score = rounded(made->fits[i].score);
-    }
+    answer_scores(made, top, &choice->ranked);
     choice->feasible = (uint32_t)made->fit_count;
     choice->looked_at = made->looked_at;
     choice->next_start = (start + made->looked_at) % cluster.node_count;
 }
 
-static void answer_none(const decision *made, scheduler_outcome_t *ret) {
-    ret->tag = PINTLE_SCHEDULER_TYPES_OUTCOME_NONE;
-    pintle_scheduler_types_list_rejection_t *reasons = &ret->val.none;
+static void answer_reasons(const decision *made, pintle_scheduler_types_list_rejection_t *reasons) {
     reasons->len = made->reason_count;
-    reasons->ptr = pintle_allocate(made->reason_count * sizeof *reasons->ptr);
+    reasons->ptr = reasons->len ? pintle_allocate(made->reason_count * sizeof *reasons->ptr) : NULL;
     for (size_t i = 0; i < made->reason_count; i++) {
         scheduler_string_dup(&reasons->ptr[i].filter, made->reasons[i].why.filter);
         message_of(&made->reasons[i].why, &reasons->ptr[i].message);
         reasons->ptr[i].nodes = made->reasons[i].nodes;
         reasons->ptr[i].resolvable = made->reasons[i].why.resolvable;
     }
+}
+
+static void answer_none(const decision *made, scheduler_outcome_t *ret) {
+    ret->tag = PINTLE_SCHEDULER_TYPES_OUTCOME_NONE;
+    answer_reasons(made, &ret->val.none);
 }
 
 bool exports_scheduler_configure(scheduler_string_t *config, scheduler_string_t *err) {
@@ -225,9 +248,22 @@ bool exports_scheduler_schedule(scheduler_pod_t *pod, scheduler_scope_t *scope, 
     return true;
 }
 
-bool exports_scheduler_preempt(scheduler_pod_t *pod, scheduler_attempt_t *ret, scheduler_string_t *err) {
+bool exports_scheduler_rank(scheduler_pod_t *pod, scheduler_list_node_id_t *nodes, scheduler_ranking_t *ret, scheduler_string_t *err) {
+    (void)err;
+    decision made = judge(pod, nodes);
+    answer_scores(&made, made.fit_count, &ret->ranked);
+    answer_reasons(&made, &ret->rejections);
+    free(made.fits);
+    free(made.reasons);
+    scheduler_pod_free(pod);
+    if (nodes->len) free(nodes->ptr);
+    return true;
+}
+
+bool exports_scheduler_preempt(scheduler_pod_t *pod, scheduler_list_node_id_t *maybe_among, scheduler_attempt_t *ret, scheduler_string_t *err) {
     (void)err;
     scheduler_pod_free(pod);
+    if (maybe_among && maybe_among->len) free(maybe_among->ptr);
     *ret = (scheduler_attempt_t){.tag = PINTLE_SCHEDULER_TYPES_ATTEMPT_NONE};
     return true;
 }

@@ -24,7 +24,8 @@ export function scheduler(policy) {
     },
     feed: (deltas) => deltas.forEach((delta) => cluster.apply(delta)),
     schedule: (pod, scope) => said(() => decide(cluster, judge, cluster.lift(pod), scope)),
-    preempt: (pod) => said(() => attempt(chooseVictims(cluster, cluster.lift(pod), judge))),
+    rank: (pod, ids) => said(() => rank(cluster, judge, cluster.lift(pod), ids)),
+    preempt: (pod, among) => said(() => attempt(chooseVictims(cluster, cluster.lift(pod), judge, among ?? null))),
     explain: (pod, id) => explain(cluster, judge, cluster.lift(pod), id),
   };
 }
@@ -93,6 +94,19 @@ function fits(feasible, judge, pod, scope, lookedAt, nextStart) {
   [ranked[0], ranked[chosen]] = [ranked[chosen], ranked[0]];
   const best = ranked.slice(0, Math.max(scope.top, 1));
   return { tag: "fits", val: { ranked: best, feasible: feasible.length, lookedAt, nextStart } };
+}
+
+/** Of these nodes and no others: who passes with which score, and why the others do not. */
+function rank(cluster, judge, pod, ids) {
+  const facts = new Facts(cluster, pod);
+  const rejected = new Map();
+  const ranked = [];
+  for (const node of Array.from(ids, (id) => cluster.nodes.get(id)).filter(Boolean)) {
+    const reasons = judge.refusal(pod, node, facts);
+    if (reasons) reasons.forEach((reason) => count(rejected, reason));
+    else ranked.push({ node: node.id, score: judge.rate(pod, node) });
+  }
+  return { ranked, rejections: [...rejected.values()] };
 }
 
 function count(rejected, { filter, message, resolvable }) {

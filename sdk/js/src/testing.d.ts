@@ -36,7 +36,9 @@ export class FakeScheduler {
   /** Every feasible node's score by name. Places nothing. */
   scores(pod?: PodSpec): Record<string, number>;
   /** Whom to evict so that the pod fits, by pods' names. */
-  preempt(pod: PodSpec): { node: string; victims: string[] } | null;
+  preempt(pod: PodSpec, among?: string[]): { node: string; victims: string[] } | null;
+  /** As an extender in a profile: scores of those of the named nodes that pass, and the reasons of the others. */
+  rank(pod: PodSpec, nodes: string[]): { scores: Record<string, number>; reasons: string[] };
 }
 
 /** A cluster in memory for a controller: objects in, actions out. */

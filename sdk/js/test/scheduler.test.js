@@ -129,9 +129,20 @@ test("preemption evicts as few and as unimportant pods as it can", () => {
   made.place(pod("small", 1, 100), "a");
   made.place(pod("high", 5, 900), "b");
   assert.deepEqual(made.preempt(pod("new", 10, 500)), { node: "a", victims: ["low"] });
+  assert.deepEqual(made.preempt(pod("new", 10, 500), ["b"]), { node: "b", victims: ["high"] });
+  assert.equal(made.preempt(pod("new", 10, 500), []), null);
   assert.equal(made.preempt({ ...pod("new", 10, 500), mayPreempt: false }), null);
   assert.equal(made.preempt(pod("new", 1, 500)), null);
   assert.equal(made.schedule(pod("new", 10, 500)).node, null);
+});
+
+test("an extender ranks the nodes that it is asked about, and no others", () => {
+  const node = (name, milliCpu) => ({ name, allocatable: { milliCpu } });
+  const policy = { filter: (_, { name }) => name !== "b" || "node(s) were dear", score: (_, { name }) => name.charCodeAt(0) };
+  const made = cluster(policy, node("a", 1000), node("b", 1000), node("c", 100), node("d", 1000));
+  const wanted = { requests: { milliCpu: 500 } };
+  assert.deepEqual(made.rank(wanted, ["a", "b", "c"]), { scores: { a: 97 }, reasons: ["1 Insufficient cpu", "1 node(s) were dear"] });
+  assert.deepEqual(made.rank(wanted, []), { scores: {}, reasons: [] });
 });
 
 test("a score that is no number, and an exception, are said in words", () => {

@@ -35,11 +35,17 @@ class Victims:
         return (self.violations, highest, total, len(self.pods), -earliest)
 
 
-def choose(cluster: Cluster, pod: Pod, own: Callable[[Pod, Node], list[Refusal]]) -> Victims | None:
+def choose(
+    cluster: Cluster, pod: Pod, own: Callable[[Pod, Node], list[Refusal]], among: list[int] | None = None
+) -> Victims | None:
+    """`among`: ids of the nodes that may be chosen; all when there is no list."""
+    permitted = None if among is None else set(among)
     rules = Rules(cluster, pod)
     end = env.now() + MAX_SECONDS
     candidates = []
     for node in cluster.ordered():
+        if permitted is not None and node.id not in permitted:
+            continue
         refusals = rules.refusals(node)
         resolvable = refusals and all(resolvable for _, _, resolvable in refusals)
         if resolvable and any(p.priority < pod.priority for p in node.pods.values()):

@@ -82,10 +82,23 @@ class Loop:
         ranked = [(node, score(pod, node)) for node in feasible]
         return Decision(_best(ranked, max(top, 1)), rejected, len(feasible), looked_at, (start + looked_at) % max(len(nodes), 1))
 
-    def preempt(self, pod: Pod) -> Victims | None:
+    def rank(self, pod: Pod, ids: list[int]) -> tuple[list[tuple[Node, float]], dict[Refusal, int]]:
+        """Of these nodes and no others: who passes with which score, and why the others do not."""
+        rules = Rules(self.cluster, pod)
+        ranked: list[tuple[Node, float]] = []
+        rejected: dict[Refusal, int] = {}
+        for node in filter(None, map(self.cluster.nodes.get, ids)):
+            refusals = rules.refusals(node) or self._own(pod, node)
+            for why in refusals:
+                rejected[why] = rejected.get(why, 0) + 1
+            if not refusals:
+                ranked.append((node, self.policy.score(pod, node)))
+        return ranked, rejected
+
+    def preempt(self, pod: Pod, among: list[int] | None = None) -> Victims | None:
         if not pod.may_preempt or not self.policy.preempts():
             return None
-        return choose(self.cluster, pod, self._own)
+        return choose(self.cluster, pod, self._own, among)
 
     def explain(self, pod: Pod, node_id: int) -> list[tuple[str, str, str | None, int | None]]:
         """Stage, criterion, rejection, score."""

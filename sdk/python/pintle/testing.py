@@ -128,9 +128,14 @@ class Nodes:
     def remove(self, pod: Pod) -> None:
         self._loop.cluster.forget(pod.uid)
 
-    def victims(self, pod: Pod) -> tuple[str, list[str]] | None:
-        """The node and the names of the pods that would be evicted for the pod, lowest priority first."""
-        found = self._loop.preempt(pod)
+    def rank(self, pod: Pod, names: list[str]) -> tuple[dict[str, float], dict[str, int]]:
+        """As an extender in a profile: scores of those of the named nodes that pass, and the reasons of the others."""
+        ranked, rejected = self._loop.rank(pod, [self[name].id for name in names])
+        return {node.name: score for node, score in ranked}, {message: nodes for (_, message, _), nodes in rejected.items()}
+
+    def victims(self, pod: Pod, among: list[str] | None = None) -> tuple[str, list[str]] | None:
+        """The node, one of the named ones, and the names of the pods that would be evicted for the pod, lowest priority first."""
+        found = self._loop.preempt(pod, None if among is None else [self[name].id for name in among])
         return found and (found.node.name, [p.name for p in found.pods])
 
     def __getitem__(self, name: str) -> Node:

@@ -118,10 +118,24 @@ def test_preemption_takes_the_least_important_and_no_more_than_it_must():
     wanted = pod("p", cpu=1, priority=10)
     assert nodes.decide(wanted).node is None
     assert nodes.victims(wanted) == ("a", ["a2"])
+    assert nodes.victims(wanted, among=["b"]) == ("b", ["b1"])
+    assert nodes.victims(wanted, among=[]) is None
     assert nodes.victims(pod("q", cpu=1, priority=1)) is None
     assert nodes.victims(pod("r", cpu=1, priority=10, may_preempt=False)) is None
     assert sorted(p.name for p in nodes["a"].pods.values()) == ["a1", "a2"], "trying leaves no trace"
     assert nodes["a"].used.milli_cpu == 2000
+
+
+def test_an_extender_ranks_the_nodes_that_it_is_asked_about_and_no_others():
+    class Dear(First):
+        def filter(self, pod, node):
+            return "node(s) were dear" if node.name == "b" else None
+
+    nodes = Nodes(Dear(), [node("a"), node("b"), node("c", cpu=1), node("d")])
+    scores, reasons = nodes.rank(pod("p", cpu=2), ["a", "b", "c"])
+    assert list(scores) == ["a"]
+    assert reasons == {"node(s) were dear": 1, "Insufficient cpu": 1}
+    assert nodes.rank(pod("p"), []) == ({}, {})
 
 
 def test_many_nodes_are_sampled_and_each_has_its_turn():

@@ -59,13 +59,17 @@ class WitWorld:
     def schedule(self, pod, scope):
         found = loop.decide(lift_pod(pod), scope.start, scope.limit, scope.top)
         if not found.ranked:
-            return wit.Outcome_None_([wit.Rejection(*why[:2], nodes, why[2]) for why, nodes in found.rejected.items()])
-        ranked = [wit.Ranked(node.id, round(score)) for node, score in found.ranked]
-        return wit.Outcome_Fits(wit.Choice(ranked, found.feasible, found.looked_at, found.next_start))
+            return wit.Outcome_None_(rejections(found.rejected))
+        return wit.Outcome_Fits(wit.Choice(scores(found.ranked), found.feasible, found.looked_at, found.next_start))
 
     @host_env.told
-    def preempt(self, pod):
-        victims = loop.preempt(lift_pod(pod))
+    def rank(self, pod, nodes):
+        ranked, rejected = loop.rank(lift_pod(pod), nodes)
+        return wit.Ranking(scores(ranked), rejections(rejected))
+
+    @host_env.told
+    def preempt(self, pod, among):
+        victims = loop.preempt(lift_pod(pod), among)
         if victims is None:
             return wit.Attempt_None_([])
         return wit.Attempt_Evict(wit.Preemption(victims.node.id, [p.uid for p in victims.pods]))
@@ -73,6 +77,14 @@ class WitWorld:
     @host_env.told
     def explain(self, pod, node):
         return [wit.Reason(*line) for line in loop.explain(lift_pod(pod), node)]
+
+
+def scores(ranked):
+    return [wit.Ranked(node.id, round(score)) for node, score in ranked]
+
+
+def rejections(rejected):
+    return [wit.Rejection(*why[:2], nodes, why[2]) for why, nodes in rejected.items()]
 
 
 def pairs(fed):

@@ -6,9 +6,11 @@
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::scheduler::types::{
     Attempt, Budget, Choice, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
-    PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Reason, Rejection, Requirement, Resources, Scope,
+    PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Ranking, Reason, Rejection, Requirement, Resources, Scope,
     SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason,
 };
+
+use std::collections::BTreeSet;
 
 use crate::Env;
 
@@ -22,14 +24,42 @@ pub trait Scheduler: Default {
     fn feed(&mut self, env: &dyn Env, deltas: Vec<Delta>);
     /// Filters and scores. Must not place the pod: the host feeds `place` when it assumes the choice.
     fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String>;
-    /// Whom to evict so that the pod fits. Without an answer nobody is.
-    fn preempt(&mut self, _env: &dyn Env, _pod: Pod) -> Result<Attempt, String> {
+    /// Filters and scores these nodes and no others, in a profile of several components. Made of `schedule` and `explain` where a policy
+    /// does not write it, which looks at every node.
+    fn rank(&mut self, env: &dyn Env, pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
+        rank_by_schedule(self, env, pod, nodes)
+    }
+    /// Whom to evict so that the pod fits, on one of the nodes in `among` where there is such a list. Without an answer nobody is.
+    fn preempt(&mut self, _env: &dyn Env, _pod: Pod, _among: Option<Vec<NodeId>>) -> Result<Attempt, String> {
         Ok(Attempt::None(Vec::new()))
     }
     /// Every criterion's word on one node.
     fn explain(&mut self, _env: &dyn Env, _pod: Pod, _node: NodeId) -> Vec<Reason> {
         Vec::new()
     }
+}
+
+fn rank_by_schedule<P: Scheduler>(policy: &mut P, env: &dyn Env, mut pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
+    // A nominated node that fits would be the only answer.
+    pod.nominated = None;
+    let mut ranked = match policy.schedule(env, pod.clone(), Scope { start: 0, limit: 0, top: u32::MAX })? {
+        Outcome::Fits(choice) => choice.ranked,
+        Outcome::None(_) => Vec::new(),
+    };
+    let asked: BTreeSet<NodeId> = nodes.iter().copied().collect();
+    ranked.retain(|r| asked.contains(&r.node));
+    let passed: BTreeSet<NodeId> = ranked.iter().map(|r| r.node).collect();
+    let mut rejections: Vec<Rejection> = Vec::new();
+    for node in nodes.into_iter().filter(|node| !passed.contains(node)) {
+        for reason in policy.explain(env, pod.clone(), node) {
+            let (filter, Some(message)) = (reason.criterion, reason.rejected) else { continue };
+            match rejections.iter_mut().find(|r| r.filter == filter && r.message == message) {
+                Some(known) => known.nodes += 1,
+                None => rejections.push(Rejection { filter, message, nodes: 1, resolvable: true }),
+            }
+        }
+    }
+    Ok(Ranking { ranked, rejections })
 }
 
 /// Makes a type that implements [`Scheduler`] the component's scheduler.
@@ -62,8 +92,14 @@ macro_rules! export_scheduler {
                 fn schedule(pod: $crate::scheduler::Pod, scope: $crate::scheduler::Scope) -> Result<$crate::scheduler::Outcome, String> {
                     with(|p| p.schedule(HOST, pod, scope))
                 }
-                fn preempt(pod: $crate::scheduler::Pod) -> Result<$crate::scheduler::Attempt, String> {
-                    with(|p| p.preempt(HOST, pod))
+                fn rank(pod: $crate::scheduler::Pod, nodes: Vec<$crate::scheduler::NodeId>) -> Result<$crate::scheduler::Ranking, String> {
+                    with(|p| p.rank(HOST, pod, nodes))
+                }
+                fn preempt(
+                    pod: $crate::scheduler::Pod,
+                    among: Option<Vec<$crate::scheduler::NodeId>>,
+                ) -> Result<$crate::scheduler::Attempt, String> {
+                    with(|p| p.preempt(HOST, pod, among))
                 }
                 fn explain(pod: $crate::scheduler::Pod, node: $crate::scheduler::NodeId) -> Vec<$crate::scheduler::Reason> {
                     with(|p| p.explain(HOST, pod, node))

@@ -3,6 +3,7 @@
 //!
 //! Exports are async: a guest runs on a fiber and yields at epochs. Imports that may wait for the API are async as well, the
 //! others (time, randomness, log) are plain calls. The worlds share `pintle:host`. Values serialise as they are, for the decision log.
+//! A module without a version is the current one (`wit/`), one with a version a released one (`wit/released/`).
 
 pub mod controller {
     wasmtime::component::bindgen!({
@@ -25,6 +26,21 @@ pub mod scheduler {
         with: {
             "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
             "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
+        },
+    });
+}
+
+/// The version before. What did not change since is the same type: the engine compares each with the component's when it links, so
+/// a type that changed must be made here, and converted by whoever calls.
+pub mod scheduler_0_1 {
+    wasmtime::component::bindgen!({
+        path: ["../../../wit/released/host@0.1.0", "../../../wit/released/scheduler@0.1.0"],
+        world: "pintle:scheduler/scheduler",
+        exports: { default: async },
+        with: {
+            "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
+            "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
+            "pintle:scheduler/types@0.1.0": crate::scheduler::pintle::scheduler::types,
         },
     });
 }

@@ -284,6 +284,7 @@ impl Actor {
             status.source = revision.source.clone();
         }
         (status.active_revision, status.active_digest) = (number, digest.clone());
+        status.contract = revision.loaded.contract.to_string();
         if !status.revisions.iter().any(|r| r.revision == number) {
             status.revisions.push(RevisionStatus { revision: number, digest, time: crate::events::time(), config: spec.config.clone() });
         }

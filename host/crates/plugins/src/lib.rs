@@ -8,6 +8,7 @@
 mod actor;
 mod admission;
 pub mod compiler;
+mod contract;
 mod controller;
 mod decisions;
 mod driver;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+pub use crate::contract::Version;
+use crate::contract::{self, Contract, Unsupported};
 use crate::engine::{Machine, digest};
 
 /// The largest component that is loaded: Python's take 18 MiB.
@@ -26,6 +28,8 @@ pub enum World {
 pub struct Loaded {
     pub component: Component,
     pub world: World,
+    /// The version that it was built against.
+    pub contract: Contract,
     /// `sha256:...` of the bytes.
     pub digest: Arc<str>,
 }
@@ -44,6 +48,8 @@ pub enum LoadError {
     WrongWorld { found: World, wanted: World },
     #[error("imports {0}, which no plugin of the world {1} is given")]
     UngrantedImport(String, World),
+    #[error("{0}")]
+    UnsupportedVersion(Unsupported),
     #[error("does not fit the world {0}: {1}")]
     Mismatch(World, String),
     #[error("the grants lack {verb} on {resource}, which {why}")]
@@ -68,6 +74,7 @@ impl LoadError {
             LoadError::TooLarge(_) => "TooLarge",
             LoadError::UnknownWorld(_) | LoadError::WrongWorld { .. } => "WrongWorld",
             LoadError::UngrantedImport(..) => "UngrantedImport",
+            LoadError::UnsupportedVersion(_) => "UnsupportedVersion",
             LoadError::Mismatch(..) => "Incompatible",
             LoadError::MissingGrant { .. } => "MissingGrant",
             LoadError::Digest { .. } => "DigestMismatch",
@@ -109,7 +116,9 @@ pub fn load(machine: &Machine, bytes: &[u8], wanted: World) -> Result<Loaded, Lo
         return Err(LoadError::WrongWorld { found, wanted });
     }
     check_imports(machine, &component, found)?;
-    Ok(Loaded { component, world: found, digest: digest(bytes).into() })
+    let kind = component.component_type();
+    let contract = contract::of(found, kind.imports(machine.engine()).map(|(name, _)| name)).map_err(LoadError::UnsupportedVersion)?;
+    Ok(Loaded { component, world: found, contract, digest: digest(bytes).into() })
 }
 
 /// As [`load`], of whatever world it is.

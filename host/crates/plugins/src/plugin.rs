@@ -155,6 +155,9 @@ pub struct Status {
     pub observed_generation: i64,
     pub active_revision: i64,
     pub active_digest: String,
+    /// The contract that its component was built against: `pintle:scheduler@0.2.0`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub contract: String,
     /// `Loading`, `Live`, `Standby`, `Paused`, `Failed`.
     pub stage: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]

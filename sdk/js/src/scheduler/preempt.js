@@ -9,13 +9,16 @@ import { Facts } from "./filters.js";
 /** Nodes for which victims are worked out; more would cost time and rarely find better ones. */
 const MIN_CANDIDATES = 100;
 
-export function chooseVictims(cluster, pod, judge) {
+/** `among`: ids of the nodes that may be chosen; null for all. */
+export function chooseVictims(cluster, pod, judge, among = null) {
   if (!pod.mayPreempt) return null;
+  const permitted = among && new Set(among);
   const wanted = Math.max(Math.floor(cluster.nodes.size / 10), MIN_CANDIDATES);
   const facts = new Facts(cluster, pod);
   let best = null;
   let found = 0;
   for (const node of cluster.ordered()) {
+    if (permitted && !permitted.has(node.id)) continue;
     const candidate = couldHelp(pod, node, facts, judge) ? victimsOn(cluster, pod, node, judge) : null;
     if (!candidate) continue;
     if (!best || compare(candidate.harm, best.harm) < 0) best = candidate;

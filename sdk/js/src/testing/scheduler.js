@@ -71,9 +71,17 @@ export class FakeScheduler {
     return Object.fromEntries(outcome.val.ranked.map(({ node, score }) => [this.#name(node), score]).sort());
   }
 
-  /** Whom to evict so that the pod fits: `{ node, victims }` with pods' names, or null. */
-  preempt(pod) {
-    const { tag, val: found } = this.#exports.preempt(this.#lower(pod));
+  /** As an extender in a profile: of these nodes, who passes with which score, and the reasons of the others. Places nothing. */
+  rank(pod, nodeNames) {
+    const { ranked, rejections } = this.#exports.rank(this.#lower(pod), Uint32Array.from(nodeNames, (name) => this.#id(name)));
+    const scores = Object.fromEntries(ranked.map(({ node, score }) => [this.#name(node), score]).sort());
+    return { scores, reasons: rejections.map(({ nodes, message }) => `${nodes} ${message}`).sort() };
+  }
+
+  /** Whom to evict so that the pod fits, on one of the named nodes or on any: `{ node, victims }` with pods' names, or null. */
+  preempt(pod, among) {
+    const ids = among && Uint32Array.from(among, (name) => this.#id(name));
+    const { tag, val: found } = this.#exports.preempt(this.#lower(pod), ids);
     if (tag === "none") return null;
     return { node: this.#name(found.node), victims: found.victims.map((uid) => uid.split("/")[1]) };
   }

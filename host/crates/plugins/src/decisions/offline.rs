@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use pintle_plugin_bindings::ingress::Ingress;
 use pintle_plugin_bindings::ingress::pintle::ingress::types::{Object, RouteTable};
-use pintle_plugin_bindings::scheduler::Scheduler;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Pod, Reason, Scope};
 
 use wasmtime::Store;
@@ -15,6 +14,7 @@ use super::record::{Decision, Heard, Session};
 use crate::engine::Machine;
 use crate::guest::{self, DEFAULT_MEMORY_BYTES, Fault, Guest, HostState, Limits, PluginLog};
 use crate::load::Loaded;
+use crate::scheduler::versions;
 use crate::{ingress, scheduler};
 
 /// For one call, on the wall's clock; replays count fuel instead.
@@ -41,7 +41,7 @@ pub struct Then {
     pub seed: u64,
 }
 
-pub struct OfflineScheduler(Guest<(), Scheduler>);
+pub struct OfflineScheduler(scheduler::Instance);
 pub struct OfflineIngress(Guest<(), Ingress>);
 
 impl Maker {
@@ -76,8 +76,8 @@ impl Maker {
 
     /// A new instance of the scheduler, told when the session began.
     pub async fn scheduler(&self, session: &Session) -> Result<OfflineScheduler, String> {
-        let exports = scheduler::link(&self.machine, &self.loaded.component).map_err(|e| format!("{e:#}"))?;
-        let guest = self.guest((), session, async |store| exports.instantiate_async(store).await).await;
+        let linked = versions::link(&self.machine, &self.loaded).map_err(|e| format!("{e:#}"))?;
+        let guest = self.guest((), session, async |store| linked.instantiate_async(store).await).await;
         let mut this = OfflineScheduler(guest.map_err(|f| f.to_string())?);
         let call = begin(&self.machine, &mut this.0.store);
         let answer = this.0.exports.call_configure(&mut this.0.store, &self.config).await;
@@ -112,11 +112,11 @@ impl OfflineScheduler {
         guest.end(call, answer)
     }
 
-    pub async fn preempt(&mut self, pod: &Pod, then: Then) -> Result<Result<Attempt, String>, Fault> {
+    pub async fn preempt(&mut self, pod: &Pod, among: Option<&[u32]>, then: Then) -> Result<Result<Attempt, String>, Fault> {
         let guest = &mut self.0;
         then.apply(guest.store.data_mut());
         let call = refuel(guest);
-        let answer = guest.exports.call_preempt(&mut guest.store, pod).await;
+        let answer = guest.exports.call_preempt(&mut guest.store, pod, among).await;
         guest.end(call, answer)
     }
 

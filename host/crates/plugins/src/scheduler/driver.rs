@@ -370,7 +370,7 @@ impl Driver {
         instance.store.data_mut().tape.start();
         let call = instance.begin(revision.limits.deadline);
         let moment = call.moment;
-        let answer = instance.exports.call_preempt(&mut instance.store, pod).await;
+        let answer = instance.exports.call_preempt(&mut instance.store, pod, None).await;
         let answer = instance.end(call, answer);
         note.preempted(instance.store.data_mut().tape.stop(), &answer);
         match answer {

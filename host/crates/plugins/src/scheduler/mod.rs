@@ -18,6 +18,7 @@ mod queue;
 mod shadow;
 mod spread;
 mod storage;
+pub mod versions;
 mod volumes;
 mod wish;
 
@@ -29,11 +30,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pintle_api::GroupVersionResource;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types;
-use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
-use wasmtime::component::{Component, HasSelf};
 
-use crate::engine::Machine;
+use self::versions::{Exports, Linked, link};
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
 use crate::load::{LoadError, World};
@@ -46,7 +44,7 @@ use crate::stages::Trial;
 /// For one decision. Generous, for it runs on the wall's clock and the machine may be busy; slow ones are logged.
 pub const DEADLINE: Duration = Duration::from_secs(1);
 
-pub type Instance = Guest<(), Scheduler>;
+pub type Instance = Guest<(), Exports>;
 
 /// A revision that is linked and took its configuration.
 pub struct Prepared {
@@ -55,7 +53,7 @@ pub struct Prepared {
 
 pub struct Holder {
     pub revision: Arc<Revision>,
-    exports: SchedulerPre<HostState<()>>,
+    linked: Linked,
 }
 
 /// Whose pods a plugin places, and its turn among those that would.
@@ -101,20 +99,12 @@ impl Schedulers {
 
 pub async fn prepare(revision: Arc<Revision>, scheduler: &str, meta: &Metadata) -> Result<Prepared, LoadError> {
     require_grants(&revision)?;
-    let exports = link(&revision.machine, &revision.loaded.component).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
+    let linked = link(&revision.machine, &revision.loaded).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: revision.plugin.clone() };
-    let holder = Arc::new(Holder { revision, exports });
+    let holder = Arc::new(Holder { revision, linked });
     holder.instantiate().await?;
     Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank, live: holder } })
 }
-
-pub fn link(machine: &Machine, component: &Component) -> wasmtime::Result<SchedulerPre<HostState<()>>> {
-    let mut linker = guest::linker::<()>(machine, component)?;
-    types::add_to_linker::<_, HasSelf<HostState<()>>>(&mut linker, |state| state)?;
-    SchedulerPre::new(linker.instantiate_pre(component)?)
-}
-
-impl types::Host for HostState<()> {}
 
 impl Prepared {
     pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
@@ -152,7 +142,7 @@ impl Holder {
         let Revision { config, log, limits, machine, meter, .. } = &*self.revision;
         let mut store = HostState::new((), config.clone(), log.clone(), *limits).metered(meter).into_store(machine);
         let call = guest::begin(machine, &mut store, limits.deadline);
-        let exports = self.exports.instantiate_async(&mut store).await;
+        let exports = self.linked.instantiate_async(&mut store).await;
         let exports = guest::end(&store, call, exports).map_err(start)?;
         let mut instance = Guest::new(machine, store, exports);
         let call = instance.begin(limits.deadline);

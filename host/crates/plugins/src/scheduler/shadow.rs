@@ -212,7 +212,7 @@ impl Follower {
         let Preempted { pod, moment, live } = preempted;
         let Some(mut instance) = self.instance.take() else { return self.trial.tally.skipped() };
         let call = instance.begin_at(self.deadline(), moment);
-        let answer = instance.exports.call_preempt(&mut instance.store, &pod).await;
+        let answer = instance.exports.call_preempt(&mut instance.store, &pod, None).await;
         let candidate = match instance.end(call, answer) {
             Ok(answer) => answer,
             Err(fault) => return self.fault(&fault, &subject(&pod)),

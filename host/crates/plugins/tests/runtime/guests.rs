@@ -19,6 +19,12 @@ pub fn scheduler() -> &'static [u8] {
     BYTES.get_or_init(|| build("scheduler"))
 }
 
+/// Built against the scheduler's contract as it was released as 0.1.0.
+pub fn scheduler_0_1() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| example("released", "probe_scheduler_0_1"))
+}
+
 pub fn ingress() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| build("ingress"))
@@ -51,15 +57,19 @@ pub fn from_text(text: &str) -> Vec<u8> {
 }
 
 fn build(world: &str) -> Vec<u8> {
+    example(world, &format!("probe_{world}"))
+}
+
+fn example(feature: &str, name: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
-        .args(["build", "--quiet", "--package", "pintle-sdk", "--features", world, "--example", &format!("probe_{world}")])
+        .args(["build", "--quiet", "--package", "pintle-sdk", "--features", feature, "--example", name])
         .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
         .output()
         .expect("cargo");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let core = std::fs::read(module(world)).expect("the core module");
+    let core = std::fs::read(built(&format!("examples/{name}.wasm"))).expect("the core module");
     let mut encoder = wit_component::ComponentEncoder::default();
     encoder.module(&core).expect("a module with its world").validate(true).encode().expect("a component")
 }

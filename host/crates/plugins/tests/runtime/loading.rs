@@ -30,6 +30,14 @@ async fn each_fault_has_its_words() {
             (core instance $i (instantiate $m))
             (func (export "reconcile") (canon lift (core func $i "f"))))"#,
     );
+    let of_tomorrow = guests::from_text(
+        r#"(component
+            (import "pintle:host/env@0.1.0" (instance))
+            (import "pintle:scheduler/types@0.9.0" (instance))
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func (export "schedule") (canon lift (core func $i "f"))))"#,
+    );
     let mut wrong_digest = controller_spec(guests::controller());
     wrong_digest["digest"] = "sha256:00".into();
     let mut ungranted = controller_spec(guests::controller());
@@ -46,6 +54,7 @@ async fn each_fault_has_its_words() {
         ("web", controller_spec(&importing("wasi:http/outgoing-handler@0.2.0")), "UngrantedImport"),
         ("world", controller_spec(&importing("pintle:admission/objects@0.1.0")), "UngrantedImport"),
         ("type", controller_spec(&bad_type), "Incompatible"),
+        ("version", json!({"world": "scheduler", "source": inline(&of_tomorrow)}), "UnsupportedVersion"),
         ("digest", wrong_digest, "DigestMismatch"),
         ("grants", ungranted, "MissingGrant"),
         ("config", scheduler, "BadConfiguration"),
@@ -73,6 +82,7 @@ async fn each_fault_has_its_words() {
         web: imports wasi:http/outgoing-handler@0.2.0, which no plugin of the world controller is given
         world: imports pintle:admission/objects@0.1.0, which no plugin of the world controller is given
         type: does not fit the world controller: type-checking export func `reconcile`: expected 1-tuple, found 0-tuple
+        version: was built against pintle:scheduler@0.9.0; this host links pintle:scheduler@0.1.0 and 0.2.0
         digest: its digest is DIGEST, but the Plugin says sha256:00
         grants: the grants lack list on configmaps, which it watches
         config: refuses its configuration: unknown order "upside-down"

@@ -13,3 +13,4 @@ mod schedulers;
 mod servers;
 mod sources;
 mod stages;
+mod versions;

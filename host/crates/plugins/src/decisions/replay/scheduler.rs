@@ -86,7 +86,7 @@ impl WorldPlayer for Player {
                 && let Some(instance) = &mut desk.instance
             {
                 aside.heard = recorded.preemption.as_ref().map_or_else(Vec::new, |t| t.heard.clone());
-                preempted = Some(instance.preempt(&pod, aside).await);
+                preempted = Some(instance.preempt(&pod, None, aside).await);
             }
         }
         for fault in [answer.as_ref().err(), preempted.as_ref().and_then(|p| p.as_ref().err())].into_iter().flatten() {

@@ -55,7 +55,7 @@ impl Policy for Native {
         across(&self.0.schedule(&Always, across(pod), across(&scope)).expect("decides"))
     }
     fn preempt(&mut self, pod: &Pod) -> Attempt {
-        across(&self.0.preempt(&Always, across(pod)).expect("decides"))
+        across(&self.0.preempt(&Always, across(pod), None).expect("decides"))
     }
     fn explain(&mut self, pod: &Pod, node: u32) -> Vec<Reason> {
         across(&self.0.explain(&Always, across(pod), node))
@@ -106,7 +106,7 @@ impl Policy for Wasm {
         self.ask(async |instance, then| instance.schedule(pod, scope, then).await).expect("answers").expect("decides")
     }
     fn preempt(&mut self, pod: &Pod) -> Attempt {
-        self.ask(async |instance, then| instance.preempt(pod, then).await).expect("answers").expect("decides")
+        self.ask(async |instance, then| instance.preempt(pod, None, then).await).expect("answers").expect("decides")
     }
     fn explain(&mut self, pod: &Pod, node: u32) -> Vec<Reason> {
         self.ask(async |instance, _| instance.explain(pod, node).await).expect("answers")
