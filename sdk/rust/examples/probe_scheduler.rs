@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pintle_sdk::scheduler::{Choice, Delta, Node, NodeId, Outcome, Pod, Ranked, Reason, Rejection, Scheduler, Scope};
+use pintle_sdk::scheduler::{Choice, Delta, Node, NodeId, Outcome, Pod, Ranked, Ranking, Reason, Rejection, Scheduler, Scope};
 use pintle_sdk::{Env, export_scheduler};
 
 #[derive(Default)]
@@ -14,6 +14,9 @@ pub struct FirstFit {
     used: HashMap<NodeId, i64>,
     from_the_end: bool,
     panics: bool,
+    /// As an extender: the node that is best, and the one that is refused.
+    prefers: String,
+    refuses: String,
 }
 
 impl FirstFit {
@@ -40,13 +43,21 @@ impl Scheduler for FirstFit {
                 self.panics = true;
                 Ok(())
             }
+            other if other.starts_with("prefers ") => {
+                self.prefers = other["prefers ".len()..].to_owned();
+                Ok(())
+            }
+            other if other.starts_with("refuses ") => {
+                self.refuses = other["refuses ".len()..].to_owned();
+                Ok(())
+            }
             other => Err(format!("unknown order {other:?}")),
         }
     }
 
     fn reset(&mut self) {
-        let Self { from_the_end, panics, .. } = *self;
-        *self = Self { from_the_end, panics, ..Self::default() };
+        let Self { from_the_end, panics, prefers, refuses, .. } = std::mem::take(self);
+        *self = Self { from_the_end, panics, prefers, refuses, ..Self::default() };
     }
 
     fn feed(&mut self, _env: &dyn Env, deltas: Vec<Delta>) {
@@ -119,6 +130,16 @@ impl Scheduler for FirstFit {
                 resolvable: true,
             }]),
         })
+    }
+
+    fn rank(&mut self, _env: &dyn Env, _pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
+        assert!(!self.panics, "configured to panic");
+        let named = |id: &NodeId, name: &str| self.nodes.get(id).is_some_and(|n| n.name == name);
+        let (refused, kept): (Vec<NodeId>, Vec<NodeId>) = nodes.into_iter().partition(|id| named(id, &self.refuses));
+        let ranked = kept.iter().map(|id| Ranked { node: *id, score: if named(id, &self.prefers) { 100 } else { 10 } }).collect();
+        let message = "node(s) were dear".to_owned();
+        let rejection = |nodes: usize| Rejection { filter: "Price".to_owned(), message, nodes: nodes as u32, resolvable: false };
+        Ok(Ranking { ranked, rejections: Some(refused.len()).filter(|n| *n > 0).map(rejection).into_iter().collect() })
     }
 
     fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {

@@ -28,7 +28,7 @@ impl Prepared {
         Ok(match revision.loaded.world {
             World::Admission => Self::Admission(Box::new(admission::prepare(shared, revision).await?)),
             World::Controller => Self::Controller(Box::new(controller::prepare(shared, revision).await?)),
-            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(revision, spec.scheduler_name(), meta).await?)),
+            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(revision, spec.scheduler_name(), &spec.profile, meta).await?)),
             World::Ingress => Self::Ingress(Box::new(ingress::prepare(revision, meta).await?)),
         })
     }

@@ -26,7 +26,7 @@ use crate::grants::PolicyRule;
 use crate::guest::{LogLine, PluginLog};
 use crate::index::{Entry, Informer, Informers, Listener, Subject};
 use crate::load::World;
-use crate::plugin::{API_VERSION, KIND, LimitsSpec, PLUGINS, Source, Spec};
+use crate::plugin::{API_VERSION, KIND, LimitsSpec, PLUGINS, ProfileSpec, Source, Spec};
 use crate::shared::{Clients, Shared, raised};
 use crate::source::signature::PublicKey;
 use crate::source::{Bytes, Components, Sources};
@@ -344,6 +344,7 @@ fn spec_of(plugin: Embedded) -> Spec {
         paused: false,
         limits: LimitsSpec::default(),
         scheduler_name: String::new(),
+        profile: ProfileSpec::default(),
         candidate: None,
         rollback: RollbackSpec::default(),
     }

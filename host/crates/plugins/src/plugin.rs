@@ -62,11 +62,36 @@ pub struct Spec {
     /// Schedulers only: whose pods it places. Empty: `default-scheduler`. When several plugins name the same, the newest serves.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scheduler_name: String,
+    /// Schedulers only: its part among several components of one scheduler name.
+    #[serde(default, skip_serializing_if = "ProfileSpec::is_default")]
+    pub profile: ProfileSpec,
     /// A revision to compare with this one, or to give a share to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,
     #[serde(default, skip_serializing_if = "RollbackSpec::is_default")]
     pub rollback: RollbackSpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProfileSpec {
+    #[serde(skip_serializing_if = "ProfileSpec::is_primary")]
+    pub role: ProfileRole,
+    /// What its scores, brought to 0 to 100, are multiplied by; 1 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Extenders only: a pod is decided without it while it cannot answer.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ignorable: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProfileRole {
+    /// Finds the nodes, orders evictions, and decides alone where it has no extenders.
+    #[default]
+    Primary,
+    /// Refuses and scores nodes that the primary found.
+    Extender,
 }
 
 /// One of the fields.
@@ -231,6 +256,15 @@ pub struct RevisionStatus {
     /// So that a rollback brings the configuration back with the bytes.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub config: String,
+}
+
+impl ProfileSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+    fn is_primary(role: &ProfileRole) -> bool {
+        *role == ProfileRole::Primary
+    }
 }
 
 impl LimitsSpec {

@@ -53,6 +53,15 @@ pub struct ApplyArgs {
     /// Whose pods a scheduler places
     #[arg(long)]
     scheduler_name: Option<String>,
+    /// A scheduler that refuses and scores nodes beside the one that places the pods of its scheduler name
+    #[arg(long)]
+    extender: bool,
+    /// What a scheduler's scores are multiplied by where several components have a say, 1 to 1000
+    #[arg(long)]
+    weight: Option<u32>,
+    /// Pods are decided without this extender while it cannot answer
+    #[arg(long, requires = "extender")]
+    ignorable: bool,
     /// The component lies already in the host's DATA-DIR/plugins/components: only name it, for it is too large for an object
     #[arg(long)]
     on_host: bool,
@@ -185,12 +194,29 @@ impl ApplyArgs {
         } else if manifest["grants"].as_array().is_some_and(|g| !g.is_empty()) {
             spec["grants"] = manifest["grants"].clone();
         }
-        for (flag, field) in [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (None, "limits"), (None, "admission")] {
+        for (flag, field) in
+            [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (self.profile(), "profile"), (None, "limits"), (None, "admission")]
+        {
             if let Some(value) = flag.or_else(|| manifest.get(field).cloned()) {
                 spec[field] = value;
             }
         }
         Ok((name, spec))
+    }
+
+    /// A scheduler's part in its profile, where the flags say it.
+    fn profile(&self) -> Option<Value> {
+        let mut profile = json!({});
+        if self.extender {
+            profile["role"] = "Extender".into();
+        }
+        if let Some(weight) = self.weight {
+            profile["weight"] = weight.into();
+        }
+        if self.ignorable {
+            profile["ignorable"] = true.into();
+        }
+        (profile != json!({})).then_some(profile)
     }
 
     /// The source, where the server is to fetch the component itself.

@@ -33,6 +33,7 @@ pub fn tell(title: &str, resource: &str, name: &str, decisions: &[Value], last: 
     let placements: Vec<&Value> = decisions.iter().filter(|d| d["scheduling"].is_object()).collect();
     if let Some((newest, before)) = placements.split_first() {
         out.push_str(&placement(title, newest, nodes));
+        out.push_str(&extenders(decisions, str_of(newest, &["plugin"]), nodes));
         if !before.is_empty() && last > 1 {
             out.push_str("\nBefore:\n");
             let lines = before.iter().take(last - 1).map(|d| format!("  {}\t{}\n", str_of(d, &["time"]), verdict(d)));
@@ -104,6 +105,7 @@ fn placement(title: &str, decision: &Value, nodes: bool) -> String {
     out.push_str(&tabs::align(&rows, tabs::DESCRIPTION));
     refused(&mut out, scheduling);
     scored(&mut out, scheduling);
+    weighed(&mut out, scheduling);
     if let Some(preemption) = scheduling.get("preemption") {
         let victims: Vec<&str> = preemption.list_at(&["victims"]).iter().filter_map(Value::as_str).collect();
         if !victims.is_empty() {
@@ -148,9 +150,64 @@ fn scored(out: &mut String, scheduling: &Value) {
     let scores = scheduling.list_at(&["scores"]);
     if !scores.is_empty() {
         let row = |s: &Value| format!("  {}\t{}\n", str_of(s, &["criterion"]), s.i64_at(&["score"]).unwrap_or(0));
-        out.push_str(&format!("Scores of {}:\n", str_of(&ranked[0], &["node"])));
+        let of = Some(str_of(scheduling, &["scoredNode"])).filter(|n| !n.is_empty()).unwrap_or(str_of(&ranked[0], &["node"]));
+        out.push_str(&format!("Scores of {of}:\n"));
         out.push_str(&tabs::align(&scores.iter().map(row).collect::<String>(), tabs::DESCRIPTION));
     }
+}
+
+/// The sums over several components, and what each extender refused.
+fn weighed(out: &mut String, scheduling: &Value) {
+    let Some(profile) = scheduling.get("profile") else { return };
+    for extender in profile.list_at(&["extenders"]) {
+        let (plugin, ignored) = (str_of(extender, &["plugin"]), str_of(extender, &["ignored"]));
+        let number = |field: &str| extender.i64_at(&[field]).unwrap_or(0);
+        let mut line = format!("Extender {plugin}, weight {}: keeps {} of {} nodes", number("weight"), number("keptNodes"), number("askedNodes"));
+        if !ignored.is_empty() {
+            line = format!("Extender {plugin} was passed over: {ignored}");
+        }
+        out.push_str(&format!("{line}\n"));
+        refused(out, extender);
+    }
+    let totals = profile.list_at(&["totals"]);
+    let Some(best) = totals.first() else { return };
+    let weight = |at: usize, plugin: &str| match at {
+        0 => profile.i64_at(&["weight"]),
+        _ => profile.list_at(&["extenders"]).iter().find(|e| str_of(e, &["plugin"]) == plugin).and_then(|e| e.i64_at(&["weight"])),
+    };
+    let heads = best.list_at(&["scores"]).iter().map(|s| str_of(s, &["plugin"])).enumerate();
+    let heads: String = heads.map(|(at, plugin)| format!("\t{} × {plugin}", weight(at, plugin).unwrap_or(1))).collect();
+    let row = |t: &Value| {
+        let scores: String = t.list_at(&["scores"]).iter().map(|s| format!("\t{}", s["score"])).collect();
+        format!("  {}\t{}{scores}\n", str_of(t, &["node"]), t["total"])
+    };
+    let rows: String = std::iter::once(format!("  NODE\tTOTAL{heads}\n")).chain(totals.iter().map(row)).collect();
+    out.push_str("Weighed:\n");
+    out.push_str(&tabs::align(&rows, tabs::DESCRIPTION));
+}
+
+/// The last word of each extender in its own terms.
+fn extenders(decisions: &[Value], primary: &str, nodes: bool) -> String {
+    let (mut out, mut told) = (String::new(), vec![primary]);
+    for decision in decisions.iter().filter(|d| d["ranking"].is_object()) {
+        let plugin = str_of(decision, &["plugin"]);
+        if told.contains(&plugin) {
+            continue;
+        }
+        told.push(plugin);
+        let micros = decision.i64_at(&["durationMicroseconds"]).unwrap_or(0);
+        section(&mut out, &format!("By {}, for {}, in {micros} µs:", who(decision), str_of(decision, &["schedulerName"])));
+        let message = str_of(decision, &["message"]);
+        if !message.is_empty() {
+            out.push_str(&format!("{}: {message}\n", str_of(decision, &["outcome"])));
+        }
+        refused(&mut out, &decision["ranking"]);
+        scored(&mut out, &decision["ranking"]);
+        if nodes {
+            each_node(&mut out, &decision["ranking"]);
+        }
+    }
+    if out.is_empty() { out } else { format!("\n{out}") }
 }
 
 fn each_node(out: &mut String, scheduling: &Value) {
@@ -286,6 +343,53 @@ mod tests {
               2026-01-01T12:00:00.000001Z  create  controller-replicaset, revision 2 (sha256:0123456789ab), reconciling replicasets.apps web
         "#]]
         .assert_eq(&tell("Pod n/a", "pods", "a", &[placed, made], 3, true));
+    }
+
+    #[test]
+    fn a_placement_of_several_components() {
+        let dear = json!([{"filter": "Price", "message": "node(s) were dear", "nodes": 1}]);
+        let placed = decision(json!({"outcome": "Scheduled", "scheduling": {"node": "x", "totalNodes": 3, "evaluatedNodes": 3, "feasibleNodes": 2,
+            "ranked": [{"node": "y", "score": 310}, {"node": "x", "score": 155}], "scoredNode": "x", "scores": [{"criterion": "NodeResourcesFit", "score": 80}],
+            "profile": {"weight": 1, "extenders": [
+                    {"plugin": "price", "weight": 2, "askedNodes": 3, "keptNodes": 2, "rejections": dear},
+                    {"plugin": "slow", "weight": 9, "askedNodes": 2, "keptNodes": 2, "rejections": [], "ignored": "rests after a fault"}],
+                "totals": [{"node": "x", "total": 250.0, "scores": [{"plugin": "scheduler-default", "score": 50.0}, {"plugin": "price", "score": 100.0}]},
+                    {"node": "y", "total": 166.666, "scores": [{"plugin": "scheduler-default", "score": 100.0}, {"plugin": "price", "score": 33.333}]}]}}}));
+        let ranked = decision(json!({"plugin": "price", "outcome": "Ranked", "ranking": {"askedNodes": 3, "keptNodes": 2, "rejections": dear,
+            "ranked": [{"node": "x", "score": 30}], "scoredNode": "x", "scores": [{"criterion": "PerHour", "score": 30}]}}));
+        let older = decision(json!({"plugin": "price", "outcome": "Failed", "message": "long ago", "ranking": {"askedNodes": 3}}));
+        expect![[r#"
+            Pod n/a was placed on x: 2 of 3 nodes fit.
+              When:    2026-01-01T12:00:00.000001Z, in 120 µs
+              By:      scheduler-default, revision 2 (sha256:0123456789ab), for default-scheduler
+              Inputs:  00ff
+            Best:
+              NODE  SCORE
+              y     310
+              x     155
+            Scores of x:
+              NodeResourcesFit  80
+            Extender price, weight 2: keeps 2 of 3 nodes
+            Refused:
+              NODES  FILTER  REASON
+              1      Price   node(s) were dear
+            Extender slow was passed over: rests after a fault
+            Weighed:
+              NODE  TOTAL    1 × scheduler-default  2 × price
+              x     250.0    50.0                   100.0
+              y     166.666  100.0                  33.333
+
+            By price, revision 2 (sha256:0123456789ab), for default-scheduler, in 120 µs:
+            Refused:
+              NODES  FILTER  REASON
+              1      Price   node(s) were dear
+            Best:
+              NODE  SCORE
+              x     30
+            Scores of x:
+              PerHour  30
+        "#]]
+        .assert_eq(&tell("Pod n/a", "pods", "a", &[placed, ranked, older], 3, false));
     }
 
     #[test]

@@ -20,8 +20,10 @@ use crate::shared::Shared;
 
 /// What was decided just now shall be found.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
-/// Explanations of one answer.
-const MAX_EXPLAINED: usize = 3;
+/// Explanations of one answer: three placements, or one or two of a profile of several components.
+const MAX_EXPLAINED: usize = 6;
+/// Of placements.
+const MAX_PLACEMENTS: usize = 3;
 /// Chunks of an export on their way to whoever reads it.
 const EXPORT_CHUNKS: usize = 4;
 
@@ -67,9 +69,12 @@ impl Decisions {
             Err(_) => return Ok(Vec::new()),
         };
         let mut objects = Vec::with_capacity(found.len());
-        let mut explained = 0;
+        let (mut explained, mut placements) = (0, 0);
         for found in found {
-            let explains = asked.explain != Explain::No && matches!(found.decision.what, What::Placement(_)) && explained < MAX_EXPLAINED;
+            let is_placement = matches!(found.decision.what, What::Placement(_));
+            placements += usize::from(is_placement);
+            let may_be_told = (is_placement || matches!(found.decision.what, What::Ranking(_))) && placements <= MAX_PLACEMENTS;
+            let explains = asked.explain != Explain::No && may_be_told && explained < MAX_EXPLAINED;
             explained += usize::from(explains);
             let found = Arc::new(found);
             let detail = if explains { self.explain(&found, asked.explain == Explain::EachNode).await } else { None };

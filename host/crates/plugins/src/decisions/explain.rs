@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::fold::State;
 use super::offline::{Maker, Then};
 use super::read::Found;
-use super::record::{Record, What};
+use super::record::{Record, Verdict, What};
 use super::segment::{LogError, SegmentReader};
 
 /// For all nodes together; those that are left over are counted.
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Detail {
     /// Name, reasons.
     nodes: Vec<(String, Vec<Reason>)>,
-    chosen: Option<Vec<Reason>>,
+    /// The node that it is about, and the reasons.
+    chosen: Option<(String, Vec<Reason>)>,
     /// Not asked about, for lack of time.
     left_out: usize,
     /// Wanted node by node.
@@ -56,16 +57,23 @@ fn fold_until(path: &Path, session: u64, number: u64) -> Result<Option<State>, L
 
 /// `each`: the answer shall have every node.
 pub async fn explain(maker: &Maker, found: &Found, state: State, each: bool) -> Result<Option<Detail>, String> {
-    let What::Placement(placement) = &found.decision.what else { return Ok(None) };
-    let pod: Pod = postcard::from_bytes(&placement.pod).map_err(|e| e.to_string())?;
+    let (pod, best) = match &found.decision.what {
+        What::Placement(placement) => match &placement.verdict {
+            Verdict::Placed(node) | Verdict::BindsVolumes(node) if placement.weighed.is_some() => (&placement.pod, Some(node)),
+            _ => (&placement.pod, placement.names.first()),
+        },
+        What::Ranking(ranking) => (&ranking.pod, ranking.best.first().map(|(name, _)| name)),
+        What::Reconcile(_) | What::Compile(_) => return Ok(None),
+    };
+    let pod: Pod = postcard::from_bytes(pod).map_err(|e| e.to_string())?;
     let nodes: Vec<(u32, String)> = state.nodes.values().map(|node| (node.id, node.name.clone())).collect();
     let mut instance = maker.scheduler(&found.session).await?;
     let fault = |f: crate::guest::Fault| f.to_string();
     instance.feed(&state.into_deltas(), Then::beginning(&found.session)).await.map_err(fault)?;
-    let chosen = placement.names.first().and_then(|name| nodes.iter().find(|(_, n)| n == name)).map(|(id, _)| *id);
+    let chosen = best.and_then(|name| nodes.iter().find(|(_, n)| n == name));
     let mut detail = Detail { nodes: Vec::new(), chosen: None, left_out: 0, each };
-    if let Some(chosen) = chosen {
-        detail.chosen = Some(instance.explain(&pod, chosen).await.map_err(fault)?);
+    if let Some((chosen, name)) = chosen {
+        detail.chosen = Some((name.clone(), instance.explain(&pod, *chosen).await.map_err(fault)?));
     }
     let begun = Instant::now();
     for (id, name) in &nodes {
@@ -80,7 +88,7 @@ pub async fn explain(maker: &Maker, found: &Found, state: State, each: bool) -> 
 }
 
 impl Detail {
-    /// Into `scheduling` of a Decision.
+    /// Into `scheduling` or `ranking` of a Decision.
     pub fn add_to(&self, shown: &mut Value) {
         let mut sums: BTreeMap<(&str, &str), u32> = BTreeMap::new();
         for reason in self.nodes.iter().flat_map(|(_, reasons)| reasons) {
@@ -92,7 +100,8 @@ impl Detail {
             shown["rejections"] =
                 sums.iter().map(|((filter, message), nodes)| json!({"filter": filter, "message": message, "nodes": nodes})).collect();
         }
-        if let Some(chosen) = &self.chosen {
+        if let Some((name, chosen)) = &self.chosen {
+            shown["scoredNode"] = name.as_str().into();
             let score = |r: &Reason| Some(json!({"criterion": r.criterion, "score": r.score?}));
             shown["scores"] = chosen.iter().filter_map(score).collect();
         }

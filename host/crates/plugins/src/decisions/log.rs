@@ -22,6 +22,8 @@ const MAX_QUEUED: usize = 8192;
 const MAX_QUEUED_BYTES: usize = 32 << 20;
 /// What a delta weighs, about: a node with its images, a pod with its labels.
 const DELTA_BYTES: usize = 1 << 10;
+/// What a node of a ranking weighs: its id, and its score.
+const RANKED_BYTES: usize = 24;
 
 /// Where decisions go. A clone is the same log.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub enum Message {
         tried: Option<Recording>,
         weight: usize,
     },
+    /// A session decides no more.
+    Close(u64),
     /// Everything before it shall be readable. Answered when it is.
     Flush(SyncSender<()>),
 }
@@ -181,6 +185,9 @@ impl Stream {
                 weight += recording.weight;
             }
         }
+        if let What::Ranking(ranking) = &what {
+            weight += ranking.pod.len() + ranking.nodes.len() * RANKED_BYTES;
+        }
         let decision = Box::new(Decision {
             number: self.log.now(),
             session: self.session,
@@ -197,6 +204,13 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // As with its beginning: checkpoints would repeat for ever what it was fed.
+        let _ = self.log.0.sender.send(Message::Close(self.session));
+    }
+}
+
 impl Gaps {
     pub fn is_in_writer(&self) -> bool {
         self.writer.load(Ordering::Acquire)
@@ -210,7 +224,7 @@ impl Message {
     pub fn weight(&self) -> usize {
         match self {
             Self::Fed { weight, .. } | Self::Decided { weight, .. } => *weight,
-            Self::Open(..) | Self::Flush(_) => 0,
+            Self::Open(..) | Self::Close(_) | Self::Flush(_) => 0,
         }
     }
 }

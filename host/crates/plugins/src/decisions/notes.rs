@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use pintle_plugin_bindings::controller::Failure;
 use pintle_plugin_bindings::ingress::pintle::ingress::types::RouteTable;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome, Pod, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome, Pod, Ranking as Ranks, Scope};
 use sha2::{Digest, Sha256};
 
 use super::log::{Stream, encoded};
-use super::record::{Answer, Compile, INGRESSES, Placement, Reconcile, Subject, Table, Tried, Verdict, What};
+use super::record::{Answer, Compile, INGRESSES, Placement, Ranking, Reconcile, Subject, Table, Tried, Verdict, Weighed, What};
 use super::tape::Recording;
 use crate::guest::Fault;
 use crate::index::Entry;
+
+/// Ranked nodes whose names are written down: a profile of several components ranks all that fit.
+const MAX_NAMED: usize = 10;
 
 /// A placement that is being decided.
 pub struct PlacementNote {
@@ -26,9 +29,8 @@ pub struct PlacementNote {
 impl PlacementNote {
     /// Before the call: the pod as the component gets it.
     pub fn new(pod: &Pod, scope: Scope, nodes: usize) -> Self {
-        let [namespace, name, uid] = [&pod.namespace, &pod.name, &pod.uid].map(|text| Arc::from(text.as_str()));
         Self {
-            subject: Subject { resource: PODS.into(), namespace, name, uid },
+            subject: subject(pod),
             took: Duration::ZERO,
             recording: Recording::default(),
             tried: None,
@@ -39,6 +41,7 @@ impl PlacementNote {
                 answer: Answer::Fault(String::new()),
                 names: Vec::new(),
                 preemption: None,
+                weighed: None,
                 verdict: Verdict::NoRoom,
             },
         }
@@ -55,14 +58,19 @@ impl PlacementNote {
         (self.took, self.recording) = (took, recording);
         self.placement.answer = taken(answer);
         if let Ok(Ok(Outcome::Fits(choice))) = answer {
-            self.placement.names = choice.ranked.iter().map(|r| name(r.node).unwrap_or_default().to_owned()).collect();
+            self.placement.names = choice.ranked.iter().take(MAX_NAMED).map(|r| name(r.node).unwrap_or_default().to_owned()).collect();
         }
     }
 
     /// The component was asked whom to evict.
-    pub fn preempted(&mut self, recording: Recording, answer: &Result<Result<Attempt, String>, Fault>) {
+    pub fn preempted(&mut self, recording: Recording, among: Option<Vec<u32>>, answer: &Result<Result<Attempt, String>, Fault>) {
         self.tried = Some(recording);
-        self.placement.preemption = Some(Tried { heard: Vec::new(), answer: taken(answer), node: String::new(), victims: Vec::new() });
+        self.placement.preemption = Some(Tried { heard: Vec::new(), among, answer: taken(answer), node: String::new(), victims: Vec::new() });
+    }
+
+    /// Extenders had their say.
+    pub fn weighed(&mut self, weighed: Weighed) {
+        self.placement.weighed = Some(weighed);
     }
 
     pub fn evicts(&mut self, node: &str, victims: Vec<String>) {
@@ -79,6 +87,23 @@ impl PlacementNote {
 }
 
 impl Stream {
+    /// `name` finds a node's name.
+    pub fn ranked<'n>(
+        &self,
+        pod: &Pod,
+        nodes: &[u32],
+        took: Duration,
+        recording: Recording,
+        answer: &Result<Result<Ranks, String>, Fault>,
+        name: impl Fn(u32) -> Option<&'n str>,
+    ) {
+        let mut best: Vec<(i64, u32)> = answer.iter().flatten().flat_map(|r| &r.ranked).map(|r| (-r.score, r.node)).collect();
+        best.sort_unstable();
+        let best = best.into_iter().take(MAX_NAMED).map(|(score, node)| (name(node).unwrap_or_default().to_owned(), -score)).collect();
+        let ranking = Ranking { pod: encoded(pod), nodes: nodes.to_vec(), answer: taken(answer), best };
+        self.decided(subject(pod), took, recording, None, What::Ranking(ranking));
+    }
+
     pub fn reconciled(
         &self,
         subject: Subject,
@@ -113,6 +138,11 @@ impl Stream {
         let subject = Subject { resource: INGRESSES.into(), ..Subject::default() };
         self.decided(subject, took, recording, None, What::Compile(Compile { kinds, front: 0, back: 0, objects: refs, answer }));
     }
+}
+
+fn subject(pod: &Pod) -> Subject {
+    let [namespace, name, uid] = [&pod.namespace, &pod.name, &pod.uid].map(|text| Arc::from(text.as_str()));
+    Subject { resource: PODS.into(), namespace, name, uid }
 }
 
 pub fn taken<T: Clone>(answer: &Result<T, Fault>) -> Answer<T> {

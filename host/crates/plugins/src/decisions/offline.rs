@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pintle_plugin_bindings::ingress::Ingress;
 use pintle_plugin_bindings::ingress::pintle::ingress::types::{Object, RouteTable};
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Pod, Reason, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Pod, Ranking, Reason, Scope};
 
 use wasmtime::Store;
 
@@ -109,6 +109,14 @@ impl OfflineScheduler {
         then.apply(guest.store.data_mut());
         let call = refuel(guest);
         let answer = guest.exports.call_schedule(&mut guest.store, pod, scope).await;
+        guest.end(call, answer)
+    }
+
+    pub async fn rank(&mut self, pod: &Pod, nodes: &[u32], then: Then) -> Result<Result<Ranking, String>, Fault> {
+        let guest = &mut self.0;
+        then.apply(guest.store.data_mut());
+        let call = refuel(guest);
+        let answer = guest.exports.call_rank(&mut guest.store, pod, nodes).await;
         guest.end(call, answer)
     }
 

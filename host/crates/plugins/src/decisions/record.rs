@@ -9,13 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pintle_plugin_bindings::controller::pintle::controller::types::{ApiError, Failure};
 pub use pintle_plugin_bindings::ingress::pintle::ingress::types::Problem;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Delta, Outcome, Ranking as Ranks, Rejection, Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::load::World;
 
 /// Written into each segment; a reader refuses others. It changes with the records or with the scheduler world's types.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Record {
@@ -98,6 +98,7 @@ pub enum What {
     Placement(Placement),
     Reconcile(Reconcile),
     Compile(Compile),
+    Ranking(Ranking),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,13 +112,60 @@ pub struct Placement {
     /// Names of the ranked nodes.
     pub names: Vec<String>,
     pub preemption: Option<Tried>,
+    /// What the profile's extenders made of the answer.
+    pub weighed: Option<Weighed>,
     pub verdict: Verdict,
+}
+
+/// The primary's answer and its extenders' words, made one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weighed {
+    /// The primary's.
+    pub weight: u32,
+    /// In the order in which they were asked.
+    pub components: Vec<Component>,
+    /// The best nodes; none when no node was left.
+    pub totals: Vec<Total>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Component {
+    pub plugin: Arc<str>,
+    pub weight: u32,
+    /// About how many nodes it was asked, and how many of those it kept.
+    pub asked: u32,
+    pub kept: u32,
+    pub rejections: Vec<Rejection>,
+    /// Why it was passed over; empty where it answered.
+    pub ignored: String,
+}
+
+/// Sums and scores are in thousandths.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Total {
+    pub node: String,
+    pub total: i64,
+    /// The primary's, then those of each component that answered, before their weights.
+    pub scores: Vec<i64>,
+}
+
+/// A component was asked about certain nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ranking {
+    /// The world's `pod`, encoded.
+    pub pod: Bytes,
+    pub nodes: Vec<u32>,
+    pub answer: Answer<Result<Ranks, String>>,
+    /// The best, with their scores.
+    pub best: Vec<(String, i64)>,
 }
 
 /// The component was asked whom to evict.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tried {
     pub heard: Vec<Heard>,
+    /// The nodes that it could choose from, where not all.
+    pub among: Option<Vec<u32>>,
     pub answer: Answer<Result<Attempt, String>>,
     pub node: String,
     /// `namespace/name`; empty when the host refused them.
@@ -339,7 +387,7 @@ impl Decision {
         });
         let compiled = match &self.what {
             What::Compile(compile) => compile.objects.as_slice(),
-            What::Placement(_) | What::Reconcile(_) => &[],
+            What::Placement(_) | What::Reconcile(_) | What::Ranking(_) => &[],
         };
         heard.chain(compiled).map(|r| r.id)
     }

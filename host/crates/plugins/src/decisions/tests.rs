@@ -44,6 +44,7 @@ fn place(stream: &Stream, name: &str) {
         answer: Answer::Returned(Ok(Outcome::None(Vec::new()))),
         names: Vec::new(),
         preemption: None,
+        weighed: None,
         verdict: Verdict::Unschedulable("why".to_owned()),
     };
     stream.decided(subject("pods", name), Duration::ZERO, Default::default(), None, What::Placement(placement));
@@ -99,6 +100,45 @@ fn a_decision_is_found_by_what_it_was_about_and_by_what_it_wrote() {
     use std::os::unix::fs::MetadataExt;
     let file = segments(log.folder()).expect("segments").pop().expect("one");
     assert_eq!(std::fs::metadata(file).expect("a file").mode() & 0o777, 0o600);
+}
+
+#[test]
+fn several_decide_for_one_task_until_each_one_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::start(folder.path().to_owned(), SMALL).expect("a log");
+    let (live, canary) = (session(&log, "live", World::Scheduler, "x"), session(&log, "canary", World::Scheduler, "x"));
+    for stream in [&live, &canary] {
+        stream.fed(Feed::Fresh, Default::default(), vec![namespace("n")]);
+        place(stream, "p");
+    }
+    drop(canary);
+    // Enough that the first segments, and the sessions of then, are gone.
+    for _ in 0..100 {
+        place(&live, "q");
+        log.flush(PATIENCE);
+    }
+    let names = names(&log, Wanted::default());
+    assert!(names.iter().all(|n| n == "live q"), "{names:?}");
+    let mut begun = Vec::new();
+    let take = |record: Option<Record>| {
+        if let Some(Record::Session(session)) = record {
+            begun.push(session.plugin.to_string());
+        }
+        Ok(())
+    };
+    each(log.folder(), take).expect("a log");
+    assert!(begun.iter().all(|plugin| plugin == "live"), "a segment repeats who still decides: {begun:?}");
+}
+
+#[test]
+fn both_of_a_task_are_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::start(folder.path().to_owned(), Bounds::default()).expect("a log");
+    let (live, canary) = (session(&log, "live", World::Scheduler, "x"), session(&log, "canary", World::Scheduler, "x"));
+    place(&live, "p");
+    place(&canary, "q");
+    place(&live, "r");
+    assert_eq!(names(&log, Wanted::default()), ["live r", "canary q", "live p"]);
 }
 
 #[test]
@@ -165,7 +205,7 @@ fn a_torn_end_is_passed_over_and_another_format_is_refused() {
     other[8] = 99;
     std::fs::write(&path, &other).expect("written");
     let error = each(&path, |_| Ok(())).expect_err("another format");
-    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 2"), "{error}");
+    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 3"), "{error}");
     std::fs::write(&path, b"hello").expect("written");
     assert!(each(&path, |_| Ok(())).expect_err("no log").to_string().ends_with("not a decision log"));
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::explain::Detail;
 use super::read::Found;
-use super::record::{Answer, Compile, Heard, Placement, Question, Reconcile, Reply, Table, Verdict, What};
+use super::record::{Answer, Compile, Component, Heard, Placement, Question, Ranking, Reconcile, Reply, Table, Verdict, Weighed, What};
 use super::replay::time;
 use crate::engine::hex;
 use crate::plugin::API_VERSION;
@@ -38,7 +38,11 @@ pub fn object(found: &Found, detail: Option<&Detail>, namespace: &str) -> Value 
     match &decision.what {
         What::Placement(placement) => {
             object["schedulerName"] = (*session.task).into();
-            object["scheduling"] = scheduling(placement, detail);
+            object["scheduling"] = scheduling(placement, &session.plugin, detail);
+        }
+        What::Ranking(ranking) => {
+            object["schedulerName"] = (*session.task).into();
+            object["ranking"] = ranked(ranking, detail);
         }
         What::Reconcile(reconcile) => object["reconcile"] = reconciled(reconcile, &decision.heard, namespace),
         What::Compile(compile) => object["routing"] = routing(compile, namespace),
@@ -65,6 +69,10 @@ fn outcome(what: &What) -> (&'static str, String) {
             Verdict::Unschedulable(message) => ("Unschedulable", message.clone()),
             Verdict::Failed(why) => ("Failed", why.clone()),
         },
+        What::Ranking(ranking) => match &ranking.answer {
+            Answer::Returned(Ok(_)) => ("Ranked", String::new()),
+            Answer::Returned(Err(why)) | Answer::Fault(why) => ("Failed", why.clone()),
+        },
         What::Reconcile(reconcile) => match &reconcile.answer {
             Answer::Returned(Ok(_)) => ("Reconciled", String::new()),
             Answer::Returned(Err(Failure::Retry(why))) => ("Retry", why.clone()),
@@ -79,7 +87,7 @@ fn outcome(what: &What) -> (&'static str, String) {
     }
 }
 
-fn scheduling(placement: &Placement, detail: Option<&Detail>) -> Value {
+fn scheduling(placement: &Placement, plugin: &str, detail: Option<&Detail>) -> Value {
     let mut shown = json!({"totalNodes": placement.nodes});
     match &placement.answer {
         Answer::Returned(Ok(Outcome::Fits(choice))) => {
@@ -99,6 +107,48 @@ fn scheduling(placement: &Placement, detail: Option<&Detail>) -> Value {
     }
     if let Some(tried) = &placement.preemption {
         shown["preemption"] = if tried.victims.is_empty() { json!({}) } else { json!({"node": tried.node, "victims": tried.victims}) };
+    }
+    if let Some(weighed) = &placement.weighed {
+        if let Some(last) = weighed.components.last() {
+            shown["feasibleNodes"] = last.kept.into();
+        }
+        shown["profile"] = profile(weighed, plugin);
+    }
+    if let Some(detail) = detail {
+        detail.add_to(&mut shown);
+    }
+    shown
+}
+
+/// Sums as people read them: the scores of 0 to 100 that upstream has.
+fn profile(weighed: &Weighed, plugin: &str) -> Value {
+    let answered = weighed.components.iter().filter(|c| c.ignored.is_empty()).map(|c| &*c.plugin);
+    let plugins: Vec<&str> = std::iter::once(plugin).chain(answered).collect();
+    let points = |thousandths: i64| thousandths as f64 / 1000.0;
+    let total = |total: &super::record::Total| {
+        let scores = total.scores.iter().zip(&plugins).map(|(score, plugin)| json!({"plugin": plugin, "score": points(*score)}));
+        json!({"node": total.node, "total": points(total.total), "scores": scores.collect::<Value>()})
+    };
+    json!({"weight": weighed.weight, "extenders": weighed.components.iter().map(component).collect::<Value>(),
+        "totals": weighed.totals.iter().map(total).collect::<Value>()})
+}
+
+fn component(component: &Component) -> Value {
+    let Component { plugin, weight, asked, kept, rejections, ignored } = component;
+    let mut shown = json!({"plugin": plugin, "weight": weight, "askedNodes": asked, "keptNodes": kept,
+        "rejections": rejections.iter().map(rejection).collect::<Value>()});
+    if !ignored.is_empty() {
+        shown["ignored"] = ignored.as_str().into();
+    }
+    shown
+}
+
+fn ranked(ranking: &Ranking, detail: Option<&Detail>) -> Value {
+    let mut shown = json!({"askedNodes": ranking.nodes.len()});
+    if let Answer::Returned(Ok(answer)) = &ranking.answer {
+        shown["keptNodes"] = answer.ranked.len().into();
+        shown["ranked"] = ranking.best.iter().map(|(node, score)| json!({"node": node, "score": score})).collect();
+        shown["rejections"] = answer.rejections.iter().map(rejection).collect();
     }
     if let Some(detail) = detail {
         detail.add_to(&mut shown);

@@ -118,6 +118,7 @@ impl Writer {
     fn take(&mut self, message: Message) {
         match message {
             Message::Open(session, gaps) => self.open(session, gaps),
+            Message::Close(session) => drop(self.sessions.remove(&session)),
             Message::Fed { fed, recording, .. } => self.fed(fed, recording),
             Message::Decided { decision, recording, tried, .. } => self.decided(decision, recording, tried),
             Message::Flush(done) => {
@@ -131,7 +132,6 @@ impl Writer {
     }
 
     fn open(&mut self, session: Session, gaps: Arc<Gaps>) {
-        self.sessions.retain(|_, live| !replaces(&session, &live.session));
         self.push(&Record::Session(session.clone()));
         self.sessions.insert(session.id, Live { session, gaps, chain: [0; 32], objects: Vec::new() });
     }
@@ -335,15 +335,6 @@ impl Writer {
     }
 }
 
-/// One that decides in another's place.
-fn replaces(new: &Session, old: &Session) -> bool {
-    new.world == old.world
-        && match new.world {
-            World::Scheduler => new.task == old.task,
-            World::Controller | World::Ingress | World::Admission => new.plugin == old.plugin,
-        }
-}
-
 fn create(folder: &Path) -> Result<(PathBuf, File), LogError> {
     let last = segments(folder)?.pop();
     let number = last.and_then(|path| path.file_stem()?.to_str()?.parse::<u64>().ok()).unwrap_or(0) + 1;
@@ -361,6 +352,11 @@ fn inputs(decision: &Decision, chain: &[u8; 32]) -> [u8; 16] {
             hasher.update(chain);
             hasher.update(&placement.pod);
             hasher.update(encoded(&placement.scope));
+        }
+        What::Ranking(ranking) => {
+            hasher.update(chain);
+            hasher.update(&ranking.pod);
+            hasher.update(encoded(&ranking.nodes));
         }
         What::Reconcile(_) => hasher.update(encoded(&decision.subject)),
         What::Compile(compile) => hasher.update(encoded(&(&compile.kinds, &compile.objects))),

@@ -241,6 +241,10 @@ impl Cluster {
     }
 
     /// What the nodes are, as the component was told.
+    pub fn ids(&self) -> Vec<u32> {
+        self.all_nodes().map(|node| node.id).collect()
+    }
+
     pub fn all_nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten().map(|n| &n.node)
     }

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::commit::Committer;
+use super::members::{self, Member};
 use super::shadow::Shadow;
-use super::{Holder, Instance, Team};
+use super::{Extender, Holder, Instance, Team};
 use crate::decisions::record::Feed;
 use crate::decisions::tape::Recording;
 use crate::decisions::{Log, Stream};
@@ -26,6 +27,9 @@ const FEED_BATCH: usize = 500;
 /// Who decides, and how what is decided is carried out.
 pub struct Desk {
     pub live: Decider,
+    /// Of the live revision's scores, where there are extenders.
+    pub weight: u32,
+    pub extenders: Vec<Member>,
     canary: Option<Canary>,
     pub shadow: Option<Shadow>,
     trial: Option<Arc<Trial<Arc<Holder>>>>,
@@ -56,15 +60,20 @@ pub enum Who {
 }
 
 impl Desk {
-    pub fn new(team: &Team, committer: Committer, log: Log, scheduler: Arc<str>) -> Self {
+    pub fn new(team: &Team, extenders: &[Arc<Extender>], committer: Committer, log: Log, scheduler: Arc<str>) -> Self {
         let live = Decider::new(team.live.clone(), &log, &scheduler);
-        let mut desk = Self { live, canary: None, shadow: None, trial: None, committer, log, scheduler };
+        let mut desk = Self { live, weight: team.weight, extenders: Vec::new(), canary: None, shadow: None, trial: None, committer, log, scheduler };
         desk.set_trial(team);
+        desk.set_extenders(extenders);
         desk
     }
 
+    pub fn set_extenders(&mut self, extenders: &[Arc<Extender>]) {
+        members::renew(&mut self.extenders, extenders, &self.log, &self.scheduler);
+    }
+
     pub fn serves(&self, team: &Team) -> bool {
-        Arc::ptr_eq(&self.live.holder, &team.live)
+        Arc::ptr_eq(&self.live.holder, &team.live) && self.weight == team.weight
     }
 
     /// Takes the team's candidate, where it is another than before.
@@ -102,7 +111,8 @@ impl Desk {
     }
 
     pub fn rests_until(&self) -> Option<Instant> {
-        self.live.rest_until
+        let needed = self.extenders.iter().filter(|m| m.is_needed()).filter_map(|m| m.decider.rest_until);
+        needed.chain(self.live.rest_until).max()
     }
 
     /// Everybody knows what changed. False when the live revision cannot decide for now.
@@ -120,9 +130,24 @@ impl Desk {
                 Err((fault, what)) => self.fault(Who::Canary, &fault, what),
             }
         }
+        let mut complete = true;
+        for member in &mut self.extenders {
+            let told = match member.decider.tell(&news, cluster).await {
+                Ok(Told::Nothing) => false,
+                Ok(told) => {
+                    member.decider.write_down(told, || (*news).clone());
+                    true
+                }
+                Err((fault, what)) => {
+                    member.decider.failed(&fault, what);
+                    false
+                }
+            };
+            complete &= told || !member.is_needed();
+        }
         match self.live.tell(&news, cluster).await {
             Ok(told) => {
-                let ready = !matches!(told, Told::Nothing);
+                let ready = complete && !matches!(told, Told::Nothing);
                 self.live.write_down(told, || Arc::try_unwrap(news).unwrap_or_else(|shared| (*shared).clone()));
                 ready
             }
@@ -135,20 +160,22 @@ impl Desk {
 
     /// The decision log missed a change that the live revision was fed.
     pub fn log_is_broken(&self) -> bool {
-        self.live.instance.is_some() && self.live.decisions.is_broken()
+        self.recorded().any(Decider::log_is_broken)
     }
 
     pub fn heal_log(&self, cluster: &mut Cluster) {
-        self.live.decisions.fed(Feed::Fresh, Recording::default(), cluster.everything());
+        for decider in self.recorded().filter(|d| d.log_is_broken()) {
+            decider.decisions.fed(Feed::Fresh, Recording::default(), cluster.everything());
+        }
+    }
+
+    fn recorded(&self) -> impl Iterator<Item = &Decider> {
+        std::iter::once(&self.live).chain(self.extenders.iter().map(|m| &m.decider))
     }
 
     /// Counts a fault; the next instance waits as long as it must.
     pub fn fault(&mut self, who: Who, fault: &Fault, what: &str) {
-        let decider = self.decider(who);
-        let revision = &decider.holder.revision;
-        revision.log.write("error", &format!("{what}: {fault}"));
-        let pause = revision.health.failed(fault);
-        decider.rest_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+        self.decider(who).failed(fault, what);
         if let (Who::Canary, Some(canary)) = (who, &self.canary) {
             canary.trial.tally.fault(Difference {
                 subject: what.to_owned(),
@@ -182,7 +209,7 @@ enum Told {
 }
 
 impl Decider {
-    fn new(holder: Arc<Holder>, log: &Log, scheduler: &str) -> Self {
+    pub fn new(holder: Arc<Holder>, log: &Log, scheduler: &str) -> Self {
         let decisions = log.open(&holder.revision, scheduler);
         Self { holder, decisions, instance: None, rest_until: None }
     }
@@ -193,6 +220,18 @@ impl Decider {
             Told::News(recording) => self.decisions.fed(Feed::More, recording, news()),
             Told::Everything(recording, all) => self.decisions.fed(Feed::Fresh, recording, all),
         }
+    }
+
+    /// The next instance waits as long as it must.
+    pub fn failed(&mut self, fault: &Fault, what: &str) {
+        let revision = &self.holder.revision;
+        revision.log.write("error", &format!("{what}: {fault}"));
+        let pause = revision.health.failed(fault);
+        self.rest_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+    }
+
+    fn log_is_broken(&self) -> bool {
+        self.instance.is_some() && self.decisions.is_broken()
     }
 
     fn rests(&mut self) -> bool {

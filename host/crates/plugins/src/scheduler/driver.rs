@@ -24,18 +24,20 @@ use super::spread::{Defaults, SERVICES};
 use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
 use super::volumes::{CLAIMS, CLASSES, Needs, VOLUMES, Volumes};
 use super::wish::wish;
-use super::Team;
+use super::{Extenders, Team};
 use crate::decisions::notes::PlacementNote;
 use crate::decisions::record::Verdict;
 use crate::guest::Fault;
 use crate::index::{Entry, Informer, Listener, Subject};
 use crate::shared::Shared;
 
+mod profile;
+
 /// A decision that takes longer is written to the plugin's log.
 const SLOW: Duration = Duration::from_millis(100);
 /// Nodes that the component gives back, best first: the next ones stand in when the host refuses the best.
 const TOP: u32 = 3;
-/// More ranked nodes than this are no answer to the question.
+/// More ranked nodes than this, and than there are, are no answer to the question.
 const MAX_RANKED: usize = 1000;
 /// Below so many nodes every one is looked at; above, a share that shrinks from half to a twentieth. Upstream's figures.
 const LOOK_AT_ALL: u32 = 100;
@@ -53,6 +55,7 @@ struct Driver {
     shared: Weak<Shared>,
     scheduler: Arc<str>,
     serving: watch::Receiver<Option<Arc<Team>>>,
+    extenders: watch::Receiver<Extenders>,
     inbox: Arc<Inbox>,
     volumes: Volumes,
     budgets: Arc<Informer>,
@@ -71,7 +74,7 @@ struct Driver {
 }
 
 /// Runs for as long as the process's plugins do.
-pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Receiver<Option<Arc<Team>>>) {
+pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Receiver<Option<Arc<Team>>>, extenders: watch::Receiver<Extenders>) {
     let Some(strong) = shared.upgrade() else { return };
     let informer = |resource: GroupVersionResource| strong.informers.informer(&Subject::all(resource));
     // In this order, so that nodes are known before the pods on them.
@@ -101,6 +104,7 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         shared,
         scheduler,
         serving,
+        extenders,
         inbox,
         cluster: Cluster::default(),
         queue: Queue::default(),
@@ -166,6 +170,7 @@ impl Driver {
             () = self.inbox.arrived.notified() => {}
             report = self.results.recv() => if let Some(report) = report { self.settle(report) },
             _ = self.serving.changed() => self.serving.mark_changed(),
+            _ = self.extenders.changed() => self.extenders.mark_changed(),
             () = sleep => {}
         }
     }
@@ -181,6 +186,14 @@ impl Driver {
 
     /// Puts whoever serves now at the desk.
     fn exchange(&mut self) {
+        if self.extenders.has_changed().unwrap_or(false) {
+            let extenders = self.extenders.borrow_and_update().clone();
+            if let Some(desk) = &mut self.desk {
+                desk.set_extenders(&extenders);
+                // Who was refused by one that left, or could not be decided without one that came.
+                self.queue.happened(ANYTHING, Instant::now());
+            }
+        }
         if !self.serving.has_changed().unwrap_or(false) {
             return;
         }
@@ -195,7 +208,8 @@ impl Driver {
             self.defaults.grant(&shared.informers, &revision.grants);
             let client = (shared.clients)(&revision.plugin);
             let committer = Committer::new(client, self.scheduler.clone(), self.report.clone());
-            Desk::new(&team, committer, shared.decisions.clone(), self.scheduler.clone())
+            let extenders = self.extenders.borrow_and_update().clone();
+            Desk::new(&team, &extenders, committer, shared.decisions.clone(), self.scheduler.clone())
         });
     }
 
@@ -244,6 +258,20 @@ impl Driver {
                 if let (Who::Live, Some(shadow)) = (who, &desk.shadow) {
                     shadow.decided(&pod, scope, moment, &answer);
                 }
+                let alone = desk.extenders.is_empty();
+                let answer = match answer {
+                    Ok(Outcome::Fits(choice)) if !alone && self.nonsense(&choice).is_none() => {
+                        match self.weigh(who, &pod, moment, choice, &mut note).await {
+                            Ok(weighed) => Ok(weighed),
+                            Err(why) => {
+                                let verdict = self.could_not_decide(&uid, who, why);
+                                return self.note(who, note, verdict);
+                            }
+                        }
+                    }
+                    other => other,
+                };
+                let Some(desk) = &mut self.desk else { return };
                 let verdict = match answer {
                     Ok(Outcome::Fits(choice)) => match self.nonsense(&choice) {
                         None => self.fits(uid, who, pod, needs, choice),
@@ -271,7 +299,7 @@ impl Driver {
 
     /// Whether a choice cannot come from what was fed. That the host finds no room on a node is not that: sums may differ.
     fn nonsense(&self, choice: &Choice) -> Option<String> {
-        if choice.ranked.len() > MAX_RANKED {
+        if choice.ranked.len() > MAX_RANKED.max(self.cluster.nodes()) {
             return Some(format!("{} ranked nodes", choice.ranked.len()));
         }
         if let Some(unknown) = choice.ranked.iter().find(|r| self.cluster.name(r.node).is_none()) {
@@ -292,7 +320,9 @@ impl Driver {
     }
 
     fn scope(&self) -> Scope {
-        Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top: TOP }
+        // Extenders have a say in all nodes that fit.
+        let top = if self.desk.as_ref().is_none_or(|desk| desk.extenders.is_empty()) { TOP } else { u32::MAX };
+        Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top }
     }
 
     fn fits(&mut self, uid: Uid, who: Who, pod: Pod, needs: Needs, choice: Choice) -> Verdict {
@@ -363,16 +393,26 @@ impl Driver {
         self.evicting.remove(uid);
         self.cluster.withdraw(uid);
         let nobody = || (Preemption::NoVictims(Vec::new()), None);
-        let could = rejections.iter().any(|r| r.resolvable);
-        let Some(desk) = self.desk.as_mut().filter(|_| could) else { return nobody() };
+        if !rejections.iter().any(|r| r.resolvable) {
+            return nobody();
+        }
+        let among = match self.permitted(pod).await {
+            Ok(Some(none)) if none.is_empty() => return nobody(),
+            Ok(among) => among,
+            Err(why) => {
+                tracing::debug!(pod = %pod.name, why, "nobody is evicted: an extender could not be asked");
+                return nobody();
+            }
+        };
+        let Some(desk) = &mut self.desk else { return nobody() };
         let decider = desk.decider(who);
         let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return nobody() };
         instance.store.data_mut().tape.start();
         let call = instance.begin(revision.limits.deadline);
         let moment = call.moment;
-        let answer = instance.exports.call_preempt(&mut instance.store, pod, None).await;
+        let answer = instance.exports.call_preempt(&mut instance.store, pod, among.as_deref()).await;
         let answer = instance.end(call, answer);
-        note.preempted(instance.store.data_mut().tape.stop(), &answer);
+        note.preempted(instance.store.data_mut().tape.stop(), among.clone(), &answer);
         match answer {
             Err(fault) => {
                 drop(instance);
@@ -383,7 +423,7 @@ impl Driver {
                 revision.health.returned();
                 desk.decider(who).instance = Some(instance);
                 if let (Who::Live, Some(shadow)) = (who, &desk.shadow) {
-                    shadow.preempted(pod, moment, &answer);
+                    shadow.preempted(pod, among, moment, &answer);
                 }
                 let log = revision.log.clone();
                 match answer {

@@ -10,6 +10,7 @@ mod compare;
 mod desk;
 mod driver;
 mod inbox;
+mod members;
 mod message;
 mod nodespec;
 mod pairs;
@@ -20,22 +21,24 @@ mod spread;
 mod storage;
 pub mod versions;
 mod volumes;
+mod weigh;
 mod wish;
 
 #[cfg(test)]
 mod placement;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pintle_api::GroupVersionResource;
+use tokio::sync::watch;
 
 use self::versions::{Exports, Linked, link};
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
 use crate::load::{LoadError, World};
-use crate::plugin::Metadata;
+use crate::plugin::{Metadata, ProfileRole, ProfileSpec};
 use crate::revision::Revision;
 use crate::seats::{Rank, Seats};
 use crate::shared::Shared;
@@ -43,6 +46,9 @@ use crate::stages::Trial;
 
 /// For one decision. Generous, for it runs on the wall's clock and the machine may be busy; slow ones are logged.
 pub const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Extenders of one scheduler name that are asked, the oldest first; the others stand by. Each costs a call for every pod.
+const MAX_EXTENDERS: usize = 8;
 
 pub type Instance = Guest<(), Exports>;
 
@@ -61,61 +67,94 @@ pub struct Holder {
 pub struct Seat {
     scheduler: Arc<str>,
     rank: Rank,
+    profile: ProfileSpec,
     live: Arc<Holder>,
 }
 
 /// Who sits in a seat: the live revision, and a candidate beside it.
 pub struct Team {
     live: Arc<Holder>,
+    weight: u32,
     trial: Option<Arc<Trial<Arc<Holder>>>>,
 }
 
+/// A component that has a say in another one's decisions.
+pub struct Extender {
+    holder: Arc<Holder>,
+    weight: u32,
+    ignorable: bool,
+}
+
+pub type Extenders = Arc<[Arc<Extender>]>;
+
 /// The drivers by scheduler name; one that was started stays, and waits when no plugin serves.
 #[derive(Default)]
-pub struct Schedulers(Mutex<HashMap<Arc<str>, Arc<Seats<Team>>>>);
+pub struct Schedulers(Mutex<HashMap<Arc<str>, Arc<Profile>>>);
+
+/// Who has to do with a scheduler name: those that would decide, of whom one does, and its extenders.
+#[derive(Default)]
+struct Profile {
+    seats: Seats<Team>,
+    extenders: Mutex<BTreeMap<Rank, Arc<Extender>>>,
+    asked: watch::Sender<Extenders>,
+}
 
 impl Schedulers {
     pub fn leave(&self, seat: &Seat) {
-        if let Some(seats) = self.seats(&seat.scheduler) {
-            seats.leave(&seat.rank);
+        if let Some(profile) = self.profile(&seat.scheduler) {
+            match seat.profile.role {
+                ProfileRole::Primary => profile.seats.leave(&seat.rank),
+                ProfileRole::Extender => profile.change_extenders(|all| drop(all.remove(&seat.rank))),
+            }
         }
     }
 
     pub fn is_serving(&self, seat: &Seat) -> bool {
-        self.seats(&seat.scheduler).is_some_and(|seats| seats.serves(&seat.rank))
+        self.profile(&seat.scheduler).is_some_and(|profile| match seat.profile.role {
+            ProfileRole::Primary => profile.seats.serves(&seat.rank),
+            ProfileRole::Extender => profile.asked.borrow().iter().any(|e| Arc::ptr_eq(&e.holder, &seat.live)),
+        })
     }
 
     /// Puts a candidate beside the live revision, or takes it away.
     pub fn set_trial(&self, seat: &Seat, trial: Option<Trial<Arc<Holder>>>) {
-        if let Some(seats) = self.seats(&seat.scheduler) {
-            seats.take(seat.rank.clone(), Arc::new(Team { live: seat.live.clone(), trial: trial.map(Arc::new) }));
+        // The actor refuses a candidate of an extender.
+        if let Some(profile) = self.profile(&seat.scheduler).filter(|_| seat.profile.role == ProfileRole::Primary) {
+            profile.seats.take(seat.rank.clone(), Arc::new(Team { trial: trial.map(Arc::new), ..seat.team() }));
         }
     }
 
-    fn seats(&self, scheduler: &str) -> Option<Arc<Seats<Team>>> {
+    fn profile(&self, scheduler: &str) -> Option<Arc<Profile>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).get(scheduler).cloned()
     }
 }
 
-pub async fn prepare(revision: Arc<Revision>, scheduler: &str, meta: &Metadata) -> Result<Prepared, LoadError> {
-    require_grants(&revision)?;
+pub async fn prepare(revision: Arc<Revision>, scheduler: &str, profile: &ProfileSpec, meta: &Metadata) -> Result<Prepared, LoadError> {
+    require_grants(&revision, profile.role)?;
     let linked = link(&revision.machine, &revision.loaded).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: revision.plugin.clone() };
     let holder = Arc::new(Holder { revision, linked });
     holder.instantiate().await?;
-    Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank, live: holder } })
+    Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank, profile: profile.clone(), live: holder } })
 }
 
 impl Prepared {
     pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
         let Self { seat } = self;
         let mut drivers = shared.schedulers.0.lock().unwrap_or_else(|e| e.into_inner());
-        let seats = drivers.entry(seat.scheduler.clone()).or_insert_with(|| {
-            let seats = Arc::new(Seats::default());
-            tokio::spawn(driver::drive(Arc::downgrade(shared), seat.scheduler.clone(), seats.serving()));
-            seats
+        let profile = drivers.entry(seat.scheduler.clone()).or_insert_with(|| {
+            let profile = Arc::new(Profile::default());
+            let (serving, extenders) = (profile.seats.serving(), profile.asked.subscribe());
+            tokio::spawn(driver::drive(Arc::downgrade(shared), seat.scheduler.clone(), serving, extenders));
+            profile
         });
-        seats.take(seat.rank.clone(), Arc::new(Team { live: seat.live.clone(), trial: None }));
+        match seat.profile.role {
+            ProfileRole::Primary => profile.seats.take(seat.rank.clone(), Arc::new(seat.team())),
+            ProfileRole::Extender => {
+                let extender = Extender { holder: seat.live.clone(), weight: seat.weight(), ignorable: seat.profile.ignorable };
+                profile.change_extenders(|all| drop(all.insert(seat.rank.clone(), Arc::new(extender))));
+            }
+        }
         drop(drivers);
         seat
     }
@@ -131,7 +170,23 @@ impl Prepared {
 impl Seat {
     /// The same scheduler's turn: its next revision takes it over without a pause.
     pub fn is_same_place(&self, other: &Self) -> bool {
-        self.scheduler == other.scheduler && self.rank == other.rank
+        self.scheduler == other.scheduler && self.rank == other.rank && self.profile.role == other.profile.role
+    }
+
+    fn weight(&self) -> u32 {
+        self.profile.weight.unwrap_or(1)
+    }
+
+    fn team(&self) -> Team {
+        Team { live: self.live.clone(), weight: self.weight(), trial: None }
+    }
+}
+
+impl Profile {
+    fn change_extenders(&self, change: impl FnOnce(&mut BTreeMap<Rank, Arc<Extender>>)) {
+        let mut all = self.extenders.lock().unwrap_or_else(|e| e.into_inner());
+        change(&mut all);
+        self.asked.send_replace(all.values().take(MAX_EXTENDERS).cloned().collect());
     }
 }
 
@@ -152,11 +207,12 @@ impl Holder {
     }
 }
 
-/// What the driver does on the component's behalf.
-fn require_grants(revision: &Revision) -> Result<(), LoadError> {
+/// What the driver does on the component's behalf. An extender is shown the cluster and writes nothing.
+fn require_grants(revision: &Revision, role: ProfileRole) -> Result<(), LoadError> {
     let needed: [(&'static str, &'static str, &str); 4] =
         [("list", "nodes", ""), ("list", "pods", ""), ("create", "pods", "binding"), ("patch", "pods", "status")];
-    for (verb, resource, subresource) in needed {
+    let needed = if role == ProfileRole::Extender { &needed[..2] } else { &needed };
+    for &(verb, resource, subresource) in needed {
         if !allows(&revision.grants, verb, &GroupVersionResource::constant("", "v1", resource), subresource, "") {
             let resource = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
             return Err(LoadError::MissingGrant { verb, resource, why: "scheduling needs".to_owned() });

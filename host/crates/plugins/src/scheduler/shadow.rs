@@ -56,6 +56,7 @@ struct Decided {
 
 struct Preempted {
     pod: Pod,
+    among: Option<Vec<u32>>,
     moment: Moment,
     live: Result<Attempt, String>,
 }
@@ -92,9 +93,9 @@ impl Shadow {
         }
     }
 
-    pub fn preempted(&self, pod: &Pod, moment: Moment, live: &Result<Attempt, String>) {
+    pub fn preempted(&self, pod: &Pod, among: Option<Vec<u32>>, moment: Moment, live: &Result<Attempt, String>) {
         if self.has_room() {
-            let _ = self.messages.send(Message::Preempted(Box::new(Preempted { pod: pod.clone(), moment, live: live.clone() })));
+            let _ = self.messages.send(Message::Preempted(Box::new(Preempted { pod: pod.clone(), among, moment, live: live.clone() })));
         }
     }
 
@@ -209,10 +210,10 @@ impl Follower {
     }
 
     async fn preempt(&mut self, preempted: Preempted) {
-        let Preempted { pod, moment, live } = preempted;
+        let Preempted { pod, among, moment, live } = preempted;
         let Some(mut instance) = self.instance.take() else { return self.trial.tally.skipped() };
         let call = instance.begin_at(self.deadline(), moment);
-        let answer = instance.exports.call_preempt(&mut instance.store, &pod, None).await;
+        let answer = instance.exports.call_preempt(&mut instance.store, &pod, among.as_deref()).await;
         let candidate = match instance.end(call, answer) {
             Ok(answer) => answer,
             Err(fault) => return self.fault(&fault, &subject(&pod)),

@@ -17,7 +17,7 @@ use super::tally::Tally;
 use crate::actor::{Actor, short, turned};
 use crate::driver::Prepared;
 use crate::load::{LoadError, World};
-use crate::plugin::{PLUGINS, Spec};
+use crate::plugin::{PLUGINS, ProfileRole, Spec};
 use crate::revision::{Revision, State};
 
 /// How often counts and differences are written, when they changed.
@@ -90,6 +90,10 @@ impl Actor {
                 "an admission policy has no stage {}: apply it under another name with failurePolicy Ignore to try it",
                 candidate.stage.name()
             );
+            return Err(LoadError::Configuration(why));
+        }
+        if live.profile.role == ProfileRole::Extender && candidate.stage != Stage::Live {
+            let why = format!("an extender has no stage {}: try it as an ignorable extender under another name", candidate.stage.name());
             return Err(LoadError::Configuration(why));
         }
         let spec = spec_of(candidate, live);

@@ -9,6 +9,7 @@ mod guests;
 mod harness;
 mod ingresses;
 mod loading;
+mod profiles;
 mod schedulers;
 mod servers;
 mod sources;

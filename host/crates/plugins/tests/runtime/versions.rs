@@ -71,6 +71,8 @@ async fn a_component_of_the_released_contract_decides_and_explains_beside_one_of
     bench.eventually(evicted).await.expect("the pod that was in the way is gone");
     assert_eq!(node_of(&bench, "urgent").await, "b");
 
+    // Asking writes out what is on its way.
+    assert_eq!(decision(&bench, "urgent").await["plugin"], "old");
     let log = bench.folder.path().to_owned();
     let request = Request {
         log,

@@ -23,6 +23,9 @@ use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::SPEC;
 
 const WORLDS: [&str; 4] = ["admission", "controller", "ingress", "scheduler"];
+const ROLES: [&str; 2] = ["Extender", "Primary"];
+/// Of a component's scores in its profile.
+const MAX_WEIGHT: i64 = 1000;
 const STAGES: [&str; 3] = ["Canary", "Live", "Shadow"];
 const SOURCES: [&str; 6] = ["digest", "embedded", "file", "https", "inline", "oci"];
 /// Bytes of a component that travels inside the object, as base64.
@@ -101,6 +104,9 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     if !scheduler.is_empty() {
         faults.texts(&SPEC.field("schedulerName"), scheduler, names::dns1123_subdomain(scheduler));
     }
+    if let Some(profile) = spec.get("profile").filter(|p| !p.is_null()) {
+        validate_profile(spec, profile, faults);
+    }
     if let Some(candidate) = spec.get("candidate").filter(|c| !c.is_null()) {
         stage(candidate, &SPEC.field("candidate"), faults);
     }
@@ -108,6 +114,21 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     within(spec, &["rollback", "faults"], 0..=i64::from(u32::MAX), &rollback, faults);
     within(spec, &["rollback", "failedPercent"], 0..=100, &rollback, faults);
     within(spec, &["rollback", "failedOf"], 1..=MAX_FAILED_OF, &rollback, faults);
+}
+
+fn validate_profile(spec: &Value, profile: &Value, faults: &mut Faults) {
+    let here = SPEC.field("profile");
+    if spec.str_at(&["world"]) != "scheduler" {
+        faults.forbidden(&here, "only a plugin of the world scheduler has it");
+    }
+    let role = profile.str_at(&["role"]);
+    if !role.is_empty() {
+        one_of(role, &ROLES, &here.field("role"), faults);
+    }
+    within(profile, &["weight"], 1..=MAX_WEIGHT, &here, faults);
+    if role != "Extender" && profile.at(&["ignorable"]).is_some_and(|i| *i == true) {
+        faults.forbidden(&here.field("ignorable"), "only an extender can be passed over");
+    }
 }
 
 /// What the live revision and a candidate both have.

@@ -266,9 +266,6 @@ impl Replay {
 }
 
 impl What {
-    fn placement(self) -> Option<super::record::Placement> {
-        if let Self::Placement(placement) = self { Some(placement) } else { None }
-    }
     fn reconcile(self) -> Option<super::record::Reconcile> {
         if let Self::Reconcile(reconcile) = self { Some(reconcile) } else { None }
     }

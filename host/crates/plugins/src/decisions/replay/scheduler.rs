@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome as Placed, Pod};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome as Placed, Pod, Ranking as Ranks};
 
 use super::words;
 use super::{Digested, Makers, Outcome, WorldPlayer};
 use crate::decisions::fold::State;
 use crate::decisions::notes::taken;
 use crate::decisions::offline::{OfflineScheduler, Then};
-use crate::decisions::record::{Answer, Decision, Fed, Feed, Placement, Session};
+use crate::decisions::record::{Answer, Decision, Fed, Feed, Placement, Ranking, Session, What};
 use crate::guest::Fault;
 
 #[derive(Default)]
@@ -71,7 +71,11 @@ impl WorldPlayer for Player {
         let Some(desk) = self.sessions.get_mut(&session.id).filter(|d| d.fed && decision.intact) else { return Outcome::Skipped };
         let then = Then::of(&decision, decision.heard.clone());
         let mut aside = Then::of(&decision, Vec::new());
-        let Some(recorded) = decision.what.placement() else { return Outcome::Skipped };
+        let recorded = match decision.what {
+            What::Placement(recorded) => recorded,
+            What::Ranking(recorded) => return desk.rank(makers, session, &recorded, then, digest).await,
+            What::Reconcile(_) | What::Compile(_) => return Outcome::Skipped,
+        };
         let Ok(pod) = postcard::from_bytes::<Pod>(&recorded.pod) else { return Outcome::Skipped };
         let answer = match desk.ready(makers, session).await {
             Ok(instance) => instance.schedule(&pod, recorded.scope, then).await,
@@ -85,8 +89,9 @@ impl WorldPlayer for Player {
             if (was_asked || (resolvable && fits(&recorded)))
                 && let Some(instance) = &mut desk.instance
             {
+                let among = recorded.preemption.as_ref().and_then(|t| t.among.clone());
                 aside.heard = recorded.preemption.as_ref().map_or_else(Vec::new, |t| t.heard.clone());
-                preempted = Some(instance.preempt(&pod, None, aside).await);
+                preempted = Some(instance.preempt(&pod, among.as_deref(), aside).await);
             }
         }
         for fault in [answer.as_ref().err(), preempted.as_ref().and_then(|p| p.as_ref().err())].into_iter().flatten() {
@@ -98,6 +103,14 @@ impl WorldPlayer for Player {
         digest.add(&preempted);
         desk.judge(&recorded, &answer, preempted.as_ref())
     }
+}
+
+/// The nodes that pass, best first.
+fn order(answer: &Answer<Result<Ranks, String>>) -> Vec<u32> {
+    let Answer::Returned(Ok(ranks)) = answer else { return Vec::new() };
+    let mut nodes: Vec<(i64, u32)> = ranks.ranked.iter().map(|r| (-r.score, r.node)).collect();
+    nodes.sort_unstable();
+    nodes.into_iter().map(|(_, node)| node).collect()
 }
 
 type Preempted = Answer<Result<Attempt, String>>;
@@ -115,6 +128,36 @@ impl Desk {
             self.instance = Some(fresh);
         }
         self.instance.as_mut().ok_or_else(|| Fault::Trap("no instance".to_owned()))
+    }
+
+    /// A ranking, made again.
+    async fn rank(&mut self, makers: &Makers, session: &Session, recorded: &Ranking, then: Then, digest: &mut Digested) -> Outcome {
+        let Ok(pod) = postcard::from_bytes::<Pod>(&recorded.pod) else { return Outcome::Skipped };
+        let answer = match self.ready(makers, session).await {
+            Ok(instance) => instance.rank(&pod, &recorded.nodes, then).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = &answer {
+            digest.fault(fault);
+            self.instance = None;
+        }
+        let answer = taken(&answer);
+        digest.add(&answer);
+        if answer == recorded.answer {
+            return Outcome::Identical;
+        }
+        let failed = |a: &Answer<Result<Ranks, String>>| matches!(a, Answer::Fault(_) | Answer::Returned(Err(_)));
+        let kind = match (order(&recorded.answer), order(&answer)) {
+            _ if failed(&answer) && !failed(&recorded.answer) => "fails",
+            (before, after) if before == after => return Outcome::Same,
+            (mut before, mut after) => {
+                before.sort_unstable();
+                after.sort_unstable();
+                if before == after { "other order" } else { "other nodes" }
+            }
+        };
+        let text = |answer: &Answer<Result<Ranks, String>>| words::ranking(answer, recorded.nodes.len(), |id| self.state.node_name(id));
+        Outcome::Changed { kind, before: text(&recorded.answer), after: text(&answer), reasons: Vec::new() }
     }
 
     fn judge(&self, recorded: &Placement, answer: &Answer<Result<Placed, String>>, preempted: Option<&Preempted>) -> Outcome {

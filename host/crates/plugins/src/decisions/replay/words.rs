@@ -1,7 +1,7 @@
 //! Decisions in a line each, for reports.
 
 use pintle_plugin_bindings::controller::Failure;
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Outcome, Rejection};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Outcome, Ranking, Rejection};
 
 use crate::decisions::record::{Answer, Question, Table};
 
@@ -18,6 +18,18 @@ pub fn placement(answer: &Answer<Result<Outcome, String>>, chosen: Option<&str>)
             format!("{} (score {score}, {} of {} nodes fit)", chosen.unwrap_or("no node"), choice.feasible, choice.looked_at)
         }
         Answer::Returned(Ok(Outcome::None(rejections))) => format!("unschedulable: {}", rejected(rejections).join(", ")),
+        Answer::Returned(Err(why)) => format!("refused: {why}"),
+        Answer::Fault(fault) => format!("failed: {fault}"),
+    }
+}
+
+pub fn ranking(answer: &Answer<Result<Ranking, String>>, asked: usize, name: impl Fn(u32) -> String) -> String {
+    match answer {
+        Answer::Returned(Ok(ranking)) => {
+            let best = ranking.ranked.iter().max_by_key(|r| (r.score, std::cmp::Reverse(r.node)));
+            let best = best.map_or_else(|| rejected(&ranking.rejections).join(", "), |r| format!("best {} (score {})", name(r.node), r.score));
+            format!("keeps {} of {asked} nodes: {best}", ranking.ranked.len())
+        }
         Answer::Returned(Err(why)) => format!("refused: {why}"),
         Answer::Fault(fault) => format!("failed: {fault}"),
     }

@@ -1,0 +1,147 @@
+//! The extenders of a scheduler name: components beside its primary, each of which may refuse nodes and has a weight in their scores.
+//!
+//! The desk keeps them fed; the driver asks them about nodes that the primary found. One that cannot answer holds the pod back, unless
+//! it is `ignorable`: then it is as if it were not there.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant as Clock;
+
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Pod, Ranked, Ranking, Rejection};
+
+use super::Extender;
+use super::desk::Decider;
+use crate::decisions::Log;
+use crate::decisions::record::Component;
+use crate::guest::{Fault, Moment};
+
+/// An extender at work.
+pub struct Member {
+    pub extender: Arc<Extender>,
+    pub decider: Decider,
+}
+
+/// What the extenders made of some nodes.
+#[derive(Default)]
+pub struct Round {
+    /// The nodes that all of them keep.
+    pub kept: HashSet<u32>,
+    /// Weight and scores of each that answered.
+    pub scores: Vec<(u32, Vec<Ranked>)>,
+    pub rejections: Vec<Vec<Rejection>>,
+    /// For the decision log.
+    pub components: Vec<Component>,
+}
+
+/// Takes the extenders of now, and keeps the instances of those that stay.
+pub fn renew(members: &mut Vec<Member>, extenders: &[Arc<Extender>], log: &Log, scheduler: &str) {
+    let mut known: Vec<Member> = std::mem::take(members);
+    for extender in extenders {
+        let at = known.iter().position(|m| Arc::ptr_eq(&m.extender, extender));
+        members.push(match at {
+            Some(at) => known.swap_remove(at),
+            None => Member { extender: extender.clone(), decider: Decider::new(extender.holder.clone(), log, scheduler) },
+        });
+    }
+}
+
+/// Asks each about the nodes that those before it kept. The error says why the pod cannot be decided now.
+pub async fn ask<'n>(
+    members: &mut [Member],
+    pod: &Pod,
+    nodes: Vec<u32>,
+    moment: Moment,
+    name: impl Fn(u32) -> Option<&'n str>,
+) -> Result<Round, String> {
+    let mut round = Round::default();
+    let mut left = nodes;
+    for member in members {
+        if left.is_empty() {
+            break;
+        }
+        let extender = member.extender.clone();
+        let asked = u32::try_from(left.len()).unwrap_or(u32::MAX);
+        let mut component = Component { plugin: extender.holder.revision.plugin.clone(), weight: extender.weight, asked, ..Component::default() };
+        match member.rank(pod, &left, moment, &name).await {
+            Ok(ranking) => {
+                let passed: HashSet<u32> = ranking.ranked.iter().map(|r| r.node).collect();
+                left.retain(|node| passed.contains(node));
+                component.kept = u32::try_from(left.len()).unwrap_or(u32::MAX);
+                component.rejections.clone_from(&ranking.rejections);
+                round.scores.push((extender.weight, ranking.ranked));
+                round.rejections.push(ranking.rejections);
+            }
+            Err(why) if extender.ignorable => (component.kept, component.ignored) = (asked, why),
+            Err(why) => return Err(format!("{}: {why}", component.plugin)),
+        }
+        round.components.push(component);
+    }
+    round.kept = left.into_iter().collect();
+    Ok(round)
+}
+
+impl Member {
+    /// Pods wait for it.
+    pub fn is_needed(&self) -> bool {
+        !self.extender.ignorable
+    }
+
+    async fn rank<'n>(&mut self, pod: &Pod, nodes: &[u32], moment: Moment, name: impl Fn(u32) -> Option<&'n str>) -> Result<Ranking, String> {
+        let Some(mut instance) = self.decider.instance.take() else { return Err("rests after a fault".to_owned()) };
+        let revision = self.decider.holder.revision.clone();
+        let begun = Clock::now();
+        instance.store.data_mut().tape.start();
+        let call = instance.begin_at(revision.limits.deadline, moment);
+        let answer = instance.exports.call_rank(&mut instance.store, pod, nodes).await;
+        let mut answer = instance.end(call, answer);
+        if let Ok(Ok(ranking)) = &answer
+            && let Some(why) = nonsense(ranking, nodes)
+        {
+            answer = Err(Fault::Answer(why));
+        }
+        let recording = instance.store.data_mut().tape.stop();
+        self.decider.decisions.ranked(pod, nodes, begun.elapsed(), recording, &answer, name);
+        match answer {
+            Err(fault) => {
+                self.decider.failed(&fault, &format!("rank for {}/{}", pod.namespace, pod.name));
+                Err(fault.to_string())
+            }
+            Ok(answer) => {
+                revision.health.returned();
+                revision.health.decided(answer.is_err());
+                if let Err(why) = &answer {
+                    revision.meter.failed();
+                    revision.log.write("warn", &format!("{}/{}: {why}", pod.namespace, pod.name));
+                }
+                self.decider.instance = Some(instance);
+                answer
+            }
+        }
+    }
+}
+
+/// Whether a ranking cannot be of these nodes.
+pub fn nonsense(ranking: &Ranking, asked: &[u32]) -> Option<String> {
+    let mut asked: HashMap<u32, bool> = asked.iter().map(|node| (*node, false)).collect();
+    ranking.ranked.iter().find_map(|r| match asked.get_mut(&r.node) {
+        None => Some(format!("the node {} was not asked about", r.node)),
+        Some(true) => Some(format!("the node {} is ranked more than once", r.node)),
+        Some(seen) => {
+            *seen = true;
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ranking_is_of_the_asked_nodes_once_each() {
+        let ranking = |nodes: &[u32]| Ranking { ranked: nodes.iter().map(|node| Ranked { node: *node, score: 1 }).collect(), rejections: Vec::new() };
+        assert_eq!(nonsense(&ranking(&[3, 1]), &[1, 2, 3]), None);
+        assert_eq!(nonsense(&ranking(&[4]), &[1, 2, 3]).as_deref(), Some("the node 4 was not asked about"));
+        assert_eq!(nonsense(&ranking(&[2, 2]), &[1, 2, 3]).as_deref(), Some("the node 2 is ranked more than once"));
+    }
+}
