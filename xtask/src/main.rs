@@ -2,6 +2,7 @@
 //! installs what the machine lacks, and runs the tests. It decides nothing that the product does.
 
 mod contracts;
+mod fuzz;
 mod machine;
 mod plugins;
 mod programs;
@@ -21,6 +22,7 @@ usage: cargo xtask <verb>
   validate-corpus [args]  upstream's refusals side by side with ours; see docs/validation.md
   wit-check      refuses a change to a released WIT package
   wit-freeze [name]  releases the WIT packages as they stand, under wit/released
+  fuzz [decoder...] [--seconds N]  libFuzzer over what decodes bytes from outside; wants a nightly compiler
   tidy           the rules of ARCHITECTURE.md that a machine can check
   schema         regenerates the API schema tables
   placement      regenerates the goldens of placement from upstream's scheduler (Go); `placement live -bin DIR` asks the real one";
@@ -39,6 +41,7 @@ fn main() -> Result<()> {
         "validate-corpus" => verify::validate_corpus(&rest),
         "wit-check" => contracts::check(),
         "wit-freeze" => contracts::freeze(&rest),
+        "fuzz" => fuzz::run(&rest),
         "tidy" => tidy::run(),
         "placement" => programs::placement(&rest),
         "schema" => programs::cargo(&["run", "--quiet", "--package", "schema-gen"]),

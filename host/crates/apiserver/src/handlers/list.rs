@@ -3,18 +3,13 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pintle_api::{Cause, CauseKind, Reason, Status};
-use serde::{Deserialize, Serialize};
 
+use super::continue_token::{ContinueToken, INCONSISTENT};
 use super::own_fields::OwnFields;
 use super::{Core, Scope};
 use crate::cache::{Filter, Snapshot, Stored};
 
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-/// Stands for "any revision" in a token that continues an expired list.
-const INCONSISTENT: i64 = -1;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Match {
@@ -39,16 +34,6 @@ pub struct List {
     pub revision: u64,
     pub continue_token: String,
     pub remaining: Option<usize>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Token {
-    v: String,
-    rv: i64,
-    start: String,
-    /// Seconds since 1970 when the first page was read.
-    #[serde(default)]
-    at: u64,
 }
 
 impl Core {
@@ -91,7 +76,7 @@ impl Core {
     }
 
     async fn next_page(&self, scope: &Scope, query: &ListQuery, filter: &Filter) -> Result<List, Status> {
-        let token = Token::decode(&query.continue_token)?;
+        let token = ContinueToken::decode(&query.continue_token)?;
         let slot = &scope.resource.slot;
         let after = token.start.as_str();
         if token.rv == INCONSISTENT {
@@ -117,7 +102,7 @@ impl Core {
         let continue_token = match page.last_key {
             Some(last) => {
                 self.cache.keep_snapshot(&scope.resource.slot, &snapshot);
-                Token { v: TOKEN_VERSION.to_owned(), rv: revision as i64, start: last.to_string(), at: begun }.encode()
+                ContinueToken::new(revision as i64, &last, begun).encode()
             }
             None => String::new(),
         };
@@ -183,28 +168,14 @@ async fn made_ready(scope: &Scope, list: List) -> Result<List, Status> {
     Ok(list)
 }
 
-fn expired(token: &Token) -> Status {
+fn expired(token: &ContinueToken) -> Status {
     let mut status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, \
          or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an \
          inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    let fresh = Token { v: TOKEN_VERSION.to_owned(), rv: INCONSISTENT, start: token.start.clone(), at: now() };
-    status.details_mut().continue_token = fresh.encode();
+    status.details_mut().continue_token = ContinueToken::new(INCONSISTENT, &token.start, now()).encode();
     status
-}
-
-impl Token {
-    fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("plain data"))
-    }
-    fn decode(text: &str) -> Result<Self, Status> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
-        let token: Option<Self> = bytes.and_then(|b| serde_json::from_slice(&b).ok());
-        token
-            .filter(|t| t.v == TOKEN_VERSION && t.rv >= INCONSISTENT && !t.start.is_empty())
-            .ok_or_else(|| Status::bad_request("continue key is not valid: the token is not one of this server"))
-    }
 }
 
 fn now() -> u64 {

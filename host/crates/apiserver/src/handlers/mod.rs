@@ -6,6 +6,7 @@
 pub mod binding;
 mod cells;
 pub mod connect;
+pub mod continue_token;
 pub mod decisions;
 pub mod delete;
 pub mod eviction;

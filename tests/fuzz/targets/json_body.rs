@@ -1,0 +1,5 @@
+//! `json_body` of `tests/decoders` for libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pintle_decoders::run("json_body", input));

@@ -1,0 +1,5 @@
+//! `server_side_apply` of `tests/decoders` for libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pintle_decoders::run("server_side_apply", input));
