@@ -12,15 +12,14 @@ use cel::{DeclarationError, Env, ExecutionError};
 
 use super::library::Answer;
 use super::meter::{self, Size, charge, noted, shallow, size, tenth, weight};
+use super::names;
 
 const LIST_COST: u64 = 10;
 const MAP_COST: u64 = 30;
 /// A copy's price is a value's weight through this.
-const COPIES_A_UNIT: u64 = 8;
+const COPIES_A_UNIT: u64 = 4;
 /// Of what is only gone over to be measured.
 const LOOKS_A_UNIT: u64 = 64;
-/// The namespaces of functions.
-pub const NAMESPACES: [&str; 8] = ["optional", "sets", "lists", "strings", "format", "ip", "jsonpatch", "math"];
 
 pub fn register(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_overload("@size", "note_size", vec![DYN_TYPE], note_size)?;
@@ -81,7 +80,9 @@ fn price_of(function: &str) -> Price {
         operators::ADD | operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO => Price::Add,
         operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => Price::Compare,
         operators::IN => Price::In,
-        "startsWith" | "endsWith" | "lowerAscii" | "upperAscii" | "trim" | "substring" | "charAt" | "reverse" | "indexOf" | "lastIndexOf" => Price::Linear,
+        "startsWith" | "endsWith" | "lowerAscii" | "upperAscii" | "trim" | "substring" | "charAt" | "reverse" | "indexOf" | "lastIndexOf" => {
+            Price::Linear
+        }
         "string" | "bytes" | "int" | "uint" | "double" | "timestamp" | "duration" | "strings.quote" => Price::Linear,
         "contains" => Price::Product,
         "replace" => Price::Replace,
@@ -162,7 +163,7 @@ fn kept(expression: &mut IdedExpr) -> u64 {
 fn charge_call(call: &mut CallExpr) -> u64 {
     // `optional.of(x)`: what stands before the dot is no value.
     let namespace = match call.target.as_deref() {
-        Some(IdedExpr { expr: Expr::Ident(name), .. }) if NAMESPACES.contains(&name.as_str()) => Some(name.clone()),
+        Some(IdedExpr { expr: Expr::Ident(name), .. }) if names::is_function(name, &call.func_name) => Some(name.clone()),
         _ => None,
     };
     let mut cost: u64 = call.args.iter_mut().map(charge_for).sum();

@@ -3,7 +3,7 @@
 //! The unit and most prices are upstream's (`cel-go`'s cost tracker and Kubernetes' own estimator). An evaluation runs in one go on one
 //! thread, so what it has left is the thread's. Once a charge failed all that follow fail, whatever `||` made of the first.
 //!
-//! Beyond upstream's prices, copies are paid for (an eighth of a value's weight), for the evaluator copies what upstream shares.
+//! Beyond upstream's prices, copies are paid for (a quarter of a value's weight), for the evaluator copies what upstream shares.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub const BUDGET: u64 = 10_000_000;
 pub const CONDITIONS_BUDGET: u64 = 2_500_000;
 
 /// Bytes of text that weigh as much as one value.
-const BYTES_A_NODE: u64 = 64;
+const BYTES_A_NODE: u64 = 16;
 
 pub const CALL_EXCEEDED: &str = "operation cancelled: actual cost limit exceeded";
 pub const BUDGET_EXCEEDED: &str = "validation failed due to running out of cost budget, no further validation rules will be run";

@@ -2,9 +2,12 @@
 //!
 //! Admission policies, match conditions, validation rules of custom kinds and the mapping of other issuers' tokens use it. An expression
 //! has no side effects. It may call what upstream lets it call (`library`), names what its place has to name (`names`), and pays for what it
-//! does (`charged`, `meter`), so it ends soon and holds little, whatever it says.
+//! does (`charged`, `meter`), so it ends soon and holds little, whatever it says. What a rule of a custom kind may cost at most is
+//! reckoned from the kind's schema before (`declared`, `estimate`).
 
 mod charged;
+mod declared;
+mod estimate;
 mod library;
 mod meter;
 mod names;
@@ -23,6 +26,7 @@ use cel::common::value::CowVal;
 use cel::{Context, Env, ExecutionError, Value as Cel};
 use serde_json::Value;
 
+pub use declared::Declared;
 pub use library::authorizer::{Answer, Authorize, Authorizer, Question};
 pub use meter::{BUDGET_EXCEEDED, Budget, CALL_EXCEEDED, CONDITIONS_BUDGET};
 pub use names::Kind;
@@ -121,6 +125,11 @@ impl Expression {
             other => Err(cut(format!("the expression gives {other}, which is no bool"))),
         }
     }
+}
+
+/// What an expression may cost at most, by the schemas of its variables; `None`: it does not parse.
+pub fn most_cost(text: &str, variables: &[(&str, &Declared)]) -> Option<u64> {
+    stacker::maybe_grow(parse::STACK_BYTES / 2, parse::STACK_BYTES, || Some(estimate::most(&parse::parse(text).ok()?.0, variables)))
 }
 
 fn told(why: ExecutionError) -> String {

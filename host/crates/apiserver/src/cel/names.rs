@@ -3,30 +3,174 @@
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 
-use super::charged::NAMESPACES;
-
 /// What expressions may call: the language's functions, its libraries for strings, lists, sets and optional values, and Kubernetes' own.
 const FUNCTIONS: [&str; 135] = [
-    "@go", "@keep", "@mapOf", "@merged", "@not_strictly_false", "@pairs", "@sortByAssociatedKeys", "add", "allowed", "asApproximateFloat",
-    "asInteger", "bool", "bytes", "charAt", "check", "cidr", "compareTo", "contains", "containsCIDR", "containsIP", "distinct", "double",
-    "duration", "dyn", "endsWith", "error", "errored", "family", "fieldSelector", "find", "findAll", "flatten", "format",
-    "format.byte", "format.date", "format.datetime", "format.dns1035Label", "format.dns1035LabelPrefix", "format.dns1123Label",
-    "format.dns1123LabelPrefix", "format.dns1123Subdomain", "format.dns1123SubdomainPrefix", "format.labelValue", "format.named",
-    "format.qualifiedName", "format.uri", "format.uuid", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getEscapedPath",
-    "getFullYear", "getHost", "getHostname", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getPort", "getQuery", "getScheme",
-    "getSeconds", "group", "hasValue", "indexOf", "int", "ip", "ip.isCanonical", "isCIDR", "isGlobalUnicast", "isGreaterThan", "isIP",
-    "isInteger", "isLessThan", "isLinkLocalMulticast", "isLinkLocalUnicast", "isLoopback", "isQuantity", "isSemver", "isSorted", "isURL",
-    "isUnspecified", "join", "jsonpatch.escapeKey", "labelSelector", "lastIndexOf", "lists.range", "lowerAscii", "major", "masked", "matches",
-    "max", "min", "minor", "name", "namespace", "optional.none", "optional.of", "optional.ofNonZeroValue", "or", "orValue", "patch", "path",
-    "prefixLength", "quantity", "reason", "replace", "resource", "reverse", "semver", "serviceAccount", "sets.contains", "sets.equivalent",
-    "sets.intersects", "sign", "size", "slice", "sort", "split", "startsWith", "string", "strings.quote", "sub", "subresource", "substring",
-    "sum", "timestamp", "trim", "type", "uint", "upperAscii", "url", "validate", "value",
+    "@go",
+    "@keep",
+    "@mapOf",
+    "@merged",
+    "@not_strictly_false",
+    "@pairs",
+    "@sortByAssociatedKeys",
+    "add",
+    "allowed",
+    "asApproximateFloat",
+    "asInteger",
+    "bool",
+    "bytes",
+    "charAt",
+    "check",
+    "cidr",
+    "compareTo",
+    "contains",
+    "containsCIDR",
+    "containsIP",
+    "distinct",
+    "double",
+    "duration",
+    "dyn",
+    "endsWith",
+    "error",
+    "errored",
+    "family",
+    "fieldSelector",
+    "find",
+    "findAll",
+    "flatten",
+    "format",
+    "format.byte",
+    "format.date",
+    "format.datetime",
+    "format.dns1035Label",
+    "format.dns1035LabelPrefix",
+    "format.dns1123Label",
+    "format.dns1123LabelPrefix",
+    "format.dns1123Subdomain",
+    "format.dns1123SubdomainPrefix",
+    "format.labelValue",
+    "format.named",
+    "format.qualifiedName",
+    "format.uri",
+    "format.uuid",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getEscapedPath",
+    "getFullYear",
+    "getHost",
+    "getHostname",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getPort",
+    "getQuery",
+    "getScheme",
+    "getSeconds",
+    "group",
+    "hasValue",
+    "indexOf",
+    "int",
+    "ip",
+    "ip.isCanonical",
+    "isCIDR",
+    "isGlobalUnicast",
+    "isGreaterThan",
+    "isIP",
+    "isInteger",
+    "isLessThan",
+    "isLinkLocalMulticast",
+    "isLinkLocalUnicast",
+    "isLoopback",
+    "isQuantity",
+    "isSemver",
+    "isSorted",
+    "isURL",
+    "isUnspecified",
+    "join",
+    "jsonpatch.escapeKey",
+    "labelSelector",
+    "lastIndexOf",
+    "lists.range",
+    "lowerAscii",
+    "major",
+    "masked",
+    "matches",
+    "max",
+    "min",
+    "minor",
+    "name",
+    "namespace",
+    "optional.none",
+    "optional.of",
+    "optional.ofNonZeroValue",
+    "or",
+    "orValue",
+    "patch",
+    "path",
+    "prefixLength",
+    "quantity",
+    "reason",
+    "replace",
+    "resource",
+    "reverse",
+    "semver",
+    "serviceAccount",
+    "sets.contains",
+    "sets.equivalent",
+    "sets.intersects",
+    "sign",
+    "size",
+    "slice",
+    "sort",
+    "split",
+    "startsWith",
+    "string",
+    "strings.quote",
+    "sub",
+    "subresource",
+    "substring",
+    "sum",
+    "timestamp",
+    "trim",
+    "type",
+    "uint",
+    "upperAscii",
+    "url",
+    "validate",
+    "value",
 ];
+
+/// The namespaces of functions.
+const NAMESPACES: [&str; 7] = ["optional", "sets", "lists", "strings", "format", "ip", "jsonpatch"];
+
+/// Whether `namespace.function` is one function, and the namespace no value.
+pub fn is_function(namespace: &str, function: &str) -> bool {
+    NAMESPACES.contains(&namespace)
+        && FUNCTIONS.iter().any(|known| known.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')) == Some(function))
+}
 
 /// Names of types, and the first parts of such names.
 const TYPES: [&str; 18] = [
-    "bool", "bytes", "double", "duration", "dyn", "google", "int", "kubernetes", "list", "map", "net", "null_type", "optional_type", "string",
-    "timestamp", "type", "uint", "Object",
+    "bool",
+    "bytes",
+    "double",
+    "duration",
+    "dyn",
+    "google",
+    "int",
+    "kubernetes",
+    "list",
+    "map",
+    "net",
+    "null_type",
+    "optional_type",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
+    "Object",
 ];
 
 /// The type of a value.
@@ -90,7 +234,9 @@ impl<'a> Search<'a> {
             Expr::Call(call) => {
                 let function = call.func_name.as_str();
                 let space = match call.target.as_deref() {
-                    Some(IdedExpr { expr: Expr::Ident(name), .. }) if NAMESPACES.contains(&name.as_str()) && !self.scope.contains(&name.as_str()) => Some(name),
+                    Some(IdedExpr { expr: Expr::Ident(name), .. }) if NAMESPACES.contains(&name.as_str()) && !self.scope.contains(&name.as_str()) => {
+                        Some(name)
+                    }
                     _ => None,
                 };
                 let qualified = space.map(|space| format!("{space}.{function}"));
@@ -203,10 +349,16 @@ pub fn kind(expression: &IdedExpr) -> Option<Kind> {
         Expr::Call(call) => match call.func_name.as_str() {
             operators::CONDITIONAL => kind(call.args.get(1)?).or_else(|| kind(call.args.get(2)?)),
             operators::ADD => kind(call.args.first()?).or_else(|| kind(call.args.get(1)?)),
-            operators::EQUALS | operators::NOT_EQUALS | operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT | operators::IN => Some(Kind::Bool),
+            operators::EQUALS | operators::NOT_EQUALS | operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT | operators::IN => {
+                Some(Kind::Bool)
+            }
             operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => Some(Kind::Bool),
-            "startsWith" | "endsWith" | "matches" | "hasValue" | "isURL" | "isIP" | "isCIDR" | "isQuantity" | "isSemver" | "isSorted" | "allowed" => Some(Kind::Bool),
-            "string" | "lowerAscii" | "upperAscii" | "trim" | "replace" | "substring" | "join" | "find" | "getHost" | "getScheme" | "getPort" => Some(Kind::String),
+            "startsWith" | "endsWith" | "matches" | "hasValue" | "isURL" | "isIP" | "isCIDR" | "isQuantity" | "isSemver" | "isSorted" | "allowed" => {
+                Some(Kind::Bool)
+            }
+            "string" | "lowerAscii" | "upperAscii" | "trim" | "replace" | "substring" | "join" | "find" | "getHost" | "getScheme" | "getPort" => {
+                Some(Kind::String)
+            }
             "size" | "int" => Some(Kind::Int),
             "double" => Some(Kind::Double),
             "split" | "findAll" | "flatten" | "distinct" | "sort" => Some(Kind::List),

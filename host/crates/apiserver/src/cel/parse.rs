@@ -61,7 +61,8 @@ fn plain_objects(expression: &mut IdedExpr) {
     if let Expr::Struct(object) = &mut expression.expr
         && (object.type_name == "Object" || object.type_name.starts_with("Object.") || object.type_name == "JSONPatch")
     {
-        let entries = std::mem::take(&mut object.entries).into_iter().map(|entry| IdedEntryExpr { id: entry.id, expr: as_map_entry(entry.id, entry.expr) });
+        let entries =
+            std::mem::take(&mut object.entries).into_iter().map(|entry| IdedEntryExpr { id: entry.id, expr: as_map_entry(entry.id, entry.expr) });
         expression.expr = Expr::Map(MapExpr { entries: entries.collect() });
     }
     match &mut expression.expr {

@@ -163,6 +163,8 @@ fn two_variables() {
         "{'a': 'x', 'b': 'y'}.transformMapEntry(k, v, {v: k}) == {'x': 'a', 'y': 'b'} && {'a': 'x', 'b': 'y'}.transformMapEntry(k, v, k == 'a', {v: k}) == {'x': 'a'}",
         "[[1, 2], [3]].all(i, v, v.all(j, w, w > i + j - 1)) && [{'n': 1}].all(i, v, v.n == 1 && has(v.n) && [9].map(i, i)[0] == 9)",
     ]);
+    // A variable may have a namespace's name.
+    all_true(&["['ab'].all(ip, ip.replace('a', 'b') == 'bb') && ['x'].exists(format, format.contains('x'))"]);
     all_fail(&[("{'a': 'x', 'b': 'x'}.transformMapEntry(k, v, {v: k}) == {}", "already exists"), ("[1].all(i, i, true)", "duplicate variable name")]);
 }
 
@@ -181,7 +183,10 @@ fn authorizers() {
     let mut variables = Variables::new();
     variables.set_authorizer(&who, Some(Question { resource: "pods".into(), namespace: "n".into(), ..Question::default() }));
     let check = |text: &str| Expression::compile_with(text, &["authorizer"]).and_then(|e| e.evaluate(&variables));
-    assert_eq!(check("authorizer.group('apps').resource('deployments').subresource('scale').namespace('n').name('x').check('get').allowed()"), Ok(json!(true)));
+    assert_eq!(
+        check("authorizer.group('apps').resource('deployments').subresource('scale').namespace('n').name('x').check('get').allowed()"),
+        Ok(json!(true))
+    );
     assert_eq!(check("authorizer.group('').resource('pods').check('create').allowed()"), Ok(json!(false)));
     assert_eq!(check("authorizer.serviceAccount('default', 'x').path('/healthz').check('post').allowed()"), Ok(json!(true)));
     let said = check("authorizer.requestResource.check('get').reason()").unwrap();
@@ -196,13 +201,22 @@ fn authorizers() {
 fn what_is_not_there() {
     let refused = |text: &str| Expression::compile_with(text, &["object", "self"]).err().unwrap_or_default();
     assert_eq!(refused("x"), "ERROR: <input>:1:1: undeclared reference to 'x' (in container '')\n | x\n | ^");
-    assert_eq!(refused("object.a == 1 &&\n  nothing.b"), "ERROR: <input>:2:3: undeclared reference to 'nothing' (in container '')\n |   nothing.b\n | ..^");
+    assert_eq!(
+        refused("object.a == 1 &&\n  nothing.b"),
+        "ERROR: <input>:2:3: undeclared reference to 'nothing' (in container '')\n |   nothing.b\n | ..^"
+    );
     assert!(refused("object.foo()").contains("undeclared reference to 'foo' (in container '')"), "{}", refused("object.foo()"));
     assert!(refused("sets.foo([], [])").contains("undeclared reference to 'sets.foo'"));
     assert!(refused("Other{a: 1}").contains("undeclared reference to 'Other'"));
     assert!(refused("object.all(x, y > 1)").contains("undeclared reference to 'y'"));
     assert!(refused("self.x ==").starts_with("ERROR: <input>:1:10: Syntax error"), "{}", refused("self.x =="));
-    for good in ["object.all(x, x > 1)", "[1].all(i, v, i < v)", "type(object) == string", "object.?a.optMap(x, x + 1).orValue(1) > 0", "[object].sortBy(o, o.n) != []"] {
+    for good in [
+        "object.all(x, x > 1)",
+        "[1].all(i, v, i < v)",
+        "type(object) == string",
+        "object.?a.optMap(x, x + 1).orValue(1) > 0",
+        "[object].sortBy(o, o.n) != []",
+    ] {
         assert_eq!(refused(good), "", "{good}");
     }
     let kind = |text: &str| Expression::compile(text).unwrap().kind();
@@ -283,4 +297,83 @@ fn deep_and_long_expressions() {
             assert!(done.is_ok(), "{shown} {times}");
         }
     }
+}
+
+/// Schema, expression, and what upstream estimates for it.
+#[test]
+fn estimates_are_upstreams() {
+    let text = |max: Option<u64>| bounded(json!({"type": "string"}), "maxLength", max);
+    let list = |item: Value, max: Option<u64>| bounded(json!({"type": "array", "items": item}), "maxItems", max);
+    let map = |value: Value, max: Option<u64>| bounded(json!({"type": "object", "additionalProperties": value}), "maxProperties", max);
+    let of = |kind: &str| json!({"type": kind});
+    let format = |format: &str| json!({"type": "string", "format": format});
+    let named = |fields: Value| json!({"type": "object", "properties": fields, "required": ["required"]});
+    let objects = |max: Option<u64>| list(named(json!({"required": {"type": "string"}})), max);
+    let either = || json!({"x-kubernetes-int-or-string": true});
+    let cases = [
+        (list(of("number"), None), "self.all(x, true)", 4_718_591),
+        (list(of("number"), Some(10)), "self.all(x, true)", 32),
+        (list(of("string"), None), "self.all(x, true)", 3_145_727),
+        (list(of("boolean"), None), "self.all(x, true)", 1_887_437),
+        (list(list(of("number"), None), None), "self.all(x, true)", 3_145_727),
+        (objects(None), "self.all(x, true)", 555_128),
+        (map(of("number"), None), "self.all(x, true)", 1_348_169),
+        (map(of("string"), None), "self.all(x, true)", 1_179_647),
+        (map(of("boolean"), None), "self.all(x, true)", 943_718),
+        (text(None), "self.contains('test')", 314_574),
+        (text(Some(10)), "self.contains('test')", 5),
+        (text(None), "self.startsWith('test')", 2),
+        (text(None), "size(self + 'hello') > size('hello')", 314_578),
+        (text(Some(4)), "size(self + 'hello') > size('hello')", 7),
+        (list(of("number"), None), "self[1] == 0.0", 2),
+        (list(of("string"), None), "self[1] == self[1]", 314_577),
+        (list(of("number"), Some(10)), "self.all(x, self.all(y, true))", 352),
+        (list(of("number"), Some(10)), "self.all(x, self.all(y, self.all(z, true)))", 3_552),
+        (text(None), "self.matches('x')", 314_574),
+        (text(Some(50)), "self.matches('x')", 22),
+        (text(None), "''.matches('(((((((((())))))))))[0-9]')", 7),
+        (text(None), "self.matches('')", 1),
+        (map(of("string"), None), "self.all(x, x.contains(self[x]))", 2_752_507),
+        (text(None), "self == 'x'", 2),
+        (text(Some(0)), "self == 'x'", 1),
+        (list(of("number"), Some(3 * 1024 * 2048)), "self.all(x, x == 0.0)", 25_165_826),
+        (list(either(), None), "self.all(x, true)", 4_718_591),
+        (list(either(), None), "self[0] == 5", 3),
+        (objects(None), "self[0] == null", 2),
+        (list(list(of("number"), None), None), "self[0][0] == -1.0", 3),
+        (list(map(of("number"), None), None), "self.all(x, x.y == 25.2)", 6_291_452),
+        (list(map(of("number"), None), None), "self[0].x > 2.0", 4),
+        (list(format("duration"), None), "self.all(x, true)", 2_359_295),
+        (list(format("duration"), None), "self[0].getHours() == 2", 4),
+        (list(format("date"), None), "self.all(x, true)", 725_936),
+        (list(format("date-time"), None), "self.all(x, true)", 428_963),
+        (map(format("date-time"), None), "self.all(x, true)", 349_526),
+        (text(None), "self.find('[0-9]+') == ''", 629_147),
+        (text(Some(10)), "self.find('[0-9]+') == ''", 11),
+        (list(text(None), None), "self.join(' ') == 'aa bb'", 329_853_068_905),
+        (list(text(Some(10)), Some(10)), "self.join(' ') == 'aa bb'", 43),
+        (list(text(None), None), "self.isSorted() == true", 329_854_432_052),
+        (list(text(Some(10)), Some(10)), "self.isSorted() == true", 52),
+        (named(json!({"str": text(None), "separator": text(None)})), "self.str.split(self.separator) == []", 629_160),
+        (text(None), "self.lowerAscii() == 'lower!'", 314_575),
+        (map(of("integer"), None), "oldSelf.size() == self.size()", 5),
+        (map(format("date-time"), None), "self['a'] == self['b']", 8),
+        (map(format("duration"), None), "self['c'] == self['d']", 8),
+        (json!({"type": "string", "enum": ["A", "LongValue"]}), "self.contains('A')", 2),
+        (either(), "isQuantity(self)", 314_574),
+    ];
+    let wrong = cases.iter().filter_map(|(schema, expression, cost)| {
+        let declared = Declared::of(schema, false, str::to_owned).unwrap();
+        let found = most_cost(expression, &[("self", &declared), ("oldSelf", &declared)]).unwrap();
+        (found != *cost).then(|| format!("{schema} {expression}: {found}, not {cost}"))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn bounded(mut schema: Value, field: &str, max: Option<u64>) -> Value {
+    if let Some(max) = max {
+        schema[field] = json!(max);
+    }
+    schema
 }

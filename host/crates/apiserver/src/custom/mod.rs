@@ -5,6 +5,7 @@
 
 mod column;
 mod conversion;
+pub mod costs;
 mod definition;
 pub mod rules;
 mod strategy;

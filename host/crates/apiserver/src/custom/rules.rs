@@ -282,7 +282,7 @@ fn place(path: &str, below: &str) -> String {
 }
 
 /// A field's name as an identifier.
-fn escaped(name: &str) -> String {
+pub fn escaped(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }

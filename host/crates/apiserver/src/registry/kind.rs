@@ -30,6 +30,8 @@ pub struct Kind {
     /// Runs after the parts that [`Part`] leaves alone were restored.
     pub update: fn(&mut Object, &Object, Part, &WriteContext<'_>),
     pub validate: fn(&Object, &mut Faults),
+    /// Only what a creation adds.
+    pub validate_new: fn(&Object, &mut Faults),
     /// Only what an update adds: immutable fields and the like.
     pub validate_change: fn(&Object, &Object, Part, &mut Faults),
     /// Of an update of the main part.
@@ -84,6 +86,7 @@ impl Kind {
             create: |_, _| {},
             update: |_, _, _, _| {},
             validate: |_, _| {},
+            validate_new: |_, _| {},
             validate_change: |_, _, _, _| {},
             repeats: Repeats::BOTH,
             warn: |_, _| Vec::new(),
@@ -155,6 +158,7 @@ impl Strategy for Kind {
     fn validate_create(&self, object: &Object) -> Vec<Cause> {
         let mut faults = Faults::default();
         (self.validate)(object, &mut faults);
+        (self.validate_new)(object, &mut faults);
         self.validate_by_schema(object, &mut faults);
         faults.into_causes()
     }

@@ -36,7 +36,7 @@ pub fn register(env: &mut Env) -> Result<(), DeclarationError> {
 }
 
 fn expand(helper: &mut Helper<'_>, target: &mut Option<IdedExpr>, args: &mut Vec<IdedExpr>, name: &str) -> Result<Option<IdedExpr>, ParseError> {
-    let names: Vec<Option<String>> = args.iter().take(2).map(|arg| plain_name(arg)).collect();
+    let names: Vec<Option<String>> = args.iter().take(2).map(plain_name).collect();
     let [Some(first), Some(second)] = &names[..] else {
         return Err(helper.new_error(args[0].id, "argument must be a simple name"));
     };
@@ -112,7 +112,13 @@ fn fold(helper: &mut Helper<'_>, iter_range: IdedExpr, iter_var: String, body: I
 }
 
 /// A list with what is made of each pair that the filter lets pass.
-fn collect(helper: &mut Helper<'_>, iter_range: IdedExpr, iter_var: String, filter: Option<IdedExpr>, body: impl FnOnce(&mut Helper<'_>) -> IdedExpr) -> IdedExpr {
+fn collect(
+    helper: &mut Helper<'_>,
+    iter_range: IdedExpr,
+    iter_var: String,
+    filter: Option<IdedExpr>,
+    body: impl FnOnce(&mut Helper<'_>) -> IdedExpr,
+) -> IdedExpr {
     let accu_init = helper.next_expr(Expr::List(ListExpr::new(Vec::new())));
     let loop_cond = truth(helper, true);
     let body = body(helper);
@@ -167,7 +173,7 @@ fn take_from_entry(entry: &mut EntryExpr, pair: &str, name: &str, at: i64) {
 
 fn pairs<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     let whole = &*args[0];
-    charge(weight(whole) / 8)?;
+    charge(weight(whole) / 4)?;
     let mut all: Vec<Box<dyn Val + 'v>> = Vec::new();
     if let Some(map) = whole.downcast_ref::<CelMap<'v>>() {
         for (key, value) in map.inner() {
@@ -186,7 +192,7 @@ fn pairs<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
 
 fn map_of<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
     let Some(list) = args[0].downcast_ref::<CelList<'v>>() else { return Err(no_overload("transformMap", &args)) };
-    charge(weight(list) / 8)?;
+    charge(weight(list) / 4)?;
     let mut map: HashMap<CelMapKey<'v>, Box<dyn Val + 'v>> = HashMap::with_capacity(list.inner().len());
     for pair in list.inner() {
         let Some([key, value]) = pair.downcast_ref::<CelList<'v>>().map(CelList::inner) else { return Err(no_overload("transformMap", &args)) };
@@ -197,7 +203,7 @@ fn map_of<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
 }
 
 fn merged<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Answer<'b, 'v> {
-    charge(weight(&*args[0]) / 8)?;
+    charge(weight(&*args[0]) / 4)?;
     let mut map: HashMap<CelMapKey<'v>, Box<dyn Val + 'v>> = HashMap::new();
     let Some(list) = args[0].downcast_ref::<CelList<'v>>() else { return Err(no_overload("transformMapEntry", &args)) };
     for one in list.inner() {

@@ -58,12 +58,12 @@ fn parse(text: &str, of_request: bool) -> Result<Url, String> {
         return if of_request { Err("invalid URI for request".to_owned()) } else { Ok(Url { path: rest.to_owned(), ..url }) };
     }
     let mut path = rest;
-    if !scheme.is_empty() || !of_request && !rest.starts_with("///") {
-        if let Some(from_host) = rest.strip_prefix("//") {
-            let end = from_host.find('/').unwrap_or(from_host.len());
-            (url.user, url.host) = authority(&from_host[..end])?;
-            path = &from_host[end..];
-        }
+    if (!scheme.is_empty() || !of_request && !rest.starts_with("///"))
+        && let Some(from_host) = rest.strip_prefix("//")
+    {
+        let end = from_host.find('/').unwrap_or(from_host.len());
+        (url.user, url.host) = authority(&from_host[..end])?;
+        path = &from_host[end..];
     }
     let plain = unescaped(path).ok_or_else(|| format!("invalid URL escape {path:?}"))?;
     url.path = if path.bytes().all(is_path_byte) { path.to_owned() } else { escaped_path(&plain) };
@@ -104,7 +104,10 @@ fn authority(text: &str) -> Result<(String, String), String> {
         return Err(format!("invalid character {:?} in host name", char::from(bad).to_string()));
     }
     // Bytes outside ASCII alone may be escaped in a host's name.
-    let escapes_ascii = name.split('%').skip(1).any(|rest| !rest.starts_with("25") && !rest.starts_with(['8', '9', 'a', 'b', 'c', 'd', 'e', 'f', 'A', 'B', 'C', 'D', 'E', 'F']));
+    let escapes_ascii = name
+        .split('%')
+        .skip(1)
+        .any(|rest| !rest.starts_with("25") && !rest.starts_with(['8', '9', 'a', 'b', 'c', 'd', 'e', 'f', 'A', 'B', 'C', 'D', 'E', 'F']));
     let plain = unescaped(host).filter(|_| !escapes_ascii).ok_or_else(|| format!("invalid URL escape in host {host:?}"))?;
     Ok((user.to_owned(), String::from_utf8_lossy(&plain).into_owned()))
 }

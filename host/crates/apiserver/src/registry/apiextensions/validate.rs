@@ -10,6 +10,7 @@ use pintle_api::object::ObjectExt;
 use pintle_api::schema::structural::Structural;
 use serde_json::{Map, Value};
 
+use crate::custom::costs;
 use crate::custom::rules::Rules;
 use crate::registry::admissionregistration::validate::client_config;
 use crate::registry::checks::one_of;
@@ -48,6 +49,21 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
             faults.invalid(&path, &Value::Bool(true), "must be false in order to use defaults in the schema");
         }
     }
+}
+
+/// Rules that cost too much. What was let through before passes until its schema is changed.
+pub fn costs(definition: &Value, old: Option<&Value>, faults: &mut Faults) {
+    let schemas = |definition: &Value| -> Vec<Value> {
+        let all = definition.list_at(&["spec", "versions"]).iter();
+        all.map(|version| version.at(&["schema", "openAPIV3Schema"]).cloned().unwrap_or_default()).collect()
+    };
+    if old.is_some_and(|old| schemas(old) == schemas(definition)) {
+        return;
+    }
+    for_each(definition.list_at(&["spec", "versions"]), &["schema"], "validation", &mut |version, here| {
+        let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) else { return };
+        costs::faults(schema, &here.field("openAPIV3Schema").to_string()).into_iter().for_each(|cause| faults.push(cause));
+    });
 }
 
 fn versions(spec: &Value) -> &[Value] {
