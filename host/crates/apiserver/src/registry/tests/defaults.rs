@@ -184,12 +184,6 @@ fn jobs_get_a_selector_of_their_own() {
     check("batch/jobs", json!({"metadata": {"name": "j"}, "spec": {"template": template}}), expect![[r#"
         {
           "metadata": {
-            "labels": {
-              "batch.kubernetes.io/controller-uid": "uid-1",
-              "batch.kubernetes.io/job-name": "j",
-              "controller-uid": "uid-1",
-              "job-name": "j"
-            },
             "name": "j",
             "uid": "uid-1"
           },
