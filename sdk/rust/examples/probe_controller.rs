@@ -24,7 +24,10 @@ impl Controller for Probe {
         self.calls += 1;
         let mut object = match api.get(CONFIG_MAPS, &key.namespace, &key.name) {
             Ok(object) => object,
-            Err(pintle_sdk::controller::ApiError::NotFound(_)) => return Ok(None),
+            Err(pintle_sdk::controller::ApiError::NotFound(_)) => {
+                api.log(Level::Info, &format!("gone {}", key.name));
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let done = match object["data"]["do"].as_str() {

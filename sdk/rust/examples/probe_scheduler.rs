@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use pintle_sdk::scheduler::{Choice, Delta, Node, NodeId, Outcome, Pod, Ranked, Ranking, Reason, Rejection, Scheduler, Scope};
 use pintle_sdk::{Env, export_scheduler};
 
+/// Steps that it takes for each node when it is slow: a few milliseconds.
+const SLOWNESS: u64 = 50_000_000;
+
 #[derive(Default)]
 pub struct FirstFit {
     nodes: BTreeMap<NodeId, Node>,
@@ -17,6 +20,7 @@ pub struct FirstFit {
     /// As an extender: the node that is best, and the one that is refused.
     prefers: String,
     refuses: String,
+    slow: bool,
 }
 
 impl FirstFit {
@@ -39,6 +43,10 @@ impl Scheduler for FirstFit {
                 self.from_the_end = true;
                 Ok(())
             }
+            "slow" => {
+                self.slow = true;
+                Ok(())
+            }
             "panics" => {
                 self.panics = true;
                 Ok(())
@@ -56,14 +64,17 @@ impl Scheduler for FirstFit {
     }
 
     fn reset(&mut self) {
-        let Self { from_the_end, panics, prefers, refuses, .. } = std::mem::take(self);
-        *self = Self { from_the_end, panics, prefers, refuses, ..Self::default() };
+        let Self { from_the_end, panics, slow, prefers, refuses, .. } = std::mem::take(self);
+        *self = Self { from_the_end, panics, slow, prefers, refuses, ..Self::default() };
     }
 
     fn feed(&mut self, _env: &dyn Env, deltas: Vec<Delta>) {
         for delta in deltas {
             match delta {
                 Delta::UpsertNode(node) => {
+                    if self.slow {
+                        (0..SLOWNESS).for_each(|n| drop(std::hint::black_box(n)));
+                    }
                     self.nodes.insert(node.id, node);
                 }
                 Delta::RemoveNode(id) => {

@@ -379,6 +379,7 @@ impl Actor {
     async fn stop_live(&mut self) {
         if let Some((_, running)) = self.live.take() {
             running.stop(&self.shared).await;
+            (self.status.instances, self.status.memory_bytes) = (0, 0);
         }
     }
 
@@ -387,6 +388,7 @@ impl Actor {
         if let Some((revision, _)) = &self.live {
             self.status.calls = revision.health.calls();
             self.status.traps = revision.health.traps();
+            (self.status.instances, self.status.memory_bytes) = revision.meter.holds();
         }
     }
 

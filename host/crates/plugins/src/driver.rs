@@ -41,23 +41,29 @@ impl Prepared {
         }
     }
 
-    /// Controllers: the old one's calls end before the new one's begin. The others: the change falls between two calls.
+    /// Controllers: the old one's calls end before the new one's begin. The others: the change falls between two calls. Returns when the new
+    /// one decides.
     pub async fn start(self, shared: &Arc<Shared>, old: Option<Running>) -> Running {
         match self {
             // A Plugin's world never changes: what ran before was this plugin's, and its seat is taken.
             Self::Admission(prepared) => Running::Admission(prepared.take_seat(shared)),
             Self::Controller(prepared) => {
-                if let Some(old) = old {
-                    old.stop(shared).await;
-                }
-                Running::Controller(prepared.start(shared))
+                let listening = prepared.listen();
+                let undone = match old {
+                    Some(Running::Controller(old)) => Some(old.stop().await),
+                    Some(_) | None => None,
+                };
+                Running::Controller(listening.start(shared, undone))
             }
             Self::Scheduler(prepared) => {
-                let seat = prepared.take_seat(shared);
+                let (seat, mut took_over) = prepared.take_seat(shared);
                 match old {
                     Some(Running::Scheduler(old)) if old.is_same_place(&seat) => {}
                     Some(old) => old.stop(shared).await,
                     None => {}
+                }
+                if shared.schedulers.is_serving(&seat) {
+                    let _ = tokio::time::timeout(scheduler::HANDOVER, took_over.wait_for(|done| *done)).await;
                 }
                 Running::Scheduler(seat)
             }
@@ -96,7 +102,7 @@ impl Running {
     pub async fn stop(self, shared: &Arc<Shared>) {
         match self {
             Self::Admission(seat) => shared.admissions.leave(&seat),
-            Self::Controller(running) => running.stop().await,
+            Self::Controller(running) => drop(running.stop().await),
             Self::Scheduler(seat) => shared.schedulers.leave(&seat),
             Self::Ingress(seat) => shared.ingresses.leave(&seat),
         }

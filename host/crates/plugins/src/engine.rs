@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -18,6 +18,12 @@ use crate::compiler::{CompileError, Compiler};
 
 /// One epoch. A guest that runs longer yields to the runtime; its deadline is looked at then.
 pub const EPOCH: Duration = Duration::from_millis(10);
+/// Compiled components that the cache keeps, and their bytes: those of a cluster's plugins with the revisions that they may go back to. Others are
+/// compiled again when they are needed.
+const MAX_CACHED: usize = 200;
+const MAX_CACHED_BYTES: u64 = 1 << 30;
+
+const COMPILED: &str = "cwasm";
 
 /// The engine, shared by all plugins.
 #[derive(Clone)]
@@ -107,7 +113,9 @@ impl Machine {
         }
         let _one_at_a_time = self.compiling.lock().unwrap_or_else(|e| e.into_inner());
         let compiled = self.produce(bytes)?;
-        match store(&path, &compiled) {
+        let stored = store(&path, &compiled);
+        self.prune(&path, MAX_CACHED, MAX_CACHED_BYTES);
+        match stored {
             // From the file, so that its pages are the kernel's to drop and not ours to hold.
             Ok(()) => {
                 if let Some(component) = self.cached(&path) {
@@ -144,6 +152,8 @@ impl Machine {
         if std::fs::read(sum).ok()? != hasher.finalize()[..] {
             return None;
         }
+        // Those that were not used for the longest time go first.
+        let _ = std::fs::File::options().write(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
         // SAFETY: the file lies in a folder that only this user may write, belongs to this user, and its checksum holds:
         // `store` wrote it, from this engine's own output, and never writes to it again. Another version's output is refused
         // by wasmtime's header check.
@@ -153,11 +163,28 @@ impl Machine {
         }
     }
 
+    /// Drops the files beyond the limits. Who has one mapped keeps it.
+    fn prune(&self, newest: &Path, most: usize, most_bytes: u64) {
+        let Ok(folder) = std::fs::read_dir(&self.cache) else { return };
+        let compiled = |path: &PathBuf| path.extension().is_some_and(|e| e == COMPILED) && path != newest;
+        let file = |path: PathBuf| path.metadata().and_then(|m| Ok((m.modified()?, m.len(), path))).ok();
+        let mut files: Vec<_> = folder.flatten().map(|entry| entry.path()).filter(compiled).filter_map(file).collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let mut bytes = newest.metadata().map_or(0, |m| m.len());
+        for (at, (_, size, path)) in files.iter().enumerate() {
+            bytes += size;
+            if at + 1 >= most || bytes > most_bytes {
+                let _ = std::fs::remove_file(checksum_path(path));
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
     /// Digest of the component, and of everything in the engine that decides how it is compiled.
     fn cache_name(&self, bytes: &[u8]) -> String {
         let mut hasher = DefaultHasher::new();
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        format!("{}-{:016x}.cwasm", hex(&Sha256::digest(bytes)), hasher.finish())
+        format!("{}-{:016x}.{COMPILED}", hex(&Sha256::digest(bytes)), hasher.finish())
     }
 }
 
@@ -265,6 +292,26 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cache_keeps_what_was_used_last_and_the_newest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let machine = Machine::new(folder.path().join("cache")).expect("an engine");
+        let component = |n: usize| wat::parse_str(format!("(component $c{n} (core module $m{n}))")).expect("a component");
+        let path = |n: usize| machine.cache.join(machine.cache_name(&component(n)));
+        for n in 0..4 {
+            machine.compile(&component(n)).expect("compiled");
+            let age = Duration::from_secs(100 - n as u64);
+            let file = std::fs::File::options().write(true).open(path(n)).expect("the file");
+            file.set_modified(SystemTime::now() - age).expect("its time");
+        }
+        machine.compile(&component(0)).expect("from the cache");
+        machine.prune(&path(3), 2, u64::MAX);
+        assert_eq!([0, 1, 2, 3].map(|n| path(n).exists()), [true, false, false, true]);
+        assert_eq!(std::fs::read_dir(&machine.cache).expect("the folder").count(), 4, "with their checksums");
+        machine.prune(&path(3), 2, 0);
+        assert_eq!([0, 3].map(|n| path(n).exists()), [false, true]);
+    }
 
     #[test]
     fn a_compiled_file_that_pintle_did_not_write_is_not_used() {

@@ -126,6 +126,7 @@ struct Limiter {
 impl Drop for Limiter {
     fn drop(&mut self) {
         self.meter.freed(self.in_use);
+        self.meter.closed();
     }
 }
 
@@ -180,6 +181,7 @@ impl<T: Send + 'static> HostState<T> {
     /// Counts its calls and memory there.
     pub fn metered(mut self, meter: &Arc<Meter>) -> Self {
         self.limiter.meter = meter.clone();
+        meter.opened();
         self
     }
 

@@ -122,6 +122,8 @@ impl Informer {
         for entry in index.objects.values() {
             listener.changed(tag, None, Some(entry));
         }
+        // Where nothing changes, nobody else would let go of those who left.
+        index.listeners.retain(|(_, left)| left.strong_count() > 0);
         index.listeners.push((tag, Arc::downgrade(listener)));
     }
 
@@ -414,6 +416,16 @@ mod tests {
         brings(&informer, served("a", "u", 7));
         assert_eq!(owned(&informer), [7]);
         assert_eq!(*lock(&heard.0), ["->5", "5>7"]);
+    }
+
+    #[test]
+    fn who_left_is_forgotten_though_nothing_changes() {
+        let informer = informer();
+        for _ in 0..100 {
+            let listener: Arc<dyn Listener> = Arc::new(Heard::default());
+            informer.subscribe(0, &listener);
+        }
+        assert_eq!(informer.read().listeners.len(), 1);
     }
 
     #[test]

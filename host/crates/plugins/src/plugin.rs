@@ -191,6 +191,9 @@ pub struct Status {
     pub revisions: Vec<RevisionStatus>,
     pub calls: u64,
     pub traps: u64,
+    /// Of the live revision, and the bytes of their linear memory. None while it has nothing to do.
+    pub instances: u64,
+    pub memory_bytes: u64,
     /// Of a registry's artifact: what the reference stood for when it was resolved. Written as null where there is none, which takes
     /// an old one away.
     pub source: Option<SourceStatus>,

@@ -1,8 +1,9 @@
 //! Runs a controller component: informers turn changes into keys, a queue holds them, workers hand them to instances one at a time.
 //!
-//! A worker owns one instance. What an instance does wrong costs its call and itself; the key goes back to the queue and the worker
-//! makes a fresh one. Replacing a revision means preparing the new one, letting the old one finish its calls, and starting the new one
-//! with every primary object in its queue, as a restarted controller does. A candidate beside it looks on in the shadow
+//! A worker owns one instance, made when there is work for it and dropped when there was none for a while. What an instance does wrong costs
+//! its call and itself; the key goes back to the queue and the worker makes a fresh one. Replacing a revision means preparing the new one,
+//! letting the old one finish its calls, and starting the new one with every primary object in its queue, as a restarted controller does,
+//! and with what the old one left undone: of what is gone nothing else would tell. A candidate beside it looks on in the shadow
 //! ([`shadow`]) or reconciles its share of the keys ([`canary`]). Called by the manager.
 
 mod canary;
@@ -39,7 +40,7 @@ use crate::shared::{Shared, raised};
 use crate::stages::Trial;
 use crate::stages::spec::Stage;
 use canary::Canary;
-use queue::{Change, Key, Queue, Work};
+use queue::{Change, Key, Left, Queue, Work};
 use router::{Router, key_of};
 use shadow::Shadow;
 use world::{ControllerWorld, Witness, gvr};
@@ -52,6 +53,8 @@ const CANARY_WATCHES: usize = 1 << 16;
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// For the first full state of everything that it watches. Longer means that a resource is not served.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
+/// An instance that had no work for so long is dropped with its memory; a fresh one takes about a millisecond.
+const IDLE: Duration = Duration::from_secs(60);
 
 type Instance = Guest<ControllerWorld, Controller>;
 
@@ -67,6 +70,19 @@ pub struct Prepared {
 struct Watch {
     subject: Subject,
     relation: Relation,
+}
+
+/// Hears of every change and reconciles nothing yet.
+pub struct Listening {
+    prepared: Prepared,
+    queue: Arc<Queue>,
+    listener: Arc<dyn Listener>,
+}
+
+/// What a revision that was stopped has not done.
+pub struct Undone {
+    watches: Vec<Watch>,
+    left: Left,
 }
 
 /// Runs until stopped.
@@ -159,14 +175,26 @@ impl Prepared {
         }
     }
 
-    /// Begins to reconcile. The caller has stopped the revision before.
-    pub fn start(self, shared: &Arc<Shared>) -> Running {
-        let live = self.member(shared, true);
-        let Self { watches, informers, .. } = self;
+    /// The caller stops the revision before, which hears of changes until then: so there is no moment in which nobody does.
+    pub fn listen(self) -> Listening {
         let queue = Arc::new(Queue::default());
-        let listener: Arc<dyn Listener> = Arc::new(Router::new(queue.clone(), live.relations.clone()));
-        for (tag, informer) in informers.iter().enumerate() {
+        let relations = self.watches.iter().map(|w| w.relation.clone()).collect();
+        let listener: Arc<dyn Listener> = Arc::new(Router::new(queue.clone(), relations));
+        for (tag, informer) in self.informers.iter().enumerate() {
             informer.subscribe(tag, &listener);
+        }
+        Listening { prepared: self, queue, listener }
+    }
+}
+
+impl Listening {
+    /// Begins to reconcile, also what the revision before has not.
+    pub fn start(self, shared: &Arc<Shared>, undone: Option<Undone>) -> Running {
+        let Self { prepared, queue, listener } = self;
+        let live = prepared.member(shared, true);
+        let Prepared { watches, informers, .. } = prepared;
+        if let Some(undone) = undone {
+            undone.hand_over(&queue, &watches);
         }
         let (stop, stopped) = watch::channel(false);
         let crew = Arc::new(Crew { live, queue, shadow: Mutex::default(), canary: Mutex::default(), stop: stopped });
@@ -178,15 +206,33 @@ impl Prepared {
     }
 }
 
+impl Undone {
+    /// Changes of what the next revision does not watch in the same way mean nothing to it.
+    fn hand_over(self, queue: &Queue, watches: &[Watch]) {
+        let Left { keys, later, changes } = self.left;
+        for (key, change) in changes {
+            let same = self.watches.get(change.watch).and_then(|watch| watches.iter().position(|w| w == watch));
+            if let Some(watch) = same {
+                queue.put_back(key, Change { watch, ..change });
+            }
+        }
+        keys.into_iter().for_each(|key| queue.add(key));
+        for (due, key) in later {
+            queue.add_after(key, due.saturating_duration_since(tokio::time::Instant::now()));
+        }
+    }
+}
+
 impl Running {
     /// Lets calls under way finish, and takes no more. One that does not finish is cut off: what it wrote is written.
-    pub async fn stop(mut self) {
+    pub async fn stop(mut self) -> Undone {
         self.stop.send_replace(true);
         self.crew.queue.close();
         let finish = async { while self.workers.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             self.workers.shutdown().await;
         }
+        Undone { left: self.crew.queue.take_left(), watches: self.watches }
     }
 
     /// Puts a candidate beside the live revision, in place of another, or takes it away. The keys that change hands, and those that a
@@ -246,21 +292,29 @@ async fn work(crew: Arc<Crew>) {
     let mut live: Option<Instance> = None;
     let mut canary: Option<(Arc<Canary>, Instance)> = None;
     loop {
-        let ready = match live.take() {
-            Some(ready) => ready,
-            None => match crew.fresh().await {
-                Some(fresh) => fresh,
-                None => return,
-            },
+        let next = match tokio::time::timeout(IDLE, crew.queue.next()).await {
+            Ok(next) => next,
+            Err(_) => {
+                (live, canary) = (None, None);
+                crew.queue.next().await
+            }
         };
-        let Some(work) = crew.queue.next().await else { return };
+        let Some(work) = next else { return };
         match crew.canary_for(&work) {
             Some(of) => {
-                live = Some(ready);
                 let kept = canary.take().filter(|(known, _)| Arc::ptr_eq(known, &of)).map(|(_, instance)| instance);
                 canary = of.serve(&crew, kept, work).await.map(|instance| (of, instance));
             }
-            None => live = crew.serve(&crew.live, ready, work, None).await,
+            None => {
+                let ready = match live.take() {
+                    Some(ready) => ready,
+                    None => match crew.fresh().await {
+                        Some(fresh) => fresh,
+                        None => return crew.give_back(work),
+                    },
+                };
+                live = crew.serve(&crew.live, ready, work, None).await;
+            }
         }
     }
 }
@@ -321,6 +375,21 @@ impl Crew {
                 Ok(instance) => return Some(instance),
                 Err(fault) => self.rest(self.live.failed("instantiate", &fault)).await,
             }
+        }
+    }
+
+    /// What nobody is there for any more: the next revision finds it.
+    fn give_back(&self, work: Work) {
+        match work {
+            // It counts as being reconciled until it is settled.
+            Work::Reconcile(_) => {}
+            Work::Route(change) => self.put_back(change),
+        }
+    }
+
+    fn put_back(&self, change: Change) {
+        if let Some(entry) = change.after.as_ref().or(change.before.as_ref()) {
+            self.queue.put_back(key_of(entry), change);
         }
     }
 
@@ -415,9 +484,7 @@ impl Crew {
             Err(fault) => {
                 drop(instance);
                 let pause = member.failed("route", &fault);
-                if let Some(entry) = change.after.as_ref().or(change.before.as_ref()) {
-                    self.queue.put_back(key_of(entry), change);
-                }
+                self.put_back(change);
                 self.after_fault(canary, "route", &fault, pause).await;
                 None
             }

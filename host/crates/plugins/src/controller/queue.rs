@@ -40,7 +40,16 @@ pub enum Work {
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
+    /// Wakes who began to wait last, so that those who are not needed stay idle.
     wake: Notify,
+}
+
+/// What was not done when a queue was closed.
+#[derive(Default)]
+pub struct Left {
+    pub keys: Vec<Key>,
+    pub later: Vec<(Instant, Key)>,
+    pub changes: Vec<(Key, Change)>,
 }
 
 /// Before the first and after the last of an object's changes.
@@ -66,7 +75,7 @@ struct State {
 impl Queue {
     pub fn add(&self, key: Key) {
         self.lock().add(key);
-        self.wake.notify_one();
+        self.wake.notify_last();
     }
 
     pub fn add_after(&self, key: Key, after: Duration) {
@@ -78,7 +87,7 @@ impl Queue {
         state.due.insert(key.clone(), due);
         state.later.push(Reverse((due, key)));
         drop(state);
-        self.wake.notify_one();
+        self.wake.notify_last();
     }
 
     /// Several changes of one object before it is routed become one, from the first state to the last.
@@ -92,7 +101,7 @@ impl Queue {
             }
         }
         drop(state);
-        self.wake.notify_one();
+        self.wake.notify_last();
     }
 
     /// `None` once the queue is closed.
@@ -107,7 +116,7 @@ impl Queue {
                 state.wake_due(Instant::now());
                 if let Some(work) = state.take() {
                     if !state.ready.is_empty() || !state.changes.is_empty() {
-                        self.wake.notify_one();
+                        self.wake.notify_last();
                     }
                     return Some(work);
                 }
@@ -132,7 +141,7 @@ impl Queue {
         if !failed {
             state.failures.remove(&key);
             drop(state);
-            self.wake.notify_one();
+            self.wake.notify_last();
             return None;
         }
         let failures = state.failures.entry(key.clone()).or_default();
@@ -154,13 +163,28 @@ impl Queue {
             state.changes.push_front(slot);
         }
         drop(state);
-        self.wake.notify_one();
+        self.wake.notify_last();
     }
 
     pub fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_waiters();
-        self.wake.notify_one();
+        self.wake.notify_last();
+    }
+
+    /// Everything that waits, and what was handed out and not settled.
+    pub fn take_left(&self) -> Left {
+        let mut state = std::mem::take(&mut *self.lock());
+        let due = std::mem::take(&mut state.due);
+        let mut keys: Vec<Key> = state.running.drain().collect();
+        keys.extend(state.ready.drain(..));
+        let changed = |slot| {
+            let (before, after) = state.changed.remove(&slot)?;
+            Some((slot.1, Change { watch: slot.0, before, after }))
+        };
+        let changes = state.changes.drain(..).filter_map(changed).collect();
+        self.lock().closed = true;
+        Left { keys, later: due.into_iter().map(|(key, due)| (due, key)).collect(), changes }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -247,6 +271,29 @@ mod tests {
         queue.add(key("a"));
         next(&queue).await;
         assert_eq!(queue.done(key("a"), true), Some(BACKOFF_MIN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_everything_that_was_not_settled() {
+        let queue = Queue::default();
+        for name in ["done", "runs", "runs again", "waits"] {
+            queue.add(key(name));
+        }
+        for _ in 0..3 {
+            next(&queue).await;
+        }
+        queue.done(key("done"), false);
+        queue.add(key("runs again"));
+        queue.add_after(key("later"), Duration::from_secs(7));
+        queue.change(2, key("changed"), None, None);
+        queue.close();
+        assert!(queue.next().await.is_none());
+        let Left { mut keys, later, changes } = queue.take_left();
+        keys.sort();
+        assert_eq!(keys, ["runs", "runs again", "waits"].map(key));
+        assert_eq!(later, [(Instant::now() + Duration::from_secs(7), key("later"))]);
+        assert_eq!(changes.iter().map(|(key, change)| (&*key.name, change.watch)).collect::<Vec<_>>(), [("changed", 2)]);
+        assert!(queue.next().await.is_none(), "it stays closed");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use super::queue::Key;
 use super::record::Record;
 use super::view::View;
 use super::world::Witness;
-use super::{Instance, Member};
+use super::{IDLE, Instance, Member};
 use crate::guest::{Fault, Moment};
 use crate::index::Informer;
 use crate::stages::spec::Difference;
@@ -84,7 +84,15 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self, mut messages: mpsc::Receiver<Reconciled>) {
-        while let Some(message) = messages.recv().await {
+        loop {
+            let message = match tokio::time::timeout(IDLE, messages.recv()).await {
+                Ok(message) => message,
+                Err(_) => {
+                    self.instance = None;
+                    messages.recv().await
+                }
+            };
+            let Some(message) = message else { return };
             if self.rest_until.is_some_and(|until| Instant::now() < until) {
                 self.tally.skipped();
                 continue;

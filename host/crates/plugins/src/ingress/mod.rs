@@ -41,6 +41,8 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(30);
 /// Compilations begin at most so often, so that a rollout does not keep a core busy.
 const PACE: Duration = Duration::from_millis(200);
+/// An instance that had nothing to compile for so long is dropped with its memory.
+const IDLE: Duration = Duration::from_secs(60);
 /// A failed compilation is tried again after so long, even if nothing changes.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -186,6 +188,11 @@ async fn drive(weak: std::sync::Weak<Shared>) {
             () = dirty.notified() => tokio::time::sleep(GATHER).await,
             changed = serving.changed() => if changed.is_err() { return },
             () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+            () = tokio::time::sleep(IDLE), if instance.is_some() => {
+                instance = None;
+                candidate.iter_mut().for_each(Candidate::rest);
+                continue;
+            }
         }
         let Some(shared) = weak.upgrade() else { return };
         let team = serving.borrow_and_update().clone();

@@ -27,6 +27,11 @@ impl Candidate {
         }
     }
 
+    /// There was nothing to compile for a while: the next compilation takes a fresh instance.
+    pub fn rest(&mut self) {
+        self.instance = None;
+    }
+
     pub fn stage(&self) -> Stage {
         self.trial.stage
     }

@@ -31,7 +31,8 @@ pub struct Cluster {
 }
 
 struct HostNode {
-    node: Node,
+    /// Shared with snapshots.
+    node: Arc<Node>,
     used: Resources,
     pods: u32,
 }
@@ -48,6 +49,43 @@ struct Placed {
 struct Nomination {
     node: u32,
     pod: Box<Pod>,
+}
+
+/// The cluster at one moment.
+pub struct Snapshot {
+    namespaces: Vec<Namespace>,
+    nodes: Vec<Arc<Node>>,
+    pods: Vec<(Seen, u32)>,
+    nominated: Vec<Placement>,
+    budgets: Vec<Budget>,
+}
+
+enum Seen {
+    Assumed(Box<Pod>),
+    Object(Arc<Entry>),
+}
+
+impl Snapshot {
+    /// How many deltas it is.
+    pub fn len(&self) -> usize {
+        self.namespaces.len() + self.nodes.len() + self.pods.len() + self.nominated.len() + 1
+    }
+
+    /// Reads the pods' objects: with thousands of them it takes as long as feeding.
+    pub fn deltas(self) -> impl Iterator<Item = Delta> {
+        let Self { namespaces, nodes, pods, nominated, budgets } = self;
+        let pods = pods.into_iter().filter_map(|(seen, node)| {
+            let pod = match seen {
+                Seen::Assumed(pod) => *pod,
+                Seen::Object(entry) => podspec::parse(&entry.json).ok()?.in_place(),
+            };
+            Some(Delta::Place(Placement { pod, node }))
+        });
+        let namespaces = namespaces.into_iter().map(Delta::UpsertNamespace);
+        let nodes = nodes.into_iter().map(|node| Delta::UpsertNode(Arc::unwrap_or_clone(node)));
+        let nominated = nominated.into_iter().map(Delta::Nominate);
+        namespaces.chain(nodes).chain(pods).chain(nominated).chain([Delta::Budgets(budgets)])
+    }
 }
 
 impl Cluster {
@@ -92,10 +130,10 @@ impl Cluster {
         if let Some(id) = self.id(&node.name) {
             node.id = id;
             let Some(known) = self.nodes[id as usize].as_mut() else { return Ok(false) };
-            if known.node == node {
+            if *known.node == node {
                 return Ok(false);
             }
-            known.node = node.clone();
+            known.node = Arc::new(node.clone());
             self.untold.push(Delta::UpsertNode(node));
             return Ok(true);
         }
@@ -106,7 +144,7 @@ impl Cluster {
         node.id = id;
         self.by_name.insert(node.name.clone(), id);
         let name = node.name.clone();
-        self.nodes[id as usize] = Some(HostNode { node: node.clone(), used: amounts::zero(), pods: 0 });
+        self.nodes[id as usize] = Some(HostNode { node: Arc::new(node.clone()), used: amounts::zero(), pods: 0 });
         self.untold.push(Delta::UpsertNode(node));
         for (_, entry) in self.waiting.remove(&name).unwrap_or_default() {
             if let Ok(spec) = podspec::parse(&entry.json) {
@@ -205,24 +243,23 @@ impl Cluster {
 
     /// Everything, for an instance that knows nothing. What was untold is in it.
     pub fn everything(&mut self) -> Vec<Delta> {
+        self.snapshot().deltas().collect()
+    }
+
+    /// The same, not spelled out yet: taking it costs a thousandth, for what is large is shared.
+    pub fn snapshot(&mut self) -> Snapshot {
         self.untold.clear();
-        let mut all = Vec::with_capacity(self.nodes() + self.pods.len() + self.namespaces.len() + 1);
-        all.extend(self.namespaces.values().cloned().map(Delta::UpsertNamespace));
-        all.extend(self.nodes.iter().flatten().map(|n| Delta::UpsertNode(n.node.clone())));
-        for placed in self.pods.values() {
-            let pod = match (&placed.assumed, &placed.entry) {
-                (Some(pod), _) => (**pod).clone(),
-                (None, Some(entry)) => match podspec::parse(&entry.json) {
-                    Ok(spec) => spec.in_place(),
-                    Err(_) => continue,
-                },
-                (None, None) => continue,
-            };
-            all.push(Delta::Place(Placement { pod, node: placed.node }));
+        let state = |placed: &Placed| match (&placed.assumed, &placed.entry) {
+            (Some(pod), _) => Some(Seen::Assumed(pod.clone())),
+            (None, entry) => entry.clone().map(Seen::Object),
+        };
+        Snapshot {
+            namespaces: self.namespaces.values().cloned().collect(),
+            nodes: self.nodes.iter().flatten().map(|n| n.node.clone()).collect(),
+            pods: self.pods.values().filter_map(|placed| Some((state(placed)?, placed.node))).collect(),
+            nominated: self.nominated.values().map(|n| Placement { pod: (*n.pod).clone(), node: n.node }).collect(),
+            budgets: self.budgets.clone(),
         }
-        all.extend(self.nominated.values().map(|n| Delta::Nominate(Placement { pod: (*n.pod).clone(), node: n.node })));
-        all.push(Delta::Budgets(self.budgets.clone()));
-        all
     }
 
     /// The chosen victims, if every one is on the node and of lower priority. One that is only assumed there is one, too: it has an object,
@@ -246,7 +283,7 @@ impl Cluster {
     }
 
     pub fn all_nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().flatten().map(|n| &n.node)
+        self.nodes.iter().flatten().map(|n| &*n.node)
     }
 
     fn node(&self, id: u32) -> Option<&HostNode> {

@@ -1,15 +1,17 @@
 //! Who decides a scheduler name's pods: the live revision, a canary for its share, and a shadow that looks on. Keeps each one's instance
-//! fed, and makes fresh ones after faults.
+//! fed, and has fresh ones brought up: for the next revision while the one before decides, and after faults.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Pod};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::commit::Committer;
 use super::members::{self, Member};
+use super::nursery::{Look, Misfortune, Nursery, Raised};
 use super::shadow::Shadow;
 use super::{Extender, Holder, Instance, Team};
 use crate::decisions::record::Feed;
@@ -22,7 +24,7 @@ use crate::stages::spec::{Difference, Stage};
 /// For one batch of changes.
 const FEED_DEADLINE: Duration = Duration::from_secs(10);
 /// Changes that cross in one call, so that no call is long.
-const FEED_BATCH: usize = 500;
+pub const FEED_BATCH: usize = 500;
 
 /// Who decides, and how what is decided is carried out.
 pub struct Desk {
@@ -30,22 +32,36 @@ pub struct Desk {
     /// Of the live revision's scores, where there are extenders.
     pub weight: u32,
     pub extenders: Vec<Member>,
+    /// Who decides next, once it knows everything.
+    heir: Option<Heir>,
     canary: Option<Canary>,
     pub shadow: Option<Shadow>,
     trial: Option<Arc<Trial<Arc<Holder>>>>,
     pub committer: Committer,
     log: Log,
     scheduler: Arc<str>,
+    /// Told when an instance was brought up.
+    wake: Arc<Notify>,
+    /// Since when no pod can be decided.
+    idle_since: Option<Instant>,
 }
 
 /// One revision and its instance.
 pub struct Decider {
     pub holder: Arc<Holder>,
-    /// Where its decisions are written down; a shadow's are not.
-    pub decisions: Stream,
+    /// Where its decisions are written down; `None` before it decides.
+    pub decisions: Option<Stream>,
     /// `None` before the first decision, after a fault, and while it decides.
     pub instance: Option<Instance>,
+    /// Where its next instance is brought up.
+    nursery: Option<Nursery>,
     rest_until: Option<Instant>,
+}
+
+struct Heir {
+    team: Arc<Team>,
+    decider: Decider,
+    committer: Committer,
 }
 
 struct Canary {
@@ -60,11 +76,25 @@ pub enum Who {
 }
 
 impl Desk {
-    pub fn new(team: &Team, extenders: &[Arc<Extender>], committer: Committer, log: Log, scheduler: Arc<str>) -> Self {
-        let live = Decider::new(team.live.clone(), &log, &scheduler);
-        let mut desk = Self { live, weight: team.weight, extenders: Vec::new(), canary: None, shadow: None, trial: None, committer, log, scheduler };
+    pub fn new(team: &Arc<Team>, extenders: &[Arc<Extender>], committer: Committer, log: Log, scheduler: Arc<str>, wake: Arc<Notify>) -> Self {
+        let live = Decider::serving(team.live.clone(), &log, &scheduler);
+        let mut desk = Self {
+            live,
+            weight: team.weight,
+            extenders: Vec::new(),
+            heir: None,
+            canary: None,
+            shadow: None,
+            trial: None,
+            committer,
+            log,
+            scheduler,
+            wake,
+            idle_since: None,
+        };
         desk.set_trial(team);
         desk.set_extenders(extenders);
+        team.takes_over();
         desk
     }
 
@@ -73,11 +103,31 @@ impl Desk {
     }
 
     pub fn serves(&self, team: &Team) -> bool {
-        Arc::ptr_eq(&self.live.holder, &team.live) && self.weight == team.weight
+        Arc::ptr_eq(&self.live.holder, &team.live)
+    }
+
+    /// There is a revision that can decide until the next one can.
+    pub fn can_wait(&self) -> bool {
+        self.live.instance.is_some()
+    }
+
+    /// The team takes over as soon as its live revision knows everything.
+    pub fn expect(&mut self, team: Arc<Team>, committer: Committer) {
+        match &mut self.heir {
+            Some(heir) if Arc::ptr_eq(&heir.decider.holder, &team.live) => heir.team = team,
+            _ => self.heir = Some(Heir { decider: Decider::new(team.live.clone()), team, committer }),
+        }
+    }
+
+    /// The one who decides goes on.
+    pub fn stay(&mut self, team: &Team) {
+        self.heir = None;
+        self.weight = team.weight;
+        self.set_trial(team);
     }
 
     /// Takes the team's candidate, where it is another than before.
-    pub fn set_trial(&mut self, team: &Team) {
+    fn set_trial(&mut self, team: &Team) {
         let same = match (&self.trial, &team.trial) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (None, None) => true,
@@ -89,7 +139,7 @@ impl Desk {
         let of = |stage: Stage| team.trial.as_ref().filter(|t| t.stage == stage);
         self.shadow = of(Stage::Shadow).map(|trial| Shadow::start(trial.clone()));
         self.canary = of(Stage::Canary).map(|trial| {
-            let decider = Decider::new(trial.holder.clone(), &self.log, &self.scheduler);
+            let decider = Decider::serving(trial.holder.clone(), &self.log, &self.scheduler);
             Canary { trial: trial.clone(), decider }
         });
         self.trial.clone_from(&team.trial);
@@ -110,32 +160,55 @@ impl Desk {
         }
     }
 
+    /// When somebody who rests after a fault goes on.
     pub fn rests_until(&self) -> Option<Instant> {
         let needed = self.extenders.iter().filter(|m| m.is_needed()).filter_map(|m| m.decider.rest_until);
-        needed.chain(self.live.rest_until).max()
+        let decides = needed.chain(self.live.rest_until).max();
+        decides.into_iter().chain(self.heir.as_ref().and_then(|heir| heir.decider.rest_until)).min()
     }
 
     /// Everybody knows what changed. False when the live revision cannot decide for now.
     pub async fn tell(&mut self, cluster: &mut Cluster) -> bool {
-        if self.live.rests() {
-            return false;
-        }
         let news = Arc::new(std::mem::take(&mut cluster.untold));
         if let Some(shadow) = &mut self.shadow {
-            shadow.feed(&news, || cluster.everything());
+            shadow.feed(&news, || cluster.snapshot());
         }
         if let Some(canary) = &mut self.canary {
-            match canary.decider.tell(&news, cluster).await {
+            match canary.decider.tell(&news, cluster, &self.wake).await {
                 Ok(told) => canary.decider.write_down(told, || (*news).clone()),
                 Err((fault, what)) => self.fault(Who::Canary, &fault, what),
             }
         }
+        let complete = self.tell_extenders(&news, cluster).await;
+        if self.pass_on(&news, cluster).await {
+            return complete;
+        }
+        // It comes up for the heir already: two would take longer.
+        if !self.can_wait() && self.heir.as_mut().is_some_and(|heir| !heir.decider.rests()) {
+            return false;
+        }
+        match self.live.tell(&news, cluster, &self.wake).await {
+            Ok(told) => {
+                let ready = complete && !matches!(told, Told::Nothing);
+                self.live.write_down(told, || Arc::unwrap_or_clone(news));
+                self.decides_again(ready);
+                ready
+            }
+            Err((fault, what)) => {
+                self.fault(Who::Live, &fault, what);
+                false
+            }
+        }
+    }
+
+    /// False while one that pods wait for cannot answer.
+    async fn tell_extenders(&mut self, news: &Arc<Vec<Delta>>, cluster: &mut Cluster) -> bool {
         let mut complete = true;
         for member in &mut self.extenders {
-            let told = match member.decider.tell(&news, cluster).await {
+            let told = match member.decider.tell(news, cluster, &self.wake).await {
                 Ok(Told::Nothing) => false,
                 Ok(told) => {
-                    member.decider.write_down(told, || (*news).clone());
+                    member.decider.write_down(told, || (**news).clone());
                     true
                 }
                 Err((fault, what)) => {
@@ -145,16 +218,38 @@ impl Desk {
             };
             complete &= told || !member.is_needed();
         }
-        match self.live.tell(&news, cluster).await {
+        complete
+    }
+
+    /// Lets the heir take over if it knows everything; true then.
+    async fn pass_on(&mut self, news: &Arc<Vec<Delta>>, cluster: &mut Cluster) -> bool {
+        let Some(heir) = &mut self.heir else { return false };
+        let begun = Instant::now();
+        match heir.decider.tell(news, cluster, &self.wake).await {
+            Ok(Told::Nothing | Told::News(_)) => false,
             Ok(told) => {
-                let ready = complete && !matches!(told, Told::Nothing);
-                self.live.write_down(told, || Arc::try_unwrap(news).unwrap_or_else(|shared| (*shared).clone()));
-                ready
+                let Some(Heir { team, mut decider, committer }) = self.heir.take() else { return false };
+                decider.open(&self.log, &self.scheduler);
+                decider.write_down(told, Vec::new);
+                (self.live, self.committer, self.weight) = (decider, committer, team.weight);
+                self.idle_since.get_or_insert(begun);
+                self.decides_again(true);
+                self.set_trial(&team);
+                team.takes_over();
+                true
             }
             Err((fault, what)) => {
-                self.fault(Who::Live, &fault, what);
+                heir.decider.failed(&fault, what);
+                // It is the live revision for the manager, which judges by its health.
+                heir.team.takes_over();
                 false
             }
+        }
+    }
+
+    fn decides_again(&mut self, ready: bool) {
+        if ready && let Some(since) = self.idle_since.take() {
+            self.live.holder.revision.meter.paused(since.elapsed());
         }
     }
 
@@ -165,7 +260,7 @@ impl Desk {
 
     pub fn heal_log(&self, cluster: &mut Cluster) {
         for decider in self.recorded().filter(|d| d.log_is_broken()) {
-            decider.decisions.fed(Feed::Fresh, Recording::default(), cluster.everything());
+            decider.write_down(Told::Everything(Recording::default(), cluster.everything()), Vec::new);
         }
     }
 
@@ -176,6 +271,9 @@ impl Desk {
     /// Counts a fault; the next instance waits as long as it must.
     pub fn fault(&mut self, who: Who, fault: &Fault, what: &str) {
         self.decider(who).failed(fault, what);
+        if who == Who::Live {
+            self.idle_since.get_or_insert(Instant::now());
+        }
         if let (Who::Canary, Some(canary)) = (who, &self.canary) {
             canary.trial.tally.fault(Difference {
                 subject: what.to_owned(),
@@ -209,16 +307,28 @@ enum Told {
 }
 
 impl Decider {
-    pub fn new(holder: Arc<Holder>, log: &Log, scheduler: &str) -> Self {
-        let decisions = log.open(&holder.revision, scheduler);
-        Self { holder, decisions, instance: None, rest_until: None }
+    fn new(holder: Arc<Holder>) -> Self {
+        Self { holder, decisions: None, instance: None, nursery: None, rest_until: None }
+    }
+
+    /// One whose decisions count from the first.
+    pub fn serving(holder: Arc<Holder>, log: &Log, scheduler: &str) -> Self {
+        let mut decider = Self::new(holder);
+        decider.open(log, scheduler);
+        decider
+    }
+
+    /// It decides from now on, in the place of whoever did.
+    fn open(&mut self, log: &Log, scheduler: &str) {
+        self.decisions = Some(log.open(&self.holder.revision, scheduler));
     }
 
     fn write_down(&self, told: Told, news: impl FnOnce() -> Vec<Delta>) {
+        let Some(decisions) = &self.decisions else { return };
         match told {
             Told::Nothing => {}
-            Told::News(recording) => self.decisions.fed(Feed::More, recording, news()),
-            Told::Everything(recording, all) => self.decisions.fed(Feed::Fresh, recording, all),
+            Told::News(recording) => decisions.fed(Feed::More, recording, news()),
+            Told::Everything(recording, all) => decisions.fed(Feed::Fresh, recording, all),
         }
     }
 
@@ -231,7 +341,7 @@ impl Decider {
     }
 
     fn log_is_broken(&self) -> bool {
-        self.instance.is_some() && self.decisions.is_broken()
+        self.instance.is_some() && self.decisions.as_ref().is_some_and(Stream::is_broken)
     }
 
     fn rests(&mut self) -> bool {
@@ -242,26 +352,35 @@ impl Decider {
         rests
     }
 
-    /// Feeds what changed, or everything to a fresh instance.
-    async fn tell(&mut self, news: &[Delta], cluster: &mut Cluster) -> Result<Told, (Fault, &'static str)> {
+    /// Feeds what changed; without an instance, has one brought up and takes it once it is.
+    async fn tell(&mut self, news: &Arc<Vec<Delta>>, cluster: &mut Cluster, wake: &Arc<Notify>) -> Result<Told, Misfortune> {
         if self.rests() {
             return Ok(Told::Nothing);
         }
-        let (mut instance, everything) = match self.instance.take() {
-            Some(instance) => (instance, None),
-            None => {
-                let fresh = self.holder.instantiate().await.map_err(|error| (Fault::Trap(error.to_string()), "start"))?;
-                (fresh, Some(cluster.everything()))
+        if let Some(mut instance) = self.instance.take() {
+            instance.store.data_mut().tape.start();
+            feed(&mut instance, news).await.map_err(|fault| (fault, "feed"))?;
+            let recording = instance.store.data_mut().tape.stop();
+            self.instance = Some(instance);
+            return Ok(Told::News(recording));
+        }
+        if let Some(mut nursery) = self.nursery.take() {
+            nursery.tell(news);
+            match nursery.look().await? {
+                Look::Growing(nursery) => {
+                    self.nursery = Some(nursery);
+                    return Ok(Told::Nothing);
+                }
+                Look::Raised(raised) => {
+                    let Raised { instance, recording, told } = *raised;
+                    self.instance = Some(instance);
+                    return Ok(Told::Everything(recording, told));
+                }
+                Look::Behind => {}
             }
-        };
-        instance.store.data_mut().tape.start();
-        feed(&mut instance, everything.as_deref().unwrap_or(news)).await.map_err(|fault| (fault, "feed"))?;
-        let recording = instance.store.data_mut().tape.stop();
-        self.instance = Some(instance);
-        Ok(match everything {
-            Some(all) => Told::Everything(recording, all),
-            None => Told::News(recording),
-        })
+        }
+        self.nursery = Some(Nursery::start(self.holder.clone(), cluster.snapshot(), wake.clone()));
+        Ok(Told::Nothing)
     }
 }
 

@@ -11,7 +11,7 @@ use pintle_api::{GroupVersionResource, Reason, Status};
 use pintle_plugin_bindings::common::types::Pair;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Budget, Choice, Namespace, Outcome, Pod, Rejection, Scope};
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Uid};
@@ -63,6 +63,8 @@ struct Driver {
     cluster: Cluster,
     queue: Queue,
     desk: Option<Desk>,
+    /// Told when an instance was brought up.
+    raised: Arc<Notify>,
     results: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     /// Where the next decision begins to look, so that sampling is fair.
@@ -109,6 +111,7 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         cluster: Cluster::default(),
         queue: Queue::default(),
         desk: None,
+        raised: Arc::default(),
         results,
         report,
         start: 0,
@@ -155,9 +158,10 @@ impl Driver {
 
     async fn wait(&mut self) {
         self.heal_log();
-        let due = match (self.desk.as_ref().and_then(Desk::rests_until), self.queue.next_due()) {
-            (Some(rest), _) => Some(rest),
-            (None, due) => due,
+        // What is due while nobody can decide waits for that.
+        let due = match &self.desk {
+            Some(desk) if !desk.can_wait() => desk.rests_until(),
+            desk => desk.as_ref().and_then(Desk::rests_until).into_iter().chain(self.queue.next_due()).min(),
         };
         let sleep = async {
             match due {
@@ -168,6 +172,7 @@ impl Driver {
         };
         tokio::select! {
             () = self.inbox.arrived.notified() => {}
+            () = self.raised.notified() => {}
             report = self.results.recv() => if let Some(report) = report { self.settle(report) },
             _ = self.serving.changed() => self.serving.mark_changed(),
             _ = self.extenders.changed() => self.extenders.mark_changed(),
@@ -184,7 +189,7 @@ impl Driver {
         }
     }
 
-    /// Puts whoever serves now at the desk.
+    /// Puts whoever serves now at the desk, or in the place of who decides next.
     fn exchange(&mut self) {
         if self.extenders.has_changed().unwrap_or(false) {
             let extenders = self.extenders.borrow_and_update().clone();
@@ -198,19 +203,24 @@ impl Driver {
             return;
         }
         let team = self.serving.borrow_and_update().clone();
-        if let (Some(desk), Some(team)) = (&mut self.desk, &team)
-            && desk.serves(team)
-        {
-            return desk.set_trial(team);
+        let Some((team, shared)) = team.zip(self.shared.upgrade()) else {
+            self.desk = None;
+            return;
+        };
+        if let Some(desk) = self.desk.as_mut().filter(|desk| desk.serves(&team)) {
+            return desk.stay(&team);
         }
-        self.desk = team.zip(self.shared.upgrade()).map(|(team, shared)| {
-            let revision = &team.live.revision;
-            self.defaults.grant(&shared.informers, &revision.grants);
-            let client = (shared.clients)(&revision.plugin);
-            let committer = Committer::new(client, self.scheduler.clone(), self.report.clone());
-            let extenders = self.extenders.borrow_and_update().clone();
-            Desk::new(&team, &extenders, committer, shared.decisions.clone(), self.scheduler.clone())
-        });
+        let revision = &team.live.revision;
+        self.defaults.grant(&shared.informers, &revision.grants);
+        let committer = Committer::new((shared.clients)(&revision.plugin), self.scheduler.clone(), self.report.clone());
+        match self.desk.as_mut().filter(|desk| desk.can_wait()) {
+            Some(desk) => desk.expect(team, committer),
+            None => {
+                let extenders = self.extenders.borrow_and_update().clone();
+                let (decisions, scheduler) = (shared.decisions.clone(), self.scheduler.clone());
+                self.desk = Some(Desk::new(&team, &extenders, committer, decisions, scheduler, self.raised.clone()));
+            }
+        }
     }
 
     /// True when the live revision's instance knows everything.
@@ -292,8 +302,8 @@ impl Driver {
     }
 
     fn note(&mut self, who: Who, note: PlacementNote, verdict: Verdict) {
-        if let Some(desk) = &mut self.desk {
-            note.finish(&desk.decider(who).decisions, verdict);
+        if let Some(decisions) = self.desk.as_mut().and_then(|desk| desk.decider(who).decisions.as_ref()) {
+            note.finish(decisions, verdict);
         }
     }
 

@@ -40,7 +40,7 @@ pub fn renew(members: &mut Vec<Member>, extenders: &[Arc<Extender>], log: &Log, 
         let at = known.iter().position(|m| Arc::ptr_eq(&m.extender, extender));
         members.push(match at {
             Some(at) => known.swap_remove(at),
-            None => Member { extender: extender.clone(), decider: Decider::new(extender.holder.clone(), log, scheduler) },
+            None => Member { extender: extender.clone(), decider: Decider::serving(extender.holder.clone(), log, scheduler) },
         });
     }
 }
@@ -100,7 +100,9 @@ impl Member {
             answer = Err(Fault::Answer(why));
         }
         let recording = instance.store.data_mut().tape.stop();
-        self.decider.decisions.ranked(pod, nodes, begun.elapsed(), recording, &answer, name);
+        if let Some(decisions) = &self.decider.decisions {
+            decisions.ranked(pod, nodes, begun.elapsed(), recording, &answer, name);
+        }
         match answer {
             Err(fault) => {
                 self.decider.failed(&fault, &format!("rank for {}/{}", pod.namespace, pod.name));

@@ -13,6 +13,7 @@ mod inbox;
 mod members;
 mod message;
 mod nodespec;
+mod nursery;
 mod pairs;
 mod podspec;
 mod queue;
@@ -50,6 +51,9 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 /// Extenders of one scheduler name that are asked, the oldest first; the others stand by. Each costs a call for every pod.
 const MAX_EXTENDERS: usize = 8;
 
+/// A new revision that is not fed by then is called live all the same: it decides as soon as it is.
+pub const HANDOVER: Duration = Duration::from_secs(10);
+
 pub type Instance = Guest<(), Exports>;
 
 /// A revision that is linked and took its configuration.
@@ -76,6 +80,8 @@ pub struct Team {
     live: Arc<Holder>,
     weight: u32,
     trial: Option<Arc<Trial<Arc<Holder>>>>,
+    /// Whether it decides, or failed before it could.
+    took_over: watch::Sender<bool>,
 }
 
 /// A component that has a say in another one's decisions.
@@ -120,7 +126,7 @@ impl Schedulers {
     pub fn set_trial(&self, seat: &Seat, trial: Option<Trial<Arc<Holder>>>) {
         // The actor refuses a candidate of an extender.
         if let Some(profile) = self.profile(&seat.scheduler).filter(|_| seat.profile.role == ProfileRole::Primary) {
-            profile.seats.take(seat.rank.clone(), Arc::new(Team { trial: trial.map(Arc::new), ..seat.team() }));
+            profile.seats.take(seat.rank.clone(), Team::new(seat, trial));
         }
     }
 
@@ -139,8 +145,11 @@ pub async fn prepare(revision: Arc<Revision>, scheduler: &str, profile: &Profile
 }
 
 impl Prepared {
-    pub fn take_seat(self, shared: &Arc<Shared>) -> Seat {
+    /// The seat, and what becomes true when it decides.
+    pub fn take_seat(self, shared: &Arc<Shared>) -> (Seat, watch::Receiver<bool>) {
         let Self { seat } = self;
+        let team = Team::new(&seat, None);
+        let took_over = team.took_over.subscribe();
         let mut drivers = shared.schedulers.0.lock().unwrap_or_else(|e| e.into_inner());
         let profile = drivers.entry(seat.scheduler.clone()).or_insert_with(|| {
             let profile = Arc::new(Profile::default());
@@ -149,14 +158,16 @@ impl Prepared {
             profile
         });
         match seat.profile.role {
-            ProfileRole::Primary => profile.seats.take(seat.rank.clone(), Arc::new(seat.team())),
+            ProfileRole::Primary => profile.seats.take(seat.rank.clone(), team),
             ProfileRole::Extender => {
+                // It is asked once it is fed; nobody waits for its turn.
+                team.takes_over();
                 let extender = Extender { holder: seat.live.clone(), weight: seat.weight(), ignorable: seat.profile.ignorable };
                 profile.change_extenders(|all| drop(all.insert(seat.rank.clone(), Arc::new(extender))));
             }
         }
         drop(drivers);
-        seat
+        (seat, took_over)
     }
 }
 
@@ -164,6 +175,16 @@ impl Prepared {
     /// What runs a candidate.
     pub fn into_holder(self) -> Arc<Holder> {
         self.seat.live
+    }
+}
+
+impl Team {
+    fn new(seat: &Seat, trial: Option<Trial<Arc<Holder>>>) -> Arc<Self> {
+        Arc::new(Self { live: seat.live.clone(), weight: seat.weight(), trial: trial.map(Arc::new), took_over: watch::Sender::new(false) })
+    }
+
+    pub fn takes_over(&self) {
+        self.took_over.send_replace(true);
     }
 }
 
@@ -175,10 +196,6 @@ impl Seat {
 
     fn weight(&self) -> u32 {
         self.profile.weight.unwrap_or(1)
-    }
-
-    fn team(&self) -> Team {
-        Team { live: self.live.clone(), weight: self.weight(), trial: None }
     }
 }
 

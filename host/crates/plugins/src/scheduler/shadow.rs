@@ -11,6 +11,7 @@ use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Choic
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::cluster::Snapshot;
 use super::compare::{FEASIBLE, best, differ, explained, rejected, same_preemption};
 use super::desk::feed;
 use super::{Holder, Instance};
@@ -41,7 +42,7 @@ struct Load {
 }
 
 enum Message {
-    Everything(Vec<Delta>),
+    Everything(Snapshot),
     Feed(Arc<Vec<Delta>>),
     Decided(Box<Decided>),
     Preempted(Box<Preempted>),
@@ -70,7 +71,7 @@ impl Shadow {
         Self { trial, messages, load }
     }
 
-    pub fn feed(&mut self, news: &Arc<Vec<Delta>>, everything: impl FnOnce() -> Vec<Delta>) {
+    pub fn feed(&mut self, news: &Arc<Vec<Delta>>, everything: impl FnOnce() -> Snapshot) {
         let waiting = self.load.changes.load(Ordering::Relaxed);
         if self.load.lost.load(Ordering::Acquire) {
             if waiting == 0 {
@@ -124,10 +125,12 @@ impl Follower {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         while let Some(message) = messages.recv().await {
             match message {
-                Message::Everything(all) => {
+                Message::Everything(snapshot) => {
+                    let told = snapshot.len() + 1;
                     self.nodes.clear();
-                    self.restart(&all).await;
-                    self.load.changes.fetch_sub(all.len() + 1, Ordering::Relaxed);
+                    let spelled_out = tokio::task::spawn_blocking(|| snapshot.deltas().collect::<Vec<_>>()).await;
+                    self.restart(&spelled_out.unwrap_or_default()).await;
+                    self.load.changes.fetch_sub(told, Ordering::Relaxed);
                 }
                 Message::Feed(news) => {
                     self.learn(&news);

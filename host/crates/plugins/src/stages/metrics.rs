@@ -25,7 +25,12 @@ pub struct Meter {
     failed: AtomicU64,
     /// Bytes of all its instances.
     memory: AtomicI64,
+    instances: AtomicI64,
     fuel: AtomicU64,
+    /// Schedulers: how often and how long no pod could be decided, in nanoseconds.
+    pauses: AtomicU64,
+    paused: AtomicU64,
+    longest_pause: AtomicU64,
 }
 
 #[derive(Default)]
@@ -60,6 +65,30 @@ impl Meter {
 
     pub fn fuel(&self, used: u64) {
         self.fuel.fetch_add(used, Ordering::Relaxed);
+    }
+
+    /// No pod could be decided for so long: the revision changed, or an instance was lost.
+    pub fn paused(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.pauses.fetch_add(1, Ordering::Relaxed);
+        self.paused.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.longest_pause.fetch_max(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// An instance is made.
+    pub fn opened(&self) {
+        self.instances.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An instance is gone.
+    pub fn closed(&self) {
+        self.instances.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Instances that there are, and bytes of their linear memory.
+    pub fn holds(&self) -> (u64, u64) {
+        let count = |value: &AtomicI64| u64::try_from(value.load(Ordering::Relaxed)).unwrap_or_default();
+        (count(&self.instances), count(&self.memory))
     }
 
     pub fn grew(&self, bytes: usize) {
@@ -111,6 +140,16 @@ impl Metrics {
         meters().for_each(|(labels, m)| out.line("pintle_plugin_failures_total", &labels, m.failed.load(Ordering::Relaxed)));
         out.family("pintle_plugin_memory_bytes", "gauge", "Linear memory of all instances.");
         meters().for_each(|(labels, m)| out.line("pintle_plugin_memory_bytes", &labels, m.memory.load(Ordering::Relaxed).max(0)));
+        out.family("pintle_plugin_instances", "gauge", "Instances of the component: none while it has nothing to do.");
+        meters().for_each(|(labels, m)| out.line("pintle_plugin_instances", &labels, m.holds().0));
+        out.family("pintle_plugin_pauses_total", "counter", "Times that a scheduler decided nothing because its revision changed or an instance was lost.");
+        let paused = || meters().filter(|(_, m)| m.pauses.load(Ordering::Relaxed) > 0);
+        let seconds = |nanoseconds: &AtomicU64| nanoseconds.load(Ordering::Relaxed) as f64 / 1e9;
+        paused().for_each(|(labels, m)| out.line("pintle_plugin_pauses_total", &labels, m.pauses.load(Ordering::Relaxed)));
+        out.family("pintle_plugin_pause_seconds_total", "counter", "How long these took, all together.");
+        paused().for_each(|(labels, m)| out.line("pintle_plugin_pause_seconds_total", &labels, seconds(&m.paused)));
+        out.family("pintle_plugin_longest_pause_seconds", "gauge", "How long the longest of them took.");
+        paused().for_each(|(labels, m)| out.line("pintle_plugin_longest_pause_seconds", &labels, seconds(&m.longest_pause)));
         out.family("pintle_plugin_fuel_total", "counter", "Fuel that calls in the shadow used.");
         let shadows = meters().filter(|(labels, _)| labels.ends_with("\"shadow\""));
         shadows.for_each(|(labels, m)| out.line("pintle_plugin_fuel_total", &labels, m.fuel.load(Ordering::Relaxed)));

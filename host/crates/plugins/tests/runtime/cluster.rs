@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -25,8 +26,8 @@ struct State {
     revision: u64,
     objects: BTreeMap<Key, Value>,
     watchers: Vec<(GroupVersionResource, mpsc::UnboundedSender<Result<WatchEvent>>)>,
-    /// `verb resource[/subresource] name`.
-    writes: Vec<String>,
+    /// `verb resource[/subresource] name`, and when.
+    writes: Vec<(Instant, String)>,
     /// Those that fail, in the same words.
     refused: Vec<String>,
 }
@@ -70,7 +71,13 @@ impl Cluster {
     }
 
     pub fn writes(&self) -> Vec<String> {
-        self.lock().writes.clone()
+        self.lock().writes.iter().map(|(_, write)| write.clone()).collect()
+    }
+
+    /// Those since the last call, with their time.
+    #[allow(dead_code, reason = "examples/reloads.rs, which has this file in common")]
+    pub fn take_writes(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut self.lock().writes)
     }
 
     /// Every such write fails from now on: `verb resource[/subresource] name`.
@@ -87,7 +94,7 @@ impl Cluster {
         let line = format!("{verb} {}{sub} {}", target.resource.resource, target.name.as_deref().unwrap_or_default());
         let mut state = self.lock();
         let refused = state.refused.contains(&line);
-        state.writes.push(line);
+        state.writes.push((Instant::now(), line));
         if refused { Err(Status::unavailable("the test refuses it")) } else { Ok(()) }
     }
 

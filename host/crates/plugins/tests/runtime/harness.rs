@@ -64,10 +64,14 @@ impl Bench {
 
     /// Waits for the probe's answer.
     pub async fn answer(&self, name: &str) -> String {
+        self.answer_of("probe", name).await
+    }
+
+    pub async fn answer_of(&self, plugin: &str, name: &str) -> String {
         let done = || self.cluster.get_object(&CONFIG_MAPS, "n", name)?["data"]["done"].as_str().map(str::to_owned);
         match self.eventually(done).await {
             Some(answer) => answer,
-            None => panic!("{name} was not answered; the log: {:#?}", self.handle.logs("probe")),
+            None => panic!("{name} was not answered; the log: {:#?}", self.handle.logs(plugin)),
         }
     }
 

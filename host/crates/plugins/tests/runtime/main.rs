@@ -10,6 +10,7 @@ mod harness;
 mod ingresses;
 mod loading;
 mod profiles;
+mod reloads;
 mod schedulers;
 mod servers;
 mod sources;

@@ -1,0 +1,306 @@
+//! What reloads and faults cost while a scheduler and a controller are at work, over an API in memory.
+//!
+//! `cargo run --release -p pintle-plugins --example reloads -- [--component FILE] [--nodes N] [--pods N] [--reloads N] [--traps N] [--all-digests]`
+//!
+//! A scheduler component has `nodes` nodes with `pods` pods on them and a queue that never runs empty; a controller (the SDK's probe) answers ConfigMaps.
+//! Both are reloaded turn about, `reloads` times in all; then the scheduler is made to trap `traps` times. Prints, and checks where the run ends badly:
+//! each pod was bound once and each ConfigMap answered once; the longest gap between two bindings while pods waited; resident memory after the first hundred
+//! reloads and at the end. With `--all-digests` each reload brings bytes that were never seen, so each is compiled; else four versions take turns.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pintle_api::GroupVersionResource;
+use pintle_plugins::plugin::PLUGINS;
+use pintle_plugins::{Handle, Manager, ManagerConfig};
+use serde_json::{Value, json};
+
+use cluster::Cluster;
+
+#[path = "../tests/runtime/cluster.rs"]
+#[allow(dead_code)]
+mod cluster;
+#[path = "../tests/runtime/guests.rs"]
+#[allow(dead_code)]
+mod guests;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
+const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
+/// Pods that wait for a node at any time.
+const BACKLOG: usize = 64;
+/// Bound pods beyond these leave, oldest first, so that the cluster stays as large as it is.
+const KEPT: usize = 500;
+/// How often the load is topped up.
+const TICK: Duration = Duration::from_millis(2);
+/// Reloads before memory is taken for settled.
+const WARM: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Options {
+    component: PathBuf,
+    nodes: usize,
+    pods: usize,
+    reloads: usize,
+    traps: usize,
+    all_digests: bool,
+}
+
+/// Creates work, and counts what becomes of it.
+struct Load {
+    cluster: Arc<Cluster>,
+    created: usize,
+    waiting: usize,
+    bound: BTreeMap<String, usize>,
+    placed: VecDeque<String>,
+    last: Option<Instant>,
+    longest: Duration,
+    gaps: Vec<Duration>,
+    asked: usize,
+    answered: BTreeMap<String, usize>,
+}
+
+#[tokio::main]
+async fn main() {
+    let options = options();
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::new();
+    fill(&cluster, &options);
+    let handle = start(&cluster, folder.path());
+    let components = folder.path().join("plugins/components");
+    std::fs::create_dir_all(&components).expect("a folder");
+    let scheduler = std::fs::read(&options.component).unwrap_or_else(|e| panic!("{}: {e}; `cargo xtask plugins` builds it", options.component.display()));
+    let scheduler = Reloaded { name: "s", world: "scheduler", bytes: scheduler, components: components.clone() };
+    let controller = Reloaded { name: "c", world: "controller", bytes: guests::controller().to_vec(), components };
+    let mut load = Load::new(cluster.clone());
+    for plugin in [&scheduler, &controller] {
+        plugin.reload(&cluster, &mut load, 0, &options).await;
+    }
+    load.quietly(Duration::from_millis(500)).await;
+    println!("{:>8} {:>10} {:>12} {:>12} {:>14} {:>14}", "reloads", "took", "bound", "answered", "longest gap", "resident");
+    let mut settled = None;
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    load.longest = Duration::ZERO;
+    for n in 1..=options.reloads {
+        let plugin = if n % 2 == 0 { &controller } else { &scheduler };
+        plugin.reload(&cluster, &mut load, n, &options).await;
+        if n == WARM.min(options.reloads) {
+            settled = Some(resident());
+        }
+        if n % (options.reloads / 20).max(WARM) == 0 || n == options.reloads {
+            let (took, gap) = (begun.elapsed(), load.longest);
+            println!("{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {:>10.1} MiB", load.bound.len(), load.answered.len(), resident());
+            longest = longest.max(std::mem::take(&mut load.longest));
+        }
+    }
+    let (settled, end) = (settled.unwrap_or_else(resident), resident());
+    println!("longest gap between two bindings: {longest:.1?}; resident after {WARM} reloads {settled:.1} MiB, at the end {end:.1} MiB ({:+.1} %)", (end / settled - 1.0) * 100.0);
+    traps(&mut load, options.traps).await;
+    load.finish().await;
+    println!("{} pods bound once each, {} ConfigMaps answered once each", load.bound.len(), load.answered.len());
+    handle.shutdown().await;
+}
+
+fn options() -> Options {
+    let argument = |name: &str| std::env::args().skip_while(|a| a != name).nth(1);
+    let number = |name: &str, default: usize| argument(name).map_or(default, |n| n.parse().unwrap_or_else(|_| panic!("{name} takes a number")));
+    Options {
+        component: argument("--component").unwrap_or_else(|| "target/plugins/scheduler-default.wasm".to_owned()).into(),
+        nodes: number("--nodes", 100),
+        pods: number("--pods", 200),
+        reloads: number("--reloads", 400),
+        traps: number("--traps", 0),
+        all_digests: std::env::args().any(|a| a == "--all-digests"),
+    }
+}
+
+fn start(cluster: &Arc<Cluster>, folder: &std::path::Path) -> Handle {
+    let client = cluster.clone();
+    let config = ManagerConfig {
+        client: cluster.clone(),
+        clients: Arc::new(move |_| client.clone()),
+        data_dir: folder.to_owned(),
+        embedded: Vec::new(),
+        compiler: None,
+        required_keys: Vec::new(),
+        ingress_addresses: Vec::new(),
+    };
+    Manager::start(config).expect("a manager")
+}
+
+fn fill(cluster: &Cluster, options: &Options) {
+    for n in 0..options.nodes {
+        let labels = json!({"kubernetes.io/hostname": format!("n{n}"), "topology.kubernetes.io/zone": format!("z{}", n % 5), "disk": if n % 3 == 0 { "ssd" } else { "hdd" }});
+        let allocatable = json!({"cpu": "64", "memory": "256Gi", "pods": "1000"});
+        cluster.put(&NODES, json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("n{n}"), "labels": labels}, "status": {"allocatable": allocatable}}));
+    }
+    for n in 0..options.pods {
+        let mut pod = pod(&format!("old-{n}"));
+        pod["spec"]["nodeName"] = format!("n{}", n % options.nodes.max(1)).into();
+        cluster.put(&PODS, pod);
+    }
+}
+
+fn pod(name: &str) -> Value {
+    let resources = json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}});
+    let container = json!({"name": "main", "image": "registry.example/app:v1", "resources": resources, "ports": [{"containerPort": 8080}],
+        "env": [{"name": "A_SETTING", "value": "of some length"}, {"name": "ANOTHER", "value": "as long"}]});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "labels": {"app": "web", "pod-template-hash": "7d9f"}},
+        "spec": {"schedulerName": "default-scheduler", "containers": [container]}, "status": {"phase": "Pending"}})
+}
+
+/// A plugin whose bytes change.
+struct Reloaded {
+    name: &'static str,
+    world: &'static str,
+    bytes: Vec<u8>,
+    components: PathBuf,
+}
+
+impl Reloaded {
+    /// Other bytes, until they are live; the load goes on meanwhile.
+    async fn reload(&self, cluster: &Cluster, load: &mut Load, number: usize, options: &Options) {
+        let version = if options.all_digests { number } else { number / 2 % 4 };
+        let bytes = with_note(&self.bytes, &version.to_string());
+        let file = format!("{}-{version}.wasm", self.name);
+        let path = self.components.join(&file);
+        if !path.exists() {
+            std::fs::write(&path, &bytes).expect("written");
+        }
+        let status = cluster.get_object(&PLUGINS, "", self.name).map_or(json!({}), |p| p["status"].clone());
+        let before = status["activeDigest"].clone();
+        let grants = json!([{"apiGroups": ["*"], "resources": ["*", "pods/binding", "pods/status"], "verbs": ["*"]}]);
+        // A rollback would end the run: faults are asked for.
+        let mut spec = json!({"world": self.world, "source": {"file": file}, "grants": grants, "rollback": {"faults": 0}});
+        if options.traps > 0 {
+            spec["limits"] = json!({"memory": "12Mi"});
+        }
+        cluster.put(&PLUGINS, json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": self.name}, "spec": spec, "status": status}));
+        let begun = Instant::now();
+        loop {
+            let status = cluster.get_object(&PLUGINS, "", self.name).map_or(json!({}), |p| p["status"].clone());
+            if status["activeDigest"].is_string() && status["activeDigest"] != before && status["stage"] == "Live" {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the reload {number} of {} does not end: {status:#}", self.name);
+            load.tick().await;
+        }
+        if options.all_digests && number > 0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The component with a custom section, which gives it another digest and changes nothing else.
+fn with_note(bytes: &[u8], note: &str) -> Vec<u8> {
+    let mut noted = bytes.to_vec();
+    let name = b"note";
+    noted.extend([0, u8::try_from(1 + name.len() + note.len()).expect("a short note"), u8::try_from(name.len()).expect("a short name")]);
+    noted.extend(name);
+    noted.extend(note.as_bytes());
+    noted
+}
+
+impl Load {
+    fn new(cluster: Arc<Cluster>) -> Self {
+        Self {
+            cluster,
+            created: 0,
+            waiting: 0,
+            bound: BTreeMap::new(),
+            placed: VecDeque::new(),
+            last: None,
+            longest: Duration::ZERO,
+            gaps: Vec::new(),
+            asked: 0,
+            answered: BTreeMap::new(),
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.count();
+        while self.waiting < BACKLOG {
+            self.cluster.put(&PODS, pod(&format!("p{}", self.created)));
+            (self.created, self.waiting) = (self.created + 1, self.waiting + 1);
+        }
+        while self.placed.len() > KEPT {
+            let oldest = self.placed.pop_front().expect("one");
+            self.cluster.remove(&PODS, "n", &oldest);
+        }
+        // One is asked, and once it is answered it goes.
+        let before = format!("a{}", self.asked);
+        if self.asked == 0 || self.answered.contains_key(&before) {
+            self.cluster.remove(&CONFIG_MAPS, "n", &before);
+            self.asked += 1;
+            let name = format!("a{}", self.asked);
+            self.cluster.put(&CONFIG_MAPS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, "data": {"do": "config"}}));
+        }
+        tokio::time::sleep(TICK).await;
+    }
+
+    fn count(&mut self) {
+        for (at, write) in self.cluster.take_writes() {
+            if let Some(name) = write.strip_prefix("create pods/binding ") {
+                let gap = self.last.map_or(Duration::ZERO, |last| at - last);
+                (self.last, self.longest) = (Some(at), self.longest.max(gap));
+                self.gaps.push(gap);
+                *self.bound.entry(name.to_owned()).or_default() += 1;
+                self.waiting -= 1;
+                self.placed.push_back(name.to_owned());
+            } else if let Some(name) = write.strip_prefix("update configmaps ") {
+                *self.answered.entry(name.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    async fn quietly(&mut self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.tick().await;
+        }
+    }
+
+    /// Everything that was asked for is done, once.
+    async fn finish(&mut self) {
+        let begun = Instant::now();
+        while self.waiting > 0 || !self.answered.contains_key(&format!("a{}", self.asked)) {
+            assert!(begun.elapsed() < PATIENCE, "{} pods are never bound, or a{} is not answered", self.waiting, self.asked);
+            self.count();
+            tokio::time::sleep(TICK).await;
+        }
+        assert_eq!((self.bound.len(), self.answered.len()), (self.created, self.asked), "nothing is lost");
+        let twice: Vec<_> = self.bound.iter().chain(&self.answered).filter(|(_, count)| **count != 1).collect();
+        assert!(twice.is_empty(), "repeated: {twice:?}");
+    }
+}
+
+/// A pod that is too large for the scheduler's memory, again and again.
+async fn traps(load: &mut Load, count: usize) {
+    let mut pauses = Vec::new();
+    for n in 0..count {
+        load.quietly(Duration::from_millis(300)).await;
+        load.longest = Duration::ZERO;
+        let mut bad = pod(&format!("bad-{n}"));
+        bad["metadata"]["annotations"] = json!({"too-large": "x".repeat(8 << 20)});
+        bad["spec"]["priority"] = 1000.into();
+        load.cluster.put(&PODS, bad);
+        load.quietly(Duration::from_millis(600)).await;
+        load.cluster.remove(&PODS, "n", &format!("bad-{n}"));
+        pauses.push(load.longest);
+    }
+    if count > 0 {
+        println!("longest gap between two bindings around each of {count} traps: {pauses:.1?}");
+    }
+}
+
+/// Resident memory of this process, in MiB.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
