@@ -2,19 +2,19 @@
 //!
 //! `cargo run --release -p pintle-plugins --example reloads -- [--component FILE] [--nodes N] [--pods N] [--reloads N] [--traps N] [--all-digests]`
 //!
-//! A scheduler component has `nodes` nodes with `pods` pods on them and a queue that never runs empty; a controller (the SDK's probe) answers ConfigMaps.
+//! A scheduler component, the default one where none is named, has `nodes` nodes with `pods` pods on them and a queue that never runs empty; a controller (the SDK's probe) answers ConfigMaps.
 //! Both are reloaded turn about, `reloads` times in all; then the scheduler is made to trap `traps` times. Prints, and checks where the run ends badly:
 //! each pod was bound once and each ConfigMap answered once; the longest gap between two bindings while pods waited; resident memory after the first hundred
 //! reloads and at the end. With `--all-digests` each reload brings bytes that were never seen, so each is compiled; else four versions take turns.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pintle_api::GroupVersionResource;
 use pintle_plugins::plugin::PLUGINS;
-use pintle_plugins::{Handle, Manager, ManagerConfig};
+use pintle_plugins::{Handle, Manager, ManagerConfig, compiler};
 use serde_json::{Value, json};
 
 use cluster::Cluster;
@@ -31,6 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
+const EVENTS: GroupVersionResource = GroupVersionResource::constant("events.k8s.io", "v1", "events");
 const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
 /// Pods that wait for a node at any time.
 const BACKLOG: usize = 64;
@@ -43,7 +44,7 @@ const WARM: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Options {
-    component: PathBuf,
+    component: Option<PathBuf>,
     nodes: usize,
     pods: usize,
     reloads: usize,
@@ -56,17 +57,23 @@ struct Load {
     cluster: Arc<Cluster>,
     created: usize,
     waiting: usize,
-    bound: BTreeMap<String, usize>,
+    /// How often each was bound, by the number in its name.
+    bound: Vec<u8>,
+    bindings: usize,
     placed: VecDeque<String>,
     last: Option<Instant>,
     longest: Duration,
-    gaps: Vec<Duration>,
     asked: usize,
-    answered: BTreeMap<String, usize>,
+    answered: Vec<u8>,
+    answers: usize,
 }
 
 #[tokio::main]
 async fn main() {
+    // Compiling in this process would leave its memory behind, as it would in the server.
+    if std::env::args().nth(1).as_deref() == Some(compiler::ARGUMENT) {
+        std::process::exit(compiler::serve(&std::env::args().nth(2).unwrap_or_default()).into());
+    }
     let options = options();
     let folder = tempfile::tempdir().expect("a folder");
     let cluster = Cluster::new();
@@ -74,7 +81,10 @@ async fn main() {
     let handle = start(&cluster, folder.path());
     let components = folder.path().join("plugins/components");
     std::fs::create_dir_all(&components).expect("a folder");
-    let scheduler = std::fs::read(&options.component).unwrap_or_else(|e| panic!("{}: {e}; `cargo xtask plugins` builds it", options.component.display()));
+    let scheduler = match &options.component {
+        Some(path) => std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+        None => guests::plugin("pintle-scheduler-default"),
+    };
     let scheduler = Reloaded { name: "s", world: "scheduler", bytes: scheduler, components: components.clone() };
     let controller = Reloaded { name: "c", world: "controller", bytes: guests::controller().to_vec(), components };
     let mut load = Load::new(cluster.clone());
@@ -94,15 +104,17 @@ async fn main() {
         }
         if n % (options.reloads / 20).max(WARM) == 0 || n == options.reloads {
             let (took, gap) = (begun.elapsed(), load.longest);
-            println!("{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {:>10.1} MiB", load.bound.len(), load.answered.len(), resident());
+            println!("{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {:>10.1} MiB", load.bindings, load.answers, resident());
             longest = longest.max(std::mem::take(&mut load.longest));
         }
     }
     let (settled, end) = (settled.unwrap_or_else(resident), resident());
     println!("longest gap between two bindings: {longest:.1?}; resident after {WARM} reloads {settled:.1} MiB, at the end {end:.1} MiB ({:+.1} %)", (end / settled - 1.0) * 100.0);
+    tell_pauses(&handle, "since the start");
     traps(&mut load, options.traps).await;
+    tell_pauses(&handle, "with the traps");
     load.finish().await;
-    println!("{} pods bound once each, {} ConfigMaps answered once each", load.bound.len(), load.answered.len());
+    println!("{} pods bound once each, {} ConfigMaps answered once each", load.bindings, load.answers);
     handle.shutdown().await;
 }
 
@@ -110,7 +122,7 @@ fn options() -> Options {
     let argument = |name: &str| std::env::args().skip_while(|a| a != name).nth(1);
     let number = |name: &str, default: usize| argument(name).map_or(default, |n| n.parse().unwrap_or_else(|_| panic!("{name} takes a number")));
     Options {
-        component: argument("--component").unwrap_or_else(|| "target/plugins/scheduler-default.wasm".to_owned()).into(),
+        component: argument("--component").map(PathBuf::from),
         nodes: number("--nodes", 100),
         pods: number("--pods", 200),
         reloads: number("--reloads", 400),
@@ -126,7 +138,7 @@ fn start(cluster: &Arc<Cluster>, folder: &std::path::Path) -> Handle {
         clients: Arc::new(move |_| client.clone()),
         data_dir: folder.to_owned(),
         embedded: Vec::new(),
-        compiler: None,
+        compiler: std::env::current_exe().ok(),
         required_keys: Vec::new(),
         ingress_addresses: Vec::new(),
     };
@@ -165,7 +177,7 @@ struct Reloaded {
 impl Reloaded {
     /// Other bytes, until they are live; the load goes on meanwhile.
     async fn reload(&self, cluster: &Cluster, load: &mut Load, number: usize, options: &Options) {
-        let version = if options.all_digests { number } else { number / 2 % 4 };
+        let version = if options.all_digests { number } else { number.div_ceil(2) % 4 };
         let bytes = with_note(&self.bytes, &version.to_string());
         let file = format!("{}-{version}.wasm", self.name);
         let path = self.components.join(&file);
@@ -187,7 +199,7 @@ impl Reloaded {
             if status["activeDigest"].is_string() && status["activeDigest"] != before && status["stage"] == "Live" {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "the reload {number} of {} does not end: {status:#}", self.name);
+            assert!(begun.elapsed() < PATIENCE && status["stage"] != "Failed", "the reload {number} of {} does not end: {status:#}", self.name);
             load.tick().await;
         }
         if options.all_digests && number > 0 {
@@ -212,18 +224,21 @@ impl Load {
             cluster,
             created: 0,
             waiting: 0,
-            bound: BTreeMap::new(),
+            bound: Vec::new(),
+            bindings: 0,
             placed: VecDeque::new(),
             last: None,
             longest: Duration::ZERO,
-            gaps: Vec::new(),
             asked: 0,
-            answered: BTreeMap::new(),
+            answered: vec![1],
+            answers: 0,
         }
     }
 
     async fn tick(&mut self) {
         self.count();
+        // The API in memory would keep them for ever.
+        self.cluster.forget_all(&EVENTS);
         while self.waiting < BACKLOG {
             self.cluster.put(&PODS, pod(&format!("p{}", self.created)));
             (self.created, self.waiting) = (self.created + 1, self.waiting + 1);
@@ -233,9 +248,8 @@ impl Load {
             self.cluster.remove(&PODS, "n", &oldest);
         }
         // One is asked, and once it is answered it goes.
-        let before = format!("a{}", self.asked);
-        if self.asked == 0 || self.answered.contains_key(&before) {
-            self.cluster.remove(&CONFIG_MAPS, "n", &before);
+        if self.answered.get(self.asked).is_some_and(|count| *count > 0) {
+            self.cluster.remove(&CONFIG_MAPS, "n", &format!("a{}", self.asked));
             self.asked += 1;
             let name = format!("a{}", self.asked);
             self.cluster.put(&CONFIG_MAPS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, "data": {"do": "config"}}));
@@ -248,12 +262,13 @@ impl Load {
             if let Some(name) = write.strip_prefix("create pods/binding ") {
                 let gap = self.last.map_or(Duration::ZERO, |last| at - last);
                 (self.last, self.longest) = (Some(at), self.longest.max(gap));
-                self.gaps.push(gap);
-                *self.bound.entry(name.to_owned()).or_default() += 1;
+                count_in(&mut self.bound, name);
+                self.bindings += 1;
                 self.waiting -= 1;
                 self.placed.push_back(name.to_owned());
             } else if let Some(name) = write.strip_prefix("update configmaps ") {
-                *self.answered.entry(name.to_owned()).or_default() += 1;
+                count_in(&mut self.answered, name);
+                self.answers += 1;
             }
         }
     }
@@ -268,15 +283,24 @@ impl Load {
     /// Everything that was asked for is done, once.
     async fn finish(&mut self) {
         let begun = Instant::now();
-        while self.waiting > 0 || !self.answered.contains_key(&format!("a{}", self.asked)) {
+        while self.waiting > 0 || self.answered.len() <= self.asked {
             assert!(begun.elapsed() < PATIENCE, "{} pods are never bound, or a{} is not answered", self.waiting, self.asked);
             self.count();
             tokio::time::sleep(TICK).await;
         }
-        assert_eq!((self.bound.len(), self.answered.len()), (self.created, self.asked), "nothing is lost");
-        let twice: Vec<_> = self.bound.iter().chain(&self.answered).filter(|(_, count)| **count != 1).collect();
-        assert!(twice.is_empty(), "repeated: {twice:?}");
+        assert_eq!((self.bound.len(), self.answered.len()), (self.created, self.asked + 1), "nothing is lost");
+        let other = |counts: &[u8]| counts.iter().enumerate().filter(|(_, count)| **count != 1).map(|(n, _)| n).collect::<Vec<_>>();
+        assert_eq!((other(&self.bound), other(&self.answered)), (Vec::new(), Vec::new()), "none is lost or repeated");
     }
+}
+
+/// Names end in their number.
+fn count_in(counts: &mut Vec<u8>, name: &str) {
+    let number: usize = name[1..].parse().expect("a letter and a number");
+    if counts.len() <= number {
+        counts.resize(number + 1, 0);
+    }
+    counts[number] = counts[number].saturating_add(1);
 }
 
 /// A pod that is too large for the scheduler's memory, again and again.
@@ -296,6 +320,18 @@ async fn traps(load: &mut Load, count: usize) {
     if count > 0 {
         println!("longest gap between two bindings around each of {count} traps: {pauses:.1?}");
     }
+}
+
+/// What the scheduler's driver says of the times in which nothing could be decided.
+fn tell_pauses(handle: &Handle, when: &str) {
+    let text = (handle.metrics_reader())();
+    let value = |name: &str| {
+        let line = text.lines().find(|l| l.starts_with(name) && l.contains("plugin=\"s\"")).unwrap_or_default();
+        line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).unwrap_or_default()
+    };
+    let (count, sum) = (value("pintle_plugin_pauses_total"), value("pintle_plugin_pause_seconds_total"));
+    let longest = value("pintle_plugin_longest_pause_seconds");
+    println!("decisions paused {when}: {count} times, {:.2} ms in the mean, {:.2} ms at most", sum / count.max(1.0) * 1e3, longest * 1e3);
 }
 
 /// Resident memory of this process, in MiB.

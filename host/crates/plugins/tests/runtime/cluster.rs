@@ -80,6 +80,12 @@ impl Cluster {
         std::mem::take(&mut self.lock().writes)
     }
 
+    /// Forgets all of a resource, and tells nobody.
+    #[allow(dead_code, reason = "examples/reloads.rs, which has this file in common")]
+    pub fn forget_all(&self, resource: &GroupVersionResource) {
+        self.lock().objects.retain(|(of, _, _), _| of != resource);
+    }
+
     /// Every such write fails from now on: `verb resource[/subresource] name`.
     pub fn refuse(&self, write: &str) {
         self.lock().refused.push(write.to_owned());
