@@ -85,7 +85,9 @@ impl Driver {
             answer = Err(Fault::Answer(why));
         }
         let recording = instance.store.data_mut().tape.stop();
-        decider.decisions.ranked(pod, &nodes, begun.elapsed(), recording, &answer, |id| self.cluster.name(id));
+        if let Some(decisions) = &decider.decisions {
+            decisions.ranked(pod, &nodes, begun.elapsed(), recording, &answer, |id| self.cluster.name(id));
+        }
         match answer {
             Err(fault) => {
                 desk.fault(who, &fault, &format!("rank for {}/{}", pod.namespace, pod.name));
