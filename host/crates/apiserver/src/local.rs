@@ -178,7 +178,6 @@ impl Client for LocalClient {
                 send_initial_events: Some(initial),
                 bookmarks: true,
                 timeout: None,
-                gathered: false,
             };
             let watch = match self.core.watch(&scope, &query).await {
                 Ok(watch) => watch,

@@ -149,9 +149,11 @@ fn apply(cache: &Cache, batch: &[Change]) {
     state.revision = state.revision.max(revision);
     let revision = state.revision;
     state.trim(&cache.limits, now);
-    let touched: Vec<_> = touched.into_iter().map(|id| state.slots[id].slot.clone()).collect();
+    let notify: Vec<_> = touched.iter().map(|id| (state.slots[*id].slot.clone(), state.slots[*id].next)).collect();
     drop(state);
-    touched.iter().for_each(|slot| slot.news.tell());
+    for (slot, next) in notify {
+        slot.changed.send_replace(next);
+    }
     cache.wake(revision);
 }
 
@@ -162,8 +164,7 @@ fn prepared(cache: &Cache, value: &bytes::Bytes) -> Option<Prepared> {
 
 fn index_of(cache: &Cache, prefix: &str, value: &[u8]) -> Index {
     let slot = cache.write_state().slot(prefix, None);
-    let object = serde_json::from_slice(value).unwrap_or_default();
-    slot.index(&object)
+    slot.index_of(value).unwrap_or_default()
 }
 
 /// `/registry/apps/deployments/` and `ns/name`.

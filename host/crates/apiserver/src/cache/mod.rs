@@ -7,7 +7,6 @@ pub mod event;
 mod feed;
 pub mod filter;
 mod guards;
-mod news;
 pub mod partial;
 mod shared;
 pub mod snapshot;
@@ -35,7 +34,6 @@ pub use stored::{Kind, Stored};
 pub use watcher::Watcher;
 
 use guards::Queues;
-use news::News;
 use shared::Rounds;
 use state::State;
 use stored::Index;
@@ -76,7 +74,7 @@ pub struct Slot {
     /// `/registry/<group>/<resource>/`
     pub prefix: String,
     fields: ArcSwap<Fields>,
-    news: Arc<News>,
+    changed: tokio::sync::watch::Sender<u64>,
     observers: ArcSwap<Vec<Observer>>,
 }
 
@@ -117,7 +115,16 @@ impl Slot {
     }
     fn index(&self, object: &Object) -> Index {
         let fields = self.fields.load();
+        if fields.names.is_empty() {
+            return Index::of(object, &[]);
+        }
         Index::of(object, &(fields.read)(object))
+    }
+    /// The same from an object's text.
+    fn index_of(&self, json: &[u8]) -> Result<Index, serde_json::Error> {
+        // A start reads every object, most of them of kinds that are selected by labels alone.
+        let needed = if self.fields.load().names.is_empty() { partial::LABELS } else { partial::WITHOUT_MANAGERS };
+        Ok(self.index(&partial::read(json, needed)?))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Objects read in part: what the reader does not look at is passed over in the text and never becomes a value.
 //!
-//! Most of an object's cost is making values of it. Called for rows of tables, which look at a few fields, and for
-//! observers, which look at all but `managedFields`.
+//! Most of an object's cost is making values of it. Called for rows of tables and for indexes, which look at a few fields,
+//! and for observers, which look at all but `managedFields`.
 
 use std::fmt;
 
@@ -22,6 +22,8 @@ pub enum Needed {
 
 /// All but `metadata.managedFields`, which is half of most objects.
 pub const WITHOUT_MANAGERS: Needed = Needed::But(&[("metadata", Needed::But(&[("managedFields", Needed::Nothing)]))]);
+
+pub const LABELS: Needed = Needed::Only(&[("metadata", Needed::Only(&[("labels", Needed::All)]))]);
 
 pub fn read(json: &[u8], needed: Needed) -> Result<Object, serde_json::Error> {
     needed.deserialize(&mut serde_json::Deserializer::from_slice(json))

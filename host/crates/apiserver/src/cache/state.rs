@@ -10,7 +10,7 @@ use pintle_api::{Object, Status};
 
 use super::event::Event;
 use super::snapshot::Snapshot;
-use super::stored::{Index, Stored};
+use super::stored::Stored;
 use super::{Fields, Limits, Slot};
 
 /// Snapshots kept for continue tokens; older pages are rebuilt from the log.
@@ -56,7 +56,7 @@ impl State {
             id: self.slots.len(),
             prefix: prefix.to_owned(),
             fields: ArcSwap::from_pointee(fields.unwrap_or_else(Fields::none)),
-            news: Arc::default(),
+            changed: tokio::sync::watch::Sender::new(0),
             observers: ArcSwap::default(),
         });
         self.by_prefix.insert(prefix.to_owned(), slot.id);
@@ -81,7 +81,7 @@ impl State {
             self.slots[id].map.insert(stored.key.clone(), stored);
         }
         for state in &self.slots {
-            state.slot.news.tell();
+            state.slot.changed.send_replace(state.next);
         }
     }
 
@@ -209,8 +209,7 @@ impl SlotState {
     fn index_again(&mut self) {
         let objects: Vec<Arc<Stored>> = self.map.values().cloned().collect();
         for stored in objects {
-            let Ok(object) = stored.parse() else { continue };
-            let index: Index = self.slot.index(&object);
+            let Ok(index) = self.slot.index_of(stored.as_slice()) else { continue };
             if index != stored.index {
                 self.map.insert(stored.key.clone(), Arc::new(stored.with_index(index)));
             }

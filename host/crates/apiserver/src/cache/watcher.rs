@@ -17,7 +17,7 @@ pub struct Watcher {
     slot: Arc<Slot>,
     filter: Filter,
     next: u64,
-    news: tokio::sync::watch::Receiver<()>,
+    changed: tokio::sync::watch::Receiver<u64>,
 }
 
 pub struct Batch {
@@ -28,25 +28,19 @@ pub struct Batch {
 
 impl Watcher {
     pub(super) fn new(cache: Arc<Cache>, slot: Arc<Slot>, filter: Filter, next: u64) -> Self {
-        let news = slot.news.at_once();
-        Self { cache, slot, filter, next, news }
-    }
-
-    /// The same for a reader that rather hears of several events together, a moment later.
-    pub fn gathered(mut self) -> Self {
-        self.news = self.slot.news.gathered();
-        self
+        let changed = slot.changed.subscribe();
+        Self { cache, slot, filter, next, changed }
     }
 
     /// The next events, at least one. An error ends the watch. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Batch, Status> {
         loop {
-            self.news.borrow_and_update();
+            self.changed.borrow_and_update();
             let (batch, all) = self.read()?;
             if !batch.events.is_empty() {
                 return Ok(batch);
             }
-            if all && self.news.changed().await.is_err() {
+            if all && self.changed.changed().await.is_err() {
                 return Err(Status::unavailable("the server is shutting down"));
             }
         }

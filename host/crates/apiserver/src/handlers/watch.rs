@@ -35,8 +35,6 @@ pub struct WatchQuery {
     pub send_initial_events: Option<bool>,
     pub bookmarks: bool,
     pub timeout: Option<Duration>,
-    /// For a client far away, to whom several events together cost less.
-    pub gathered: bool,
 }
 
 /// What a watch has to say next.
@@ -88,7 +86,6 @@ impl Core {
         } else {
             (Vec::new(), self.cache.watch(slot, filter, asked)?, None)
         };
-        let watcher = if query.gathered { watcher.gathered() } else { watcher };
         scope.resource.make_ready(objects.iter().map(|stored| &**stored)).await?;
         if let Some(own) = &own {
             objects.retain(|stored| own.matches(&scope.resource, stored));

@@ -289,7 +289,6 @@ impl Call {
             },
             bookmarks: self.flag("allowWatchBookmarks"),
             timeout: seconds.filter(|s| *s > 0).map(Duration::from_secs),
-            gathered: true,
         })
     }
 
