@@ -1,5 +1,7 @@
 //! A candidate beside the live revision, with the real components: compared, given a share, promoted, rolled back.
 
+use std::cell::Cell;
+
 use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
@@ -127,15 +129,22 @@ async fn a_canary_places_the_pods_of_its_share_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_keeps_failing_gives_its_share_back() {
     let bench = scheduler("panics", json!({"stage": "Canary", "canary": {"percent": 100}})).await;
-    for n in 0..8 {
-        pod(&bench, &format!("p{n}"), "100m", "");
-    }
+    // The live revision decides while a fresh instance of the canary comes up, so pods come until it has failed often enough.
+    let made = Cell::new(0_usize);
+    let given_back = || {
+        if bindings(&bench) == made.get() {
+            pod(&bench, &format!("p{}", made.get()), "1m", "");
+            made.set(made.get() + 1);
+        }
+        (bench.plugin("s")["status"]["candidate"]["stage"] == "RolledBack").then_some(())
+    };
+    bench.eventually(given_back).await.expect("five faults");
     let why = bench.condition("s", "CandidateReady", "False", "RolledBack").await;
     assert!(why.contains("configured to panic"), "{why}");
-    for n in 0..8 {
+    for n in 0..made.get() {
         assert_eq!(node_of(&bench, &format!("p{n}")).await, "a");
     }
-    assert_eq!(bindings(&bench), 8);
+    assert_eq!(bindings(&bench), made.get());
     assert_eq!(bench.plugin("s")["status"]["candidate"]["stage"], "RolledBack");
     assert_eq!(bench.plugin("s")["status"]["stage"], "Live");
     assert!(bench.handle.metrics_reader()().contains("pintle_plugin_rollbacks_total{plugin=\"s\"} 1"));
