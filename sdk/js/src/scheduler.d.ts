@@ -101,6 +101,13 @@ export interface Node {
   readonly free: Readonly<Resources & { pods: number }>;
 }
 
+/** The words for a node that a volume does not allow. */
+export interface VolumeReason {
+  /** As upstream names its plugin: `VolumeBinding`, `VolumeZone`. */
+  readonly filter: string;
+  readonly message: string;
+}
+
 /** A pod as scheduling sees it: defaults applied, requests summed over its containers. */
 export interface Pod {
   readonly uid: string;
@@ -111,20 +118,34 @@ export interface Pod {
   readonly priority: number;
   readonly mayPreempt: boolean;
   readonly requests: Readonly<Resources>;
+  /** What upstream's scores take the pod to use: its containers' requests, and 100 millicores and 200 MiB for each that asks for none. */
+  readonly scoredMilliCpu: number;
+  readonly scoredMemory: number;
   readonly nodeSelector: Readonly<Record<string, string>>;
   /** Null: no required node affinity. */
   readonly requiredNodes: readonly NodeSelectorTerm[] | null;
   readonly preferredNodes: readonly PreferredNodeTerm[];
-  /** For each volume that is bound to certain nodes: its terms, any of which must match. */
+  /** For each demand that a volume makes of the node: its terms, any of which must match. */
   readonly volumeNodes: readonly NodeSelectorTerm[][];
+  /** Why a node is refused that does not meet the demand, in the order of `volumeNodes`. */
+  readonly volumeReasons: readonly VolumeReason[];
+  /** Names of the PersistentVolumeClaims that the pod mounts, in its own namespace. */
+  readonly claims: readonly string[];
+  /** Those of them that one pod alone may use (`ReadWriteOncePod`). For a pod that is decided about. */
+  readonly exclusiveClaims: readonly string[];
   readonly tolerations: readonly Toleration[];
   readonly requiredAffinity: readonly PodAffinityTerm[];
   readonly preferredAffinity: readonly PreferredPodTerm[];
   readonly requiredAntiAffinity: readonly PodAffinityTerm[];
   readonly preferredAntiAffinity: readonly PreferredPodTerm[];
   readonly spread: readonly SpreadConstraint[];
+  /** They are the defaults: a node that lacks one of their labels counts all the same. */
+  readonly spreadByDefault: boolean;
   readonly hostPorts: readonly HostPort[];
+  /** One for each container and init container. */
   readonly images: readonly string[];
+  /** Those of image volumes. */
+  readonly volumeImages: readonly string[];
   /** The id of `status.nominatedNodeName`. */
   readonly nominated: number | null;
   /** Seconds since 1970. */

@@ -114,6 +114,7 @@ mod tests {
         "delta",
         "scope",
         "ranked",
+        "ranking",
         "rejection",
         "choice",
         "preemption",
