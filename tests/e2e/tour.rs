@@ -80,6 +80,7 @@ fn services_answer(cluster: &Cluster) {
     for address in ["10.89.0.1", "10.89.0.2"] {
         answers(cluster, &format!("{address}:{port}"), "Hello from pintle v1");
     }
+    every_node_leads_a_pod_to_every_endpoint(cluster, &port);
     let pod = pods(cluster, "app=web").remove(0);
     let gone = pod["metadata"]["name"].as_str().expect("a name").to_owned();
     cluster.kubectl(&["delete", "pod", &gone]).ok();
@@ -91,6 +92,19 @@ fn services_answer(cluster: &Cluster) {
         let hosts: std::collections::BTreeSet<String> = (0..6).filter_map(|_| cluster.http_get(&format!("http://{address}"), &[]).ok()).map(|t| pod_of(&t)).collect();
         if hosts.len() == 1 { Ok(()) } else { Err(format!("{hosts:?}")) }
     });
+}
+
+/// Also to those on the pod's own node, by another node's port.
+fn every_node_leads_a_pod_to_every_endpoint(cluster: &Cluster, port: &serde_json::Value) {
+    let web = pods(cluster, "app=web");
+    let from = web[0]["metadata"]["name"].as_str().expect("a name");
+    for address in ["10.89.0.1", "10.89.0.2"] {
+        let ask = format!("for i in $(seq 40); do wget -T 2 -qO- http://{address}:{port} || echo none; done");
+        let answers = cluster.kubectl(&["exec", from, "--", "sh", "-c", &ask]).ok();
+        assert!(!answers.contains("none"), "by {address}: {answers}");
+        let hosts: std::collections::BTreeSet<&str> = answers.lines().filter_map(|l| l.strip_prefix("pod: ")).collect();
+        assert_eq!(hosts.len(), web.len(), "by {address}: {answers}");
+    }
 }
 
 fn configuration_follows_changes(cluster: &Cluster) {

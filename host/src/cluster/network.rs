@@ -49,6 +49,9 @@ pub fn make_namespace(layout: &Layout, ordinal: usize) -> Result<String> {
     run("ip", &["netns", "add", &name])?;
     run("ip", &["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
     run("ip", &["link", "set", &cable, "master", BRIDGE, "up"])?;
+    // With bridge-nf-call-iptables a service's address is rewritten in the bridge: a client whose endpoint is on its own node gets there by
+    // another node's port only if the bridge may send a packet back the way it came.
+    run("ip", &["link", "set", &cable, "type", "bridge_slave", "hairpin", "on"])?;
     run("ip", &["-n", &name, "link", "set", "lo", "up"])?;
     run("ip", &["-n", &name, "addr", "add", &format!("{}/24", node_address(ordinal)), "dev", "eth0"])?;
     run("ip", &["-n", &name, "link", "set", "eth0", "up"])?;

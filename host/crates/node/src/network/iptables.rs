@@ -184,8 +184,8 @@ impl Tool {
         self.look(move |look| look.chain_exists(table.name(), chain)).await
     }
 
-    /// Input for [`Self::restore`] that puts in the jumps which are not there.
-    pub async fn missing_jumps(&self, jumps: &'static [Jump]) -> Result<String, Error> {
+    /// Input for [`Self::restore`] that puts in the jumps which are not there, and takes out those that are there more than once.
+    pub async fn mended_jumps(&self, jumps: &'static [Jump]) -> Result<String, Error> {
         let present = self
             .look(move |look| {
                 let mut chains: Vec<(Table, &str)> = jumps.iter().map(|j| (j.table, j.from)).collect();
@@ -194,20 +194,7 @@ impl Tool {
                 chains.into_iter().map(|(table, chain)| Ok(((table, chain), look.list(table.name(), chain)?))).collect::<Result<BTreeMap<_, _>, _>>()
             })
             .await?;
-        let mut text = String::new();
-        for table in [Table::Filter, Table::Nat] {
-            let missing: Vec<&Jump> = jumps.iter().filter(|j| j.table == table && !has_jump(&present, j)).collect();
-            if missing.is_empty() {
-                continue;
-            }
-            let _ = writeln!(text, "*{}", table.name());
-            for jump in missing {
-                let Jump { from, to, matches, first, .. } = jump;
-                let _ = writeln!(text, "{} {from} {matches} -j {to}", if *first { "-I" } else { "-A" });
-            }
-            text.push_str("COMMIT\n");
-        }
-        Ok(text)
+        Ok(mend_jumps(&present, jumps))
     }
 
     /// Looks through the iptables crate, which blocks.
@@ -217,6 +204,8 @@ impl Tool {
     ) -> Result<T, Error> {
         let program = self.programs[0];
         let failed = move |message: String| Error::Failed { program: program.to_owned(), message };
+        // What is printed while somebody writes may be without rules that are there.
+        let _guard = self.one_at_a_time.lock().await;
         let answer = tokio::task::spawn_blocking(move || {
             let look = iptables::IPTables { cmd: program, has_check: true, has_wait: true, is_numeric: true };
             how(&look).map_err(|e| e.to_string())
@@ -225,10 +214,29 @@ impl Tool {
     }
 }
 
+/// Other programs write to the same tables, so a look may have missed a jump that was there and a second one was put in.
+fn mend_jumps(present: &BTreeMap<(Table, &str), Vec<String>>, jumps: &[Jump]) -> String {
+    let mut text = String::new();
+    for table in [Table::Filter, Table::Nat] {
+        let mut lines = String::new();
+        for jump in jumps.iter().filter(|j| j.table == table) {
+            let Jump { from, to, matches, first, .. } = jump;
+            match count(present, jump) {
+                0 => _ = writeln!(lines, "{} {from} {matches} -j {to}", if *first { "-I" } else { "-A" }),
+                there => (1..there).for_each(|_| _ = writeln!(lines, "-D {from} {matches} -j {to}")),
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(text, "*{}\n{lines}COMMIT\n", table.name());
+        }
+    }
+    text
+}
+
 /// A chain's own jumps differ by target; comments and spelling may be printed otherwise than they were given.
-fn has_jump(present: &BTreeMap<(Table, &str), Vec<String>>, jump: &Jump) -> bool {
+fn count(present: &BTreeMap<(Table, &str), Vec<String>>, jump: &Jump) -> usize {
     let end = format!("-j {}", jump.to);
-    present.get(&(jump.table, jump.from)).is_some_and(|rules| rules.iter().any(|r| r.ends_with(&end)))
+    present.get(&(jump.table, jump.from)).map_or(0, |rules| rules.iter().filter(|r| r.ends_with(&end)).count())
 }
 
 /// The program names a line by its number: add the line.
@@ -264,5 +272,20 @@ mod tests {
         "]]
         .assert_eq(&after.changes_since(&before));
         assert_eq!(after.changes_since(&after), "");
+    }
+    #[test]
+    fn a_jump_is_there_once() {
+        let jump = |to| Jump { table: Table::Nat, from: "POSTROUTING", to, matches: "-m comment --comment \"ours\"", first: false };
+        let rule = |to: &str| format!("-A POSTROUTING -m comment --comment ours -j {to}");
+        let present = BTreeMap::from([((Table::Nat, "POSTROUTING"), vec![rule("ONCE"), rule("THRICE"), rule("THRICE"), rule("THRICE")])]);
+        expect![[r#"
+            *nat
+            -A POSTROUTING -m comment --comment "ours" -j MISSING
+            -D POSTROUTING -m comment --comment "ours" -j THRICE
+            -D POSTROUTING -m comment --comment "ours" -j THRICE
+            COMMIT
+        "#]]
+        .assert_eq(&mend_jumps(&present, &[jump("ONCE"), jump("MISSING"), jump("THRICE")]));
+        assert_eq!(mend_jumps(&present, &[jump("ONCE")]), "");
     }
 }

@@ -42,7 +42,7 @@ pub fn wanted(own: Ipv4Net, others: &[&Node]) -> RuleSet {
 pub async fn apply(tool: &Arc<Tool>, rules: &RuleSet) -> Result<(), NetworkError> {
     // Small enough to write whole, which also mends what somebody else removed.
     let mut batch = rules.changes_since(&RuleSet::default());
-    batch.push_str(&tool.missing_jumps(JUMPS).await?);
+    batch.push_str(&tool.mended_jumps(JUMPS).await?);
     Ok(tool.restore(&batch).await?)
 }
 

@@ -119,7 +119,7 @@ impl Worker {
             None => {
                 self.applied = Some(self.leftovers().await?);
                 // The chains must be there before a jump to them.
-                self.tool.missing_jumps(rules::JUMPS).await?
+                self.tool.mended_jumps(rules::JUMPS).await?
             }
         };
         let batch = self.applied.as_ref().map_or_else(String::new, |applied| wanted.changes_since(applied));
