@@ -142,7 +142,7 @@ fn balance(wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
 }
 
 fn evenness(node: &Node, milli_cpu: i64, memory: i64) -> i64 {
-    let share = |used: i64, of: i64| (of > 0).then(|| (used as f64 / of as f64).min(1.0));
+    let share = |used: i64, of: i64| (of > 0).then(|| if used < of { used as f64 / of as f64 } else { 1.0 });
     let deviation = match (share(milli_cpu, node.allocatable.milli_cpu), share(memory, node.allocatable.memory)) {
         (Some(cpu), Some(memory)) => ((cpu - memory) / 2.0).abs(),
         _ => 0.0,
