@@ -21,6 +21,7 @@ pub struct FirstFit {
     prefers: String,
     refuses: String,
     slow: bool,
+    decided: bool,
 }
 
 impl FirstFit {
@@ -81,6 +82,8 @@ impl Scheduler for FirstFit {
                     self.nodes.remove(&id);
                 }
                 Delta::Place(placement) => {
+                    let poison = placement.pod.annotations.iter().any(|a| a.key == "probe" && a.value == "spare");
+                    assert!(self.decided || !poison, "fed before it decided");
                     self.forget(&placement.pod.uid);
                     let cpu = placement.pod.requests.milli_cpu;
                     *self.used.entry(placement.node).or_default() += cpu;
@@ -93,6 +96,7 @@ impl Scheduler for FirstFit {
     }
 
     fn schedule(&mut self, _env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
+        self.decided = true;
         assert!(!self.panics, "configured to panic");
         match pod.annotations.iter().find(|a| a.key == "probe").map(|a| a.value.as_str()) {
             Some("panic") => panic!("asked to panic"),

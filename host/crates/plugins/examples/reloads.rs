@@ -5,7 +5,7 @@
 //! A scheduler component, the default one where none is named, has `nodes` nodes with `pods` pods on them and a queue that never runs empty; a controller (the SDK's probe) answers ConfigMaps.
 //! Both are reloaded turn about, `reloads` times in all; then the scheduler is made to trap `traps` times. Prints, and checks where the run ends badly:
 //! each pod was bound once and each ConfigMap answered once; the longest gap between two bindings while pods waited; resident memory after the first hundred
-//! reloads and at the end. With `--all-digests` each reload brings bytes that were never seen, so each is compiled; else four versions take turns.
+//! reloads and at the end, as it stood then and as the mean of samples before, for it goes up and down with the load. With `--all-digests` each reload brings bytes that were never seen, so each is compiled; else four versions take turns.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -41,6 +41,8 @@ const KEPT: usize = 500;
 const TICK: Duration = Duration::from_millis(2);
 /// Reloads before memory is taken for settled.
 const WARM: usize = 100;
+/// The last samples of memory, one a reload, that a mean is of.
+const SAMPLES: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Options {
@@ -92,24 +94,32 @@ async fn main() {
         plugin.reload(&cluster, &mut load, 0, &options).await;
     }
     load.quietly(Duration::from_millis(500)).await;
-    println!("{:>8} {:>10} {:>12} {:>12} {:>14} {:>14}", "reloads", "took", "bound", "answered", "longest gap", "resident");
-    let mut settled = None;
+    println!("{:>8} {:>10} {:>12} {:>12} {:>14} {:>14} {:>14}", "reloads", "took", "bound", "answered", "longest gap", "resident", "in the mean");
+    let (mut settled, mut samples, mut mean) = (None, Vec::new(), 0.0);
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);
     load.longest = Duration::ZERO;
     for n in 1..=options.reloads {
         let plugin = if n % 2 == 0 { &controller } else { &scheduler };
         plugin.reload(&cluster, &mut load, n, &options).await;
-        if n == WARM.min(options.reloads) {
-            settled = Some(resident());
-        }
-        if n % (options.reloads / 20).max(WARM) == 0 || n == options.reloads {
+        samples.push(resident());
+        if n % (options.reloads / 20).max(WARM) == 0 || n == WARM || n == options.reloads {
             let (took, gap) = (begun.elapsed(), load.longest);
-            println!("{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {:>10.1} MiB", load.bindings, load.answers, resident());
+            let lately = &samples[samples.len().saturating_sub(SAMPLES)..];
+            mean = lately.iter().sum::<f64>() / lately.len() as f64;
+            println!("{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {:>10.1} MiB {mean:>10.1} MiB", load.bindings, load.answers, resident());
             longest = longest.max(std::mem::take(&mut load.longest));
         }
+        if n == WARM.min(options.reloads) {
+            settled = Some((resident(), mean));
+            samples.clear();
+        }
     }
-    let (settled, end) = (settled.unwrap_or_else(resident), resident());
-    println!("longest gap between two bindings: {longest:.1?}; resident after {WARM} reloads {settled:.1} MiB, at the end {end:.1} MiB ({:+.1} %)", (end / settled - 1.0) * 100.0);
+    let (end, highest) = (resident(), samples.iter().copied().fold(0.0, f64::max));
+    let (settled, settled_mean) = settled.unwrap_or((end, mean));
+    let growth = |from: f64, to: f64| (to / from - 1.0) * 100.0;
+    println!("longest gap between two bindings while pods waited: {longest:.1?}");
+    println!("resident after {WARM} reloads {settled:.1} MiB, at the end {end:.1} ({:+.1} %), at most {highest:.1}", growth(settled, end));
+    println!("in the mean of {SAMPLES} reloads {settled_mean:.1} MiB, at the end {mean:.1} ({:+.1} %)", growth(settled_mean, mean));
     tell_pauses(&handle, "since the start");
     traps(&mut load, options.traps).await;
     tell_pauses(&handle, "with the traps");
@@ -239,6 +249,10 @@ impl Load {
         self.count();
         // The API in memory would keep them for ever.
         self.cluster.forget_all(&EVENTS);
+        if self.waiting == 0 {
+            // Nobody waited: what comes now begins anew.
+            self.last = Some(Instant::now());
+        }
         while self.waiting < BACKLOG {
             self.cluster.put(&PODS, pod(&format!("p{}", self.created)));
             (self.created, self.waiting) = (self.created + 1, self.waiting + 1);
@@ -260,7 +274,7 @@ impl Load {
     fn count(&mut self) {
         for (at, write) in self.cluster.take_writes() {
             if let Some(name) = write.strip_prefix("create pods/binding ") {
-                let gap = self.last.map_or(Duration::ZERO, |last| at - last);
+                let gap = self.last.map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
                 (self.last, self.longest) = (Some(at), self.longest.max(gap));
                 count_in(&mut self.bound, name);
                 self.bindings += 1;

@@ -89,6 +89,14 @@ pub enum State {
     Broken,
 }
 
+/// How long the next instance waits after so many faults in a row.
+pub fn pause_after(faults: u32) -> Duration {
+    match faults {
+        0 | 1 => Duration::ZERO,
+        n => RESTART_MIN.saturating_mul(1 << (n - 2).min(16)).min(RESTART_MAX),
+    }
+}
+
 impl Health {
     pub fn new(spec: &RollbackSpec) -> Self {
         let policy = Policy {
@@ -152,10 +160,7 @@ impl Health {
         *self.last.lock().unwrap_or_else(|e| e.into_inner()) = Some(Trouble { reason: fault.reason(), message: fault.to_string() });
         let strikes = self.strikes.fetch_add(1, Ordering::Relaxed) + 1;
         self.turn(if self.policy.faults > 0 && strikes >= self.policy.faults { State::Broken } else { State::Faulty });
-        match strikes {
-            1 => Duration::ZERO,
-            n => RESTART_MIN.saturating_mul(1 << (n - 2).min(16)).min(RESTART_MAX),
-        }
+        pause_after(strikes)
     }
 
     pub fn calls(&self) -> u64 {

@@ -22,6 +22,8 @@ const MAX_QUEUED: usize = 8192;
 const MAX_QUEUED_BYTES: usize = 32 << 20;
 /// What a delta weighs, about: a node with its images, a pod with its labels.
 const DELTA_BYTES: usize = 1 << 10;
+/// What one weighs that is still to be spelled out of an object that others hold as well.
+const SHARED_DELTA_BYTES: usize = 64;
 /// What a node of a ranking weighs: its id, and its score.
 const RANKED_BYTES: usize = 24;
 
@@ -49,11 +51,21 @@ pub struct Counters {
     pub segments: AtomicU64,
 }
 
+/// Spelled out while they are written down.
+pub type Deltas = Box<dyn Iterator<Item = Delta> + Send>;
+
 pub enum Message {
     Open(Session, Arc<Gaps>),
     Fed {
         fed: Fed,
         recording: Recording,
+        weight: usize,
+    },
+    /// A scheduler knows all this and nothing else.
+    Everything {
+        session: u64,
+        recording: Recording,
+        deltas: Deltas,
         weight: usize,
     },
     Decided {
@@ -174,6 +186,14 @@ impl Stream {
         }
     }
 
+    /// It knows `count` changes and nothing else: it was fed them, or the log missed some.
+    pub fn fed_everything(&self, recording: Recording, count: usize, deltas: impl Iterator<Item = Delta> + Send + 'static) {
+        let weight = recording.weight + count * SHARED_DELTA_BYTES;
+        let message = Message::Everything { session: self.session, recording, deltas: Box::new(deltas), weight };
+        let sent = self.log.send(message, weight);
+        self.gaps.sender.store(!sent, Ordering::Release);
+    }
+
     /// `tried`: what was heard when it was asked whom to evict.
     pub fn decided(&self, subject: Subject, took: Duration, mut recording: Recording, mut tried: Option<Recording>, mut what: What) {
         let heard = std::mem::take(&mut recording.heard);
@@ -223,7 +243,7 @@ impl Gaps {
 impl Message {
     pub fn weight(&self) -> usize {
         match self {
-            Self::Fed { weight, .. } | Self::Decided { weight, .. } => *weight,
+            Self::Fed { weight, .. } | Self::Everything { weight, .. } | Self::Decided { weight, .. } => *weight,
             Self::Open(..) | Self::Close(_) | Self::Flush(_) => 0,
         }
     }

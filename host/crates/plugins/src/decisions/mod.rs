@@ -15,6 +15,7 @@ pub mod record;
 mod redact;
 pub mod replay;
 pub mod segment;
+pub mod splice;
 pub mod tap;
 pub mod tape;
 #[cfg(test)]

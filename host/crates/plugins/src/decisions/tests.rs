@@ -189,6 +189,35 @@ fn old_segments_go_and_each_one_that_stays_begins_with_all_that_was_fed() {
 }
 
 #[test]
+fn everything_that_is_known_may_be_larger_than_a_segment() {
+    const ALL: usize = 3_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::start(folder.path().to_owned(), SMALL).expect("a log");
+    let scheduler = session(&log, "s", World::Scheduler, "x");
+    scheduler.fed(Feed::Fresh, Default::default(), vec![namespace("of an instance before")]);
+    // Half a kilobyte each, which lz4 does not make small.
+    let noise = |n: usize| (0..40).map(move |at| format!("{:x}", (n * 40 + at).wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect::<String>();
+    scheduler.fed_everything(Default::default(), ALL, (0..ALL).map(move |n| namespace(&noise(n))));
+    place(&scheduler, "p");
+    log.flush(PATIENCE);
+    let kept = segments(log.folder()).expect("segments");
+    assert!(kept.len() > 1, "{kept:?}");
+    // Its last segment stands alone, as each does.
+    let mut state = State::default();
+    let mut decided = Vec::new();
+    let take = |record: Option<Record>| {
+        match record {
+            Some(Record::Fed(fed)) => state.apply(fed.feed.is_whole(), fed.deltas),
+            Some(Record::Decision(decision)) => decided.push((decision.intact, state.clone().into_deltas().len())),
+            _ => {}
+        }
+        Ok(())
+    };
+    each(kept.last().expect("one"), take).expect("a segment");
+    assert_eq!(decided, [(true, ALL + 1)], "and the budgets");
+}
+
+#[test]
 fn a_torn_end_is_passed_over_and_another_format_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = Log::start(folder.path().to_owned(), Bounds::default()).expect("a log");

@@ -17,10 +17,11 @@ use pintle_plugin_bindings::scheduler::pintle::scheduler::types::Delta;
 use sha2::{Digest, Sha256};
 
 use super::fold::State;
-use super::log::{Counters, Gaps, Message, encoded};
-use super::record::{Compile, Content, Decision, Fed, Feed, Heard, Record, Ref, Session, What};
+use super::log::{Counters, Deltas, Gaps, Message, encoded};
+use super::record::{Content, Decision, Fed, Feed, Heard, Record, Ref, Session, What};
 use super::redact::{self, Salt};
 use super::segment::{Draft, EXTENSION, LogError, SegmentReader, segments, write_header};
+use super::splice::splice;
 use super::tape::Recording;
 use crate::load::World;
 
@@ -120,6 +121,7 @@ impl Writer {
             Message::Open(session, gaps) => self.open(session, gaps),
             Message::Close(session) => drop(self.sessions.remove(&session)),
             Message::Fed { fed, recording, .. } => self.fed(fed, recording),
+            Message::Everything { session, recording, deltas, .. } => self.fed_everything(session, recording, deltas),
             Message::Decided { decision, recording, tried, .. } => self.decided(decision, recording, tried),
             Message::Flush(done) => {
                 self.write_block();
@@ -150,6 +152,23 @@ impl Writer {
         self.feed(session, feed, heard, deltas);
     }
 
+    /// However much it is, only a piece of it is in memory at a time.
+    fn fed_everything(&mut self, session: u64, mut recording: Recording, mut deltas: Deltas) {
+        let heard = std::mem::take(&mut recording.heard);
+        let first: Vec<Delta> = deltas.by_ref().take(FEED_CHUNK).collect();
+        self.fed(Fed { session, feed: Feed::Fresh, heard, deltas: first }, recording);
+        loop {
+            if self.block.raw.len() >= BLOCK_BYTES {
+                self.write_block();
+            }
+            let piece: Vec<Delta> = deltas.by_ref().take(FEED_CHUNK).collect();
+            if piece.is_empty() {
+                return;
+            }
+            self.fed(Fed { session, feed: Feed::More, heard: Vec::new(), deltas: piece }, Recording::default());
+        }
+    }
+
     fn feed(&mut self, session: u64, feed: Feed, heard: Vec<Heard>, mut deltas: Vec<Delta>) {
         let mut first = Some((feed, heard));
         while !deltas.is_empty() || first.is_some() {
@@ -158,6 +177,10 @@ impl Writer {
             let (feed, heard) = first.take().unwrap_or((goes_on, Vec::new()));
             self.push(&Record::Fed(Fed { session, feed, heard, deltas }));
             deltas = rest;
+            // What is gathered keeps its memory for ever: a checkpoint of a large cluster has megabytes.
+            if matches!(goes_on, Feed::CheckpointGoesOn) && self.block.raw.len() >= BLOCK_BYTES {
+                self.write_block_of_checkpoint();
+            }
         }
     }
 
@@ -365,26 +388,4 @@ fn inputs(decision: &Decision, chain: &[u8; 32]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&hasher.finalize()[..16]);
     short
-}
-
-/// Leaves out what the compilation before had at the same ends.
-fn splice(compile: &mut Compile, before: &mut Vec<Ref>) {
-    let all = std::mem::take(&mut compile.objects);
-    let front = all.iter().zip(before.iter()).take_while(|(a, b)| a == b).count();
-    let longest = all.len().min(before.len()) - front;
-    let back = all.iter().rev().zip(before.iter().rev()).take(longest).take_while(|(a, b)| a == b).count();
-    compile.objects = all[front..all.len() - back].to_vec();
-    (compile.front, compile.back) = (u32::try_from(front).unwrap_or(u32::MAX), u32::try_from(back).unwrap_or(u32::MAX));
-    *before = all;
-}
-
-/// The whole again; see [`splice`].
-pub fn unsplice(compile: &Compile, before: &mut Vec<Ref>) -> Option<()> {
-    let (front, back) = (compile.front as usize, compile.back as usize);
-    let end = before.len().checked_sub(back).filter(|end| *end >= front)?;
-    let tail = before.split_off(end);
-    before.truncate(front);
-    before.extend_from_slice(&compile.objects);
-    before.extend(tail);
-    Some(())
 }

@@ -72,7 +72,7 @@ impl Snapshot {
     }
 
     /// Reads the pods' objects: with thousands of them it takes as long as feeding.
-    pub fn deltas(self) -> impl Iterator<Item = Delta> {
+    pub fn deltas(self) -> impl Iterator<Item = Delta> + Send + 'static {
         let Self { namespaces, nodes, pods, nominated, budgets } = self;
         let pods = pods.into_iter().filter_map(|(seen, node)| {
             let pod = match seen {
@@ -91,6 +91,11 @@ impl Snapshot {
 impl Cluster {
     pub fn nodes(&self) -> usize {
         self.by_name.len()
+    }
+
+    /// What makes feeding it take long: nodes, and pods on them.
+    pub fn size(&self) -> usize {
+        self.by_name.len() + self.pods.len()
     }
 
     pub fn id(&self, name: &str) -> Option<u32> {
@@ -242,6 +247,7 @@ impl Cluster {
     }
 
     /// Everything, for an instance that knows nothing. What was untold is in it.
+    #[cfg(test)]
     pub fn everything(&mut self) -> Vec<Delta> {
         self.snapshot().deltas().collect()
     }

@@ -2,7 +2,6 @@
 //! fed, and has fresh ones brought up: for the next revision while the one before decides, and after faults.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Pod};
 use tokio::sync::Notify;
@@ -10,21 +9,16 @@ use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::commit::Committer;
+use super::decider::{Decider, Told};
 use super::members::{self, Member};
-use super::nursery::{Look, Misfortune, Nursery, Raised};
+use super::nursery::retire;
 use super::shadow::Shadow;
-use super::{Extender, Holder, Instance, Team};
-use crate::decisions::record::Feed;
+use super::{Extender, Holder, Team};
+use crate::decisions::Log;
 use crate::decisions::tape::Recording;
-use crate::decisions::{Log, Stream};
 use crate::guest::Fault;
 use crate::stages::Trial;
 use crate::stages::spec::{Difference, Stage};
-
-/// For one batch of changes.
-const FEED_DEADLINE: Duration = Duration::from_secs(10);
-/// Changes that cross in one call, so that no call is long.
-pub const FEED_BATCH: usize = 500;
 
 /// Who decides, and how what is decided is carried out.
 pub struct Desk {
@@ -44,18 +38,6 @@ pub struct Desk {
     wake: Arc<Notify>,
     /// Since when no pod can be decided.
     idle_since: Option<Instant>,
-}
-
-/// One revision and its instance.
-pub struct Decider {
-    pub holder: Arc<Holder>,
-    /// Where its decisions are written down; `None` before it decides.
-    pub decisions: Option<Stream>,
-    /// `None` before the first decision, after a fault, and while it decides.
-    pub instance: Option<Instance>,
-    /// Where its next instance is brought up.
-    nursery: Option<Nursery>,
-    rest_until: Option<Instant>,
 }
 
 struct Heir {
@@ -106,13 +88,19 @@ impl Desk {
         Arc::ptr_eq(&self.live.holder, &team.live)
     }
 
+    /// There is an instance that decides.
+    pub fn can_decide(&self) -> bool {
+        self.live.instance.is_some()
+    }
+
     /// There is a revision that can decide until the next one can.
     pub fn can_wait(&self) -> bool {
-        self.live.instance.is_some()
+        self.can_decide() || self.live.spare.is_there()
     }
 
     /// The team takes over as soon as its live revision knows everything.
     pub fn expect(&mut self, team: Arc<Team>, committer: Committer) {
+        self.live.spare.make_room();
         match &mut self.heir {
             Some(heir) if Arc::ptr_eq(&heir.decider.holder, &team.live) => heir.team = team,
             _ => self.heir = Some(Heir { decider: Decider::new(team.live.clone()), team, committer }),
@@ -138,10 +126,11 @@ impl Desk {
         }
         let of = |stage: Stage| team.trial.as_ref().filter(|t| t.stage == stage);
         self.shadow = of(Stage::Shadow).map(|trial| Shadow::start(trial.clone()));
-        self.canary = of(Stage::Canary).map(|trial| {
+        let canary = of(Stage::Canary).map(|trial| {
             let decider = Decider::serving(trial.holder.clone(), &self.log, &self.scheduler);
             Canary { trial: trial.clone(), decider }
         });
+        retire(std::mem::replace(&mut self.canary, canary));
         self.trial.clone_from(&team.trial);
     }
 
@@ -167,6 +156,11 @@ impl Desk {
         decides.into_iter().chain(self.heir.as_ref().and_then(|heir| heir.decider.rest_until)).min()
     }
 
+    /// When a spare is to be looked after.
+    pub fn spares_due(&self) -> Option<Instant> {
+        self.recorded().filter(|d| d.instance.is_some()).filter_map(|d| d.spare.due()).min()
+    }
+
     /// Everybody knows what changed. False when the live revision cannot decide for now.
     pub async fn tell(&mut self, cluster: &mut Cluster) -> bool {
         let news = Arc::new(std::mem::take(&mut cluster.untold));
@@ -175,7 +169,7 @@ impl Desk {
         }
         if let Some(canary) = &mut self.canary {
             match canary.decider.tell(&news, cluster, &self.wake).await {
-                Ok(told) => canary.decider.write_down(told, || (*news).clone()),
+                Ok(told) => canary.decider.write_down(told, || (*news).clone(), cluster),
                 Err((fault, what)) => self.fault(Who::Canary, &fault, what),
             }
         }
@@ -184,13 +178,19 @@ impl Desk {
             return complete;
         }
         // It comes up for the heir already: two would take longer.
-        if !self.can_wait() && self.heir.as_mut().is_some_and(|heir| !heir.decider.rests()) {
+        if !self.can_decide() && !self.live.is_coming() && self.heir.as_mut().is_some_and(|heir| !heir.decider.rests()) {
             return false;
         }
         match self.live.tell(&news, cluster, &self.wake).await {
             Ok(told) => {
                 let ready = complete && !matches!(told, Told::Nothing);
-                self.live.write_down(told, || Arc::unwrap_or_clone(news));
+                if let (Told::Everything(_, fed), true) = (&told, self.idle_since.is_some()) {
+                    self.live.holder.revision.meter.recovered(*fed);
+                }
+                if matches!(told, Told::News(_)) {
+                    self.live.keep_spare(cluster, self.heir.is_none(), &self.wake);
+                }
+                self.live.write_down(told, || Arc::unwrap_or_clone(news), cluster);
                 self.decides_again(ready);
                 ready
             }
@@ -208,7 +208,10 @@ impl Desk {
             let told = match member.decider.tell(news, cluster, &self.wake).await {
                 Ok(Told::Nothing) => false,
                 Ok(told) => {
-                    member.decider.write_down(told, || (**news).clone());
+                    if matches!(told, Told::News(_)) {
+                        member.decider.keep_spare(cluster, member.is_needed(), &self.wake);
+                    }
+                    member.decider.write_down(told, || (**news).clone(), cluster);
                     true
                 }
                 Err((fault, what)) => {
@@ -230,8 +233,9 @@ impl Desk {
             Ok(told) => {
                 let Some(Heir { team, mut decider, committer }) = self.heir.take() else { return false };
                 decider.open(&self.log, &self.scheduler);
-                decider.write_down(told, Vec::new);
-                (self.live, self.committer, self.weight) = (decider, committer, team.weight);
+                decider.write_down(told, Vec::new, cluster);
+                retire(std::mem::replace(&mut self.live, decider));
+                (self.committer, self.weight) = (committer, team.weight);
                 self.idle_since.get_or_insert(begun);
                 self.decides_again(true);
                 self.set_trial(&team);
@@ -260,7 +264,7 @@ impl Desk {
 
     pub fn heal_log(&self, cluster: &mut Cluster) {
         for decider in self.recorded().filter(|d| d.log_is_broken()) {
-            decider.write_down(Told::Everything(Recording::default(), cluster.everything()), Vec::new);
+            decider.write_down(Told::Everything(Recording::default(), 0), Vec::new, cluster);
         }
     }
 
@@ -296,99 +300,4 @@ impl Desk {
             if failed { tally.failed() } else { tally.agreed() }
         }
     }
-}
-
-/// What an instance was fed, and what it heard meanwhile.
-enum Told {
-    /// It rests after a fault.
-    Nothing,
-    News(Recording),
-    Everything(Recording, Vec<Delta>),
-}
-
-impl Decider {
-    fn new(holder: Arc<Holder>) -> Self {
-        Self { holder, decisions: None, instance: None, nursery: None, rest_until: None }
-    }
-
-    /// One whose decisions count from the first.
-    pub fn serving(holder: Arc<Holder>, log: &Log, scheduler: &str) -> Self {
-        let mut decider = Self::new(holder);
-        decider.open(log, scheduler);
-        decider
-    }
-
-    /// It decides from now on, in the place of whoever did.
-    fn open(&mut self, log: &Log, scheduler: &str) {
-        self.decisions = Some(log.open(&self.holder.revision, scheduler));
-    }
-
-    fn write_down(&self, told: Told, news: impl FnOnce() -> Vec<Delta>) {
-        let Some(decisions) = &self.decisions else { return };
-        match told {
-            Told::Nothing => {}
-            Told::News(recording) => decisions.fed(Feed::More, recording, news()),
-            Told::Everything(recording, all) => decisions.fed(Feed::Fresh, recording, all),
-        }
-    }
-
-    /// The next instance waits as long as it must.
-    pub fn failed(&mut self, fault: &Fault, what: &str) {
-        let revision = &self.holder.revision;
-        revision.log.write("error", &format!("{what}: {fault}"));
-        let pause = revision.health.failed(fault);
-        self.rest_until = (!pause.is_zero()).then(|| Instant::now() + pause);
-    }
-
-    fn log_is_broken(&self) -> bool {
-        self.instance.is_some() && self.decisions.as_ref().is_some_and(Stream::is_broken)
-    }
-
-    fn rests(&mut self) -> bool {
-        let rests = self.rest_until.is_some_and(|until| Instant::now() < until);
-        if !rests {
-            self.rest_until = None;
-        }
-        rests
-    }
-
-    /// Feeds what changed; without an instance, has one brought up and takes it once it is.
-    async fn tell(&mut self, news: &Arc<Vec<Delta>>, cluster: &mut Cluster, wake: &Arc<Notify>) -> Result<Told, Misfortune> {
-        if self.rests() {
-            return Ok(Told::Nothing);
-        }
-        if let Some(mut instance) = self.instance.take() {
-            instance.store.data_mut().tape.start();
-            feed(&mut instance, news).await.map_err(|fault| (fault, "feed"))?;
-            let recording = instance.store.data_mut().tape.stop();
-            self.instance = Some(instance);
-            return Ok(Told::News(recording));
-        }
-        if let Some(mut nursery) = self.nursery.take() {
-            nursery.tell(news);
-            match nursery.look().await? {
-                Look::Growing(nursery) => {
-                    self.nursery = Some(nursery);
-                    return Ok(Told::Nothing);
-                }
-                Look::Raised(raised) => {
-                    let Raised { instance, recording, told } = *raised;
-                    self.instance = Some(instance);
-                    return Ok(Told::Everything(recording, told));
-                }
-                Look::Behind => {}
-            }
-        }
-        self.nursery = Some(Nursery::start(self.holder.clone(), cluster.snapshot(), wake.clone()));
-        Ok(Told::Nothing)
-    }
-}
-
-pub async fn feed(instance: &mut Instance, deltas: &[Delta]) -> Result<(), Fault> {
-    for batch in deltas.chunks(FEED_BATCH) {
-        let call = instance.begin(FEED_DEADLINE);
-        let answer = instance.exports.call_feed(&mut instance.store, batch).await;
-        instance.end(call, answer)?;
-    }
-    Ok(())
 }

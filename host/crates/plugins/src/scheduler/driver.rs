@@ -19,6 +19,7 @@ use super::commit::{Committer, Report, Victim};
 use super::desk::{Desk, Who};
 use super::inbox::{Change, Inbox, Topic};
 use super::message::{self, Preemption};
+use super::nursery::retire;
 use super::podspec::{self, LabelSelector};
 use super::spread::{Defaults, SERVICES};
 use super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, Queue, VOLUME_CHANGED};
@@ -160,8 +161,9 @@ impl Driver {
         self.heal_log();
         // What is due while nobody can decide waits for that.
         let due = match &self.desk {
-            Some(desk) if !desk.can_wait() => desk.rests_until(),
-            desk => desk.as_ref().and_then(Desk::rests_until).into_iter().chain(self.queue.next_due()).min(),
+            Some(desk) if !desk.can_decide() => desk.rests_until(),
+            Some(desk) => desk.rests_until().into_iter().chain(desk.spares_due()).chain(self.queue.next_due()).min(),
+            None => self.queue.next_due(),
         };
         let sleep = async {
             match due {
@@ -257,7 +259,7 @@ impl Driver {
         }
         match outcome {
             Err(fault) => {
-                drop(instance);
+                retire(instance);
                 desk.fault(who, &fault, &format!("schedule {}/{}", pod.namespace, pod.name));
                 self.note(who, note, Verdict::Failed(fault.to_string()));
                 self.queue.back_off(&uid, Instant::now());
@@ -322,7 +324,7 @@ impl Driver {
     /// An instance that answers nonsense has lost its state: it goes as after a trap.
     fn spent(&mut self, uid: &Uid, who: Who, fault: &Fault, what: &str) -> Verdict {
         if let Some(desk) = &mut self.desk {
-            desk.decider(who).instance = None;
+            retire(desk.decider(who).instance.take());
             desk.fault(who, fault, what);
         }
         self.queue.back_off(uid, Instant::now());
@@ -425,7 +427,7 @@ impl Driver {
         note.preempted(instance.store.data_mut().tape.stop(), among.clone(), &answer);
         match answer {
             Err(fault) => {
-                drop(instance);
+                retire(instance);
                 desk.fault(who, &fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
                 nobody()
             }

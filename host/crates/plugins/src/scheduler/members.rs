@@ -10,7 +10,8 @@ use std::time::Instant as Clock;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Pod, Ranked, Ranking, Rejection};
 
 use super::Extender;
-use super::desk::Decider;
+use super::decider::Decider;
+use super::nursery::retire;
 use crate::decisions::Log;
 use crate::decisions::record::Component;
 use crate::guest::{Fault, Moment};
@@ -105,6 +106,7 @@ impl Member {
         }
         match answer {
             Err(fault) => {
+                retire(instance);
                 self.decider.failed(&fault, &format!("rank for {}/{}", pod.namespace, pod.name));
                 Err(fault.to_string())
             }

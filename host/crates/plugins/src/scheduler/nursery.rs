@@ -1,8 +1,8 @@
-//! Brings a scheduler's fresh instance up beside whoever decides: it is fed the cluster as it stood in a task of its own, then what changed
-//! meanwhile, and only the last of that while no pod is decided.
+//! Brings a scheduler's instance up beside whoever decides: it is fed the cluster as it stood in a task of its own, then what changed
+//! meanwhile, and only the last few changes while no pod is decided.
 //!
-//! So a reload stops decisions for no longer than one feed takes, however large the cluster is, and after a fault the driver goes on
-//! taking changes in. A nursery that falls too far behind says so, and its owner starts another. Called by the desk.
+//! So a reload stops decisions for no longer than one small feed takes, however large the cluster is, and after a fault the driver goes on
+//! taking changes in. A nursery that falls too far behind says so, and its owner starts another. Called by deciders and their spares.
 
 use std::sync::Arc;
 
@@ -11,44 +11,62 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::cluster::Snapshot;
-use super::desk::{FEED_BATCH, feed};
+use super::decider::{FEED_BATCH, feed};
 use super::{Holder, Instance};
 use crate::decisions::tape::Recording;
 use crate::guest::Fault;
 
-/// Changes that may come while an instance is brought up; with more, taking the cluster anew is cheaper.
-const MAX_NEWS: usize = 50_000;
+/// Changes that may wait for an instance; with more, taking the cluster anew is cheaper.
+pub const MAX_NEWS: usize = 50_000;
+/// Changes that are fed while no pod is decided: a millisecond. With more of them the instance catches up in its task once more.
+const LAST_CHANGES: usize = 100;
 /// Batches of the snapshot that are spelled out ahead of the one that is fed.
 const AHEAD: usize = 2;
+/// What an instance heard from the host while it was fed, in bytes: beyond, it is left out of the decision log.
+const MAX_HEARD: usize = 1 << 20;
 
-type News = Arc<Vec<Delta>>;
+pub type News = Arc<Vec<Delta>>;
 /// What went wrong, and while what was done.
 pub type Misfortune = (Fault, &'static str);
 
 pub struct Nursery {
-    news: mpsc::UnboundedSender<News>,
-    told: usize,
-    grown: oneshot::Receiver<Result<Grown, Misfortune>>,
-    task: AbortHandle,
+    state: State,
+    /// What the instance was not told yet, in order, and how many changes that is.
+    backlog: Vec<News>,
+    behind: usize,
+    /// Changes that it was or is being fed since somebody waits for it.
+    fed: usize,
+    wake: Arc<Notify>,
 }
 
-/// An instance that knows everything, what it was told, and what it heard from the host meanwhile.
+enum State {
+    /// In its task: from the beginning, or once more for what changed.
+    Growing {
+        grown: oneshot::Receiver<Result<Grown, Misfortune>>,
+        _task: Task,
+    },
+    Grown(Box<Grown>),
+}
+
+/// Ends with its owner.
+struct Task(AbortHandle);
+
+/// An instance, and what it heard from the host while it was fed.
+struct Grown {
+    instance: Instance,
+    recording: Recording,
+}
+
+/// An instance that knows everything.
 pub struct Raised {
     pub instance: Instance,
     pub recording: Recording,
-    pub told: Vec<Delta>,
-}
-
-/// One that knows all but the last changes.
-struct Grown {
-    instance: Instance,
-    told: Vec<Delta>,
-    news: mpsc::UnboundedReceiver<News>,
+    /// How many changes it was fed while somebody waited for it.
+    pub fed: usize,
 }
 
 /// What a look into the nursery finds.
 pub enum Look {
-    /// It goes on growing.
     Growing(Nursery),
     Raised(Box<Raised>),
     /// Too much changed meanwhile.
@@ -56,62 +74,137 @@ pub enum Look {
 }
 
 impl Nursery {
-    /// `done` is told when there is something to find.
-    pub fn start(holder: Arc<Holder>, snapshot: Snapshot, done: Arc<Notify>) -> Self {
-        let (news, received) = mpsc::unbounded_channel();
-        let (sender, grown) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let _ = sender.send(raise(&holder, snapshot, received).await);
-            done.notify_one();
-        });
-        Self { news, told: 0, grown, task: task.abort_handle() }
+    /// `wake` is told when there is something to find.
+    pub fn start(holder: Arc<Holder>, snapshot: Snapshot, wake: Arc<Notify>) -> Self {
+        let fed = snapshot.len();
+        let state = State::growing(wake.clone(), async move { raise(&holder, snapshot).await });
+        Self { state, backlog: Vec::new(), behind: 0, fed, wake }
     }
 
     /// What changed since the snapshot, in order.
     pub fn tell(&mut self, news: &News) {
         if !news.is_empty() {
-            self.told += news.len();
-            let _ = self.news.send(news.clone());
+            self.behind += news.len();
+            self.backlog.push(news.clone());
+        }
+    }
+
+    /// Changes that it was not told yet.
+    pub fn behind(&self) -> usize {
+        self.behind
+    }
+
+    /// Somebody waits for it from now on.
+    pub fn awaited(&mut self) {
+        if !self.is_growing() {
+            self.fed = 0;
+        }
+    }
+
+    pub fn is_growing(&self) -> bool {
+        matches!(self.state, State::Growing { .. })
+    }
+
+    /// Whether the instance knows all but what waits for it.
+    pub fn is_grown(&mut self) -> Result<bool, Misfortune> {
+        if let State::Growing { grown, .. } = &mut self.state {
+            match grown.try_recv() {
+                Ok(grown) => self.state = State::Grown(Box::new(grown?)),
+                Err(oneshot::error::TryRecvError::Empty) => return Ok(false),
+                Err(oneshot::error::TryRecvError::Closed) => return Err((Fault::Trap("its task ended".to_owned()), "start")),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has the grown instance told, aside, what waits for it.
+    pub fn catch_up(self) -> Self {
+        match self.state {
+            State::Grown(grown) => {
+                let Self { backlog, behind, fed, wake, .. } = self;
+                let state = State::growing(wake.clone(), async move { grown.told(backlog).await });
+                Self { state, backlog: Vec::new(), behind: 0, fed: fed + behind, wake }
+            }
+            State::Growing { .. } => self,
         }
     }
 
     /// Takes the instance out once it is grown, after feeding it the last changes.
     pub async fn look(mut self) -> Result<Look, Misfortune> {
-        if self.told > MAX_NEWS {
-            return Ok(Look::Behind);
+        if !self.is_grown()? {
+            return Ok(if self.behind > MAX_NEWS { Look::Behind } else { Look::Growing(self) });
         }
-        let Grown { mut instance, mut told, mut news } = match self.grown.try_recv() {
-            Ok(grown) => grown?,
-            Err(oneshot::error::TryRecvError::Empty) => return Ok(Look::Growing(self)),
-            Err(oneshot::error::TryRecvError::Closed) => return Err((Fault::Trap("its task ended".to_owned()), "start")),
-        };
-        catch_up(&mut instance, &mut told, &mut news).await?;
-        let recording = instance.store.data_mut().tape.stop();
-        Ok(Look::Raised(Box::new(Raised { instance, recording, told })))
+        if self.behind > LAST_CHANGES {
+            return Ok(Look::Growing(self.catch_up()));
+        }
+        let Self { state: State::Grown(grown), backlog, behind, fed, .. } = self else { return Ok(Look::Behind) };
+        let Grown { instance, recording } = grown.told(backlog).await?;
+        Ok(Look::Raised(Box::new(Raised { instance, recording, fed: fed + behind })))
     }
 }
 
-impl Drop for Nursery {
+impl State {
+    fn growing(wake: Arc<Notify>, work: impl Future<Output = Result<Grown, Misfortune>> + Send + 'static) -> Self {
+        let (sender, grown) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let _ = sender.send(work.await);
+            wake.notify_one();
+        });
+        Self::Growing { grown, _task: Task(task.abort_handle()) }
+    }
+}
+
+impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
-async fn raise(holder: &Holder, snapshot: Snapshot, mut news: mpsc::UnboundedReceiver<News>) -> Result<Grown, Misfortune> {
-    let mut told = Vec::with_capacity(snapshot.len());
+impl Grown {
+    async fn told(mut self, news: Vec<News>) -> Result<Self, Misfortune> {
+        self.instance.store.data_mut().tape.start();
+        let mut batch = Vec::new();
+        for changes in news {
+            batch.extend(Arc::unwrap_or_clone(changes));
+            if batch.len() >= FEED_BATCH {
+                self.feed(&mut batch).await?;
+            }
+        }
+        self.feed(&mut batch).await?;
+        self.heard();
+        Ok(self)
+    }
+
+    async fn feed(&mut self, batch: &mut Vec<Delta>) -> Result<(), Misfortune> {
+        feed(&mut self.instance, batch).await.map_err(|fault| (fault, "feed"))?;
+        batch.clear();
+        Ok(())
+    }
+
+    fn heard(&mut self) {
+        let Recording { heard, contents, weight } = self.instance.store.data_mut().tape.stop();
+        if self.recording.weight + weight <= MAX_HEARD {
+            self.recording.heard.extend(heard);
+            self.recording.contents.extend(contents);
+            self.recording.weight += weight;
+        }
+    }
+}
+
+async fn raise(holder: &Holder, snapshot: Snapshot) -> Result<Grown, Misfortune> {
     let mut batches = spell_out(snapshot);
-    let mut instance = holder.instantiate().await.map_err(|error| (Fault::Trap(error.to_string()), "start"))?;
-    instance.store.data_mut().tape.start();
-    while let Some(batch) = batches.recv().await {
-        feed(&mut instance, &batch).await.map_err(|fault| (fault, "feed"))?;
-        told.extend(batch);
+    let instance = holder.instantiate().await.map_err(|error| (Fault::Trap(error.to_string()), "start"))?;
+    let mut grown = Grown { instance, recording: Recording::default() };
+    grown.instance.store.data_mut().tape.start();
+    while let Some(mut batch) = batches.recv().await {
+        grown.feed(&mut batch).await?;
     }
-    catch_up(&mut instance, &mut told, &mut news).await?;
-    Ok(Grown { instance, told, news })
+    grown.heard();
+    Ok(grown)
 }
 
-/// Objects are read on one processor while what was read is fed on another.
-fn spell_out(snapshot: Snapshot) -> mpsc::Receiver<Vec<Delta>> {
+/// Objects are read on one processor while what was read is fed on another, and no more of them than two batches lie around.
+pub fn spell_out(snapshot: Snapshot) -> mpsc::Receiver<Vec<Delta>> {
     let (sender, batches) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut deltas = snapshot.deltas();
@@ -125,10 +218,7 @@ fn spell_out(snapshot: Snapshot) -> mpsc::Receiver<Vec<Delta>> {
     batches
 }
 
-async fn catch_up(instance: &mut Instance, told: &mut Vec<Delta>, news: &mut mpsc::UnboundedReceiver<News>) -> Result<(), Misfortune> {
-    while let Ok(changes) = news.try_recv() {
-        feed(instance, &changes).await.map_err(|fault| (fault, "feed"))?;
-        told.extend(Arc::unwrap_or_clone(changes));
-    }
-    Ok(())
+/// Lets go of what holds much memory: giving an instance's back takes milliseconds, in which its owner may decide.
+pub fn retire(gone: impl Send + 'static) {
+    drop(tokio::task::spawn_blocking(move || drop(gone)));
 }

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::cluster::Snapshot;
 use super::compare::{FEASIBLE, best, differ, explained, rejected, same_preemption};
-use super::desk::feed;
+use super::decider::feed;
+use super::nursery::spell_out;
 use super::{Holder, Instance};
 use crate::guest::{Fault, Moment};
 use crate::stages::Trial;
@@ -128,8 +129,7 @@ impl Follower {
                 Message::Everything(snapshot) => {
                     let told = snapshot.len() + 1;
                     self.nodes.clear();
-                    let spelled_out = tokio::task::spawn_blocking(|| snapshot.deltas().collect::<Vec<_>>()).await;
-                    self.restart(&spelled_out.unwrap_or_default()).await;
+                    self.restart(snapshot).await;
                     self.load.changes.fetch_sub(told, Ordering::Relaxed);
                 }
                 Message::Feed(news) => {
@@ -159,15 +159,26 @@ impl Follower {
         }
     }
 
-    async fn restart(&mut self, all: &[Delta]) {
-        self.learn(all);
-        match self.trial.holder.instantiate().await {
-            Ok(mut fresh) => match feed(&mut fresh, all).await {
-                Ok(()) => self.instance = Some(fresh),
-                Err(fault) => self.fault(&fault, "feed"),
-            },
-            Err(error) => self.fault(&Fault::Trap(error.to_string()), "start"),
+    /// Without an instance in the end the nodes' names are known all the same.
+    async fn restart(&mut self, snapshot: Snapshot) {
+        let mut batches = spell_out(snapshot);
+        let mut fresh = match self.trial.holder.instantiate().await {
+            Ok(fresh) => Some(fresh),
+            Err(error) => {
+                self.fault(&Fault::Trap(error.to_string()), "start");
+                None
+            }
+        };
+        while let Some(batch) = batches.recv().await {
+            self.learn(&batch);
+            if let Some(instance) = &mut fresh
+                && let Err(fault) = feed(instance, &batch).await
+            {
+                self.fault(&fault, "feed");
+                fresh = None;
+            }
         }
+        self.instance = fresh;
     }
 
     fn learn(&mut self, deltas: &[Delta]) {

@@ -31,6 +31,10 @@ pub struct Meter {
     pauses: AtomicU64,
     paused: AtomicU64,
     longest_pause: AtomicU64,
+    /// Spare instances that know everything, how often one went on after a fault, and how many changes were fed after faults before the next decision.
+    spares: AtomicI64,
+    spared: AtomicU64,
+    recovered: AtomicU64,
 }
 
 #[derive(Default)]
@@ -73,6 +77,21 @@ impl Meter {
         self.pauses.fetch_add(1, Ordering::Relaxed);
         self.paused.fetch_add(nanoseconds, Ordering::Relaxed);
         self.longest_pause.fetch_max(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// One more spare instance that knows everything, or one less.
+    pub fn spare_is_ready(&self, more: i64) {
+        self.spares.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// A spare instance goes on after a fault.
+    pub fn spared(&self) {
+        self.spared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// After a fault so many changes were fed before the next decision.
+    pub fn recovered(&self, changes: usize) {
+        self.recovered.fetch_add(changes as u64, Ordering::Relaxed);
     }
 
     /// An instance is made.
@@ -150,6 +169,13 @@ impl Metrics {
         paused().for_each(|(labels, m)| out.line("pintle_plugin_pause_seconds_total", &labels, seconds(&m.paused)));
         out.family("pintle_plugin_longest_pause_seconds", "gauge", "How long the longest of them took.");
         paused().for_each(|(labels, m)| out.line("pintle_plugin_longest_pause_seconds", &labels, seconds(&m.longest_pause)));
+        out.family("pintle_plugin_spares", "gauge", "Spare instances of a scheduler that would go on after a fault.");
+        let spares = |m: &Meter| u64::try_from(m.spares.load(Ordering::Relaxed)).unwrap_or_default();
+        meters().filter(|(_, m)| spares(m) > 0).for_each(|(labels, m)| out.line("pintle_plugin_spares", &labels, spares(m)));
+        out.family("pintle_plugin_spares_used_total", "counter", "Faults after which a scheduler's spare instance went on.");
+        paused().for_each(|(labels, m)| out.line("pintle_plugin_spares_used_total", &labels, m.spared.load(Ordering::Relaxed)));
+        out.family("pintle_plugin_recovery_changes_total", "counter", "Changes that a scheduler was fed after faults before its next decision.");
+        paused().for_each(|(labels, m)| out.line("pintle_plugin_recovery_changes_total", &labels, m.recovered.load(Ordering::Relaxed)));
         out.family("pintle_plugin_fuel_total", "counter", "Fuel that calls in the shadow used.");
         let shadows = meters().filter(|(labels, _)| labels.ends_with("\"shadow\""));
         shadows.for_each(|(labels, m)| out.line("pintle_plugin_fuel_total", &labels, m.fuel.load(Ordering::Relaxed)));

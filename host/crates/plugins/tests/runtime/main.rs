@@ -14,5 +14,6 @@ mod reloads;
 mod schedulers;
 mod servers;
 mod sources;
+mod spares;
 mod stages;
 mod versions;

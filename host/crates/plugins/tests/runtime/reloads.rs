@@ -126,7 +126,7 @@ async fn a_controller_without_work_holds_no_memory_and_comes_back() {
     bench.eventually(told).await.expect("it goes on");
 }
 
-fn metric(bench: &Bench, name: &str) -> f64 {
+pub fn metric(bench: &Bench, name: &str) -> f64 {
     let text = (bench.handle.metrics_reader())();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     line.trim().parse().unwrap_or_default()

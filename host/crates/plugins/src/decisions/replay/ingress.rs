@@ -10,7 +10,7 @@ use super::{Digested, Makers, Outcome, WorldPlayer};
 use crate::decisions::notes::outline;
 use crate::decisions::offline::{OfflineIngress, Then};
 use crate::decisions::record::{Answer, Compile, Decision, Ref, Session, Table};
-use crate::decisions::writer::unsplice;
+use crate::decisions::splice::unsplice;
 
 #[derive(Default)]
 pub struct Player {

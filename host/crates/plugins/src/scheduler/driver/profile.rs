@@ -9,6 +9,7 @@ use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Choice, Outcom
 
 use super::super::desk::Who;
 use super::super::members::{self, Round};
+use super::super::nursery::retire;
 use super::super::weigh::{Scores, combine, merged};
 use super::{Driver, TOP};
 use crate::decisions::notes::PlacementNote;
@@ -90,6 +91,7 @@ impl Driver {
         }
         match answer {
             Err(fault) => {
+                retire(instance);
                 desk.fault(who, &fault, &format!("rank for {}/{}", pod.namespace, pod.name));
                 Err(fault.to_string())
             }

@@ -1,0 +1,155 @@
+//! One revision of a scheduler that decides or will: its instance, the spare that would stand in for it, and where its decisions are
+//! written down. Feeds the instance what changed; without one, has one brought up. Called by the desk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::Delta;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::nursery::{Look, Misfortune, News, Nursery, Raised};
+use super::spare::Spare;
+use super::{Holder, Instance};
+use crate::decisions::record::Feed;
+use crate::decisions::tape::Recording;
+use crate::decisions::{Log, Stream};
+use crate::guest::Fault;
+
+/// For one batch of changes.
+const FEED_DEADLINE: Duration = Duration::from_secs(10);
+/// Changes that cross in one call, so that no call is long.
+pub const FEED_BATCH: usize = 500;
+
+/// One revision and its instance.
+pub struct Decider {
+    pub holder: Arc<Holder>,
+    /// Where its decisions are written down; `None` before it decides.
+    pub decisions: Option<Stream>,
+    /// `None` before the first decision, after a fault, and while it decides.
+    pub instance: Option<Instance>,
+    pub spare: Spare,
+    /// Where its next instance is brought up.
+    nursery: Option<Nursery>,
+    pub rest_until: Option<Instant>,
+}
+
+/// What an instance was fed, and what it heard meanwhile.
+pub enum Told {
+    /// It rests after a fault, or is still brought up.
+    Nothing,
+    News(Recording),
+    /// With how many changes it was fed while it was waited for.
+    Everything(Recording, usize),
+}
+
+impl Decider {
+    pub fn new(holder: Arc<Holder>) -> Self {
+        Self { holder, decisions: None, instance: None, spare: Spare::default(), nursery: None, rest_until: None }
+    }
+
+    /// One whose decisions count from the first.
+    pub fn serving(holder: Arc<Holder>, log: &Log, scheduler: &str) -> Self {
+        let mut decider = Self::new(holder);
+        decider.open(log, scheduler);
+        decider
+    }
+
+    /// It decides from now on, in the place of whoever did.
+    pub fn open(&mut self, log: &Log, scheduler: &str) {
+        self.decisions = Some(log.open(&self.holder.revision, scheduler));
+    }
+
+    /// `cluster` is what the instance knows now.
+    pub fn write_down(&self, told: Told, news: impl FnOnce() -> Vec<Delta>, cluster: &mut Cluster) {
+        let Some(decisions) = &self.decisions else { return };
+        match told {
+            Told::Nothing => {}
+            Told::News(recording) => decisions.fed(Feed::More, recording, news()),
+            Told::Everything(recording, _) => {
+                // Spelled out by the log's thread: with thousands of pods that takes as long as feeding them.
+                let everything = cluster.snapshot();
+                let count = everything.len();
+                decisions.fed_everything(recording, count, everything.deltas());
+            }
+        }
+    }
+
+    /// The next instance waits as long as it must.
+    pub fn failed(&mut self, fault: &Fault, what: &str) {
+        let revision = &self.holder.revision;
+        revision.log.write("error", &format!("{what}: {fault}"));
+        let pause = revision.health.failed(fault);
+        self.rest_until = (!pause.is_zero()).then(|| Instant::now() + pause);
+    }
+
+    pub fn log_is_broken(&self) -> bool {
+        self.instance.is_some() && self.decisions.as_ref().is_some_and(Stream::is_broken)
+    }
+
+    pub fn rests(&mut self) -> bool {
+        let rests = self.rest_until.is_some_and(|until| Instant::now() < until);
+        if !rests {
+            self.rest_until = None;
+        }
+        rests
+    }
+
+    /// Without an instance, it is to be told what changes all the same.
+    pub fn is_coming(&self) -> bool {
+        self.nursery.is_some() || self.spare.is_there()
+    }
+
+    pub fn keep_spare(&mut self, cluster: &mut Cluster, may_begin: bool, wake: &Arc<Notify>) {
+        self.spare.keep(&self.holder, cluster, may_begin, wake);
+    }
+
+    /// Feeds what changed; without an instance, has one brought up and takes it once it is.
+    pub async fn tell(&mut self, news: &News, cluster: &mut Cluster, wake: &Arc<Notify>) -> Result<Told, Misfortune> {
+        self.spare.tell(news);
+        if self.rests() {
+            return Ok(Told::Nothing);
+        }
+        if let Some(mut instance) = self.instance.take() {
+            instance.store.data_mut().tape.start();
+            feed(&mut instance, news).await.map_err(|fault| (fault, "feed"))?;
+            let recording = instance.store.data_mut().tape.stop();
+            self.instance = Some(instance);
+            return Ok(Told::News(recording));
+        }
+        if let Some(nursery) = &mut self.nursery {
+            nursery.tell(news);
+        } else if let Some(nursery) = self.spare.take(&self.holder) {
+            if !nursery.is_growing() {
+                self.holder.revision.meter.spared();
+            }
+            self.nursery = Some(nursery);
+        }
+        if let Some(nursery) = self.nursery.take() {
+            match nursery.look().await? {
+                Look::Growing(nursery) => {
+                    self.nursery = Some(nursery);
+                    return Ok(Told::Nothing);
+                }
+                Look::Raised(raised) => {
+                    let Raised { instance, recording, fed } = *raised;
+                    self.instance = Some(instance);
+                    return Ok(Told::Everything(recording, fed));
+                }
+                Look::Behind => {}
+            }
+        }
+        self.nursery = Some(Nursery::start(self.holder.clone(), cluster.snapshot(), wake.clone()));
+        Ok(Told::Nothing)
+    }
+}
+
+pub async fn feed(instance: &mut Instance, deltas: &[Delta]) -> Result<(), Fault> {
+    for batch in deltas.chunks(FEED_BATCH) {
+        let call = instance.begin(FEED_DEADLINE);
+        let answer = instance.exports.call_feed(&mut instance.store, batch).await;
+        instance.end(call, answer)?;
+    }
+    Ok(())
+}
