@@ -1,5 +1,5 @@
 //! An admission policy that does what the object asks for in its annotation `probe`: the host's tests drive it through every fault that
-//! a policy can have. It is asked about ConfigMaps, in both turns.
+//! a policy can have. It is asked about ConfigMaps, in both turns; `spec.config` makes it refuse more, ask for less, take long or panic.
 
 use pintle_sdk::admission::{Admission, Change, Operation, Phase, Query, Reader, Request, Resource, Response, Rule};
 use pintle_sdk::{Env, export_admission};
@@ -9,6 +9,8 @@ const CONFIG_MAPS: Resource = Resource::new("", "v1", "configmaps");
 const SECRETS: Resource = Resource::new("", "v1", "secrets");
 /// Bytes of an answer that nobody can want.
 const HUGE: usize = 1 << 30;
+/// Steps of a call that is slow: some tens of milliseconds.
+const SLOWNESS: u64 = 50_000_000;
 
 #[derive(Default)]
 pub struct Probe {
@@ -20,6 +22,7 @@ impl Admission for Probe {
         match env.config().as_str() {
             "refuse" => Err("asked to refuse".to_owned()),
             "nothing" => Ok(vec![Rule { resources: Vec::new(), ..Rule::writes(CONFIG_MAPS, &[Phase::Mutate]) }]),
+            "narrow" => Ok(vec![Rule::writes(CONFIG_MAPS, &[Phase::Mutate])]),
             _ => Ok(vec![
                 Rule::writes(CONFIG_MAPS, &[Phase::Mutate]),
                 Rule::writes(CONFIG_MAPS, &[Phase::Validate]).on(&[Operation::Create, Operation::Update, Operation::Delete]),
@@ -29,6 +32,12 @@ impl Admission for Probe {
 
     fn admit(&mut self, cluster: &impl Reader, request: &Request) -> Response {
         self.calls += 1;
+        let config = cluster.config();
+        match config.as_str() {
+            "panics" => panic!("configured to panic"),
+            "slow" => (0..SLOWNESS).for_each(|n| drop(std::hint::black_box(n))),
+            _ => {}
+        }
         let object = if request.object.is_null() { &request.old_object } else { &request.object };
         let asked = object["metadata"]["annotations"]["probe"].as_str().unwrap_or_default();
         let (phase, what) = asked.split_once(':').unwrap_or(("mutate", asked));
@@ -37,9 +46,11 @@ impl Admission for Probe {
         }
         match what {
             "deny" => Response::deny("asked to deny"),
+            "words" => Response::deny(format!("denied by {config:?}")),
+            "strict" if config == "strict" => Response::deny("strict"),
             "teapot" => Response::refuse(418, "", "short and stout"),
             "count" => set(request, "calls", &self.calls.to_string()),
-            "config" => set(request, "config", &cluster.config()),
+            "config" => set(request, "config", &config),
             "label" => Response::label(request, "probe/label", "set").warn("labelled").audit("label", "set"),
             "who" => set(request, "who", &format!("{:?} {} {}", request.operation, request.user.username, request.dry_run)),
             "secrets" => set(request, "secrets", &format!("{:?}", cluster.list(SECRETS, &Query::default()).map(|l| l.len()))),

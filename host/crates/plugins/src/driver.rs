@@ -28,7 +28,7 @@ impl Prepared {
         Ok(match revision.loaded.world {
             World::Admission => Self::Admission(Box::new(admission::prepare(shared, revision).await?)),
             World::Controller => Self::Controller(Box::new(controller::prepare(shared, revision).await?)),
-            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(revision, spec.scheduler_name(), &spec.profile, meta).await?)),
+            World::Scheduler => Self::Scheduler(Box::new(scheduler::prepare(revision, &spec.scheduler_names(), &spec.profile, meta).await?)),
             World::Ingress => Self::Ingress(Box::new(ingress::prepare(revision, meta).await?)),
         })
     }
@@ -56,15 +56,18 @@ impl Prepared {
                 Running::Controller(listening.start(shared, undone))
             }
             Self::Scheduler(prepared) => {
-                let (seat, mut took_over) = prepared.take_seat(shared);
+                let (seat, took_over) = prepared.take_seat(shared);
                 match old {
-                    Some(Running::Scheduler(old)) if old.is_same_place(&seat) => {}
+                    Some(Running::Scheduler(old)) => shared.schedulers.succeed(&old, &seat),
                     Some(old) => old.stop(shared).await,
                     None => {}
                 }
-                if shared.schedulers.is_serving(&seat) {
-                    let _ = tokio::time::timeout(scheduler::HANDOVER, took_over.wait_for(|done| *done)).await;
-                }
+                let everywhere = async {
+                    for mut took_over in took_over {
+                        let _ = took_over.wait_for(|done| *done).await;
+                    }
+                };
+                let _ = tokio::time::timeout(scheduler::HANDOVER, everywhere).await;
                 Running::Scheduler(seat)
             }
             Self::Ingress(prepared) => {
@@ -83,8 +86,10 @@ impl Running {
     /// Puts a candidate of the same world beside what runs, in place of another, or takes it away.
     pub fn set_trial(&mut self, shared: &Arc<Shared>, trial: Option<Trial<Prepared>>) {
         match self {
-            // The actor refuses such a candidate.
-            Self::Admission(_) => {}
+            Self::Admission(seat) => {
+                let trial = trial.and_then(|t| t.with(|p| if let Prepared::Admission(p) = p { Some(p.into_holder()) } else { None }));
+                shared.admissions.set_trial(shared, seat, trial);
+            }
             Self::Scheduler(seat) => {
                 let trial = trial.and_then(|t| t.with(|p| if let Prepared::Scheduler(p) = p { Some(p.into_holder()) } else { None }));
                 shared.schedulers.set_trial(seat, trial);

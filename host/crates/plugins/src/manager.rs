@@ -344,6 +344,7 @@ fn spec_of(plugin: Embedded) -> Spec {
         paused: false,
         limits: LimitsSpec::default(),
         scheduler_name: String::new(),
+        scheduler_names: Vec::new(),
         profile: ProfileSpec::default(),
         candidate: None,
         rollback: RollbackSpec::default(),

@@ -62,6 +62,9 @@ pub struct Spec {
     /// Schedulers only: whose pods it places. Empty: `default-scheduler`. When several plugins name the same, the newest serves.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scheduler_name: String,
+    /// Others whose pods it places as well, each with a queue and an instance of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduler_names: Vec<String>,
     /// Schedulers only: its part among several components of one scheduler name.
     #[serde(default, skip_serializing_if = "ProfileSpec::is_default")]
     pub profile: ProfileSpec,
@@ -288,8 +291,15 @@ impl Spec {
         Self { source, digest: String::new(), config: revision.config.clone(), ..self }
     }
 
-    pub fn scheduler_name(&self) -> &str {
-        if self.scheduler_name.is_empty() { DEFAULT_SCHEDULER } else { &self.scheduler_name }
+    /// Each once, in the order of the object.
+    pub fn scheduler_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in std::iter::once(&self.scheduler_name).chain(&self.scheduler_names).filter(|name| !name.is_empty()) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() { vec![DEFAULT_SCHEDULER] } else { names }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an admission policy may ask of the host: reads of the cluster, as the plugin, within its grants.
 //!
 //! The API server authorizes each read as well. Nothing is watched for a policy: it reads from the server's own cache, in process,
-//! and so sees what was written a moment ago. Nothing can be written.
+//! and so sees what was written a moment ago; a shadow hears what the live revision heard ([`super::witness`]). Nothing can be written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use pintle_plugin_bindings::admission::pintle::admission::objects::{self, Query,
 use pintle_plugin_bindings::admission::pintle::admission::types;
 use pintle_plugin_bindings::common::types::{ResourceId, Summary};
 
+use super::witness::{Reply, Witness, query as asked, question};
 use crate::controller::world::{gvr, summary};
 use crate::grants::{PolicyRule, allows};
 use crate::guest::HostState;
@@ -28,6 +29,7 @@ pub struct AdmissionWorld {
     pub plugin: Arc<str>,
     pub client: Arc<dyn Client>,
     pub grants: Arc<[PolicyRule]>,
+    pub witness: Witness,
 }
 
 type Answer<T> = Result<T, ReadError>;
@@ -37,6 +39,40 @@ impl types::Host for State {}
 
 impl objects::Host for State {
     async fn get(&mut self, resource: ResourceId, namespace: String, name: String) -> Answer<Vec<u8>> {
+        let asked = question("get", &resource, &[&namespace, &name]);
+        if let Some(Reply::Object(known)) = self.world.witness.recall(&asked) {
+            return known;
+        }
+        let answer = self.object(resource, namespace, name).await;
+        self.world.witness.note(asked, || Reply::Object(answer.clone()));
+        answer
+    }
+
+    async fn list(&mut self, query: Query) -> Answer<Vec<Vec<u8>>> {
+        let asked = asked("list", &query);
+        if let Some(Reply::Objects(known)) = self.world.witness.recall(&asked) {
+            return known;
+        }
+        let mut objects = Vec::new();
+        let answer = self.each(query, |served| objects.push(served.json.to_vec())).await.map(|()| objects);
+        self.world.witness.note(asked, || Reply::Objects(answer.clone()));
+        answer
+    }
+
+    async fn list_summaries(&mut self, query: Query) -> Answer<Vec<Summary>> {
+        let asked = asked("summaries", &query);
+        if let Some(Reply::Summaries(known)) = self.world.witness.recall(&asked) {
+            return known;
+        }
+        let mut summaries = Vec::new();
+        let answer = self.each(query, |served| summaries.extend(Entry::parse(served).map(|entry| summary(&entry)))).await.map(|()| summaries);
+        self.world.witness.note(asked, || Reply::Summaries(answer.clone()));
+        answer
+    }
+}
+
+impl State {
+    async fn object(&mut self, resource: ResourceId, namespace: String, name: String) -> Answer<Vec<u8>> {
         let resource = gvr(resource);
         self.world.require("get", &resource, &name)?;
         let target = Target { name: Some(name), ..collection(resource, namespace) };
@@ -44,20 +80,6 @@ impl objects::Host for State {
         Ok(self.timed(client.get(&target)).await?.json.to_vec())
     }
 
-    async fn list(&mut self, query: Query) -> Answer<Vec<Vec<u8>>> {
-        let mut objects = Vec::new();
-        self.each(query, |served| objects.push(served.json.to_vec())).await?;
-        Ok(objects)
-    }
-
-    async fn list_summaries(&mut self, query: Query) -> Answer<Vec<Summary>> {
-        let mut summaries = Vec::new();
-        self.each(query, |served| summaries.extend(Entry::parse(served).map(|entry| summary(&entry)))).await?;
-        Ok(summaries)
-    }
-}
-
-impl State {
     async fn each(&mut self, query: Query, mut take: impl FnMut(Served)) -> Answer<()> {
         let resource = gvr(query.resource);
         self.world.require("list", &resource, "")?;

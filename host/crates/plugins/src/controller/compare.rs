@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::record::{Verb, Write};
+use crate::stages::secrets;
 use pintle_api::object::ObjectExt;
 
 /// Fields of one write that are named when they differ.
@@ -28,6 +29,7 @@ struct Line {
     /// `create pods n/web-*`.
     place: String,
     body: Value,
+    secret: bool,
 }
 
 pub fn is_same_write(a: &Value, b: &Value) -> bool {
@@ -50,17 +52,29 @@ pub fn compare(live: &[Write], candidate: &[Write]) -> Option<Contrast> {
     let mut reasons = Vec::new();
     for line in &ours {
         match theirs.iter().find(|other| other.place == line.place) {
-            Some(other) => reasons.extend(fields(&line.body, &other.body).into_iter().map(|f| format!("{}: {f}", line.place))),
-            None => reasons.push(format!("only the live revision would {} {}", line.place, short(&line.body))),
+            Some(other) => {
+                let (ours, theirs) = shown(line, &other.body);
+                reasons.extend(fields(&ours, &theirs).into_iter().map(|f| format!("{}: {f}", line.place)));
+            }
+            None => reasons.push(format!("only the live revision would {} {}", line.place, short(&shown(line, &Value::Null).0))),
         }
     }
     let alone = theirs.iter().filter(|line| ours.iter().all(|other| other.place != line.place));
-    reasons.extend(alone.map(|line| format!("only the candidate would {} {}", line.place, short(&line.body))));
+    reasons.extend(alone.map(|line| format!("only the candidate would {} {}", line.place, short(&shown(line, &Value::Null).0))));
     let text = |lines: &[Line]| {
         let places: Vec<&str> = lines.iter().map(|l| l.place.as_str()).collect();
         if places.is_empty() { "nothing more".to_owned() } else { places.join("; ") }
     };
     Some(Contrast { live: text(&ours), candidate: text(&theirs), reasons })
+}
+
+/// As they may be told.
+fn shown(line: &Line, other: &Value) -> (Value, Value) {
+    let (mut ours, mut theirs) = (line.body.clone(), other.clone());
+    if line.secret {
+        secrets::hide(&mut ours, &mut theirs);
+    }
+    (ours, theirs)
 }
 
 fn lines(writes: &[Write]) -> Vec<Line> {
@@ -70,7 +84,7 @@ fn lines(writes: &[Write]) -> Vec<Line> {
         .map(|write| {
             let mut body = stripped(write.body.clone());
             replace(&mut body, &made);
-            Line { place: replaced(place(write), &made), body }
+            Line { place: replaced(place(write), &made), body, secret: secrets::are_in(&write.target.resource) }
         })
         .collect();
     lines.sort_by(|a, b| (&a.place, a.body.to_string()).cmp(&(&b.place, b.body.to_string())));
@@ -128,7 +142,7 @@ fn replaced(text: String, made: &[(String, String)]) -> String {
 }
 
 /// `spec.replicas: 3, candidate 2`.
-fn fields(live: &Value, candidate: &Value) -> Vec<String> {
+pub fn fields(live: &Value, candidate: &Value) -> Vec<String> {
     let mut out = Vec::new();
     differing("", live, candidate, &mut out);
     out
@@ -233,6 +247,24 @@ mod tests {
             candidate: delete pods n/web-1
             only the live revision would create pods n/web-* {"metadata":{"generateName":"web-"},"spec":{"image":"a"}}
             only the candidate would delete pods n/web-1 {"uid":"u"}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_secrets_values_stay_secret() {
+        let update = |value: &str| {
+            let mut write = write(Verb::Update, "s", json!({"metadata": {"name": "s"}, "data": {"a": value}}), None);
+            write.target.resource = GroupVersionResource::constant("", "v1", "secrets");
+            write
+        };
+        check(
+            &[update("eA==")],
+            &[update("aHVudGVyMg==")],
+            expect![[r#"
+            live: update secrets n/s
+            candidate: update secrets n/s
+            update secrets n/s: data.a: "<hidden>", candidate "<hidden, another>"
         "#]],
         );
     }

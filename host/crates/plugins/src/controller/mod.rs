@@ -7,7 +7,7 @@
 //! ([`shadow`]) or reconciles its share of the keys ([`canary`]). Called by the manager.
 
 mod canary;
-mod compare;
+pub mod compare;
 mod emulate;
 pub mod queue;
 mod record;

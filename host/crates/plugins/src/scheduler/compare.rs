@@ -1,6 +1,13 @@
 //! Two schedulers' answers for one pod side by side, and the words for what differs. Pure.
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome, Preemption, Reason, Rejection};
+use std::collections::BTreeMap;
+
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Outcome, Preemption, Ranking, Reason, Rejection};
+
+use super::weigh::{FULL, normalised};
+
+/// Of the 100 that the best node gets: scores that are nearer to each other are the same.
+const POINT: i64 = FULL / 100;
 
 pub const FEASIBLE: &str = "Feasible";
 
@@ -40,6 +47,31 @@ pub fn same_preemption(live: &Result<Attempt, String>, candidate: &Result<Attemp
         (Ok(Attempt::None(_)), Ok(Attempt::None(_))) | (Err(_), Err(_)) => true,
         _ => false,
     }
+}
+
+/// Two extenders' words on the same nodes: the kind of the difference, and the nodes that show it, two at most. Scores are compared as they
+/// count, in proportion to each one's best.
+pub fn rankings_differ(live: &Result<Ranking, String>, candidate: &Result<Ranking, String>) -> Option<(&'static str, Vec<u32>)> {
+    let (live, candidate) = match (live, candidate) {
+        (Ok(live), Ok(candidate)) => (scores(live), scores(candidate)),
+        (Err(_), Err(_)) => return None,
+        _ => return Some(("Outcome", Vec::new())),
+    };
+    let only = |a: &BTreeMap<u32, i64>, b: &BTreeMap<u32, i64>| a.keys().copied().find(|node| !b.contains_key(node));
+    let shown: Vec<u32> = [only(&live, &candidate), only(&candidate, &live)].into_iter().flatten().collect();
+    if !shown.is_empty() {
+        return Some(("Filter", shown));
+    }
+    let gap = |node: &u32| candidate[node] - live[node];
+    let (up, down) = (live.keys().max_by_key(|node| gap(node))?, live.keys().min_by_key(|node| gap(node))?);
+    let shown: Vec<u32> = [up, down].into_iter().filter(|node| gap(node).abs() >= POINT).copied().collect();
+    (!shown.is_empty()).then_some(("Scores", shown))
+}
+
+/// What each node that is kept contributes.
+fn scores(ranking: &Ranking) -> BTreeMap<u32, i64> {
+    let own: Vec<Option<i64>> = ranking.ranked.iter().map(|r| Some(r.score)).collect();
+    ranking.ranked.iter().map(|r| r.node).zip(normalised(&own)).collect()
 }
 
 pub fn rejected(side: &str, r: &Rejection) -> String {
@@ -88,6 +120,25 @@ mod tests {
         assert_eq!(differ(&none(), &fits(&[(1, 9)], 2)), Some("Choice"));
         assert_eq!(differ(&none(), &none()), None);
         assert_eq!(differ(&none(), &Err("x".to_owned())), Some("Choice"));
+    }
+
+    fn ranking(ranked: &[(u32, i64)]) -> Result<Ranking, String> {
+        let ranked = ranked.iter().map(|(node, score)| Ranked { node: *node, score: *score }).collect();
+        Ok(Ranking { ranked, rejections: Vec::new() })
+    }
+
+    #[test]
+    fn scores_count_in_proportion_and_refusals_first() {
+        let differ = |a: &[(u32, i64)], b: &[(u32, i64)]| rankings_differ(&ranking(a), &ranking(b));
+        assert_eq!(differ(&[(1, 100), (2, 50)], &[(2, 5), (1, 10)]), None);
+        assert_eq!(differ(&[(1, 1000), (2, 500)], &[(1, 1000), (2, 505)]), None, "half a point");
+        assert_eq!(differ(&[(1, 100), (2, 50)], &[(1, 100), (2, 60)]), Some(("Scores", vec![2])));
+        assert_eq!(differ(&[(1, 100), (2, 50)], &[(1, 50), (2, 100)]), Some(("Scores", vec![2, 1])));
+        assert_eq!(differ(&[(1, 1), (2, 2)], &[(2, 1)]), Some(("Filter", vec![1])));
+        assert_eq!(differ(&[(1, 1)], &[(2, 1)]), Some(("Filter", vec![1, 2])));
+        assert_eq!(differ(&[], &[]), None);
+        assert_eq!(rankings_differ(&Err("x".to_owned()), &Err("y".to_owned())), None);
+        assert_eq!(rankings_differ(&Err("x".to_owned()), &ranking(&[])), Some(("Outcome", Vec::new())));
     }
 
     #[test]

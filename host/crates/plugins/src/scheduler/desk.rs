@@ -205,6 +205,9 @@ impl Desk {
     async fn tell_extenders(&mut self, news: &Arc<Vec<Delta>>, cluster: &mut Cluster) -> bool {
         let mut complete = true;
         for member in &mut self.extenders {
+            if let Some(understudy) = &mut member.understudy {
+                understudy.tell(news, cluster, &self.wake).await;
+            }
             let told = match member.decider.tell(news, cluster, &self.wake).await {
                 Ok(Told::Nothing) => false,
                 Ok(told) => {

@@ -1,7 +1,7 @@
 //! The extenders of a scheduler name: components beside its primary, each of which may refuse nodes and has a weight in their scores.
 //!
 //! The desk keeps them fed; the driver asks them about nodes that the primary found. One that cannot answer holds the pod back, unless
-//! it is `ignorable`: then it is as if it were not there.
+//! it is `ignorable`: then it is as if it were not there. A candidate may stand beside each ([`super::understudy`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Pod, Ranked, R
 use super::Extender;
 use super::decider::Decider;
 use super::nursery::retire;
+use super::understudy::Understudy;
 use crate::decisions::Log;
 use crate::decisions::record::Component;
 use crate::guest::{Fault, Moment};
@@ -20,6 +21,19 @@ use crate::guest::{Fault, Moment};
 pub struct Member {
     pub extender: Arc<Extender>,
     pub decider: Decider,
+    pub understudy: Option<Understudy>,
+}
+
+/// Why there is no ranking.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRanking {
+    #[error("rests after a fault")]
+    Rests,
+    #[error("{0}")]
+    Fault(Fault),
+    /// The component's own word.
+    #[error("{0}")]
+    Error(String),
 }
 
 /// What the extenders made of some nodes.
@@ -38,11 +52,16 @@ pub struct Round {
 pub fn renew(members: &mut Vec<Member>, extenders: &[Arc<Extender>], log: &Log, scheduler: &str) {
     let mut known: Vec<Member> = std::mem::take(members);
     for extender in extenders {
-        let at = known.iter().position(|m| Arc::ptr_eq(&m.extender, extender));
-        members.push(match at {
-            Some(at) => known.swap_remove(at),
-            None => Member { extender: extender.clone(), decider: Decider::serving(extender.holder.clone(), log, scheduler) },
-        });
+        let at = known.iter().position(|m| Arc::ptr_eq(&m.extender.holder, &extender.holder));
+        let mut member = match at {
+            Some(at) => Member { extender: extender.clone(), ..known.swap_remove(at) },
+            None => {
+                let decider = Decider::serving(extender.holder.clone(), log, scheduler);
+                Member { extender: extender.clone(), decider, understudy: None }
+            }
+        };
+        member.set_trial(log, scheduler);
+        members.push(member);
     }
 }
 
@@ -87,39 +106,71 @@ impl Member {
         !self.extender.ignorable
     }
 
+    /// Takes the extender's candidate, where it is another than before.
+    fn set_trial(&mut self, log: &Log, scheduler: &str) {
+        let same = match (&self.understudy, &self.extender.trial) {
+            (Some(known), Some(trial)) => Arc::ptr_eq(&known.trial, trial),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.understudy = self.extender.trial.clone().and_then(|trial| Understudy::of(trial, log, scheduler));
+        }
+    }
+
     async fn rank<'n>(&mut self, pod: &Pod, nodes: &[u32], moment: Moment, name: impl Fn(u32) -> Option<&'n str>) -> Result<Ranking, String> {
-        let Some(mut instance) = self.decider.instance.take() else { return Err("rests after a fault".to_owned()) };
-        let revision = self.decider.holder.revision.clone();
-        let begun = Clock::now();
-        instance.store.data_mut().tape.start();
-        let call = instance.begin_at(revision.limits.deadline, moment);
-        let answer = instance.exports.call_rank(&mut instance.store, pod, nodes).await;
-        let mut answer = instance.end(call, answer);
-        if let Ok(Ok(ranking)) = &answer
-            && let Some(why) = nonsense(ranking, nodes)
+        if let Some(understudy) = &mut self.understudy
+            && let Some(ranking) = understudy.stand_in(pod, nodes, moment, &name).await
         {
-            answer = Err(Fault::Answer(why));
+            return Ok(ranking);
         }
-        let recording = instance.store.data_mut().tape.stop();
-        if let Some(decisions) = &self.decider.decisions {
-            decisions.ranked(pod, nodes, begun.elapsed(), recording, &answer, name);
+        let answer = rank(&mut self.decider, pod, nodes, moment, name).await;
+        if let Some(understudy) = &self.understudy {
+            understudy.look_on(pod, nodes, moment, &answer);
         }
-        match answer {
-            Err(fault) => {
-                retire(instance);
-                self.decider.failed(&fault, &format!("rank for {}/{}", pod.namespace, pod.name));
-                Err(fault.to_string())
+        answer.map_err(|why| why.to_string())
+    }
+}
+
+/// Asks one revision.
+pub async fn rank<'n>(
+    decider: &mut Decider,
+    pod: &Pod,
+    nodes: &[u32],
+    moment: Moment,
+    name: impl Fn(u32) -> Option<&'n str>,
+) -> Result<Ranking, NoRanking> {
+    let Some(mut instance) = decider.instance.take() else { return Err(NoRanking::Rests) };
+    let revision = decider.holder.revision.clone();
+    let begun = Clock::now();
+    instance.store.data_mut().tape.start();
+    let call = instance.begin_at(revision.limits.deadline, moment);
+    let answer = instance.exports.call_rank(&mut instance.store, pod, nodes).await;
+    let mut answer = instance.end(call, answer);
+    if let Ok(Ok(ranking)) = &answer
+        && let Some(why) = nonsense(ranking, nodes)
+    {
+        answer = Err(Fault::Answer(why));
+    }
+    let recording = instance.store.data_mut().tape.stop();
+    if let Some(decisions) = &decider.decisions {
+        decisions.ranked(pod, nodes, begun.elapsed(), recording, &answer, name);
+    }
+    match answer {
+        Err(fault) => {
+            retire(instance);
+            decider.failed(&fault, &format!("rank for {}/{}", pod.namespace, pod.name));
+            Err(NoRanking::Fault(fault))
+        }
+        Ok(answer) => {
+            revision.health.returned();
+            revision.health.decided(answer.is_err());
+            if let Err(why) = &answer {
+                revision.meter.failed();
+                revision.log.write("warn", &format!("{}/{}: {why}", pod.namespace, pod.name));
             }
-            Ok(answer) => {
-                revision.health.returned();
-                revision.health.decided(answer.is_err());
-                if let Err(why) = &answer {
-                    revision.meter.failed();
-                    revision.log.write("warn", &format!("{}/{}: {why}", pod.namespace, pod.name));
-                }
-                self.decider.instance = Some(instance);
-                answer
-            }
+            decider.instance = Some(instance);
+            answer.map_err(NoRanking::Error)
         }
     }
 }

@@ -22,6 +22,7 @@ mod shadow;
 mod spare;
 mod spread;
 mod storage;
+mod understudy;
 pub mod versions;
 mod volumes;
 mod weigh;
@@ -71,7 +72,8 @@ pub struct Holder {
 /// Whose pods a plugin places, and its turn among those that would.
 #[derive(Clone)]
 pub struct Seat {
-    scheduler: Arc<str>,
+    /// Names; each has a driver of its own.
+    schedulers: Vec<Arc<str>>,
     rank: Rank,
     profile: ProfileSpec,
     live: Arc<Holder>,
@@ -91,6 +93,7 @@ pub struct Extender {
     holder: Arc<Holder>,
     weight: u32,
     ignorable: bool,
+    trial: Option<Arc<Trial<Arc<Holder>>>>,
 }
 
 pub type Extenders = Arc<[Arc<Extender>]>;
@@ -109,7 +112,17 @@ struct Profile {
 
 impl Schedulers {
     pub fn leave(&self, seat: &Seat) {
-        if let Some(profile) = self.profile(&seat.scheduler) {
+        seat.schedulers.iter().for_each(|scheduler| self.leave_one(seat, scheduler));
+    }
+
+    /// The same plugin sits elsewhere now: it leaves where the new seat is not.
+    pub fn succeed(&self, old: &Seat, new: &Seat) {
+        let stays = |scheduler: &Arc<str>| old.rank == new.rank && old.profile.role == new.profile.role && new.schedulers.contains(scheduler);
+        old.schedulers.iter().filter(|s| !stays(s)).for_each(|scheduler| self.leave_one(old, scheduler));
+    }
+
+    fn leave_one(&self, seat: &Seat, scheduler: &str) {
+        if let Some(profile) = self.profile(scheduler) {
             match seat.profile.role {
                 ProfileRole::Primary => profile.seats.leave(&seat.rank),
                 ProfileRole::Extender => profile.change_extenders(|all| drop(all.remove(&seat.rank))),
@@ -117,8 +130,10 @@ impl Schedulers {
         }
     }
 
+    /// It has a say somewhere.
     pub fn is_serving(&self, seat: &Seat) -> bool {
-        self.profile(&seat.scheduler).is_some_and(|profile| match seat.profile.role {
+        let mut profiles = seat.schedulers.iter().filter_map(|scheduler| self.profile(scheduler));
+        profiles.any(|profile| match seat.profile.role {
             ProfileRole::Primary => profile.seats.serves(&seat.rank),
             ProfileRole::Extender => profile.asked.borrow().iter().any(|e| Arc::ptr_eq(&e.holder, &seat.live)),
         })
@@ -126,9 +141,12 @@ impl Schedulers {
 
     /// Puts a candidate beside the live revision, or takes it away.
     pub fn set_trial(&self, seat: &Seat, trial: Option<Trial<Arc<Holder>>>) {
-        // The actor refuses a candidate of an extender.
-        if let Some(profile) = self.profile(&seat.scheduler).filter(|_| seat.profile.role == ProfileRole::Primary) {
-            profile.seats.take(seat.rank.clone(), Team::new(seat, trial));
+        let trial = trial.map(Arc::new);
+        for profile in seat.schedulers.iter().filter_map(|scheduler| self.profile(scheduler)) {
+            match seat.profile.role {
+                ProfileRole::Primary => profile.seats.take(seat.rank.clone(), Team::new(seat, trial.clone())),
+                ProfileRole::Extender => profile.change_extenders(|all| drop(all.insert(seat.rank.clone(), Extender::new(seat, trial.clone())))),
+            }
         }
     }
 
@@ -137,37 +155,31 @@ impl Schedulers {
     }
 }
 
-pub async fn prepare(revision: Arc<Revision>, scheduler: &str, profile: &ProfileSpec, meta: &Metadata) -> Result<Prepared, LoadError> {
+pub async fn prepare(revision: Arc<Revision>, schedulers: &[&str], profile: &ProfileSpec, meta: &Metadata) -> Result<Prepared, LoadError> {
     require_grants(&revision, profile.role)?;
     let linked = link(&revision.machine, &revision.loaded).map_err(|e| LoadError::Mismatch(World::Scheduler, format!("{e:#}")))?;
     let rank = Rank { created: meta.creation_timestamp.clone(), plugin: revision.plugin.clone() };
     let holder = Arc::new(Holder { revision, linked });
     holder.instantiate().await?;
-    Ok(Prepared { seat: Seat { scheduler: scheduler.into(), rank, profile: profile.clone(), live: holder } })
+    let schedulers = schedulers.iter().map(|name| Arc::from(*name)).collect();
+    Ok(Prepared { seat: Seat { schedulers, rank, profile: profile.clone(), live: holder } })
 }
 
 impl Prepared {
-    /// The seat, and what becomes true when it decides.
-    pub fn take_seat(self, shared: &Arc<Shared>) -> (Seat, watch::Receiver<bool>) {
+    /// The seat, and what becomes true when it decides, for each scheduler name whose turn is its.
+    pub fn take_seat(self, shared: &Arc<Shared>) -> (Seat, Vec<watch::Receiver<bool>>) {
         let Self { seat } = self;
-        let team = Team::new(&seat, None);
-        let took_over = team.took_over.subscribe();
         let mut drivers = shared.schedulers.0.lock().unwrap_or_else(|e| e.into_inner());
-        let profile = drivers.entry(seat.scheduler.clone()).or_insert_with(|| {
-            let profile = Arc::new(Profile::default());
-            let (serving, extenders) = (profile.seats.serving(), profile.asked.subscribe());
-            tokio::spawn(driver::drive(Arc::downgrade(shared), seat.scheduler.clone(), serving, extenders));
-            profile
+        let took_over = seat.schedulers.iter().filter_map(|scheduler| {
+            let profile = drivers.entry(scheduler.clone()).or_insert_with(|| {
+                let profile = Arc::new(Profile::default());
+                let (serving, extenders) = (profile.seats.serving(), profile.asked.subscribe());
+                tokio::spawn(driver::drive(Arc::downgrade(shared), scheduler.clone(), serving, extenders));
+                profile
+            });
+            profile.seat(&seat)
         });
-        match seat.profile.role {
-            ProfileRole::Primary => profile.seats.take(seat.rank.clone(), team),
-            ProfileRole::Extender => {
-                // It is asked once it is fed; nobody waits for its turn.
-                team.takes_over();
-                let extender = Extender { holder: seat.live.clone(), weight: seat.weight(), ignorable: seat.profile.ignorable };
-                profile.change_extenders(|all| drop(all.insert(seat.rank.clone(), Arc::new(extender))));
-            }
-        }
+        let took_over = took_over.collect();
         drop(drivers);
         (seat, took_over)
     }
@@ -181,8 +193,8 @@ impl Prepared {
 }
 
 impl Team {
-    fn new(seat: &Seat, trial: Option<Trial<Arc<Holder>>>) -> Arc<Self> {
-        Arc::new(Self { live: seat.live.clone(), weight: seat.weight(), trial: trial.map(Arc::new), took_over: watch::Sender::new(false) })
+    fn new(seat: &Seat, trial: Option<Arc<Trial<Arc<Holder>>>>) -> Arc<Self> {
+        Arc::new(Self { live: seat.live.clone(), weight: seat.weight(), trial, took_over: watch::Sender::new(false) })
     }
 
     pub fn takes_over(&self) {
@@ -190,18 +202,35 @@ impl Team {
     }
 }
 
-impl Seat {
-    /// The same scheduler's turn: its next revision takes it over without a pause.
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        self.scheduler == other.scheduler && self.rank == other.rank && self.profile.role == other.profile.role
+impl Extender {
+    fn new(seat: &Seat, trial: Option<Arc<Trial<Arc<Holder>>>>) -> Arc<Self> {
+        Arc::new(Self { holder: seat.live.clone(), weight: seat.weight(), ignorable: seat.profile.ignorable, trial })
     }
+}
 
+impl Seat {
     fn weight(&self) -> u32 {
         self.profile.weight.unwrap_or(1)
     }
 }
 
 impl Profile {
+    /// What becomes true when it decides; an extender is asked once it is fed, and nobody waits for its turn.
+    fn seat(&self, seat: &Seat) -> Option<watch::Receiver<bool>> {
+        match seat.profile.role {
+            ProfileRole::Primary => {
+                let team = Team::new(seat, None);
+                let took_over = team.took_over.subscribe();
+                self.seats.take(seat.rank.clone(), team);
+                self.seats.serves(&seat.rank).then_some(took_over)
+            }
+            ProfileRole::Extender => {
+                self.change_extenders(|all| drop(all.insert(seat.rank.clone(), Extender::new(seat, None))));
+                None
+            }
+        }
+    }
+
     fn change_extenders(&self, change: impl FnOnce(&mut BTreeMap<Rank, Arc<Extender>>)) {
         let mut all = self.extenders.lock().unwrap_or_else(|e| e.into_inner());
         change(&mut all);

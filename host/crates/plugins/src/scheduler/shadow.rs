@@ -1,5 +1,6 @@
 //! A candidate scheduler that looks on: fed what the live one is fed, in the same order, and asked for the same pods under the same
-//! moment, in a task of its own so that no pod waits for it. What it chooses is compared and never done.
+//! moment, in a task of its own so that no pod waits for it. What it chooses is compared and never done. An extender's is asked for the
+//! same nodes.
 //!
 //! Where it is too slow, decisions are skipped and counted; changes never are: when too many wait, it is fed everything again.
 
@@ -7,13 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Choice, Delta, Outcome, Pod, Reason, Scope};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Attempt, Choice, Delta, Outcome, Pod, Ranking, Reason, Scope};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::cluster::Snapshot;
-use super::compare::{FEASIBLE, best, differ, explained, rejected, same_preemption};
+use super::compare::{FEASIBLE, best, differ, explained, rankings_differ, rejected, same_preemption};
 use super::decider::feed;
+use super::members::nonsense;
 use super::nursery::spell_out;
 use super::{Holder, Instance};
 use crate::guest::{Fault, Moment};
@@ -47,6 +49,7 @@ enum Message {
     Feed(Arc<Vec<Delta>>),
     Decided(Box<Decided>),
     Preempted(Box<Preempted>),
+    Ranked(Box<Ranked>),
 }
 
 struct Decided {
@@ -61,6 +64,13 @@ struct Preempted {
     among: Option<Vec<u32>>,
     moment: Moment,
     live: Result<Attempt, String>,
+}
+
+struct Ranked {
+    pod: Pod,
+    nodes: Vec<u32>,
+    moment: Moment,
+    live: Result<Ranking, String>,
 }
 
 impl Shadow {
@@ -98,6 +108,12 @@ impl Shadow {
     pub fn preempted(&self, pod: &Pod, among: Option<Vec<u32>>, moment: Moment, live: &Result<Attempt, String>) {
         if self.has_room() {
             let _ = self.messages.send(Message::Preempted(Box::new(Preempted { pod: pod.clone(), among, moment, live: live.clone() })));
+        }
+    }
+
+    pub fn ranked(&self, pod: &Pod, nodes: &[u32], moment: Moment, live: Result<Ranking, String>) {
+        if self.has_room() {
+            let _ = self.messages.send(Message::Ranked(Box::new(Ranked { pod: pod.clone(), nodes: nodes.to_vec(), moment, live })));
         }
     }
 
@@ -148,6 +164,10 @@ impl Follower {
                 }
                 Message::Preempted(preempted) => {
                     self.preempt(*preempted).await;
+                    self.load.decisions.fetch_sub(1, Ordering::Relaxed);
+                }
+                Message::Ranked(ranked) => {
+                    self.rank(*ranked).await;
                     self.load.decisions.fetch_sub(1, Ordering::Relaxed);
                 }
             }
@@ -206,7 +226,13 @@ impl Follower {
             self.instance = Some(instance);
             return self.trial.tally.agreed();
         };
-        let reasons = self.reasons(instance, &pod, &live, &candidate).await;
+        let shown: Vec<u32> = [best(&live), best(&candidate)].into_iter().flatten().collect();
+        let mut reasons = self.reasons(instance, &pod, &shown).await;
+        for (side, outcome) in [("the live revision", &live), ("the candidate", &candidate)] {
+            if let Ok(Outcome::None(rejections)) = outcome {
+                reasons.extend(rejections.iter().map(|r| rejected(side, r)));
+            }
+        }
         let difference = Difference {
             subject: subject(&pod),
             kind: kind.to_owned(),
@@ -246,16 +272,42 @@ impl Follower {
         });
     }
 
-    /// The candidate's word on both choices: what it rejects, and the criteria that it scores differently.
-    async fn reasons(
-        &mut self,
-        mut instance: Instance,
-        pod: &Pod,
-        live: &Result<Outcome, String>,
-        candidate: &Result<Outcome, String>,
-    ) -> Vec<String> {
+    async fn rank(&mut self, ranked: Ranked) {
+        let Ranked { pod, nodes, moment, live } = ranked;
+        let Some(mut instance) = self.instance.take() else { return self.trial.tally.skipped() };
+        let call = instance.begin_at(self.deadline(), moment);
+        let answer = instance.exports.call_rank(&mut instance.store, &pod, &nodes).await;
+        let candidate = match instance.end(call, answer) {
+            Ok(answer) => answer,
+            Err(fault) => return self.fault(&fault, &subject(&pod)),
+        };
+        if let Some(why) = candidate.as_ref().ok().and_then(|ranking| nonsense(ranking, &nodes)) {
+            return self.fault(&Fault::Answer(why), &subject(&pod));
+        }
+        self.trial.holder.revision.health.returned();
+        self.trial.tally.fuel(instance.fuel());
+        let Some((kind, shown)) = rankings_differ(&live, &candidate) else {
+            self.instance = Some(instance);
+            return self.trial.tally.agreed();
+        };
+        let mut reasons = self.reasons(instance, &pod, &shown).await;
+        for (side, ranking) in [("the live revision", &live), ("the candidate", &candidate)] {
+            reasons.extend(ranking.iter().flat_map(|r| &r.rejections).map(|r| rejected(side, r)));
+        }
+        self.trial.tally.disagreed(Difference {
+            subject: subject(&pod),
+            kind: kind.to_owned(),
+            live: self.ranking(&live, nodes.len()),
+            candidate: self.ranking(&candidate, nodes.len()),
+            reasons,
+            ..Difference::default()
+        });
+    }
+
+    /// The candidate's word on the nodes that show the difference: what it rejects, and the criteria that it scores differently.
+    async fn reasons(&mut self, mut instance: Instance, pod: &Pod, shown: &[u32]) -> Vec<String> {
         let mut told: Vec<(String, Vec<Reason>)> = Vec::new();
-        for node in [best(live), best(candidate)].into_iter().flatten() {
+        for node in shown.iter().copied() {
             let name = self.node(node);
             if told.iter().any(|(known, _)| *known == name) {
                 continue;
@@ -271,13 +323,7 @@ impl Follower {
             }
         }
         self.instance = Some(instance);
-        let mut reasons = explained(&told);
-        for (side, outcome) in [("the live revision", live), ("the candidate", candidate)] {
-            if let Ok(Outcome::None(rejections)) = outcome {
-                reasons.extend(rejections.iter().map(|r| rejected(side, r)));
-            }
-        }
-        reasons
+        explained(&told)
     }
 
     fn fault(&mut self, fault: &Fault, subject: &str) {
@@ -310,6 +356,17 @@ impl Follower {
             Ok(Outcome::None(_)) => "no node".to_owned(),
             Err(why) => format!("error: {why}"),
         }
+    }
+
+    fn ranking(&self, ranking: &Result<Ranking, String>, asked: usize) -> String {
+        let ranking = match ranking {
+            Ok(ranking) => ranking,
+            Err(why) => return format!("error: {why}"),
+        };
+        let mut best: Vec<(i64, String)> = ranking.ranked.iter().map(|r| (r.score, self.node(r.node))).collect();
+        best.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
+        let named: Vec<String> = best.iter().take(MAX_NAMED).map(|(score, node)| format!("{node} ({score})")).collect();
+        format!("keeps {} of {asked} nodes: {}", ranking.ranked.len(), named.join(", "))
     }
 
     fn victims(&self, answer: &Result<Attempt, String>) -> String {

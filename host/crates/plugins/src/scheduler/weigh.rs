@@ -40,7 +40,7 @@ pub fn combine(primary: &Scores<'_>, extenders: &[Scores<'_>], left: impl Fn(u32
 }
 
 /// As upstream's `DefaultNormalizeScore`: in proportion to the best, which gets [`FULL`]. Below zero they are lifted first.
-fn normalised(scores: &[Option<i64>]) -> Vec<i64> {
+pub fn normalised(scores: &[Option<i64>]) -> Vec<i64> {
     let lowest = i128::from(scores.iter().flatten().copied().min().unwrap_or(0).min(0));
     let highest = i128::from(scores.iter().flatten().copied().max().unwrap_or(0)) - lowest;
     let one = |score: &Option<i64>| match score {

@@ -16,8 +16,8 @@ use super::spec::{Candidate, CandidateStatus, Stage};
 use super::tally::Tally;
 use crate::actor::{Actor, short, turned};
 use crate::driver::Prepared;
-use crate::load::{LoadError, World};
-use crate::plugin::{PLUGINS, ProfileRole, Spec};
+use crate::load::LoadError;
+use crate::plugin::{PLUGINS, Spec};
 use crate::revision::{Revision, State};
 
 /// How often counts and differences are written, when they changed.
@@ -85,17 +85,6 @@ impl Actor {
 
     async fn start_candidate(&mut self, candidate: &Candidate, before: CandidateStatus) -> Result<(), LoadError> {
         let live = self.live_spec.clone().ok_or_else(|| LoadError::Start("there is no live revision to compare it with".to_owned()))?;
-        if live.world == World::Admission && candidate.stage != Stage::Live {
-            let why = format!(
-                "an admission policy has no stage {}: apply it under another name with failurePolicy Ignore to try it",
-                candidate.stage.name()
-            );
-            return Err(LoadError::Configuration(why));
-        }
-        if live.profile.role == ProfileRole::Extender && candidate.stage != Stage::Live {
-            let why = format!("an extender has no stage {}: try it as an ignorable extender under another name", candidate.stage.name());
-            return Err(LoadError::Configuration(why));
-        }
         let spec = spec_of(candidate, live);
         let revision = self.load(&spec, candidate.stage).await?;
         let prepared = Prepared::prepare(&self.shared, revision.clone(), &spec, &self.meta).await?;

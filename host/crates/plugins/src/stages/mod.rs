@@ -1,11 +1,13 @@
 //! The stages of a revision: a candidate beside the live one, in shadow or deciding a share, compared, promoted, rolled back.
 //!
-//! Here is what the three worlds have in common: the fields of the object ([`spec`]), who decides what ([`share`]), the counting
+//! Here is what the four worlds have in common: the fields of the object ([`spec`]), who decides what ([`share`]), the counting
 //! ([`tally`]), the metrics, and what the actor does with a candidate ([`candidate`]). How a candidate follows the live revision is the
-//! drivers' matter: `scheduler/shadow.rs`, `controller/shadow.rs`, `ingress/shadow.rs`. Decides nothing about pods, keys or routes.
+//! drivers' matter: `scheduler/shadow.rs`, `controller/shadow.rs`, `ingress/trial.rs`, `admission/trial.rs`. Decides nothing about pods,
+//! keys, routes or requests.
 
 pub mod candidate;
 pub mod metrics;
+pub mod secrets;
 pub mod share;
 pub mod spec;
 pub mod tally;

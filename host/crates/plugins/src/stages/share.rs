@@ -1,4 +1,4 @@
-//! Which pods, keys or Ingresses a canary decides: by namespace, or by a hash that stays the same over restarts and machines.
+//! Which pods, keys, Ingresses or requests a canary decides: by namespace, or by a hash that stays the same over restarts and machines.
 
 use super::spec::Canary;
 
@@ -18,7 +18,7 @@ impl Share {
         Self { percent: u64::from(canary.percent.unwrap_or_default().min(100)), namespaces: canary.namespaces }
     }
 
-    /// `id` is what one thing keeps for its life: a pod's uid, a key's namespace and name.
+    /// `id` is what one thing keeps for its life: a pod's uid, a key's namespace and name, an object's identity.
     pub fn holds(&self, namespace: &str, id: &str) -> bool {
         self.namespaces.iter().any(|n| n == namespace) || hash(id) % 100 < self.percent
     }

@@ -21,7 +21,7 @@ pub enum Stage {
     /// Sees what the live revision sees; what it decides is compared and not done.
     #[default]
     Shadow,
-    /// Decides a share of the pods, keys or Ingresses.
+    /// Decides a share of the pods, keys, Ingresses or requests.
     Canary,
     Live,
 }
@@ -46,11 +46,11 @@ pub struct Candidate {
     pub promote_when: Option<PromoteWhen>,
 }
 
-/// Which pods, keys or Ingresses a canary decides. Either is enough.
+/// Which pods, keys, Ingresses or requests a canary decides. Either is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Canary {
-    /// 0 to 100, by a hash of the pod's uid or the key.
+    /// 0 to 100, by a hash of the pod's uid, the key, or the object that is asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,9 +125,10 @@ impl Eq for CandidateStatus {}
 #[serde(rename_all = "camelCase", default)]
 pub struct Difference {
     pub time: String,
-    /// `pod NAMESPACE/NAME`, `NAMESPACE/NAME`, `HOST/PATH`.
+    /// `pod NAMESPACE/NAME`, `NAMESPACE/NAME`, `HOST/PATH`, `OPERATION RESOURCE NAMESPACE/NAME, PHASE`.
     pub subject: String,
-    /// `Choice`, `Feasible`, `Preemption`, `Writes`, `Outcome`, `Keys`, `Watches`, `Route`, `Certificate`, `Served`, `Refused`, `Fault`.
+    /// `Choice`, `Feasible`, `Preemption`, `Filter`, `Scores`, `Writes`, `Outcome`, `Keys`, `Watches`, `Route`, `Certificate`, `Served`, `Refused`,
+    /// `Verdict`, `Refusal`, `Object`, `Rules`, `Fault`.
     pub kind: String,
     /// What the live revision decided.
     pub live: String,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::guests;
 use crate::harness::{Bench, CONFIG_MAPS, inline};
 
-fn spec(config: &str) -> Value {
+pub fn spec(config: &str) -> Value {
     let grants = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]);
     json!({"world": "admission", "source": inline(guests::admission()), "config": config, "grants": grants,
         "limits": {"deadlineMilliseconds": 300, "memory": "64Mi"}})
@@ -21,14 +21,14 @@ async fn bench() -> Bench {
     bench
 }
 
-fn review(phase: Phase, probe: &str) -> Review {
+pub fn review(phase: Phase, probe: &str) -> Review {
     let object = json!({"metadata": {"name": "a", "namespace": "n", "annotations": {"probe": probe}}, "data": {}});
     let request = json!({"operation": "CREATE", "name": "a", "namespace": "n", "dryRun": true, "userInfo": {"username": "jane", "groups": ["g"]},
         "kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "resource": {"group": "", "version": "v1", "resource": "configmaps"}});
     Review { phase, request, object: Some(object.to_string().into()), old_object: None }
 }
 
-async fn ask(bench: &Bench, probe: &str) -> Result<Verdict, String> {
+pub async fn ask(bench: &Bench, probe: &str) -> Result<Verdict, String> {
     bench.handle.admission().ask("p", review(Phase::Mutate, probe)).await
 }
 

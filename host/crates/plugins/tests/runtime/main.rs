@@ -16,4 +16,5 @@ mod servers;
 mod sources;
 mod spares;
 mod stages;
+mod trials;
 mod versions;

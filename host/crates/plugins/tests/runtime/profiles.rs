@@ -10,13 +10,13 @@ use crate::guests;
 use crate::harness::{Bench, inline};
 use crate::schedulers::{PODS, node};
 
-fn primary() -> Value {
+pub fn primary() -> Value {
     let grants = json!([{"apiGroups": ["*"], "resources": ["*", "*/*"], "verbs": ["*"]}]);
     json!({"world": "scheduler", "source": inline(&guests::plugin("pintle-scheduler-default")), "grants": grants})
 }
 
 /// It may read and no more.
-fn extender(component: &[u8], config: &str, weight: u32, ignorable: bool) -> Value {
+pub fn extender(component: &[u8], config: &str, weight: u32, ignorable: bool) -> Value {
     let grants = json!([{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list", "watch"]}]);
     json!({"world": "scheduler", "source": inline(component), "config": config, "grants": grants,
         "profile": {"role": "Extender", "weight": weight, "ignorable": ignorable}})
@@ -47,7 +47,7 @@ async fn decisions(bench: &Bench, pod: &str) -> Vec<Value> {
     bench.handle.decisions().find(Asked { wanted, explain: Explain::EachNode }).await.expect("a log")
 }
 
-async fn live(bench: &Bench, plugins: &[(&str, Value)]) {
+pub async fn live(bench: &Bench, plugins: &[(&str, Value)]) {
     for (name, spec) in plugins {
         bench.apply(name, spec.clone());
         bench.condition(name, "Ready", "True", "Live").await;
@@ -138,4 +138,42 @@ async fn an_extender_that_cannot_answer_holds_pods_back_unless_it_is_ignorable()
     let newest = &decisions(&bench, "p").await[0];
     let ignored = newest.list_at(&["scheduling", "profile", "extenders"])[0].str_at(&["ignored"]);
     assert!(ignored.contains("configured to panic") || ignored == "rests after a fault", "{newest:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_plugin_serves_several_names_and_leaves_those_that_it_no_longer_has() {
+    let bench = Bench::start(Vec::new());
+    node(&bench, "a", "8");
+    let place = |name: &str, scheduler: &str| {
+        let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}});
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n"},
+            "spec": {"schedulerName": scheduler, "containers": [container]}});
+        bench.cluster.put(&PODS, object);
+    };
+    let mut spec = primary();
+    (spec["schedulerName"], spec["schedulerNames"]) = ("one".into(), json!(["two", "one", "three"]));
+    live(&bench, &[("s", spec.clone())]).await;
+    for scheduler in ["one", "two", "three"] {
+        place(scheduler, scheduler);
+        assert_eq!(node_of(&bench, scheduler).await, "a");
+        let decided = &decisions(&bench, scheduler).await[0];
+        assert_eq!((&decided["plugin"], &decided["schedulerName"]), (&json!("s"), &json!(scheduler)));
+    }
+    // The names that it keeps go on without it being anew there; `two` is another one's, or nobody's.
+    spec["schedulerNames"] = json!(["three"]);
+    bench.apply("s", spec);
+    let seen = || bench.plugin("s")["status"]["observedGeneration"] == bench.plugin("s")["metadata"]["generation"];
+    bench.eventually(|| seen().then_some(())).await.expect("it is seen");
+    let mut other = primary();
+    other["schedulerName"] = "two".into();
+    live(&bench, &[("a", other)]).await;
+    for (pod, scheduler, plugin) in [("p1", "one", "s"), ("p2", "two", "a"), ("p3", "three", "s")] {
+        place(pod, scheduler);
+        assert_eq!(node_of(&bench, pod).await, "a");
+        assert_eq!(decisions(&bench, pod).await[0]["plugin"], plugin);
+    }
+    bench.condition("s", "Ready", "True", "Live").await;
+    bench.cluster.remove(&PLUGINS, "", "s");
+    place("p4", "two");
+    assert_eq!(node_of(&bench, "p4").await, "a");
 }

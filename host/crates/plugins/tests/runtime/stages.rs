@@ -1,4 +1,5 @@
-//! A candidate beside the live revision, with the real components: compared, given a share, promoted, rolled back.
+//! A candidate beside the live revision, with the real components: compared, given a share, promoted, rolled back. Those of admission
+//! policies and of extenders are in [`crate::trials`].
 
 use std::cell::Cell;
 
@@ -20,7 +21,7 @@ fn spec(config: &str) -> Value {
 }
 
 /// The spec with another configuration of the same component beside it.
-fn with_candidate(mut spec: Value, config: &str, more: Value) -> Value {
+pub fn with_candidate(mut spec: Value, config: &str, more: Value) -> Value {
     let mut candidate = json!({"source": spec["source"], "config": config, "stage": "Shadow"});
     for (key, value) in more.as_object().expect("fields") {
         candidate[key] = value.clone();
@@ -41,7 +42,7 @@ async fn scheduler(candidate_config: &str, more: Value) -> Bench {
     bench
 }
 
-async fn candidate(bench: &Bench, name: &str, test: impl Fn(&Value) -> bool) -> Value {
+pub async fn candidate(bench: &Bench, name: &str, test: impl Fn(&Value) -> bool) -> Value {
     let look = || Some(bench.plugin(name)["status"]["candidate"].clone()).filter(|c| test(c));
     match bench.eventually(look).await {
         Some(candidate) => candidate,
@@ -49,7 +50,7 @@ async fn candidate(bench: &Bench, name: &str, test: impl Fn(&Value) -> bool) -> 
     }
 }
 
-fn pod_in(bench: &Bench, namespace: &str, name: &str) {
+pub fn pod_in(bench: &Bench, namespace: &str, name: &str) {
     let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "10m"}}});
     bench.cluster.put(
         &PODS,
@@ -58,7 +59,7 @@ fn pod_in(bench: &Bench, namespace: &str, name: &str) {
     );
 }
 
-async fn placed(bench: &Bench, namespace: &str, name: &str) -> String {
+pub async fn placed(bench: &Bench, namespace: &str, name: &str) -> String {
     let look = || Some(bench.cluster.get_object(&PODS, namespace, name)?.str_at(&["spec", "nodeName"]).to_owned()).filter(|n| !n.is_empty());
     bench.eventually(look).await.unwrap_or_else(|| panic!("{name}: {:#?}", bench.handle.logs("s")))
 }

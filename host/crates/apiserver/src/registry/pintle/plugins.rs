@@ -24,6 +24,8 @@ use crate::registry::workload::SPEC;
 
 const WORLDS: [&str; 4] = ["admission", "controller", "ingress", "scheduler"];
 const ROLES: [&str; 2] = ["Extender", "Primary"];
+/// Each has an instance of the component, which is fed the whole cluster.
+const MAX_SCHEDULER_NAMES: usize = 16;
 /// Of a component's scores in its profile.
 const MAX_WEIGHT: i64 = 1000;
 const STAGES: [&str; 3] = ["Canary", "Live", "Shadow"];
@@ -104,6 +106,7 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     if !scheduler.is_empty() {
         faults.texts(&SPEC.field("schedulerName"), scheduler, names::dns1123_subdomain(scheduler));
     }
+    scheduler_names(spec.list_at(&["schedulerNames"]), faults);
     if let Some(profile) = spec.get("profile").filter(|p| !p.is_null()) {
         validate_profile(spec, profile, faults);
     }
@@ -114,6 +117,17 @@ fn validate(plugin: &Value, faults: &mut Faults) {
     within(spec, &["rollback", "faults"], 0..=i64::from(u32::MAX), &rollback, faults);
     within(spec, &["rollback", "failedPercent"], 0..=100, &rollback, faults);
     within(spec, &["rollback", "failedOf"], 1..=MAX_FAILED_OF, &rollback, faults);
+}
+
+fn scheduler_names(listed: &[Value], faults: &mut Faults) {
+    let here = SPEC.field("schedulerNames");
+    if listed.len() > MAX_SCHEDULER_NAMES {
+        faults.too_many(&here, listed.len(), MAX_SCHEDULER_NAMES);
+    }
+    for (i, name) in listed.iter().enumerate() {
+        let name = name.as_str().unwrap_or("");
+        faults.texts(&here.index(i), name, names::dns1123_subdomain(name));
+    }
 }
 
 fn validate_profile(spec: &Value, profile: &Value, faults: &mut Faults) {
