@@ -46,6 +46,8 @@ enum Command {
     CompileComponent {
         /// What its calls are measured by
         bounds: String,
+        /// Where compiled functions are kept
+        functions: Option<std::path::PathBuf>,
     },
     #[command(flatten)]
     Client(cli::ClientCommand),
@@ -76,7 +78,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Down(args) => cluster::down::down(&args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => Ok(if cluster::status::status(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Image(ImageCommand::Import(args)) => cluster::import(&args).map(|()| ExitCode::SUCCESS),
-        Command::CompileComponent { bounds } => Ok(ExitCode::from(pintle_plugins::compiler::serve(&bounds))),
+        Command::CompileComponent { bounds, functions } => Ok(ExitCode::from(pintle_plugins::compiler::serve(&bounds, functions.as_deref()))),
         Command::Client(command) => runtime(Some(1))?.block_on(cli::run(command)),
     }
 }

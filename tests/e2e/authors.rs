@@ -93,6 +93,8 @@ fn the_sdks_keep_what_every_pod_is_owed() {
     std::fs::copy(workspace().join("sdk/c/tests/test_rules.c"), folder.path().join("rules/tests/test_rules.c")).expect("is writable");
     let told = output(std::process::Command::new(pintle()).args(["plugin", "test", &project])).ok();
     assert!(told.contains("ok   affinity_and_anti_affinity"), "{told}");
+    let told = output(std::process::Command::new("go").args(["test", "./..."]).current_dir(workspace().join("sdk/go"))).ok();
+    assert!(told.contains("ok  \tpintle.dev/sdk/scheduler"), "{told}");
 }
 
 #[test]
@@ -155,4 +157,49 @@ fn what_new_writes_for_python_and_c_works_as_it_comes() {
         if labels == r#"{"python-controller/keys":"2"}"# { Ok(()) } else { Err(labels) }
     });
     apply(&server, &made("ingress", "python"), "");
+}
+
+/// Go, which is experimental: the template, then a policy with a word of its own, a configuration and a fault.
+#[test]
+fn go_decides_refuses_and_says_why_it_panicked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let project = folder.path().join("go-scheduler");
+    let shown = project.display().to_string();
+    let new = ["plugin", "new", "scheduler", "go-scheduler", "--lang", "go", "--path", &shown];
+    let told = output(std::process::Command::new(pintle()).args(new)).ok();
+    assert!(told.contains("Go is experimental"), "{told}");
+    let run = |verb: &str| output(std::process::Command::new(pintle()).args(["plugin", verb, &shown])).ok();
+    let tested = run("test");
+    assert!(tested.contains("ok  \tgo-scheduler"), "{tested}");
+    run("build");
+    let server = server();
+    for (name, zone) in [("a", "z1"), ("b", "z1"), ("c", "z2")] {
+        node(&server, name, "4", &json!({"zone": zone}));
+    }
+    apply(&server, &project, "go-scheduler");
+    // Spread by the policy's score, then by the pods' own constraint.
+    let mut found: Vec<String> = (0..3).map(|n| placed(&server, &format!("p{n}"), "go-scheduler", &json!({}))).collect();
+    found.sort();
+    assert_eq!(found, ["a", "b", "c"]);
+    let spread = json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "x"}}}]);
+    assert_eq!(placed(&server, "spread", "go-scheduler", &json!({"topologySpreadConstraints": spread})), "c");
+    pod_that_fits_nowhere(&server, "go-scheduler");
+    assert_eq!(refusal(&server, "huge").split(" no new claims").next(), Some("0/3 nodes are available: 3 Insufficient cpu."));
+
+    let policy = std::fs::read_to_string(project.join("policy.go")).expect("the template");
+    let own = "\tif pod.Name == \"boom\" {\n\t\tpanic(\"as asked\")\n\t}\n\tif node.Labels[\"zone\"] == \"z1\" {\n\t\treturn \"node(s) are in z1\"\n\t}\n\treturn \"\"";
+    assert!(policy.contains("\treturn \"\""), "{policy}");
+    std::fs::write(project.join("policy.go"), policy.replace("\treturn \"\"", own)).expect("is writable");
+    run("build");
+    apply(&server, &project, "go-scheduler");
+    assert_eq!(placed(&server, "own", "go-scheduler", &json!({})), "c");
+    let boom = json!({"schedulerName": "go-scheduler", "containers": [{"name": "c", "image": "i"}]});
+    let boom = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "boom"}, "spec": boom});
+    server.kubectl_with_input(&["create", "-f", "-"], &boom.to_string()).ok();
+    wait("the words of the panic", PATIENCE_SECONDS, || {
+        let logged = server.pintle(&["plugin", "logs", "go-scheduler"]).ok();
+        if logged.contains("schedule default/boom: trapped: panic: as asked") { Ok(()) } else { Err(logged) }
+    });
+    server.kubectl(&["delete", "pod", "boom", "--force", "--grace-period=0"]).ok();
+    assert_eq!(placed(&server, "after", "go-scheduler", &json!({})), "c");
 }

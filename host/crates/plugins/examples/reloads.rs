@@ -74,7 +74,8 @@ struct Load {
 async fn main() {
     // Compiling in this process would leave its memory behind, as it would in the server.
     if std::env::args().nth(1).as_deref() == Some(compiler::ARGUMENT) {
-        std::process::exit(compiler::serve(&std::env::args().nth(2).unwrap_or_default()).into());
+        let functions = std::env::args_os().nth(3).map(std::path::PathBuf::from);
+        std::process::exit(compiler::serve(&std::env::args().nth(2).unwrap_or_default(), functions.as_deref()).into());
     }
     let options = options();
     let folder = tempfile::tempdir().expect("a folder");

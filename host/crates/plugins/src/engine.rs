@@ -24,6 +24,8 @@ const MAX_CACHED: usize = 200;
 const MAX_CACHED_BYTES: u64 = 1 << 30;
 
 const COMPILED: &str = "cwasm";
+/// The folder in the cache where the compiler's process keeps single functions.
+const FUNCTIONS: &str = "functions";
 
 /// The engine, shared by all plugins.
 #[derive(Clone)]
@@ -133,7 +135,7 @@ impl Machine {
 
     /// In the compiler's process where there is one: a first start would keep its memory for ever.
     fn produce(&self, bytes: &[u8]) -> Result<Vec<u8>, wasmtime::Error> {
-        match self.compiler.as_ref().map(|compiler| compiler.compile(self.bounds, bytes)) {
+        match self.compiler.as_ref().map(|compiler| compiler.compile(self.bounds, &self.cache.join(FUNCTIONS), bytes)) {
             Some(Ok(compiled)) => return Ok(compiled),
             Some(Err(CompileError::Refused(why))) => return Err(wasmtime::Error::msg(why)),
             Some(Err(error)) => tracing::warn!(%error, "compiling in this process instead"),
@@ -263,7 +265,7 @@ fn start_ticker(engine: &Engine) -> std::io::Result<Arc<Ticker>> {
     Ok(ticker)
 }
 
-fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     let Ok(file) = path.symlink_metadata() else { return false };
     let Ok(own) = std::fs::metadata("/proc/self") else { return false };
     file.is_file() && file.uid() == own.uid() && file.mode() & 0o022 == 0
@@ -279,7 +281,7 @@ fn store(path: &Path, compiled: &[u8]) -> std::io::Result<()> {
     write(&checksum_path(path), &Sha256::digest(compiled))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     // A new file in place of an old one: whoever has the old one mapped keeps it.
     let partial = path.with_extension(format!("partial-{}", std::process::id()));

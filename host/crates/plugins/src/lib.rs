@@ -14,6 +14,7 @@ mod decisions;
 mod driver;
 mod engine;
 mod events;
+mod functions;
 pub mod grants;
 mod guest;
 mod index;

@@ -105,7 +105,7 @@ enum What {
     New {
         world: World,
         name: String,
-        /// What it is written in
+        /// What it is written in; go is experimental
         #[arg(long, default_value = lang::DEFAULT, value_parser = PossibleValuesParser::new(lang::names()))]
         lang: String,
         /// The folder to make; the name when not given

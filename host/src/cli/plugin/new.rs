@@ -29,6 +29,7 @@ pub fn run(world: World, name: &str, language: &str, path: Option<PathBuf>) -> R
     write(&folder.join("plugin.json"), &format!("{manifest:#}\n"))?;
     sdk::write(language, &folder.join(".pintle"))?;
     let shown = folder.display();
+    language.caution().into_iter().for_each(print::line);
     print::line(&format!("{} plugin {name:?} in {shown}. Next:", world.name()));
     print::line(&format!("  pintle plugin test {shown}\n  pintle plugin build {shown}\n  pintle plugin apply {shown}"));
     Ok(ExitCode::SUCCESS)

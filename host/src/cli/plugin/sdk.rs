@@ -38,6 +38,7 @@ mod tests {
         let mut there = Vec::new();
         for folder in [
             "sdk/c/src",
+            "sdk/go",
             "sdk/js/src",
             "sdk/python/pintle",
             "sdk/python/worlds",
@@ -70,6 +71,8 @@ mod tests {
                 // What Python compiled of its sources, when an example was built.
                 true if name.ends_with("__pycache__") => {}
                 true => files(root, &name, found),
+                // Go wants a package's tests in its folder.
+                false if name.ends_with("_test.go") => {}
                 false => found.push(name),
             }
         }

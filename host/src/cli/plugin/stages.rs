@@ -109,10 +109,22 @@ pub async fn apply(session: &Session, name: &str, candidate: Value, timeout: Opt
                 return Err(refused);
             }
             Err(error) if attempt < CONFLICTS && refusal(&error).is_some_and(|s| s.code == 409) => {}
+            Err(error) if attempt < CONFLICTS && refusal(&error).is_some_and(|s| s.code == 413) => {
+                let Some(source) = by_digest(&plugin) else { return Err(error) };
+                session.patch(&path, MERGE_PATCH, &json!({"spec": {"source": source}})).await?;
+                eprintln!("two components do not fit into one object: the live one's is kept by the server and named by its digest from now on");
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// The live revision's source without its bytes, which the server has kept. A promotion does the same to a candidate's.
+fn by_digest(plugin: &Value) -> Option<Value> {
+    let digest = text(&plugin["status"], &["activeDigest"]);
+    let inline = !text(plugin, &["spec", "source", "inline"]).is_empty();
+    (inline && !digest.is_empty()).then(|| json!({"inline": null, "digest": digest}))
 }
 
 async fn until_at_work(session: &Session, written: &Value, timeout: &str) -> Result<()> {
@@ -301,6 +313,15 @@ mod tests {
         for bad in ["", "agreement", "agreement=all", "decisions=-1", "faults=some", "time=1h"] {
             assert!(promote_when(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_what_lies_in_the_object_and_runs_is_named_by_its_digest() {
+        let plugin = |source: Value, digest: &str| json!({"spec": {"source": source}, "status": {"activeDigest": digest}});
+        let named = by_digest(&plugin(json!({"inline": "AGFzbQ=="}), "sha256:1"));
+        assert_eq!(named, Some(json!({"inline": null, "digest": "sha256:1"})));
+        assert_eq!(by_digest(&plugin(json!({"inline": "AGFzbQ=="}), "")), None);
+        assert_eq!(by_digest(&plugin(json!({"file": "x.wasm"}), "sha256:1")), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! A project's language stands in its `plugin.json` as `language`; one without is Rust's.
 
 mod c;
+mod go;
 mod javascript;
 mod python;
 mod rust;
@@ -50,10 +51,15 @@ pub trait Language: Sync {
 
     /// Runs the project's tests natively, without a cluster.
     fn test(&self, folder: &Path) -> Result<ExitCode>;
+
+    /// What an author is told before choosing it.
+    fn caution(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Every language that `--lang` takes; the first one is the default.
-pub const ALL: &[&dyn Language] = &[&rust::Rust, &javascript::JavaScript, &python::Python, &c::C];
+pub const ALL: &[&dyn Language] = &[&rust::Rust, &javascript::JavaScript, &python::Python, &c::C, &go::Go];
 
 pub const DEFAULT: &str = "rust";
 

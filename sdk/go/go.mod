@@ -1,0 +1,3 @@
+module pintle.dev/sdk
+
+go 1.24
