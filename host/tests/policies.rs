@@ -271,6 +271,11 @@ async fn the_budget_of_a_namespace_holds() {
     let f = fixture().await;
     let manifest: Value = serde_json::from_str(include_str!("../../examples/namespace-budget/plugin.json")).expect("JSON");
     f.apply("namespace-budget", budget(), json!({"grants": manifest["grants"], "admission": manifest["admission"]})).await;
+    // Beside itself with another owner for namespaces that name none.
+    let plugin = f.client.get(&Target::object(PLUGINS, None, "namespace-budget")).await.expect("the plugin").parse().expect("JSON");
+    let candidate = json!({"source": plugin["spec"]["source"], "config": "nobody", "limits": {"deadlineMilliseconds": 30_000}});
+    f.patch_plugin("namespace-budget", json!({"spec": {"candidate": candidate}})).await;
+    f.until_plugin("namespace-budget", |p| p["status"]["candidate"]["stage"] == "Shadow").await;
     f.namespace("poor", json!({"budget.pintle.dev/pods": "2", "budget.pintle.dev/cpu": "1", "budget.pintle.dev/owner": "team-a"})).await;
     f.namespace("rich", json!({})).await;
     for namespace in ["poor", "rich"] {
@@ -297,5 +302,14 @@ async fn the_budget_of_a_namespace_holds() {
         let made = create("rich", name, "100m").await.expect("no limit").parse().expect("JSON");
         assert!(made["metadata"]["labels"].is_null());
     }
+    // Two turns for each of seven pods. What the live one let in stands in the store by the time that the candidate counts: it must not
+    // count it, or `p2` would be one too many.
+    f.until_plugin("namespace-budget", |p| p["status"]["candidate"]["compared"] == 14).await;
+    let plugin = f.client.get(&Target::object(PLUGINS, None, "namespace-budget")).await.expect("the plugin").parse().expect("JSON");
+    let seen = &plugin["status"]["candidate"];
+    assert_eq!((&seen["agreed"], &seen["faults"], &seen["agreement"]), (&json!(11), &json!(0), &json!("78.5%")), "{seen:#}");
+    let difference = &seen["differences"][0];
+    assert_eq!((difference.str_at(&["kind"]), difference.str_at(&["subject"])), ("Object", "CREATE pods rich/p1, Mutate"));
+    assert_eq!(difference["reasons"], json!([r#"metadata.labels: none, candidate {"budget.pintle.dev/owner":"nobody"}"#]));
     f.stop().await;
 }

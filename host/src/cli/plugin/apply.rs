@@ -50,9 +50,9 @@ pub struct ApplyArgs {
     /// VERB[,VERB...]:RESOURCE[.GROUP][/SUBRESOURCE][,RESOURCE...]; * for any
     #[arg(long, value_name = "RULE")]
     grant: Vec<String>,
-    /// Whose pods a scheduler places
-    #[arg(long)]
-    scheduler_name: Option<String>,
+    /// Whose pods a scheduler places; several after commas
+    #[arg(long, value_delimiter = ',')]
+    scheduler_name: Vec<String>,
     /// A scheduler that refuses and scores nodes beside the one that places the pods of its scheduler name
     #[arg(long)]
     extender: bool,
@@ -194,14 +194,21 @@ impl ApplyArgs {
         } else if manifest["grants"].as_array().is_some_and(|g| !g.is_empty()) {
             spec["grants"] = manifest["grants"].clone();
         }
+        let (first, others) = self.scheduler_names();
         for (flag, field) in
-            [(self.scheduler_name.clone().map(Value::from), "schedulerName"), (self.profile(), "profile"), (None, "limits"), (None, "admission")]
+            [(first, "schedulerName"), (others, "schedulerNames"), (self.profile(), "profile"), (None, "limits"), (None, "admission")]
         {
             if let Some(value) = flag.or_else(|| manifest.get(field).cloned()) {
                 spec[field] = value;
             }
         }
         Ok((name, spec))
+    }
+
+    /// The first and the others, which take an earlier list away where there are none; nothing without the flag.
+    fn scheduler_names(&self) -> (Option<Value>, Option<Value>) {
+        let (first, others) = self.scheduler_name.split_first().unzip();
+        (first.cloned().map(Value::from), others.map(|names| json!(names)))
     }
 
     /// A scheduler's part in its profile, where the flags say it.
