@@ -5,6 +5,9 @@
 
 use serde_json::{Map, Value};
 
+/// Levels of lists and maps in an object that is stored. Readers in Rust go down 128 levels, and an object also stands inside events, lists and reviews.
+pub const MAX_DEPTH: usize = 120;
+
 /// Any API object. Field access goes through [`ObjectExt`].
 pub type Object = Value;
 
@@ -87,6 +90,15 @@ impl ObjectExt for Value {
             here = here.as_object_mut()?.get_mut(*key)?;
         }
         here.as_object_mut()?.remove(*last)
+    }
+}
+
+/// Whether lists and maps are nested in more levels.
+pub fn is_deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper_than(item, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|field| is_deeper_than(field, levels - 1)),
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use pintle_api::object::ObjectExt;
+use pintle_api::object::{MAX_DEPTH, ObjectExt, is_deeper_than};
 use pintle_api::{GroupVersionResource, Object, ResourceDef, Status};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -180,8 +180,15 @@ impl Resource {
         other.stamp(&mut object);
         Ok(object)
     }
-    /// The object as it is stored.
+    /// The object as it is stored. Refuses one that could not be read again.
     pub async fn stored_form(&self, object: &Arc<Object>) -> Result<Arc<Object>, Status> {
+        let kept = self.in_stored_version(object).await?;
+        if is_deeper_than(&kept, MAX_DEPTH) {
+            return Err(Status::bad_request(format!("the object, with its managedFields, is nested in more than {MAX_DEPTH} levels")));
+        }
+        Ok(kept)
+    }
+    async fn in_stored_version(&self, object: &Arc<Object>) -> Result<Arc<Object>, Status> {
         if let Some(conversion) = self.strategy.conversion() {
             let version = conversion.stored_version();
             if object.api_version() == version {

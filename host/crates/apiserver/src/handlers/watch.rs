@@ -21,6 +21,8 @@ use crate::resources::Resource;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends after this long, or up to twice as long, so that not all end at once.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// The longest that a client may ask for: added to a clock it must not overflow.
+const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bookmark this long before the end.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// Initial objects, and events that wait together, are joined into one buffer of about this size.
@@ -92,7 +94,7 @@ impl Core {
         }
         let now = Instant::now();
         let spread = || DEFAULT_TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>());
-        let end = now + query.timeout.unwrap_or_else(spread);
+        let end = now + query.timeout.unwrap_or_else(spread).min(MAX_TIMEOUT);
         let next_bookmark = if query.bookmarks { bookmark_after(now, end) } else { None };
         Ok(Watch {
             resource: scope.resource.clone(),

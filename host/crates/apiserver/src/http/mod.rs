@@ -6,6 +6,7 @@ pub mod audited;
 pub mod body;
 mod cork;
 pub mod frames;
+pub mod incoming;
 pub mod insecure;
 pub mod links;
 pub mod metrics;

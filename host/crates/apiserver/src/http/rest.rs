@@ -8,7 +8,6 @@ use futures::StreamExt as _;
 use http::Method;
 use http::header::USER_AGENT;
 use http::request::Parts;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use pintle_api::schema::Duplicates;
 use pintle_api::object::ObjectExt;
@@ -17,6 +16,7 @@ use pintle_api::{metadata, schema};
 use serde_json::json;
 
 use super::frames::SharedFrames;
+use super::incoming::{Held, Room};
 use super::metrics::Metrics;
 use super::negotiate::{self, Form, Media, Shape};
 use super::path::{self, ResourcePath};
@@ -32,8 +32,6 @@ use crate::handlers::patch::PatchKind;
 use crate::handlers::watch::WatchQuery;
 use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, connect, decisions, no_such_resource};
 
-/// The largest body of a request.
-pub const MAX_BODY_BYTES: usize = 3 << 20;
 const MANAGER_MAX_BYTES: usize = 128;
 
 pub struct Call {
@@ -46,6 +44,7 @@ pub struct Call {
     pub query: Vec<(String, String)>,
     pub parts: Parts,
     pub body: Incoming,
+    pub room: Room,
     /// Where the request is written down, if it is.
     pub record: Option<Arc<Record>>,
 }
@@ -182,7 +181,7 @@ impl Call {
             if form.shape != Shape::Whole {
                 return Err(negotiate::not_acceptable(false));
             }
-            let (object, warnings) = self.decode(&scope, &body, &options)?;
+            let (object, warnings) = self.decode(&scope, &body.bytes, &options)?;
             self.note(&scope, &object);
             self.core.cache.catch_up().await?;
             let call = SubresourceCall { core: self.core.clone(), scope, object, options };
@@ -199,7 +198,7 @@ impl Call {
         if !scope.subresource.is_empty() || !scope.resource.is_stored() {
             return Err(Status::method_not_allowed(&scope.resource.def().group, &scope.resource.def().resource, "create"));
         }
-        let (object, warnings) = self.decode(&scope, &body, &options)?;
+        let (object, warnings) = self.decode(&scope, &body.bytes, &options)?;
         self.note(&scope, &object);
         scope.name.clear();
         let written = self.core.create(&scope, object, &options).await.map_err(|failed| failed.warned(&warnings))?;
@@ -209,7 +208,7 @@ impl Call {
     async fn update(&mut self, scope: &Scope, form: Form) -> Result<Response, Status> {
         let options = self.write_options()?;
         let body = self.read_body().await?;
-        let (object, warnings) = self.decode(scope, &body, &options)?;
+        let (object, warnings) = self.decode(scope, &body.bytes, &options)?;
         self.note(scope, &object);
         if scope.subresource == "scale" {
             let scale = self.core.update_scale(scope, object, &options).await?;
@@ -233,9 +232,9 @@ impl Call {
         }
         let body = self.read_body().await?;
         let patch = if kind == PatchKind::Apply {
-            negotiate::yaml_or_json(&body, options.validation == FieldValidation::Strict)?
+            negotiate::yaml_or_json(&body.bytes, options.validation == FieldValidation::Strict)?
         } else {
-            negotiate::patch_json(&body)?
+            negotiate::patch_json(&body.bytes)?
         };
         if let Some(record) = &self.record {
             record.sent_patch(&patch);
@@ -337,8 +336,8 @@ impl Call {
 
     async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
         let body = self.read_body().await?;
-        if !body.is_empty() {
-            let (object, _) = negotiate::decode(&self.parts.headers, &body, &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"))?;
+        if !body.bytes.is_empty() {
+            let (object, _) = negotiate::decode(&self.parts.headers, &body.bytes, &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"))?;
             if let Some(record) = &self.record {
                 record.sent(&object);
             }
@@ -398,16 +397,8 @@ impl Call {
         name.chars().filter(|c| !c.is_control()).take(MANAGER_MAX_BYTES).collect()
     }
 
-    async fn read_body(&mut self) -> Result<Bytes, Status> {
-        let too_large = || {
-            let message = format!("Request entity too large: limit is {MAX_BODY_BYTES}");
-            Status::new(413, Reason::RequestEntityTooLarge, message)
-        };
-        match Limited::new(&mut self.body, MAX_BODY_BYTES).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(why) if why.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Err(why) => Err(Status::bad_request(format!("the body could not be read: {why}"))),
-        }
+    async fn read_body(&mut self) -> Result<Held, Status> {
+        self.room.read(&mut self.body).await
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use http::header::{ACCEPT, HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::cork::corked;
 use super::frames::SharedFrames;
+use super::incoming::Room;
 use super::metrics::{Gauge, Metrics};
 use super::negotiate::Media;
 use super::path::{self, ResourcePath};
@@ -33,7 +36,15 @@ use crate::handlers::Core;
 /// A request that is no stream is answered within this time, or with 504.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From one request's end to the next one's headers on a connection of HTTP/1, and on any to the first request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Connections at once; more wait to be accepted. Each holds buffers before anybody is known on it.
+const MAX_CONNECTIONS: usize = 20_000;
+/// All headers of a request over HTTP/2, its path and query included (of which the `http` crate takes 64 KiB). Over HTTP/1 hyper takes 100 headers
+/// of 408 KiB together: to ask for another number there costs an allocation a request.
+const MAX_HEADERS_BYTES: u32 = 128 << 10;
+/// Streams that a client of HTTP/2 has begun and reset before anybody looked at them; with more its connection ends.
+const MAX_PENDING_RESETS: usize = 20;
 /// Requests served at once; more wait their turn within the request timeout.
 const MAX_READS_IN_FLIGHT: usize = 400;
 const MAX_WRITES_IN_FLIGHT: usize = 400;
@@ -47,6 +58,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// A failing accept (no file descriptors left) is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// A fault of the server's own, of which its log tells more.
+const PANICKED: &str = "This request caused apiserver to panic. Look in the logs for details.";
+
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// One listening server.
@@ -54,6 +68,8 @@ pub struct Front {
     pub core: Arc<Core>,
     pub metrics: Arc<Metrics>,
     frames: Arc<SharedFrames>,
+    room: Room,
+    connections: Arc<Semaphore>,
     pub tls: Arc<rustls::ServerConfig>,
     /// Told to clients in discovery.
     pub address: String,
@@ -68,6 +84,8 @@ impl Front {
             core,
             metrics: Arc::default(),
             frames: Arc::default(),
+            room: Room::default(),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             tls,
             address,
             reads: Semaphore::new(MAX_READS_IN_FLIGHT),
@@ -81,14 +99,21 @@ impl Front {
         let graceful = Arc::new(GracefulShutdown::new());
         let acceptor = TlsAcceptor::from(self.tls.clone());
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let accept = async {
+                let seat = self.connections.clone().acquire_owned().await;
+                (listener.accept().await, seat)
+            };
+            let (accepted, seat) = tokio::select! {
+                accepted = accept => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     let (front, acceptor, watcher) = (self.clone(), acceptor.clone(), graceful.watcher());
-                    tokio::spawn(async move { front.connection(stream, peer, acceptor, watcher).await });
+                    tokio::spawn(async move {
+                        front.connection(stream, peer, acceptor, watcher).await;
+                        drop(seat);
+                    });
                 }
                 Err(why) => {
                     tracing::warn!(%why, "accept failed");
@@ -112,16 +137,26 @@ impl Front {
             Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
         };
         let chain: Arc<[CertificateDer<'static>]> = tls.get_ref().1.peer_certificates().unwrap_or(&[]).iter().cloned().collect();
-        let front = self.clone();
+        let (front, begun) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let begins = begun.clone();
         let service = service_fn(move |request: Request| {
+            begins.store(true, Ordering::Relaxed);
             let (front, chain) = (front.clone(), chain.clone());
             async move { Ok::<_, Infallible>(front.answer(request, peer, &chain).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS_PER_CONNECTION).keep_alive_interval(KEEP_ALIVE);
-        let connection = corked(tls).gathered(|tls| watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned()));
-        if let Err(why) = connection.await {
+        let mut http2 = builder.http2();
+        http2.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).max_concurrent_streams(MAX_STREAMS_PER_CONNECTION);
+        http2.max_header_list_size(MAX_HEADERS_BYTES).max_pending_accept_reset_streams(MAX_PENDING_RESETS);
+        let serve = |tls| watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned());
+        let mut connection = corked(tls).gathered(serve);
+        let outcome = match tokio::time::timeout(HEADER_TIMEOUT, &mut connection).await {
+            Ok(outcome) => outcome,
+            Err(_) if begun.load(Ordering::Relaxed) => connection.await,
+            Err(_) => return tracing::debug!(%peer, "no request came"),
+        };
+        if let Err(why) = outcome {
             tracing::debug!(%peer, %why, "connection ended");
         }
     }
@@ -135,13 +170,14 @@ impl Front {
         let query = path::query(parts.uri.query());
         let watching = path::flag(&query, "watch");
         let verb = resource.as_ref().map_or("", |r| r.verb(&parts.method, watching));
-        let name = resource.as_ref().map(|r| r.resource.clone()).unwrap_or_default();
+        let name = resource.as_ref().filter(|path| self.serves(path)).map(|path| path.resource.clone()).unwrap_or_default();
         let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));
         let accept = parts.headers.get(ACCEPT).cloned();
         let only_head = parts.method == http::Method::HEAD;
         let asked = Asked { parts, resource, query, verb, long };
         let mut audited = None;
-        let outcome = self.serve(asked, body, peer, &audit_id, chain, &mut audited).await;
+        let served = AssertUnwindSafe(self.serve(asked, body, peer, &audit_id, chain, &mut audited)).catch_unwind().await;
+        let outcome = served.unwrap_or_else(|_| Err(Status::new(500, Reason::InternalError, PANICKED)));
         let status = audited.as_ref().and_then(|_| outcome.as_ref().err().map(Status::to_value));
         let mut response = outcome.unwrap_or_else(|status| {
             let headers = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
@@ -156,6 +192,11 @@ impl Front {
         }
         self.metrics.count(&name, verb, response.status().as_u16(), (!long).then(|| start.elapsed()));
         response
+    }
+
+    /// Whatever else a path names has no counter of its own: anybody may ask for anything.
+    fn serves(&self, path: &ResourcePath) -> bool {
+        self.core.resources.load().get(&path.group, &path.version, &path.resource).is_some()
     }
 
     async fn serve(
@@ -200,7 +241,7 @@ impl Front {
             return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);
         };
         let (core, metrics, frames) = (self.core.clone(), self.metrics.clone(), self.frames.clone());
-        let call = Call { core, metrics, frames, user, path, verb, query, parts, body, record };
+        let call = Call { core, metrics, frames, user, path, verb, query, parts, body, room: self.room.clone(), record };
         if long {
             return call.serve().await;
         }
@@ -237,7 +278,7 @@ impl Front {
             return Ok(permit);
         }
         let _waits = Gauge::raise(&self.waiting);
-        if self.waiting.load(std::sync::atomic::Ordering::Relaxed) > MAX_WAITING {
+        if self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
             return Err(Status::too_many_requests("too many requests, please try again later", 1));
         }
         turns.acquire().await.map_err(|_| Status::unavailable("the server is shutting down"))
