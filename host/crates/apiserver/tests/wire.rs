@@ -270,3 +270,84 @@ async fn a_server_that_ends_is_alive_and_not_ready() {
     connection.abort();
     f.server.shutdown().await.unwrap();
 }
+
+type Sender1 = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+type Sender2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+/// A client of one of the two protocols, and the body of what it asks for.
+enum Sender {
+    One(Sender1),
+    Two(Sender2),
+}
+
+impl Sender {
+    async fn body(&mut self, path: &str, accept: &str, encoding: &str) -> Bytes {
+        let request = http::Request::get(path).header("host", "127.0.0.1").header("accept", accept).header("accept-encoding", encoding);
+        let request = request.body(Full::new(Bytes::new())).unwrap();
+        let answer = match self {
+            Self::One(sender) => {
+                sender.ready().await.unwrap();
+                sender.send_request(request).await.unwrap()
+            }
+            Self::Two(sender) => sender.send_request(request).await.unwrap(),
+        };
+        assert_eq!((answer.status().as_u16(), answer.headers().contains_key("content-encoding")), (200, encoding == "gzip"), "{path}");
+        answer.into_body().collect().await.unwrap().to_bytes()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_lists_are_whole_over_both_protocols_and_in_every_form() {
+    const ALL: &str = "/api/v1/namespaces/default/configmaps";
+    let f = fixture().await;
+    // From less than a frame of HTTP/2 to more than what a connection gathers.
+    for at in 0..150 {
+        let size = [0, 100, 3000, 16_384, 20_000, 150_000][at % 6];
+        let text: String = (0..size).map(|i| char::from(b'a' + ((i * i + at) % 26) as u8)).collect();
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{at:03}")}, "data": {"k": text}});
+        create(&f, "configmaps", object).await.unwrap();
+    }
+    let (one, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect(&f.server).await)).await.unwrap();
+    tokio::spawn(connection);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (two, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(connect(&f.server).await)).await.unwrap();
+    tokio::spawn(connection);
+    let mut first: Option<Bytes> = None;
+    for mut sender in [Sender::One(one), Sender::Two(two)] {
+        let plain = sender.body(ALL, "application/json", "identity").await;
+        assert!(plain.len() > 4 << 20);
+        let list: Value = serde_json::from_slice(&plain).unwrap();
+        let items = list["items"].as_array().unwrap();
+        assert!(items.len() >= 150);
+        let mut expected = plain[..memchr::memmem::find(&plain, b"\"items\":[").unwrap() + 9].to_vec();
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                expected.push(b',');
+            }
+            expected.extend(sender.body(&format!("{ALL}/{}", item.name()), "application/json", "identity").await);
+        }
+        expected.extend(b"]}\n");
+        assert!(plain == expected, "a list is its objects, to the byte");
+        assert!(first.get_or_insert(plain.clone()) == &plain);
+
+        for _ in 0..2 {
+            let packed = sender.body(ALL, "application/json", "gzip").await;
+            let mut unpacked = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed), &mut unpacked).unwrap();
+            assert!(unpacked == *plain);
+        }
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let rows: Value = serde_json::from_slice(&sender.body(&format!("{ALL}?includeObject=Object"), table, "identity").await).unwrap();
+        let objects: Vec<&Value> = rows["rows"].as_array().unwrap().iter().map(|row| &row["object"]).collect();
+        assert!(objects.iter().eq(&items.iter().collect::<Vec<_>>()));
+        let mut unpacked = Vec::new();
+        let packed = sender.body(&format!("{ALL}?includeObject=Object"), table, "gzip").await;
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed), &mut unpacked).unwrap();
+        let again: Value = serde_json::from_slice(&unpacked).unwrap();
+        assert!(again["rows"].as_array().unwrap().iter().map(|row| &row["object"]).eq(objects));
+        let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+        let partial: Value = serde_json::from_slice(&sender.body(ALL, metadata, "identity").await).unwrap();
+        assert!(partial["items"].as_array().unwrap().iter().map(|item| &item["metadata"]).eq(items.iter().map(|item| &item["metadata"])));
+    }
+    f.server.shutdown().await.unwrap();
+}

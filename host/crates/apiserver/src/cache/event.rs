@@ -49,6 +49,11 @@ impl Event {
         }
     }
 
+    /// The same change with another form of a state before or after it.
+    pub fn with(&self, object: Option<Arc<Stored>>, previous: Option<Arc<Stored>>) -> Self {
+        Self::new(self.revision, object, previous)
+    }
+
     /// What the log's byte limit counts: the superseded object (the new one is held by the cache anyway).
     pub fn retained_bytes(&self) -> usize {
         OVERHEAD_BYTES + self.previous.as_ref().map_or(0, |p| p.as_slice().len())

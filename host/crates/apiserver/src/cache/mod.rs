@@ -221,6 +221,10 @@ impl Cache {
     pub fn keep_snapshot(&self, slot: &Slot, snapshot: &Snapshot) {
         self.write_state().keep(slot.id, snapshot.clone());
     }
+    /// Its pages were all given. What is kept of it would only hold superseded objects.
+    pub fn release_snapshot(&self, slot: &Slot, snapshot: &Snapshot) {
+        self.write_state().release(slot.id, snapshot.revision);
+    }
 
     /// Returns when everything up to the revision was applied; refuses a revision that does not come.
     pub async fn wait_for(&self, revision: u64) -> Result<(), Status> {

@@ -1,13 +1,12 @@
 //! Objects read in part: what the reader does not look at is passed over in the text and never becomes a value.
 //!
-//! Most of an object's cost is making values of it. Called for rows of tables and for indexes, which look at a few fields,
-//! and for observers, which look at all but `managedFields`.
-
-use std::fmt;
+//! Most of an object's cost is making values of it, and most of the rest is looking at each token: so what is passed over is only
+//! searched for its end. That it is valid JSON was checked when it was written; a text whose brackets do not fit is refused. Called for
+//! rows of tables and for indexes, which look at a few fields, and for observers, which look at all but `managedFields`.
 
 use pintle_api::Object;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{Error as _, IgnoredAny};
+use serde_json::{Error, Map, Value};
 
 /// What is read of a value.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +24,16 @@ pub const WITHOUT_MANAGERS: Needed = Needed::But(&[("metadata", Needed::But(&[("
 
 pub const LABELS: Needed = Needed::Only(&[("metadata", Needed::Only(&[("labels", Needed::All)]))]);
 
-pub fn read(json: &[u8], needed: Needed) -> Result<Object, serde_json::Error> {
-    needed.deserialize(&mut serde_json::Deserializer::from_slice(json))
+pub fn read(json: &[u8], needed: Needed) -> Result<Object, Error> {
+    let mut text = Text { json, at: 0 };
+    let read = text.value(needed).filter(|_| text.peek().is_none());
+    // What it is that is wrong is said by who reads all of it.
+    read.ok_or_else(|| serde_json::from_slice::<IgnoredAny>(json).err().unwrap_or_else(|| Error::custom("the text cannot be read in part")))
+}
+
+/// The value that a text begins with, unread. What follows it does not matter.
+pub fn first(json: &[u8]) -> Option<&[u8]> {
+    Text { json, at: 0 }.pass()
 }
 
 impl Needed {
@@ -40,81 +47,122 @@ impl Needed {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Needed {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self {
-            Self::All => Value::deserialize(deserializer),
-            Self::Nothing => IgnoredAny::deserialize(deserializer).map(|_| Value::Null),
-            Self::Only(_) | Self::But(_) => deserializer.deserialize_any(self),
-        }
-    }
+/// Where the reader stands. `None` from any of its functions: the text is not what it should be.
+struct Text<'a> {
+    json: &'a [u8],
+    at: usize,
 }
 
-impl<'de> Visitor<'de> for Needed {
-    type Value = Value;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+impl<'a> Text<'a> {
+    fn value(&mut self, needed: Needed) -> Option<Value> {
+        match (needed, self.peek()?) {
+            (Needed::Only(_) | Needed::But(_), b'{') => self.members(needed),
+            (Needed::Only(_) | Needed::But(_), b'[') => self.elements(needed),
+            _ => serde_json::from_slice(self.pass()?).ok(),
+        }
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+
+    fn members(&mut self, needed: Needed) -> Option<Value> {
         let mut members = Map::new();
-        while let Some(found) = access.next_key_seed(Name(self))? {
-            match found {
-                Some((name, part)) => drop(members.insert(name, access.next_value_seed(part)?)),
-                None => drop(access.next_value::<IgnoredAny>()?),
+        self.take(b'{')?;
+        while self.peek()? != b'}' {
+            if self.peek()? != b'"' {
+                return None;
+            }
+            let name = self.pass()?;
+            self.take(b':')?;
+            let plain = name.get(1..name.len() - 1).filter(|name| !name.contains(&b'\\'));
+            let name = match plain {
+                Some(plain) => std::str::from_utf8(plain).ok()?,
+                None => &serde_json::from_slice::<String>(name).ok()?,
+            };
+            match needed.of(name) {
+                Needed::Nothing => drop(self.pass()?),
+                part => drop(members.insert(name.to_owned(), self.value(part)?)),
+            }
+            self.end_of_element(b'}')?;
+        }
+        self.at += 1;
+        Some(Value::Object(members))
+    }
+
+    fn elements(&mut self, needed: Needed) -> Option<Value> {
+        let mut elements = Vec::new();
+        self.take(b'[')?;
+        while self.peek()? != b']' {
+            elements.push(self.value(needed)?);
+            self.end_of_element(b']')?;
+        }
+        self.at += 1;
+        Some(Value::Array(elements))
+    }
+
+    /// A comma with something behind it, or the end, which is left.
+    fn end_of_element(&mut self, end: u8) -> Option<()> {
+        if self.peek()? == end {
+            return Some(());
+        }
+        self.take(b',')?;
+        (self.peek()? != end).then_some(())
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        (self.peek()? == wanted).then(|| self.at += 1)
+    }
+
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(byte) = self.json.get(self.at) {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Passes over a value; its text.
+    fn pass(&mut self) -> Option<&'a [u8]> {
+        let first = self.peek()?;
+        let start = self.at;
+        match first {
+            b'"' => self.pass_string()?,
+            b'{' | b'[' => self.pass_nested()?,
+            _ => {
+                let length = self.json[start..].iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+                self.at = length.map_or(self.json.len(), |length| start + length);
             }
         }
-        Ok(Value::Object(members))
+        (self.at > start).then(|| &self.json[start..self.at])
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element_seed(self)? {
-            items.push(item);
+
+    fn pass_nested(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.json.get(self.at)? {
+                b'"' => {
+                    self.pass_string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
         }
-        Ok(Value::Array(items))
     }
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-}
 
-/// A member's name and what is read of it; no text is made of a name that is passed over.
-struct Name(Needed);
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Option<(String, Needed)>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name {
-    type Value = Option<(String, Needed)>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member's name")
-    }
-    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        match self.0.of(name) {
-            Needed::Nothing => Ok(None),
-            part => Ok(Some((name.to_owned(), part))),
+    fn pass_string(&mut self) -> Option<()> {
+        self.at += 1;
+        loop {
+            self.at += memchr::memchr2(b'"', b'\\', self.json.get(self.at..)?)? + 1;
+            if self.json[self.at - 1] == b'"' {
+                return Some(());
+            }
+            self.at += 1;
         }
     }
 }
@@ -140,6 +188,91 @@ mod tests {
         );
         check(NEEDED, r#"{"m":null,"l":true,"s":-1.5}"#, expect![[r#"{"l":true,"m":null,"s":-1.5}"#]]);
         check(NEEDED, r#"{"x":[1,}"#, expect!["expected value at line 1 column 9"]);
+        check(NEEDED, " { \"m\" : { \"n\" : [ ] , \"o\" : \"}\\\"\\\\\" } , \"l\" : [ ] }\n", expect![[r#"{"l":[],"m":{"n":[]}}"#]]);
+        check(NEEDED, r#"{"\u006d":{"n":"\u00e4 \" \\"},"x":"\\"}"#, expect![[r#"{"m":{"n":"ä \" \\"}}"#]]);
+        check(NEEDED, "[]", expect!["[]"]);
+        check(NEEDED, "7", expect!["7"]);
+        for broken in [
+            "",
+            "{",
+            "{\"",
+            "{\"m",
+            "{\"m\"",
+            "{\"m\":",
+            "{\"m\":{}",
+            "{\"m\":{},",
+            "{\"m\":{},}",
+            "{\"l\":[",
+            "{\"l\":[{}",
+            "{\"l\":[{},]}",
+            "{m:1}",
+            "{\"x\":}",
+            "{\"x\":\"\\",
+            "{} 1",
+        ] {
+            assert!(read(broken.as_bytes(), NEEDED).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn every_shape_of_text_is_read_as_a_whole_parse_would() {
+        const NEEDED: Needed = Needed::But(&[("a", Needed::Nothing), ("b", Needed::But(&[("c", Needed::Nothing)]))]);
+        fn without(value: &Value) -> Value {
+            let Value::Object(members) = value else {
+                return match value {
+                    Value::Array(elements) => elements.iter().map(without).collect(),
+                    other => other.clone(),
+                };
+            };
+            let inner = |value: &Value| match value {
+                Value::Object(members) => {
+                    Value::Object(members.iter().filter(|(name, _)| *name != "c").map(|(n, v)| (n.clone(), v.clone())).collect())
+                }
+                Value::Array(elements) => elements
+                    .iter()
+                    .map(|e| match e {
+                        Value::Object(m) => m.iter().filter(|(name, _)| *name != "c").map(|(n, v)| (n.clone(), v.clone())).collect(),
+                        other => other.clone(),
+                    })
+                    .collect(),
+                other => other.clone(),
+            };
+            Value::Object(
+                members.iter().filter(|(name, _)| *name != "a").map(|(n, v)| (n.clone(), if n == "b" { inner(v) } else { v.clone() })).collect(),
+            )
+        }
+        fn made(seed: &mut u64, depth: u32) -> Value {
+            *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let pick = (*seed >> 33) as usize;
+            let count = pick / 64 % 4;
+            match pick % if depth == 0 { 5 } else { 8 } {
+                0 => Value::Null,
+                1 => (pick % 2 == 0).into(),
+                2 => (pick as i64 - 1_000_000).into(),
+                3 => ["", "\"", "\\", "}{][", "\u{1}ä,:", "plain"][pick % 6].into(),
+                4 => 1.5e-3.into(),
+                5 => (0..count).map(|_| made(seed, depth - 1)).collect(),
+                _ => (0..count).map(|_| (["a", "b", "c", "d\"", "\\"][*seed as usize >> 40 & 3].to_owned(), made(seed, depth - 1))).collect(),
+            }
+        }
+        let mut seed = 42;
+        for _ in 0..2000 {
+            let value = made(&mut seed, 4);
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                assert_eq!(read(text.as_bytes(), NEEDED).unwrap(), without(&value), "{text}");
+                assert_eq!(read(text.as_bytes(), Needed::All).unwrap(), value, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_value_ends_where_its_brackets_do() {
+        let check = |json: &'static str, expected: Option<&'static str>| assert_eq!(first(json.as_bytes()), expected.map(str::as_bytes), "{json}");
+        check(r#"{"a":"}","b":[{}]},"c":1}"#, Some(r#"{"a":"}","b":[{}]}"#));
+        check(r#""a\"b",1"#, Some(r#""a\"b""#));
+        check("7}", Some("7"));
+        check(r#"{"a":1"#, None);
+        check("}", None);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use super::{Fields, Limits, Slot};
 
 /// Snapshots kept for continue tokens; older pages are rebuilt from the log.
 const KEPT_SNAPSHOTS: usize = 64;
+/// The newest history is not packed: watchers that keep up read it.
+const PLAIN_HISTORY_BYTES: usize = 2 << 20;
 
 pub(super) type Objects = OrdMap<Arc<str>, Arc<Stored>>;
 
@@ -23,13 +25,25 @@ pub(super) struct State {
     pub revision: u64,
     pub slots: Vec<SlotState>,
     by_prefix: HashMap<String, usize>,
-    /// One entry for each logged event, oldest first: when, whose, how large.
-    order: VecDeque<(Instant, usize, usize)>,
+    /// One entry for each logged event, oldest first.
+    order: VecDeque<Logged>,
     order_bytes: usize,
+    /// So many of the newest of them, of so many bytes, hold states as they were sent; those of the others are packed.
+    plain: usize,
+    plain_bytes: usize,
     kept: VecDeque<(usize, Snapshot)>,
     /// Revisions by the time they were passed, and the newest one that is older than the history.
     passed: VecDeque<(Instant, u64)>,
     compacted: u64,
+}
+
+/// When an event was logged, whose it is, and what it holds.
+#[derive(Clone, Copy)]
+struct Logged {
+    at: Instant,
+    slot: usize,
+    revision: u64,
+    bytes: usize,
 }
 
 pub(super) struct SlotState {
@@ -74,6 +88,7 @@ impl State {
             state.floor = revision;
         }
         (self.order, self.order_bytes, self.compacted, self.revision) = (VecDeque::new(), 0, revision, revision);
+        (self.plain, self.plain_bytes) = (0, 0);
         self.kept.clear();
         self.passed.clear();
         for (prefix, stored) in objects {
@@ -99,8 +114,10 @@ impl State {
         let bytes = event.retained_bytes();
         state.log.push_back(Arc::new(event));
         state.next += 1;
-        self.order.push_back((now, slot, bytes));
+        self.order.push_back(Logged { at: now, slot, revision, bytes });
         self.order_bytes += bytes;
+        self.plain += 1;
+        self.plain_bytes += bytes;
     }
 
     /// Tells the slot's observers of the object as it is now. `written` is what its bytes were made of, where that is known.
@@ -124,18 +141,28 @@ impl State {
         observers.iter().for_each(|observer| observer(namespace, name, object));
     }
 
-    /// Drops what is older or larger than the limits allow.
+    /// Drops what is older or larger than the limits allow, and packs what is not new.
     pub fn trim(&mut self, limits: &Limits, now: Instant) {
-        while let Some((at, slot, bytes)) = self.order.front().copied() {
-            if now.duration_since(at) <= limits.history && self.order_bytes <= limits.history_bytes {
+        while let Some(oldest) = self.order.front().copied() {
+            if now.duration_since(oldest.at) <= limits.history && self.order_bytes <= limits.history_bytes {
                 break;
             }
             self.order.pop_front();
-            self.order_bytes -= bytes;
-            let state = &mut self.slots[slot];
+            self.order_bytes -= oldest.bytes;
+            if self.plain > self.order.len() {
+                self.plain -= 1;
+                self.plain_bytes -= oldest.bytes;
+            }
+            let state = &mut self.slots[oldest.slot];
             if let Some(event) = state.log.pop_front() {
                 state.floor = event.revision;
             }
+        }
+        while self.plain_bytes > PLAIN_HISTORY_BYTES {
+            let oldest = self.order[self.order.len() - self.plain];
+            self.plain -= 1;
+            self.plain_bytes -= oldest.bytes;
+            self.slots[oldest.slot].pack(oldest.revision);
         }
         let coarse = limits.history / 30;
         if self.passed.back().is_none_or(|(at, _)| now.duration_since(*at) >= coarse) {
@@ -157,6 +184,11 @@ impl State {
             self.kept.pop_front();
         }
         self.kept.push_back((slot, snapshot));
+    }
+
+    /// Its last page was given. Who asks for one of its pages again gets it from the log.
+    pub fn release(&mut self, slot: usize, revision: u64) {
+        self.kept.retain(|(s, kept)| *s != slot || kept.revision != revision);
     }
 
     pub fn snapshot_at(&self, slot: usize, revision: u64) -> Result<Snapshot, Status> {
@@ -205,6 +237,33 @@ impl State {
 }
 
 impl SlotState {
+    /// Packs the states that the events of a revision superseded, here and where they were made. What the map holds stays as it is.
+    fn pack(&mut self, revision: u64) {
+        let start = self.log.partition_point(|event| event.revision < revision);
+        for at in start..self.log.len() {
+            let event = &self.log[at];
+            if event.revision != revision {
+                break;
+            }
+            // Held by the event that made it and by this one; a snapshot that holds it, too, would keep it beside its packed form.
+            let superseded = event.previous.as_ref().filter(|previous| Arc::strong_count(previous) <= 2);
+            let Some(packed) = superseded.and_then(|previous| previous.packed()).map(Arc::new) else { continue };
+            self.log[at] = Arc::new(event.with(event.object.clone(), Some(packed.clone())));
+            let made = self.log.partition_point(|event| event.revision < packed.revision);
+            for at in made..at {
+                let event = &self.log[at];
+                match &event.object {
+                    Some(object) if object.key == packed.key && event.revision == packed.revision => {
+                        self.log[at] = Arc::new(event.with(Some(packed.clone()), event.previous.clone()));
+                        break;
+                    }
+                    _ if event.revision > packed.revision => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Reads the selectable fields of every object again: a definition changed which they are.
     fn index_again(&mut self) {
         let objects: Vec<Arc<Stored>> = self.map.values().cloned().collect();
@@ -219,4 +278,100 @@ impl SlotState {
 
 pub(super) fn too_old(asked: u64, floor: u64) -> Status {
     Status::expired(format!("too old resource version: {asked} ({floor})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::stored::{Index, Kind, encode};
+
+    const KEYS: u64 = 40;
+
+    fn object(key: &str, revision: u64, created: bool) -> Arc<Stored> {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": key, "labels": {"r": revision.to_string()}}, "data": {"k": "text ".repeat(400)}});
+        Arc::new(Stored::new(key.into(), &encode(&object), revision, created, Index::of(&object, &[])))
+    }
+
+    /// Writes, and every seventh time a deletion, with what each was told as.
+    fn written(state: &mut State, slot: usize, limits: &Limits, revisions: u64) -> Vec<(u64, Bytes, BTreeMap<String, Bytes>)> {
+        let (mut present, mut told) = (BTreeMap::new(), Vec::new());
+        for revision in 1..=revisions {
+            let key = format!("c{}", revision * 17 % KEYS);
+            let deleted = revision % 7 == 0 && present.contains_key(&key);
+            let stored = (!deleted).then(|| object(&key, revision, !present.contains_key(&key)));
+            state.apply(slot, revision, &key, stored.clone(), Instant::now());
+            let line = match stored {
+                None => present.remove(&key).map(|_| Bytes::new()).unwrap_or_default(),
+                Some(stored) => {
+                    let kind = if present.insert(key.clone(), stored.json()).is_some() { Kind::Modified } else { Kind::Added };
+                    stored.line(kind)
+                }
+            };
+            state.revision = revision;
+            state.trim(limits, Instant::now());
+            told.push((revision, line, present.clone()));
+        }
+        told
+    }
+
+    #[test]
+    fn packed_history_tells_what_was_told() {
+        let limits = Limits { history: Duration::from_secs(3600), history_bytes: 64 << 20 };
+        let mut state = State::default();
+        let slot = state.slot("/registry/core/configmaps/", None).id;
+        let told = written(&mut state, slot, &limits, 4000);
+        assert!(state.order.len() - state.plain > 2000 && state.plain_bytes <= PLAIN_HISTORY_BYTES, "{} of {}", state.plain, state.order.len());
+        let packed = |stored: &Option<Arc<Stored>>| stored.as_ref().is_none_or(|stored| stored.is_packed());
+        let present: Vec<u64> = state.slots[slot].map.values().map(|stored| stored.revision).collect();
+        let events: Vec<_> = state.events(slot, state.slots[slot].next - 4000, 4000).unwrap().0.cloned().collect();
+        for (event, (revision, line, _)) in events.iter().zip(&told) {
+            assert_eq!(event.revision, *revision);
+            match (&event.object, &event.previous) {
+                (None, Some(previous)) => assert_eq!(event.line(Kind::Deleted), previous.deleted_line(*revision)),
+                (_, previous) => assert_eq!(event.line(if previous.is_some() { Kind::Modified } else { Kind::Added }), *line),
+            }
+        }
+        // Whatever no longer counts is held once, packed.
+        for event in &events[..1500] {
+            assert!(packed(&event.previous) && (packed(&event.object) || present.contains(&event.revision)), "{}", event.revision);
+        }
+        for (revision, _, present) in told.iter().step_by(97) {
+            let snapshot = state.snapshot_at(slot, *revision).unwrap();
+            let found: BTreeMap<String, Bytes> = snapshot.map.iter().map(|(key, stored)| (key.to_string(), stored.json())).collect();
+            assert!(found == *present, "{revision}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_released_is_made_again_from_the_log() {
+        let limits = Limits { history: Duration::from_secs(3600), history_bytes: 64 << 20 };
+        let mut state = State::default();
+        let slot = state.slot("/registry/core/configmaps/", None).id;
+        written(&mut state, slot, &limits, 100);
+        let kept = Snapshot { map: state.slots[slot].map.clone(), revision: 100 };
+        state.keep(slot, kept.clone());
+        state.release(slot, 99);
+        assert_eq!(state.kept.len(), 1);
+        state.release(slot, 100);
+        assert!(state.kept.is_empty());
+        state.apply(slot, 101, "c0", Some(object("c0", 101, false)), Instant::now());
+        let shown = |snapshot: &Snapshot| snapshot.map.values().map(|stored| stored.json()).collect::<Vec<_>>();
+        assert!(shown(&state.snapshot_at(slot, 100).unwrap()) == shown(&kept));
+    }
+
+    #[test]
+    fn history_that_was_dropped_before_it_was_packed_is_forgotten() {
+        let limits = Limits { history: Duration::from_secs(3600), history_bytes: PLAIN_HISTORY_BYTES / 2 };
+        let mut state = State::default();
+        let slot = state.slot("/registry/core/configmaps/", None).id;
+        written(&mut state, slot, &limits, 2000);
+        assert_eq!((state.plain, state.plain_bytes), (state.order.len(), state.order_bytes));
+        assert!(state.order_bytes <= limits.history_bytes);
+    }
 }

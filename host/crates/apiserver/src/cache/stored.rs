@@ -19,6 +19,9 @@ const COMMON_BYTES: usize = 4 << 10;
 /// A parsed object takes several times its text.
 const KEPT_PARSED_BYTES: usize = 2 << 10;
 
+/// What a packed line takes beside its bytes.
+const PACKED_BYTES: usize = 128;
+
 /// What a watch line says of its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -58,7 +61,7 @@ pub fn label_bit(key: &str, value: &str) -> u64 {
 #[derive(Debug)]
 pub struct Stored {
     /// `{"type":"ADDED","object":{...}}\n`
-    line: Bytes,
+    line: Line,
     kind: Kind,
     pub revision: u64,
     /// `namespace/name`, or `name` of a cluster-scoped object.
@@ -67,6 +70,20 @@ pub struct Stored {
     cells: OnceLock<Cells>,
     parsed: OnceLock<Arc<Object>>,
     metadata: OnceLock<Option<Range<u32>>>,
+}
+
+/// The line of a superseded state is packed after a while, and unpacked for the first who asks.
+#[derive(Debug)]
+enum Line {
+    Plain(Bytes),
+    Packed(Box<PackedLine>),
+}
+
+#[derive(Debug)]
+struct PackedLine {
+    packed: Box<[u8]>,
+    length: usize,
+    plain: OnceLock<Bytes>,
 }
 
 /// What the object's row says, for the resource that made it.
@@ -115,11 +132,29 @@ impl Stored {
     /// `value` is the stored form, without `resourceVersion`.
     pub fn new(key: Arc<str>, value: &[u8], revision: u64, created: bool, index: Index) -> Self {
         let kind = if created { Kind::Added } else { Kind::Modified };
-        Self { line: line(kind, value, revision), kind, revision, key, index, cells: OnceLock::new(), parsed: OnceLock::new(), metadata: OnceLock::new() }
+        Self {
+            line: Line::Plain(line(kind, value, revision)),
+            kind,
+            revision,
+            key,
+            index,
+            cells: OnceLock::new(),
+            parsed: OnceLock::new(),
+            metadata: OnceLock::new(),
+        }
     }
     /// The same object, indexed by other fields.
     pub fn with_index(&self, index: Index) -> Self {
-        Self { line: self.line.clone(), kind: self.kind, revision: self.revision, key: self.key.clone(), index, cells: OnceLock::new(), parsed: OnceLock::new(), metadata: OnceLock::new() }
+        Self {
+            line: Line::Plain(self.whole().clone()),
+            kind: self.kind,
+            revision: self.revision,
+            key: self.key.clone(),
+            index,
+            cells: OnceLock::new(),
+            parsed: OnceLock::new(),
+            metadata: OnceLock::new(),
+        }
     }
     /// What [`Stored::keep_cells`] was given for that resource.
     pub fn cells(&self, resource: u64) -> Option<&[u8]> {
@@ -136,10 +171,33 @@ impl Stored {
         Some(range.start as usize..range.end as usize)
     }
     pub fn json(&self) -> Bytes {
-        self.line.slice(self.kind.line_start().len()..self.line.len() - LINE_END.len())
+        let line = self.whole();
+        line.slice(self.kind.line_start().len()..line.len() - LINE_END.len())
     }
     pub fn as_slice(&self) -> &[u8] {
-        &self.line[self.kind.line_start().len()..self.line.len() - LINE_END.len()]
+        let line = self.whole();
+        &line[self.kind.line_start().len()..line.len() - LINE_END.len()]
+    }
+    /// The same state in less memory. `None`: it is packed already, or would take about as much.
+    pub fn packed(&self) -> Option<Self> {
+        let Line::Plain(line) = &self.line else { return None };
+        let packed = lz4_flex::block::compress(line);
+        if packed.len() + PACKED_BYTES > line.len() / 4 * 3 {
+            return None;
+        }
+        let line = Line::Packed(Box::new(PackedLine { packed: packed.into(), length: line.len(), plain: OnceLock::new() }));
+        let (kind, revision, key, index) = (self.kind, self.revision, self.key.clone(), self.index.clone());
+        Some(Self { line, kind, revision, key, index, cells: OnceLock::new(), parsed: OnceLock::new(), metadata: OnceLock::new() })
+    }
+    #[cfg(test)]
+    pub fn is_packed(&self) -> bool {
+        matches!(self.line, Line::Packed(_))
+    }
+    fn whole(&self) -> &Bytes {
+        match &self.line {
+            Line::Plain(line) => line,
+            Line::Packed(line) => line.plain.get_or_init(|| line.unpack()),
+        }
     }
     pub fn parse(&self) -> Result<Object, Status> {
         serde_json::from_slice(self.as_slice()).map_err(|e| Status::internal(format!("unreadable object {}: {e}", self.key)))
@@ -164,7 +222,7 @@ impl Stored {
     /// The line as it was made, where it says `kind`; else a new one.
     pub fn line(&self, kind: Kind) -> Bytes {
         if self.kind == kind {
-            return self.line.clone();
+            return self.whole().clone();
         }
         let json = self.as_slice();
         let mut out = BytesMut::with_capacity(json.len() + 32);
@@ -189,6 +247,12 @@ impl Stored {
     /// The object inside a line of the given kind.
     pub fn object_of_line(line: &Bytes, kind: Kind) -> Bytes {
         line.slice(kind.line_start().len()..line.len() - LINE_END.len())
+    }
+}
+
+impl PackedLine {
+    fn unpack(&self) -> Bytes {
+        lz4_flex::block::decompress(&self.packed, self.length).expect("what was packed here is unpacked again").into()
     }
 }
 
@@ -307,6 +371,19 @@ mod tests {
         assert_eq!(stored.line(Kind::Added).as_ptr().wrapping_add(Kind::Added.line_start().len()), stored.json().as_ptr());
         assert!(show(&stored.deleted_line(4711)).contains(r#""resourceVersion":"4711","labels""#));
         assert!(show(&stored.line(Kind::Modified)).starts_with(r#"{"type":"MODIFIED","object":{"apiVersion""#));
+    }
+
+    #[test]
+    fn a_packed_state_says_the_same() {
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"b": "2"}}, "data": {"k": "x".repeat(1000)}});
+        let plain = Stored::new("n/a".into(), &encode(&object), 7, true, Index::of(&object, &[]));
+        let packed = plain.packed().expect("it packs well");
+        assert!(packed.packed().is_none());
+        assert_eq!(packed.index, plain.index);
+        assert_eq!((packed.line(Kind::Added), packed.json()), (plain.line(Kind::Added), plain.json()));
+        assert_eq!(packed.deleted_line(9), plain.deleted_line(9));
+        assert!(stored().packed().is_none(), "it is too short to be worth it");
     }
 
     #[test]

@@ -48,9 +48,9 @@ fn cells(resource: &Resource, object: &Object, now: jiff::Timestamp) -> Vec<Valu
 /// Copies the text, with durations in the places of its marks.
 fn fill(out: &mut Vec<u8>, marked: &[u8], now: jiff::Timestamp) {
     let mut rest = marked;
-    while let Some(start) = memchr::memmem::find(rest, print::MARK_JSON) {
+    while let Some(start) = mark_in(rest) {
         let inside = &rest[start + print::MARK_JSON.len()..];
-        let end = memchr::memmem::find(inside, print::MARK_JSON);
+        let end = mark_in(inside);
         let moment = end.and_then(|end| std::str::from_utf8(&inside[..end]).ok()?.parse().ok());
         // An object's own text may hold what looks like the beginning of one.
         let (Some(end), Some(moment)) = (end, moment) else {
@@ -64,6 +64,11 @@ fn fill(out: &mut Vec<u8>, marked: &[u8], now: jiff::Timestamp) {
         rest = &inside[end + print::MARK_JSON.len()..];
     }
     out.extend_from_slice(rest);
+}
+
+/// A row is shorter than what it takes to prepare a search in it.
+fn mark_in(text: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(print::MARK_JSON[0], text).find(|at| text[*at..].starts_with(print::MARK_JSON))
 }
 
 #[cfg(test)]

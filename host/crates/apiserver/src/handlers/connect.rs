@@ -1,6 +1,6 @@
 //! Logs, exec, attach and port forwarding, passed on to the pod's kubelet; proxies to pods, services and nodes.
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http_body_util::BodyDataStream;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
@@ -12,6 +12,7 @@ use crate::admission::{Operation, webhook};
 use crate::auth::Attributes;
 use crate::cache::Filter;
 use crate::http::links::{self, Through};
+use crate::http::pieces::Pieces;
 use crate::http::proxy::{self, Backend};
 use crate::http::rest::Call;
 use crate::http::websocket::Wish;
@@ -94,7 +95,7 @@ async fn log(mut call: Call, scope: Scope) -> Result<Response, Status> {
     let socket = Wish::take(&mut call.parts)?;
     let log = read_log(call, scope).await?;
     match socket {
-        Some(socket) => socket.bytes(BodyDataStream::new(log.into_body()).boxed()),
+        Some(socket) => socket.bytes(BodyDataStream::new(log.into_body()).map_ok(Pieces::into_bytes).boxed()),
         None => Ok(log),
     }
 }

@@ -104,7 +104,12 @@ impl Core {
                 self.cache.keep_snapshot(&scope.resource.slot, &snapshot);
                 ContinueToken::new(revision as i64, &last, begun).encode()
             }
-            None => String::new(),
+            None => {
+                if after.is_some() {
+                    self.cache.release_snapshot(&scope.resource.slot, &snapshot);
+                }
+                String::new()
+            }
         };
         List { items: page.items, revision, continue_token, remaining: page.remaining }
     }

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cells;
-use crate::cache::Stored;
+use crate::cache::{Stored, partial};
 use crate::http::negotiate::{MetaVersion, Rows};
+use crate::http::pieces::Draft;
 use crate::resources::Resource;
 
 /// `columnDefinitions` of the resource.
@@ -36,6 +37,10 @@ fn definition(name: &str, kind: &str, format: &str, description: &str, priority:
 /// What a row takes, roughly.
 const ROW_BYTES: usize = 2 << 10;
 const ROW_START: &[u8] = b"{\"cells\":";
+const NO_OBJECT: &[u8] = b",\"object\":null";
+const OBJECT: &[u8] = b",\"object\":";
+const METADATA_START: &[u8] = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"";
+const METADATA: &[u8] = b"\",\"metadata\":";
 
 /// One row, of an object that came from anywhere.
 pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<Bytes, Status> {
@@ -44,19 +49,42 @@ pub fn row(resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, n
     Ok(out.into())
 }
 
-/// One row, of an object in the cache.
-pub fn write_row(out: &mut Vec<u8>, resource: &Resource, object: &Stored, rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<(), Status> {
+/// One row, of an object in the cache, whose own bytes are handed on.
+pub fn write_row(
+    out: &mut Draft,
+    resource: &Resource,
+    object: &Stored,
+    rows: Rows,
+    version: MetaVersion,
+    now: jiff::Timestamp,
+) -> Result<(), Status> {
     if resource.converts {
-        return write_row_of(out, resource, &resource.wire(object)?, rows, version, now);
+        return write_row_of(&mut out.text, resource, &resource.wire(object)?, rows, version, now);
     }
-    out.extend_from_slice(ROW_START);
-    cells::write_stored(out, resource, object, now)?;
-    finish_row(out, object.as_slice(), rows, version, || metadata_of_stored(object))
+    out.text.extend_from_slice(ROW_START);
+    cells::write_stored(&mut out.text, resource, object, now)?;
+    match rows {
+        Rows::Nothing => out.text.extend_from_slice(NO_OBJECT),
+        Rows::Object => {
+            out.text.extend_from_slice(OBJECT);
+            out.share(object.json());
+        }
+        Rows::Metadata => {
+            out.text.extend_from_slice(OBJECT);
+            write_metadata(out, object, version)?;
+        }
+    }
+    out.text.push(b'}');
+    Ok(())
 }
 
 /// `PartialObjectMetadata` of an object in the cache.
-pub fn write_metadata(out: &mut Vec<u8>, object: &Stored, version: MetaVersion) -> Result<(), Status> {
-    wrap_metadata(out, metadata_of_stored(object)?, version);
+pub fn write_metadata(out: &mut Draft, object: &Stored, version: MetaVersion) -> Result<(), Status> {
+    out.text.extend_from_slice(METADATA_START);
+    out.text.extend_from_slice(version.api_version().as_bytes());
+    out.text.extend_from_slice(METADATA);
+    out.share(metadata_of_stored(object)?);
+    out.text.push(b'}');
     Ok(())
 }
 
@@ -70,25 +98,15 @@ pub fn metadata_only(json: &[u8], version: MetaVersion) -> Result<Bytes, Status>
 fn write_row_of(out: &mut Vec<u8>, resource: &Resource, json: &[u8], rows: Rows, version: MetaVersion, now: jiff::Timestamp) -> Result<(), Status> {
     out.extend_from_slice(ROW_START);
     cells::write(out, resource, json, now)?;
-    finish_row(out, json, rows, version, || Ok(metadata_of(json)?.as_bytes()))
-}
-
-fn finish_row<'a>(
-    out: &mut Vec<u8>,
-    json: &[u8],
-    rows: Rows,
-    version: MetaVersion,
-    metadata: impl FnOnce() -> Result<&'a [u8], Status>,
-) -> Result<(), Status> {
     match rows {
-        Rows::Nothing => out.extend_from_slice(b",\"object\":null"),
+        Rows::Nothing => out.extend_from_slice(NO_OBJECT),
         Rows::Object => {
-            out.extend_from_slice(b",\"object\":");
+            out.extend_from_slice(OBJECT);
             out.extend_from_slice(json);
         }
         Rows::Metadata => {
-            out.extend_from_slice(b",\"object\":");
-            wrap_metadata(out, metadata()?, version);
+            out.extend_from_slice(OBJECT);
+            wrap_metadata(out, metadata_of(json)?.as_bytes(), version);
         }
     }
     out.push(b'}');
@@ -97,13 +115,13 @@ fn finish_row<'a>(
 
 fn wrap_metadata(out: &mut Vec<u8>, metadata: &[u8], version: MetaVersion) {
     let version = version.api_version().as_bytes();
-    for part in [b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"", version, b"\",\"metadata\":", metadata, b"}"] {
+    for part in [METADATA_START, version, METADATA, metadata, b"}"] {
         out.extend_from_slice(part);
     }
 }
 
 /// Where the metadata of a cached object lies is looked for once.
-fn metadata_of_stored(object: &Stored) -> Result<&[u8], Status> {
+fn metadata_of_stored(object: &Stored) -> Result<Bytes, Status> {
     let json = object.as_slice();
     let range = object.metadata_range(|| {
         let text = metadata_of(json).ok()?;
@@ -111,8 +129,8 @@ fn metadata_of_stored(object: &Stored) -> Result<&[u8], Status> {
         Some(start..start + text.len())
     });
     match range {
-        Some(range) => Ok(&json[range]),
-        None => Ok(metadata_of(json)?.as_bytes()),
+        Some(range) => Ok(object.json().slice(range)),
+        None => Ok(Bytes::copy_from_slice(metadata_of(json)?.as_bytes())),
     }
 }
 
@@ -122,10 +140,11 @@ fn metadata_of(json: &[u8]) -> Result<&str, Status> {
     const FIRST: &[u8] = b"\"metadata\":";
     /// Of a stored object, `apiVersion` and `kind` and no more stand before it.
     const BEFORE_BYTES: usize = 400;
-    if let Some(at) = memchr::memmem::find(&json[..json.len().min(BEFORE_BYTES)], FIRST).filter(|at| json[..*at].iter().filter(|b| **b == b'{').count() == 1) {
-        let mut values = serde_json::Deserializer::from_slice(&json[at + FIRST.len()..]).into_iter::<&RawValue>();
-        if let Some(Ok(metadata)) = values.next() {
-            return Ok(metadata.get());
+    if let Some(at) =
+        memchr::memmem::find(&json[..json.len().min(BEFORE_BYTES)], FIRST).filter(|at| json[..*at].iter().filter(|b| **b == b'{').count() == 1)
+    {
+        if let Some(metadata) = partial::first(&json[at + FIRST.len()..]).and_then(|metadata| std::str::from_utf8(metadata).ok()) {
+            return Ok(metadata);
         }
     }
     #[derive(Deserialize)]

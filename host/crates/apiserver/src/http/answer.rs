@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Response;
 use super::body::{Body, Item, ListBody, MadeList, Write};
 use super::negotiate::{Form, Media, MetaVersion, Shape};
+use super::packs::{PackedList, Packs};
 use super::protobuf;
 use crate::handlers::list::List;
 use crate::handlers::table;
@@ -18,6 +19,7 @@ use crate::resources::Resource;
 
 /// Smaller lists are sent as they are, for packing them costs more than it saves.
 const GZIP_FROM_BYTES: usize = 128 << 10;
+const LIST_END: &[u8] = b"]}\n";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 
@@ -97,7 +99,8 @@ pub fn object(code: u16, resource: &Resource, json: Bytes, form: Form) -> Result
     whole(code, json, form.media)
 }
 
-pub fn list(resource: &Arc<Resource>, list: List, form: Form, gzip: bool) -> Result<Response, Status> {
+/// `packs`: the client takes gzip.
+pub fn list(resource: &Arc<Resource>, list: List, form: Form, packs: Option<&Arc<Packs>>) -> Result<Response, Status> {
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if !list.continue_token.is_empty() {
         metadata["continue"] = json!(list.continue_token);
@@ -105,9 +108,10 @@ pub fn list(resource: &Arc<Resource>, list: List, form: Form, gzip: bool) -> Res
     if let Some(remaining) = list.remaining {
         metadata["remainingItemCount"] = json!(remaining);
     }
+    let gzip = packs.is_some();
     match (form.media, form.shape) {
         (Media::Protobuf, shape) => Ok(packed(protobuf::TYPE, protobuf::list(resource, &list, &metadata, shape)?, gzip)),
-        (Media::Json, Shape::Whole) if !resource.converts => Ok(packed(JSON, shared_list(resource, list, &metadata), gzip)),
+        (Media::Json, Shape::Whole) if !resource.converts => Ok(json_list(resource, list, &metadata, packs)),
         (Media::Json, shape) => made_list(resource, list, &metadata, shape, gzip),
         (Media::Yaml, Shape::Whole) if !resource.converts => yaml(200, &shared_list(resource, list, &metadata).collect()),
         (Media::Yaml, shape) => yaml(200, &in_shape(resource, list, &metadata, shape).collect()?),
@@ -116,6 +120,18 @@ pub fn list(resource: &Arc<Resource>, list: List, form: Form, gzip: bool) -> Res
 
 fn packed(content_type: HeaderValue, list: ListBody, gzip: bool) -> Response {
     if gzip && list.len() > GZIP_FROM_BYTES as u64 { gzipped(content_type, list.gzip()) } else { bytes(200, content_type, Body::List(list)) }
+}
+
+fn json_list(resource: &Resource, list: List, metadata: &Value, packs: Option<&Arc<Packs>>) -> Response {
+    let bytes_of_items = || list.items.iter().map(|item| item.as_slice().len()).sum::<usize>();
+    match packs.filter(|_| bytes_of_items() > GZIP_FROM_BYTES) {
+        None => bytes(200, JSON, Body::List(shared_list(resource, list, metadata))),
+        Some(packs) => {
+            let head = list_head(&resource.list_kind(), &resource.api_version, metadata);
+            let packed = PackedList::new(packs.clone(), resource.serial, head.into(), list.items, Bytes::from_static(LIST_END));
+            gzipped(JSON, Body::Packed(Box::new(packed)))
+        }
+    }
 }
 
 fn made_list(resource: &Arc<Resource>, list: List, metadata: &Value, shape: Shape, gzip: bool) -> Result<Response, Status> {
@@ -137,7 +153,7 @@ fn gzipped(content_type: HeaderValue, body: Body) -> Response {
 
 fn shared_list(resource: &Resource, list: List, metadata: &Value) -> ListBody {
     let head = list_head(&resource.list_kind(), &resource.api_version, metadata);
-    ListBody::json(head.into(), list.items.into_iter().map(Item::Shared).collect(), Bytes::from_static(b"]}\n"))
+    ListBody::json(head.into(), list.items.into_iter().map(Item::Shared).collect(), Bytes::from_static(LIST_END))
 }
 
 fn in_shape(resource: &Arc<Resource>, list: List, metadata: &Value, shape: Shape) -> MadeList {
@@ -151,7 +167,7 @@ fn in_shape(resource: &Arc<Resource>, list: List, metadata: &Value, shape: Shape
         Shape::Table { version, rows } => Arc::new(move |stored, out| table::write_row(out, &resource, stored, rows, version, now)),
         Shape::Metadata(version) => Arc::new(move |stored, out| table::write_metadata(out, stored, version)),
         Shape::Whole => Arc::new(move |stored, out| {
-            out.extend_from_slice(&resource.wire(stored)?);
+            out.share(resource.wire(stored)?);
             Ok(())
         }),
     };

@@ -5,27 +5,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 use pintle_api::Status;
-use std::io::Write as _;
 
+use super::packs::PackedList;
+use super::pieces::{Draft, Pieces, Row};
 use crate::audit::Pending;
 use crate::cache::Stored;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Pieces in which a list is handed to the connection.
+/// What is written of a list at a time.
 const CHUNK_BYTES: usize = 64 << 10;
+/// What is handed over of the cache's own bytes at a time: nothing is made for it, so that it may be more.
+const SHARED_CHUNK_BYTES: usize = 256 << 10;
+/// What stands between the items of a list.
+const COMMA: &[u8] = b",";
 
 pub enum Body {
     Full(Bytes),
     List(ListBody),
     Made(MadeList),
     Gzip(Box<GzipList>),
+    Packed(Box<PackedList>),
     Stream(BoxStream<'static, Result<Bytes, BoxError>>),
     Proxied(hyper::body::Incoming),
     /// A stream whose audit event completes with it.
@@ -51,13 +57,13 @@ pub enum Item {
 }
 
 /// Writes one object in the form that a list was asked in.
-pub type Write = Arc<dyn Fn(&Stored, &mut Vec<u8>) -> Result<(), Status> + Send + Sync>;
+pub type Write = Arc<dyn Fn(&Stored, &mut Draft) -> Result<(), Status> + Send + Sync>;
 
 /// The same of objects in another form than the cache's: each is written when its chunk is due, so that only a chunk exists at a time.
 #[derive(Clone)]
 pub struct MadeList {
     /// What is written already.
-    begin: Vec<u8>,
+    begin: Draft,
     items: std::vec::IntoIter<Arc<Stored>>,
     write: Write,
     tail: Option<Bytes>,
@@ -76,9 +82,15 @@ enum Chunks {
 }
 
 impl Item {
-    fn bytes(&self) -> &[u8] {
+    fn len(&self) -> usize {
         match self {
-            Self::Shared(stored) => stored.as_slice(),
+            Self::Shared(stored) => stored.as_slice().len(),
+            Self::Made(bytes) => bytes.len(),
+        }
+    }
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Shared(stored) => stored.json(),
             Self::Made(bytes) => bytes,
         }
     }
@@ -94,7 +106,7 @@ impl ListBody {
     }
     fn new(head: Bytes, items: VecDeque<Item>, tail: Bytes, with_commas: bool) -> Self {
         let commas = if with_commas { items.len().saturating_sub(1) } else { 0 };
-        let left = head.len() + tail.len() + commas + items.iter().map(|i| i.bytes().len()).sum::<usize>();
+        let left = head.len() + tail.len() + commas + items.iter().map(Item::len).sum::<usize>();
         Self { head, items, tail, left: left as u64, first: true, commas: with_commas }
     }
     pub fn len(&self) -> u64 {
@@ -105,45 +117,40 @@ impl ListBody {
     }
     /// The whole, for the forms that are made from it.
     pub fn collect(mut self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.left as usize);
+        let mut out = Vec::with_capacity(self.left as usize);
         while let Some(chunk) = self.next() {
-            out.put_slice(&chunk);
+            chunk.iter().for_each(|part| out.extend_from_slice(part));
         }
-        out.freeze()
+        out.into()
     }
     pub fn gzip(self) -> Body {
         GzipList::of(Chunks::Shared(self))
     }
 
-    fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Row> {
         if self.left == 0 {
             return None;
         }
-        let mut out = BytesMut::with_capacity(CHUNK_BYTES.min(self.left as usize));
-        out.put_slice(&std::mem::take(&mut self.head));
-        loop {
-            // A chunk that grows is copied; only an item larger than a chunk makes it grow.
-            let next = self.items.front().map_or(self.tail.len(), |item| item.bytes().len() + 1);
-            if !out.is_empty() && out.len() + next > CHUNK_BYTES {
-                break;
-            }
+        let mut out = Row::default();
+        out.push(std::mem::take(&mut self.head));
+        while out.len() < SHARED_CHUNK_BYTES {
             let Some(item) = self.items.pop_front() else {
-                out.put_slice(&std::mem::take(&mut self.tail));
+                out.push(std::mem::take(&mut self.tail));
                 break;
             };
             if !std::mem::take(&mut self.first) && self.commas {
-                out.put_u8(b',');
+                out.push(Bytes::from_static(COMMA));
             }
-            out.put_slice(item.bytes());
+            out.push(item.into_bytes());
         }
         self.left = self.left.saturating_sub(out.len() as u64);
-        Some(out.freeze())
+        Some(out)
     }
 }
 
 impl MadeList {
     pub fn new(head: String, items: Vec<Arc<Stored>>, write: Write, tail: &'static str) -> Self {
-        Self { begin: head.into(), items: items.into_iter(), write, tail: Some(Bytes::from_static(tail.as_bytes())), first: true }
+        Self { begin: Draft::new(head), items: items.into_iter(), write, tail: Some(Bytes::from_static(tail.as_bytes())), first: true }
     }
     /// Writes about so many bytes now. True: there is more.
     pub fn begin(&mut self, bytes: usize) -> Result<bool, Status> {
@@ -152,7 +159,7 @@ impl MadeList {
     }
     pub fn collect(mut self) -> Result<Bytes, Status> {
         self.fill(usize::MAX)?;
-        Ok(self.begin.into())
+        Ok(self.begin.take().into_bytes())
     }
     pub fn gzip(self) -> Body {
         GzipList::of(Chunks::Made(self))
@@ -161,30 +168,29 @@ impl MadeList {
     fn fill(&mut self, bytes: usize) -> Result<(), Status> {
         while self.begin.len() < bytes {
             let Some(item) = self.items.next() else {
-                self.begin.extend_from_slice(&self.tail.take().unwrap_or_default());
+                self.begin.text.extend_from_slice(&self.tail.take().unwrap_or_default());
                 break;
             };
             if !std::mem::take(&mut self.first) {
-                self.begin.push(b',');
+                self.begin.text.push(b',');
             }
             (self.write)(&item, &mut self.begin)?;
         }
         Ok(())
     }
 
-    fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
-        self.begin.reserve(if self.tail.is_some() { CHUNK_BYTES + CHUNK_BYTES / 8 } else { 0 });
+    fn next(&mut self) -> Option<Result<Pieces, BoxError>> {
         if let Err(why) = self.fill(CHUNK_BYTES) {
             return Some(Err(why.message.into()));
         }
-        (!self.begin.is_empty()).then(|| Ok(std::mem::take(&mut self.begin).into()))
+        (!self.begin.is_empty()).then(|| Ok(self.begin.take()))
     }
 }
 
 impl Chunks {
-    fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+    fn next(&mut self) -> Option<Result<Pieces, BoxError>> {
         match self {
-            Self::Shared(list) => list.next().map(Ok),
+            Self::Shared(list) => list.next().map(|row| Ok(row.into())),
             Self::Made(list) => list.next(),
         }
     }
@@ -200,7 +206,7 @@ impl GzipList {
         let mut encoder = self.encoder.take()?;
         let done = loop {
             let Some(chunk) = self.chunks.next() else { break true };
-            if let Err(why) = chunk.and_then(|chunk| encoder.write_all(&chunk).map_err(Into::into)) {
+            if let Err(why) = chunk.and_then(|chunk| Ok(std::io::copy(&mut chunk.reader(), &mut encoder)?)) {
                 return Some(Err(why));
             }
             if encoder.get_ref().len() >= CHUNK_BYTES / 2 {
@@ -227,6 +233,7 @@ impl Body {
                 Chunks::Shared(list) => Some(list.collect()),
                 Chunks::Made(list) => list.collect().ok(),
             },
+            Self::Packed(list) => list.unpacked(),
             Self::Stream(_) | Self::Proxied(_) | Self::Audited(..) => None,
         }
     }
@@ -239,26 +246,31 @@ impl From<Bytes> for Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Pieces;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut *self {
-            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::List(list) => Poll::Ready(list.next().map(|chunk| Ok(Frame::data(chunk)))),
-            Self::Made(list) => Poll::Ready(list.next().map(|chunk| chunk.map(Frame::data))),
-            Self::Gzip(list) => Poll::Ready(list.next().map(|chunk| chunk.map(Frame::data))),
-            Self::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data))),
-            Self::Proxied(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
+        let next = match &mut *self {
+            Self::Full(bytes) => (!bytes.is_empty()).then(|| Ok(std::mem::take(bytes).into())),
+            Self::List(list) => list.next().map(|row| Ok(row.into())),
+            Self::Made(list) => list.next(),
+            Self::Gzip(list) => list.next().map(|chunk| chunk.map(Pieces::from)),
+            Self::Packed(list) => list.next(),
+            Self::Stream(stream) => return stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(|chunk| Frame::data(chunk.into())))),
+            Self::Proxied(body) => {
+                return Pin::new(body)
+                    .poll_frame(cx)
+                    .map(|next| next.map(|frame| frame.map(|frame| frame.map_data(Pieces::from)).map_err(Into::into)));
+            }
             Self::Audited(body, pending) => {
                 let frame = Pin::new(&mut **body).poll_frame(cx);
                 if matches!(frame, Poll::Ready(None)) {
                     pending.take();
                 }
-                frame
+                return frame;
             }
-        }
+        };
+        Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
     }
     fn is_end_stream(&self) -> bool {
         match self {
@@ -266,6 +278,7 @@ impl http_body::Body for Body {
             Self::List(list) => list.is_empty(),
             Self::Made(list) => list.tail.is_none() && list.begin.is_empty(),
             Self::Gzip(list) => list.encoder.is_none(),
+            Self::Packed(list) => list.is_over(),
             Self::Stream(_) => false,
             Self::Proxied(body) => body.is_end_stream(),
             Self::Audited(body, _) => body.is_end_stream(),
@@ -275,7 +288,7 @@ impl http_body::Body for Body {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::List(list) => SizeHint::with_exact(list.len()),
-            Self::Made(_) | Self::Gzip(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Made(_) | Self::Gzip(_) | Self::Packed(_) | Self::Stream(_) => SizeHint::default(),
             Self::Audited(body, _) => body.size_hint(),
             Self::Proxied(body) => body.size_hint(),
         }

@@ -3,23 +3,39 @@
 //! HTTP/2 flushes after each frame: with many streams on one connection each small answer or watch event would be a TLS record and a
 //! system call of its own. Between hyper and TLS, [`Corked`] keeps written bytes back, also from a flush, and [`Gathered`] sends them when the
 //! connection's future has done all that it can do at the moment. So nothing waits longer than for work that is done already.
+//! What fills whole records is encrypted from where it lies, without a copy; only what is left over is kept.
 //! Holds no more than [`GATHER_BYTES`]; from then on writes wait for the socket, as without it. Called by `serve`.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
+/// What a TLS record holds.
+const RECORD_BYTES: usize = 16 << 10;
 /// Four full TLS records go out with one system call.
-const GATHER_BYTES: usize = 64 << 10;
-/// A single write is at most a frame; behind the limit there is room for one, so that the buffer is made once.
-const FRAME_ROOM_BYTES: usize = 20 << 10;
+const GATHER_BYTES: usize = 4 * RECORD_BYTES;
 /// An idle connection keeps no more room than this.
 const IDLE_BYTES: usize = 1 << 10;
+/// Parts of one write that are looked at; the writer comes again with the others.
+const MOST_PARTS: usize = 64;
+
+/// What lies under the cork.
+pub trait Put: AsyncWrite + Unpin {
+    /// Takes bytes without waiting, to be sent with the next flush. Whoever calls this bounds how many.
+    fn put(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Put for TlsStream<T> {
+    fn put(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        use io::Write as _;
+        self.get_mut().1.writer().write_vectored(parts)
+    }
+}
 
 /// A byte stream whose writes are gathered for as long as its [`Gathered`] future lives.
 pub struct Corked<T>(Arc<Mutex<Inner<T>>>);
@@ -32,13 +48,22 @@ pub struct Gathered<F, T> {
 
 struct Inner<T> {
     stream: T,
-    kept: BytesMut,
+    /// Less than a record.
+    kept: Vec<u8>,
+    /// How much was put into the stream since its last flush ended.
+    put: usize,
     gather: bool,
     broken: Option<io::ErrorKind>,
 }
 
-pub fn corked<T>(stream: T) -> Corked<T> {
-    Corked(Arc::new(Mutex::new(Inner { stream, kept: BytesMut::new(), gather: false, broken: None })))
+/// The cork over TLS, whose own limit would break records where it is reached.
+pub fn corked_tls<T: AsyncRead + AsyncWrite + Unpin>(mut stream: TlsStream<T>) -> Corked<TlsStream<T>> {
+    stream.get_mut().1.set_buffer_limit(None);
+    corked(stream)
+}
+
+fn corked<T>(stream: T) -> Corked<T> {
+    Corked(Arc::new(Mutex::new(Inner { stream, kept: Vec::new(), put: 0, gather: false, broken: None })))
 }
 
 impl<T> Corked<T> {
@@ -50,7 +75,7 @@ impl<T> Corked<T> {
     }
 }
 
-impl<F: Future, T: AsyncWrite + Unpin> Future for Gathered<F, T> {
+impl<F: Future, T: Put> Future for Gathered<F, T> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -74,32 +99,45 @@ impl<F, T> Drop for Gathered<F, T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> Inner<T> {
+impl<T: Put> Inner<T> {
     fn check(&self) -> io::Result<()> {
         self.broken.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
-    fn write(&mut self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.check()?;
-        if self.kept.len() >= GATHER_BYTES || !self.gather {
+        if self.put + self.kept.len() >= GATHER_BYTES || !self.gather {
             ready!(self.drain(cx))?;
         }
-        let length = parts.iter().map(|part| part.len()).sum();
-        let room = if length > IDLE_BYTES { GATHER_BYTES + FRAME_ROOM_BYTES } else { length };
-        if self.kept.capacity() - self.kept.len() < length {
-            self.kept.reserve(room.max(length));
+        let room = GATHER_BYTES - self.put - self.kept.len();
+        let parts = &parts[..parts.len().min(MOST_PARTS)];
+        let taken = parts.iter().map(|part| part.len()).sum::<usize>().min(room);
+        let records = (self.kept.len() + taken) / RECORD_BYTES * RECORD_BYTES;
+        let through = records.saturating_sub(self.kept.len());
+        if records > 0 {
+            let mut slices = [IoSlice::new(&[]); MOST_PARTS + 1];
+            let first = std::iter::once(&*self.kept);
+            let count = slices.iter_mut().zip(first.chain(between(parts, 0, through))).map(|(slice, part)| *slice = IoSlice::new(part)).count();
+            put_all(&mut self.stream, &mut slices[..count])?;
+            self.put += records;
+            self.kept.clear();
         }
-        parts.iter().for_each(|part| self.kept.extend_from_slice(part));
-        Poll::Ready(Ok(length))
+        if taken - through > IDLE_BYTES {
+            self.kept.reserve_exact(RECORD_BYTES - self.kept.len());
+        }
+        between(parts, through, taken).for_each(|part| self.kept.extend_from_slice(part));
+        Poll::Ready(Ok(taken))
     }
 
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.kept.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.kept))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.kept.advance(written);
+        if !self.kept.is_empty() {
+            put_all(&mut self.stream, &mut [IoSlice::new(&self.kept)])?;
+            self.put += self.kept.len();
+            self.kept.clear();
+        }
+        if self.put > 0 {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.put = 0;
         }
         Poll::Ready(Ok(()))
     }
@@ -107,13 +145,13 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.drain(cx))?;
         if self.kept.capacity() > IDLE_BYTES {
-            self.kept = BytesMut::new();
+            self.kept = Vec::new();
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Corked<T> {
+impl<T: AsyncRead + Put> AsyncRead for Corked<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
         inner.check()?;
@@ -121,17 +159,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Corked<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
+impl<T: Put> AsyncWrite for Corked<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        lock(&self.0).write(cx, &[bytes])
+        lock(&self.0).write(cx, &[IoSlice::new(bytes)])
     }
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        const MOST_PARTS: usize = 64;
-        let mut slices: [&[u8]; MOST_PARTS] = [&[]; MOST_PARTS];
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = part;
-        }
-        lock(&self.0).write(cx, &slices[..parts.len().min(MOST_PARTS)])
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        lock(&self.0).write(cx, parts)
     }
     fn is_write_vectored(&self) -> bool {
         true
@@ -146,6 +179,30 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Corked<T> {
         ready!(inner.send(cx))?;
         Pin::new(&mut inner.stream).poll_shutdown(cx)
     }
+}
+
+/// All parts, in their order.
+fn put_all(stream: &mut impl Put, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        let put = stream.put(parts)?;
+        if put == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut parts, put);
+    }
+    Ok(())
+}
+
+/// The bytes of the parts from one place to another.
+fn between<'a>(parts: &'a [IoSlice<'_>], from: usize, to: usize) -> impl Iterator<Item = &'a [u8]> {
+    let mut at = 0;
+    parts.iter().filter_map(move |part| {
+        let start = at;
+        at += part.len();
+        let (first, last) = (from.max(start), to.min(at));
+        (first < last).then(|| &part[first - start..last - start])
+    })
 }
 
 /// Nothing between taking and giving back the lock can leave it half done.
@@ -165,6 +222,7 @@ mod tests {
     /// A stream that counts its writes.
     struct Counted {
         stream: tokio::io::DuplexStream,
+        held: Vec<u8>,
         writes: Arc<Mutex<Vec<usize>>>,
     }
 
@@ -175,6 +233,12 @@ mod tests {
             Poll::Ready(Ok(written))
         }
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            while !self.held.is_empty() {
+                let held = std::mem::take(&mut self.held);
+                let written = self.as_mut().poll_write(cx, &held);
+                self.held = held[if let Poll::Ready(Ok(written)) = written { written } else { 0 }..].to_vec();
+                ready!(written)?;
+            }
             Pin::new(&mut self.stream).poll_flush(cx)
         }
         fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -182,10 +246,19 @@ mod tests {
         }
     }
 
+    impl Put for Counted {
+        fn put(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+            // One part at a time, so that the caller has to come again.
+            let part = parts.first().map_or(&[][..], |part| part);
+            self.held.extend_from_slice(part);
+            Ok(part.len())
+        }
+    }
+
     fn pair(room: usize) -> (Corked<Counted>, tokio::io::DuplexStream, Arc<Mutex<Vec<usize>>>) {
         let (near, far) = tokio::io::duplex(room);
         let writes = Arc::<Mutex<Vec<usize>>>::default();
-        (corked(Counted { stream: near, writes: writes.clone() }), far, writes)
+        (corked(Counted { stream: near, held: Vec::new(), writes: writes.clone() }), far, writes)
     }
 
     #[tokio::test]
@@ -205,6 +278,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn long_writes_leave_in_whole_records_and_in_order() {
+        let (stream, mut far, writes) = pair(1 << 20);
+        let mut sent: Vec<u8> = (0..300_000_u32).map(|at| (at * 7 % 251) as u8).collect();
+        let body = sent.clone();
+        let connection = stream.gathered(|mut stream| async move {
+            for (at, chunk) in body.chunks(RECORD_BYTES + 9).enumerate() {
+                let (head, tail) = chunk.split_at(chunk.len() / (at + 2));
+                let mut left = &mut [IoSlice::new(head), IoSlice::new(&[]), IoSlice::new(tail)][..];
+                while !left.is_empty() {
+                    let written = poll_fn(|cx| Pin::new(&mut stream).poll_write_vectored(cx, left)).await.unwrap();
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                stream.flush().await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        tokio::spawn(connection);
+        let mut read = vec![0; sent.len()];
+        far.read_exact(&mut read).await.unwrap();
+        assert!(read == sent);
+        let last = sent.split_off(sent.len() / GATHER_BYTES * GATHER_BYTES).len();
+        assert_eq!(*lock(&writes), [GATHER_BYTES, GATHER_BYTES, GATHER_BYTES, GATHER_BYTES, last]);
+    }
+
+    #[tokio::test]
     async fn a_full_socket_holds_the_writer_back() {
         let (stream, mut far, _) = pair(1000);
         let written = Arc::<Mutex<usize>>::default();
@@ -217,7 +315,7 @@ mod tests {
             stream.shutdown().await.unwrap();
         }));
         assert!(poll_fn(|cx| Poll::Ready(connection.poll_unpin(cx).is_pending())).await);
-        assert!(*lock(&written) <= GATHER_BYTES + 20_000, "{}", lock(&written));
+        assert!(*lock(&written) <= GATHER_BYTES, "{}", lock(&written));
         let reader = tokio::spawn(async move {
             let mut all = Vec::new();
             far.read_to_end(&mut all).await.map(|_| all.len())

@@ -19,6 +19,7 @@ use super::frames::SharedFrames;
 use super::incoming::{Held, Room};
 use super::metrics::Metrics;
 use super::negotiate::{self, Form, Media, Shape};
+use super::packs::Packs;
 use super::path::{self, ResourcePath};
 use super::stream::{self, Lines};
 use super::websocket::Wish;
@@ -38,6 +39,7 @@ pub struct Call {
     pub core: Arc<Core>,
     pub metrics: Arc<Metrics>,
     pub frames: Arc<SharedFrames>,
+    pub packs: Arc<Packs>,
     pub user: Arc<User>,
     pub path: ResourcePath,
     pub verb: &'static str,
@@ -75,7 +77,7 @@ impl Call {
             "list" if decisions::is_asked_for(&scope) => answer::made(&scope.resource, &decisions::list(&self, &scope).await?, form),
             "list" => {
                 let list = self.core.list(&scope, &self.list_query()?).await?;
-                answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers))
+                answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers).then_some(&self.packs))
             }
             "watch" => self.watch(&scope, form).await,
             "create" => self.create(scope, form).await,
@@ -89,7 +91,7 @@ impl Call {
             "deletecollection" => {
                 let options = self.delete_options().await?;
                 let deleted = self.core.delete_collection(&scope, &self.list_query()?, &options).await?;
-                answer::list(&scope.resource, deleted, form, false)
+                answer::list(&scope.resource, deleted, form, None)
             }
             _ => Err(no_such_resource()),
         }

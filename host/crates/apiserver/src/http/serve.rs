@@ -20,11 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::cork::corked;
+use super::cork::corked_tls;
 use super::frames::SharedFrames;
 use super::incoming::Room;
 use super::metrics::{Gauge, Metrics};
 use super::negotiate::Media;
+use super::packs::Packs;
 use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
 use super::{Request, Response, answer, audited, nonresource};
@@ -70,6 +71,7 @@ pub struct Front {
     frames: Arc<SharedFrames>,
     room: Room,
     connections: Arc<Semaphore>,
+    packs: Arc<Packs>,
     pub tls: Arc<rustls::ServerConfig>,
     /// Told to clients in discovery.
     pub address: String,
@@ -86,6 +88,7 @@ impl Front {
             frames: Arc::default(),
             room: Room::default(),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            packs: Arc::default(),
             tls,
             address,
             reads: Semaphore::new(MAX_READS_IN_FLIGHT),
@@ -150,7 +153,7 @@ impl Front {
         http2.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).max_concurrent_streams(MAX_STREAMS_PER_CONNECTION);
         http2.max_header_list_size(MAX_HEADERS_BYTES).max_pending_accept_reset_streams(MAX_PENDING_RESETS);
         let serve = |tls| watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned());
-        let mut connection = corked(tls).gathered(serve);
+        let mut connection = corked_tls(tls).gathered(serve);
         let outcome = match tokio::time::timeout(HEADER_TIMEOUT, &mut connection).await {
             Ok(outcome) => outcome,
             Err(_) if begun.load(Ordering::Relaxed) => connection.await,
@@ -240,8 +243,8 @@ impl Front {
             }
             return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);
         };
-        let (core, metrics, frames) = (self.core.clone(), self.metrics.clone(), self.frames.clone());
-        let call = Call { core, metrics, frames, user, path, verb, query, parts, body, room: self.room.clone(), record };
+        let (core, metrics, frames, packs) = (self.core.clone(), self.metrics.clone(), self.frames.clone(), self.packs.clone());
+        let call = Call { core, metrics, frames, packs, user, path, verb, query, parts, body, room: self.room.clone(), record };
         if long {
             return call.serve().await;
         }
