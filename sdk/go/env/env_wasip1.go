@@ -26,8 +26,7 @@ func hostConfig(answer unsafe.Pointer)
 //go:wasmimport wasi_snapshot_preview1 pintle_lines
 func gatherLines(buffer unsafe.Pointer, size uint32)
 
-// Half of it for a line, and half for the line that says why the runtime gave up.
-var lines [8192]byte
+var lines [4096]byte
 
 func init() { gatherLines(unsafe.Pointer(&lines), uint32(len(lines))) }
 

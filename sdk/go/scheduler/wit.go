@@ -142,6 +142,13 @@ type witNode struct {
 
 var _ = [1]struct{}{}[unsafe.Sizeof(witNode{})-88]
 
+type witVolumeReason struct {
+	filter  abi.String
+	message abi.String
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witVolumeReason{})-16]
+
 type witPod struct {
 	uid                   abi.String
 	namespace             abi.String
@@ -176,13 +183,6 @@ type witPod struct {
 }
 
 var _ = [1]struct{}{}[unsafe.Sizeof(witPod{})-256]
-
-type witVolumeReason struct {
-	filter  abi.String
-	message abi.String
-}
-
-var _ = [1]struct{}{}[unsafe.Sizeof(witVolumeReason{})-16]
 
 type witPlacement struct {
 	pod  witPod

@@ -157,7 +157,11 @@ impl PluginLog {
 
     fn last_error(&self) -> Option<String> {
         let lines = self.lines.lock().unwrap_or_else(|e| e.into_inner());
-        lines.back().filter(|l| l.level == "error").map(|l| l.message.clone())
+        let errors = || lines.iter().rev().map_while(|l| (l.level == "error").then_some(l.message.as_str()));
+        let last = errors().next()?;
+        // Go says why first, and then where, in lines of which the last is indented.
+        let why = errors().find(|l| l.starts_with("panic: ") || l.starts_with("fatal error: "));
+        Some(why.filter(|_| last.starts_with('\t')).unwrap_or(last).to_owned())
     }
 }
 
@@ -404,5 +408,25 @@ impl HostMonotonicClock for StoppedClock {
 impl<T: Send + 'static> WasiView for HostState<T> {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_is_told_by_what_was_said_last_or_by_go_first() {
+        let log = PluginLog::new("p");
+        let after = |lines: &[(&'static str, &str)]| {
+            lines.iter().for_each(|(level, line)| log.write(level, line));
+            log.last_error()
+        };
+        assert_eq!(after(&[]), None);
+        let trace = [("error", "panic: as asked"), ("error", "goroutine 1 [running]:"), ("error", "main.filter()"), ("error", "\tpolicy.go:19 +0x9")];
+        assert_eq!(after(&trace).as_deref(), Some("panic: as asked"));
+        assert_eq!(after(&[("error", "panicked at src/lib.rs:3: no")]).as_deref(), Some("panicked at src/lib.rs:3: no"));
+        assert_eq!(after(&[("info", "fine")]), None);
+        assert_eq!(after(&[("error", "\tindented")]).as_deref(), Some("\tindented"), "the panic before was another call's");
     }
 }

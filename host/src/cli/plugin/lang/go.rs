@@ -132,7 +132,7 @@ mod tests {
     impl<'r> Layout<'r> {
         fn of(resolve: &'r Resolve, package: wit_parser::PackageId) -> String {
             let mut sizes = SizeAlign::default();
-            sizes.fill(resolve);
+            sizes.fill(resolve).unwrap();
             let text = "// Code generated from wit/scheduler by the tests of host/src/cli/plugin/lang/go.rs. DO NOT EDIT.\n\n//go:build wasip1\n\n\
                         package scheduler\n\nimport (\n\t\"unsafe\"\n\n\t\"pintle.dev/sdk/internal/abi\"\n)\n"
                 .to_owned();

@@ -10,31 +10,20 @@
   ;; Nanoseconds; one thousand each time that they are asked for.
   (global $ticks (mut i64) (i64.const 1000000000))
   (global $chance (mut i64) (i64.const 0x9e3779b97f4a7c15))
-  ;; The SDK's buffer: a half for the line that is not whole yet, a half for the line that says why the runtime gives up.
+  ;; The SDK's buffer for a line that is not whole yet.
   (global $lines (mut i32) (i32.const 0))
   (global $size (mut i32) (i32.const 0))
   (global $filled (mut i32) (i32.const 0))
-  (global $reason (mut i32) (i32.const 0))
 
   (func (export "pintle_lines") (param $at i32) (param $bytes i32)
     (global.set $lines (local.get $at))
-    (global.set $size (i32.div_u (local.get $bytes) (i32.const 2))))
+    (global.set $size (local.get $bytes)))
 
   (func $tell (param $level i32)
     (if (global.get $filled)
       (then
-        (if (call $begins_the_end)
-          (then
-            (global.set $reason (global.get $filled))
-            (memory.copy (i32.add (global.get $lines) (global.get $size)) (global.get $lines) (global.get $filled))))
         (call $log (local.get $level) (global.get $lines) (global.get $filled))
         (global.set $filled (i32.const 0)))))
-
-  ;; "pani" and "fata", of "panic: ..." and "fatal error: ...".
-  (func $begins_the_end (result i32)
-    (i32.or
-      (i32.eq (i32.load (global.get $lines)) (i32.const 0x696e6170))
-      (i32.eq (i32.load (global.get $lines)) (i32.const 0x61746166))))
 
   (func $gather (param $level i32) (param $at i32) (param $bytes i32)
     (local $byte i32)
@@ -70,11 +59,8 @@
     (i32.store (local.get $written) (local.get $sum))
     (i32.const 0))
 
-  ;; The last line that a call logs is what is said of its end.
   (func (export "proc_exit") (param i32)
     (call $tell (i32.const 3))
-    (if (global.get $reason)
-      (then (call $log (i32.const 3) (i32.add (global.get $lines) (global.get $size)) (global.get $reason))))
     unreachable)
 
   (func (export "clock_time_get") (param $clock i32) (param i64) (param $answer i32) (result i32)
