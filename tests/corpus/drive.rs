@@ -30,10 +30,10 @@ pub struct Server {
     client: HttpClient,
 }
 
-struct Reply {
-    code: u16,
-    body: Value,
-    warnings: Vec<String>,
+pub struct Reply {
+    pub code: u16,
+    pub body: Value,
+    pub warnings: Vec<String>,
 }
 
 impl Server {
@@ -108,13 +108,13 @@ impl Server {
         Ok(())
     }
 
-    async fn create(&self, path: &str, object: &Value) -> Result<Reply> {
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Reply> {
         self.send(Method::POST, path, "application/json", object.to_string()).await
     }
 
-    async fn wait_until_served(&self, path: &str) -> Result<()> {
+    pub async fn wait_until_served(&self, path: &str) -> Result<()> {
         let until = Instant::now() + SERVED_WITHIN;
-        while self.send(Method::GET, path, "", String::new()).await?.code == 404 {
+        while matches!(self.send(Method::GET, path, "", String::new()).await?.code, 404 | 503) {
             if Instant::now() > until {
                 return Err(format!("{path} is not served").into());
             }
@@ -169,7 +169,7 @@ impl Server {
         self.send(method, &format!("{place}?dryRun=All{query}"), &case.content_type, body).await
     }
 
-    async fn send(&self, method: Method, path: &str, content_type: &str, body: String) -> Result<Reply> {
+    pub async fn send(&self, method: Method, path: &str, content_type: &str, body: String) -> Result<Reply> {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         if !content_type.is_empty() {

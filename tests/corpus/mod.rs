@@ -8,6 +8,7 @@ pub mod answer;
 pub mod cases;
 pub mod drive;
 pub mod edit;
+pub mod managed;
 pub mod score;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -46,7 +46,7 @@ const HEAD: &str = "\
 # Fields of built-in kinds in protobuf, as upstream's API modules publish them. Made by `schema-gen protobuf`; do not edit.
 # `> message`, then its fields: number, name in JSON, type, flags.
 # Types: s string, b bytes, i integer, z boolean, d double, else a message. Flags: r repeated, m map from string, o left out when empty,
-# n flattened into its parent in JSON, p on the wire only when JSON has it (all other single fields always are).
+# n flattened into its parent in JSON, p on the wire only when JSON has it (all other single fields always are), a always in Go's JSON, if only as null.
 ";
 
 /// Messages that are lists in Go.
@@ -59,6 +59,9 @@ struct Tags {
     omitted_when_empty: bool,
     flattened: bool,
     pointer: bool,
+    /// `omitempty`, which a struct that is no pointer does not heed.
+    omitempty: bool,
+    omitzero: bool,
 }
 
 pub fn render(modules: &Path, version: &str) -> Result<String> {
@@ -117,6 +120,10 @@ fn render_field(package: &str, message: &str, line: &str, tags: &BTreeMap<(Strin
     if tag.pointer || kind == "b" || LISTS.iter().any(|list| kind.ends_with(list)) && flags.is_empty() {
         flags.push('p');
     }
+    let structure = kind.len() > 1 && !flags.contains(['r', 'm', 'p']);
+    if !tag.flattened && !tag.omitzero && (!tag.omitempty || structure) {
+        flags.push('a');
+    }
     let json = if tag.json.is_empty() { name } else { &tag.json };
     Ok(format!("{number} {json} {kind} {flags}").trim_end().to_owned() + "\n")
 }
@@ -156,6 +163,8 @@ fn field_tags(line: &str) -> Option<(String, Tags)> {
         pointer,
         flattened: rest.contains(&"inline"),
         omitted_when_empty: (rest.contains(&"omitempty") || rest.contains(&"omitzero")) && !pointer,
+        omitempty: rest.contains(&"omitempty"),
+        omitzero: rest.contains(&"omitzero"),
         json: shown,
     };
     Some((name, tags))

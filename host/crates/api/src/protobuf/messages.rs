@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::layout::Layout;
 use super::special::Special;
 
-static ROWS: &str = include_str!("messages.txt");
+pub(super) static ROWS: &str = include_str!("messages.txt");
 static TABLE: OnceLock<Messages> = OnceLock::new();
 
 pub struct Messages {

@@ -10,6 +10,7 @@ mod encode;
 mod envelope;
 mod layout;
 mod messages;
+mod presence;
 mod special;
 mod wire;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::GroupVersionKind;
 pub use envelope::{Encoder, ListEncoder, watch_frame};
 use messages::Messages;
+pub(crate) use presence::presence_of_fields;
 
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// Precedes the envelope.

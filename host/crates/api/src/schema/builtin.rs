@@ -156,9 +156,22 @@ impl<'a> Importer<'a> {
         Edge {
             merge_key: field.merge.key.map(Box::from),
             strategy: field.merge.strategy(),
-            map_kind: field.merge.map,
+            map_kind: field.merge.map.or_else(|| self.is_untyped(field.shape).then_some(MapKind::Atomic)),
             default: field.merge.default.and_then(|text| serde_json::from_str(text).ok()).map(Box::new),
+            presence: field.presence,
             ..Edge::to(to)
+        }
+    }
+
+    /// What a built-in type says nothing of is owned as a whole; of custom types the parts are.
+    fn is_untyped(&self, shape: Shape<'static>) -> bool {
+        match shape {
+            Shape::Object | Shape::Any => true,
+            Shape::Named(name) => {
+                let row = self.rows.binary_search_by_key(&name, |row| row.name).ok().map(|at| &self.rows[at]);
+                row.is_some_and(|row| matches!(row.shape, Some(Shape::Object | Shape::Any)))
+            }
+            _ => false,
         }
     }
 

@@ -73,6 +73,21 @@ pub struct Edge {
     pub map_kind: Option<MapKind>,
     /// Needed for keys of list maps (`protocol: TCP`); others may carry theirs too.
     pub default: Option<Box<Value>>,
+    pub presence: Presence,
+}
+
+/// When a field is there, as Go's types have it. Of custom types every field is `Optional`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// When it is written.
+    #[default]
+    Optional,
+    /// When it is written and not zero or empty: `omitempty` on what is no pointer.
+    NonZero,
+    /// Always, if only as the zero of its type: a struct that is no pointer, or no `omitempty`.
+    Always,
+    /// Always, if only as null: a pointer without `omitempty`.
+    AlwaysNull,
 }
 
 /// Whom a list's elements belong to in server-side apply. Absent `x-kubernetes-list-type` means atomic.
@@ -176,6 +191,9 @@ impl<'a> TypeRef<'a> {
     pub fn default_value(&self) -> Option<&'a Value> {
         self.edge.and_then(|edge| edge.default.as_deref())
     }
+    pub fn presence(&self) -> Presence {
+        self.edge.map_or(Presence::Optional, |edge| edge.presence)
+    }
     pub fn scalar_kind(&self) -> Option<ScalarKind> {
         if let Node::Scalar(kind) = self.node { Some(*kind) } else { None }
     }
@@ -235,7 +253,7 @@ impl TypesBuilder {
 
 impl Edge {
     pub fn to(node: NodeId) -> Self {
-        Self { to: node, merge_key: None, strategy: PatchStrategy::default(), map_kind: None, default: None }
+        Self { to: node, merge_key: None, strategy: PatchStrategy::default(), map_kind: None, default: None, presence: Presence::Optional }
     }
 }
 

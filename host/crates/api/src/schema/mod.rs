@@ -18,4 +18,4 @@ pub use builtin::{Schemas, builtin};
 pub use check::{Findings, check};
 pub use duplicates::{Duplicates, duplicates, has_duplicates};
 pub use prune::prune_unknown;
-pub use kinds::{ListKind, MapKind, TypeRef};
+pub use kinds::{ListKind, MapKind, Presence, TypeRef};

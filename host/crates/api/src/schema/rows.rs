@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::kinds::{ListKind, MapKind, PatchStrategy};
+use super::kinds::{ListKind, MapKind, PatchStrategy, Presence};
+use crate::protobuf;
 
 pub const TYPES: &str = include_str!("types.txt");
 pub const MERGE: &str = include_str!("merge.txt");
@@ -55,6 +56,7 @@ pub struct Field {
     pub shape: Shape<'static>,
     pub line: usize,
     pub merge: MergeFacts,
+    pub presence: Presence,
 }
 
 /// What `merge.txt` says of one field.
@@ -130,11 +132,14 @@ impl MergeFacts {
 /// All definitions, sorted by name as the file is.
 pub fn read() -> Vec<Definition> {
     let mut facts = read_merge_facts();
+    let presence = protobuf::presence_of_fields();
+    let mut present = None;
     let mut definitions: Vec<Definition> = Vec::with_capacity(800);
     for (line, text) in TYPES.lines().enumerate() {
         let Some(field) = text.strip_prefix(' ') else {
             let mut definition = read_definition(text, line);
             definition.atomic = facts.contains_key(&(definition.name, ""));
+            present = presence.get(format!("k8s.io.{}", definition.name.replace('-', "_")).as_str());
             definitions.push(definition);
             continue;
         };
@@ -143,7 +148,8 @@ pub fn read() -> Vec<Definition> {
         let bare = name.strip_suffix('!').unwrap_or(name);
         let merge = facts.remove(&(definition.name, bare)).unwrap_or_default();
         let required = merge.required.unwrap_or(bare.len() < name.len());
-        definition.fields.push(Field { name: bare, required, shape: Shape::parse(shape), line, merge });
+        let presence = present.and_then(|fields| fields.get(bare)).copied().unwrap_or_default();
+        definition.fields.push(Field { name: bare, required, shape: Shape::parse(shape), line, merge, presence });
     }
     definitions
 }

@@ -22,7 +22,8 @@ use crate::resources::{Resource, Table};
 const EVERY: Duration = Duration::from_secs(2);
 /// For one extension to say what it serves.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const MANAGER: &str = "pintle-aggregator";
+/// As upstream's loops are named after their process.
+const MANAGER: &str = "kube-apiserver";
 
 /// What became of asking: what it serves, or reason and message.
 type Asked = Result<Vec<ResourceDef>, (&'static str, String)>;

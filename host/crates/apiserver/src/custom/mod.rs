@@ -35,7 +35,8 @@ pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 /// Ending definitions whose objects wait for finalizers are looked at again after this.
 const CLEANUP_EVERY: Duration = Duration::from_millis(500);
-const MANAGER: &str = "pintle-apiextensions";
+/// As upstream's loops are named after their process.
+const MANAGER: &str = "kube-apiserver";
 
 /// Serves what is defined already. Before the server is ready.
 pub async fn load(core: &Arc<Core>, leads: bool) -> Result<(), Status> {

@@ -5,9 +5,9 @@ use pintle_api::{Cause, Object, Status};
 use serde_json::{Value, json};
 
 use super::patch::PatchKind;
-use super::update::Changed;
+use super::update::{Change, Changed};
 use super::write::refuse_invalid;
-use super::{Core, Scope, WriteOptions};
+use super::{Core, Scope, WriteOptions, managed};
 
 /// The scale of an object.
 pub fn of(scope: &Scope, object: &Object) -> Result<Object, Status> {
@@ -43,6 +43,9 @@ impl Core {
     }
 
     pub async fn patch_scale(&self, scope: &Scope, kind: PatchKind, patch: Value, options: &WriteOptions) -> Result<Object, Status> {
+        if kind == PatchKind::Apply {
+            return self.apply_scale(scope, &patch, options).await;
+        }
         let asks_version = !patch.str_at(&["metadata", "resourceVersion"]).is_empty();
         let change = |old: &Object| {
             let mut new = match kind {
@@ -57,15 +60,24 @@ impl Core {
         self.change_scale(scope, options, &change).await
     }
 
+    async fn apply_scale(&self, scope: &Scope, config: &Value, options: &WriteOptions) -> Result<Object, Status> {
+        let paths = scope.resource.strategy.scale_paths();
+        if !config.name().is_empty() && config.name() != scope.name {
+            return Err(super::write::name_differs(config.name(), &scope.name));
+        }
+        let apply = |old: &Object| {
+            refuse_negative(scope, config)?;
+            managed::apply_scale(scope, old, config, options, &segments(&paths.spec)).map(|object| Changed { object, tracked: true })
+        };
+        self.scale_written(scope, options, &apply).await
+    }
+
     async fn change_scale(&self, scope: &Scope, options: &WriteOptions, change: &(dyn Fn(&Object) -> Result<Object, Status> + Send + Sync)) -> Result<Object, Status> {
         let paths = scope.resource.strategy.scale_paths();
         let apply = |old: &Object| {
             let scale = change(&of(scope, old)?)?;
+            refuse_negative(scope, &scale)?;
             let replicas = scale.i64_at(&["spec", "replicas"]).unwrap_or(0);
-            if replicas < 0 {
-                let cause = Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
-                refuse_invalid(scope, &scope.name, vec![cause])?;
-            }
             let mut object = old.clone();
             object.set_at(&segments(&paths.spec), json!(replicas));
             match scale.resource_version() {
@@ -74,9 +86,23 @@ impl Core {
             }
             Ok(Changed { object, tracked: false })
         };
-        let written = self.change(scope, options, &apply).await?;
+        self.scale_written(scope, options, &apply).await
+    }
+
+    async fn scale_written(&self, scope: &Scope, options: &WriteOptions, change: &Change<'_>) -> Result<Object, Status> {
+        let written = self.change(scope, options, change).await?;
         let object = serde_json::from_slice(&written.json).map_err(Status::internal)?;
         of(scope, &object)
+    }
+}
+
+fn refuse_negative(scope: &Scope, scale: &Object) -> Result<(), Status> {
+    match scale.i64_at(&["spec", "replicas"]) {
+        Some(replicas) if replicas < 0 => {
+            let cause = Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
+            refuse_invalid(scope, &scope.name, vec![cause])
+        }
+        _ => Ok(()),
     }
 }
 

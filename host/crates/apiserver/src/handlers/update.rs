@@ -234,25 +234,26 @@ impl Update<'_> {
         new.set_at(&["metadata", "resourceVersion"], json!(self.old.resource_version()));
         self.scope.resource.strategy.default(new);
         metadata::prepare_update(new, self.old);
+        // What the server itself changes from here on is nobody's.
+        if !self.tracked {
+            managed::track(self.scope, Some(self.old), new, self.options, context.now);
+        }
         self.core.admission.mutate(new, &self.attributes(), context)
     }
 
     /// The object as it is to be, and whether it is valid. False: it is as before.
     fn make(&self, new: &mut Object, context: &WriteContext<'_>) -> Result<bool, Status> {
-        let Self { scope, old, options, .. } = *self;
+        let Self { scope, old, .. } = *self;
         let (resource, strategy, part) = (&scope.resource, &scope.resource.strategy, scope.part());
         strategy.default(new);
         metadata::prepare_update(new, old);
         strategy.prepare_update(new, old, part, context);
-        if part != Part::Main {
-            keep_metadata_of(new, old, part);
+        if part == Part::Status {
+            keep_metadata_of(new, old, managed::status_leaves(scope));
         }
         if strategy.has_generation() && differs_in_content(new, old, resource.has_status()) {
             let next = old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1;
             new.set_at(&["metadata", "generation"], json!(next));
-        }
-        if !self.tracked {
-            managed::track(scope, Some(old), new, options, context.now);
         }
         if same_but_for_times(new, old) {
             return Ok(false);
@@ -301,13 +302,9 @@ fn check_uid(scope: &Scope, new: &Object, old: &Object) -> Result<(), Status> {
     Err(scope.conflict(&format!("StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: {failed}")))
 }
 
-/// A write of a subresource leaves what is not its own of the metadata; a status write may set labels, annotations and
-/// finalizers as upstream lets it.
-fn keep_metadata_of(new: &mut Object, old: &Object, part: Part) {
-    if part != Part::Status {
-        return;
-    }
-    for field in ["ownerReferences", "generateName"] {
+/// A write of the status leaves the metadata that is not its own to change.
+fn keep_metadata_of(new: &mut Object, old: &Object, fields: &[&str]) {
+    for field in fields {
         match old.at(&["metadata", field]) {
             Some(value) => new.set_at(&["metadata", field], value.clone()),
             None => drop(new.remove_at(&["metadata", field])),

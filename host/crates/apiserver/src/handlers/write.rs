@@ -169,6 +169,10 @@ impl Creation<'_> {
         self.scope.resource.stamp(object);
         metadata::prepare_create(object, &uuid::Uuid::new_v4().to_string(), &seconds(context.now));
         self.scope.resource.strategy.default(object);
+        // What the server itself adds from here on is nobody's.
+        if !self.tracked {
+            managed::track(self.scope, None, object, self.options, context.now);
+        }
         self.core.admission.mutate(object, &self.attributes(), context)
     }
 
@@ -179,9 +183,6 @@ impl Creation<'_> {
         strategy.prepare_create(object, context);
         if strategy.has_generation() {
             object.set_at(&["metadata", "generation"], json!(1));
-        }
-        if !self.tracked {
-            managed::track(self.scope, None, object, self.options, context.now);
         }
         let mut causes =
             metadata::validate_create(object, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(Part::Main).own_finalizers);

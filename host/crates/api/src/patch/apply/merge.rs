@@ -22,7 +22,7 @@ pub fn merge(live: &Value, config: Value, schema: TypeRef<'_>) -> Value {
 /// The object without the set's members. Containers that become empty go as well.
 pub fn remove(value: Value, gone: &FieldSet, schema: TypeRef<'_>) -> Option<Value> {
     match value {
-        Value::Object(fields) if schema.is_unknown() || (schema.is_object() && schema.map_kind() == MapKind::Granular) => {
+        Value::Object(fields) if (schema.is_unknown() || schema.is_object()) && schema.map_kind() == MapKind::Granular => {
             let kept: Map<String, Value> = fields
                 .into_iter()
                 .filter_map(|(name, value)| {

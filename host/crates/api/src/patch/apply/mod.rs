@@ -9,6 +9,8 @@ mod check;
 mod last_applied;
 mod managers;
 mod merge;
+mod presence;
+mod scale;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+pub use self::scale::apply_scale;
 use self::managers::{Conflict, Entry, ManagerId, Managers, Operation, asks_to_forget, conflict_status};
 use self::set::FieldSet;
 use self::walk::Delta;
@@ -93,7 +96,7 @@ pub fn track_update(old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     }
     let delta = match old {
         Some(old) => walk::compare(old, new, write.schema),
-        None => Delta { added: walk::everything(new, write.schema), ..Delta::default() },
+        None => walk::compare(&Value::Object(serde_json::Map::new()), new, write.schema),
     };
     let delta = write.counted_delta(delta);
     if delta.is_empty() && old.is_some_and(|old| old.at(MANAGED_FIELDS) == new.at(MANAGED_FIELDS)) {

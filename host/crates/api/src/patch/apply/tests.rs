@@ -152,14 +152,15 @@ fn updates_take_what_they_change() {
     c.update("edit", "", json!({"n": 2, "labels": {"a": "1"}, "list": [{"name": "x", "proto": "TCP", "v": 1, "w": 7}]}));
     c.check(expect![[r#"
         spec {"labels":{"a":"1"},"list":[{"name":"x","proto":"TCP","v":1,"w":7}],"n":2}
-        create Update  01: {"f:spec":{"f:labels":{".":{},"f:a":{}},"f:list":{".":{},"k:{\"name\":\"x\",\"proto\":\"TCP\"}":{".":{},"f:name":{},"f:proto":{},"f:v":{}}}}}
+        create Update  01: {"f:spec":{".":{},"f:labels":{".":{},"f:a":{}},"f:list":{".":{},"k:{\"name\":\"x\",\"proto\":\"TCP\"}":{".":{},"f:name":{},"f:proto":{},"f:v":{}}}}}
         edit Update  02: {"f:spec":{"f:list":{"k:{\"name\":\"x\",\"proto\":\"TCP\"}":{"f:w":{}}},"f:n":{}}}
-        kubelet Update status 03: {"f:status":{"f:n":{}}}"#]]);
+        kubelet Update status 03: {"f:status":{".":{},"f:n":{}}}"#]]);
     c.update("edit", "", json!({"n": 2}));
     c.check(expect![[r#"
         spec {"n":2}
+        create Update  01: {"f:spec":{}}
         edit Update  02: {"f:spec":{"f:n":{}}}
-        kubelet Update status 03: {"f:status":{"f:n":{}}}"#]]);
+        kubelet Update status 03: {"f:status":{".":{},"f:n":{}}}"#]]);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn the_first_apply_of_an_untracked_object_finds_its_past() {
     c.check(expect![[r#"
         spec {"m":2,"n":5}
         one Apply  03: {"f:spec":{"f:n":{}}}
-        before-first-apply Update  03: {"f:spec":{"f:m":{}}}"#]]);
+        before-first-apply Update  03: {"f:spec":{".":{},"f:m":{}}}"#]]);
 }
 
 #[test]
@@ -294,7 +295,6 @@ fn a_deployment_and_its_status() {
                 "f:replicas": {},
                 "f:selector": {},
                 "f:strategy": {
-                  ".": {},
                   "f:rollingUpdate": {
                     ".": {},
                     "f:maxSurge": {},
@@ -303,18 +303,14 @@ fn a_deployment_and_its_status() {
                   "f:type": {}
                 },
                 "f:template": {
-                  ".": {},
                   "f:metadata": {
-                    ".": {},
                     "f:labels": {
                       ".": {},
                       "f:app": {}
                     }
                   },
                   "f:spec": {
-                    ".": {},
                     "f:containers": {
-                      ".": {},
                       "k:{\"name\":\"hello\"}": {
                         ".": {},
                         "f:args": {},
@@ -327,7 +323,8 @@ fn a_deployment_and_its_status() {
                             "f:containerPort": {},
                             "f:protocol": {}
                           }
-                        }
+                        },
+                        "f:resources": {}
                       }
                     }
                   }
@@ -347,6 +344,8 @@ fn a_deployment_and_its_status() {
                   ".": {},
                   "k:{\"type\":\"Available\"}": {
                     ".": {},
+                    "f:lastTransitionTime": {},
+                    "f:lastUpdateTime": {},
                     "f:status": {},
                     "f:type": {}
                   }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::presence::{self, there};
 use super::set::{self, FieldSet};
 use crate::schema::kinds::{ListKind, MapKind, TypeRef};
 
@@ -60,9 +61,11 @@ pub fn mentioned(value: &Value, schema: TypeRef<'_>) -> FieldSet {
     mentioned_below(value, schema, Level::Root).0
 }
 
-/// Every field and every parent, as when an object appears from nothing.
+/// What comes to be with a new object: every field and every parent but those that an empty object has already.
 pub fn everything(value: &Value, schema: TypeRef<'_>) -> FieldSet {
-    everything_below(value, schema, Level::Root)
+    let Delta { mut modified, added, .. } = compare(&Value::Object(Map::new()), value, schema);
+    set::union(&mut modified, added);
+    modified
 }
 
 pub fn compare(old: &Value, new: &Value, schema: TypeRef<'_>) -> Delta {
@@ -73,7 +76,7 @@ pub fn compare(old: &Value, new: &Value, schema: TypeRef<'_>) -> Delta {
 
 pub fn shape<'v, 't>(value: &'v Value, schema: TypeRef<'t>) -> Shape<'v, 't> {
     match value {
-        Value::Object(fields) if schema.is_unknown() || (schema.is_object() && schema.map_kind() == MapKind::Granular) => Shape::Map(fields),
+        Value::Object(fields) if (schema.is_unknown() || schema.is_object()) && schema.map_kind() == MapKind::Granular => Shape::Map(fields),
         Value::Array(items) if schema.is_list() && *schema.list_kind() != ListKind::Atomic => Shape::List(items, Keys { list: schema }),
         _ => Shape::Leaf,
     }
@@ -164,8 +167,13 @@ fn everything_below(value: &Value, schema: TypeRef<'_>, level: Level) -> FieldSe
         Shape::Leaf => {}
         Shape::Map(fields) => {
             for (name, value) in fields.iter().filter(|(name, _)| !level.skips(name)) {
-                let below = everything_below(value, child_type(schema, name), level.below(name));
-                set::insert(&mut found, set::field_key(name), below, !is_ever_present(level, name, value));
+                let (child, inner) = (child_type(schema, name), level.below(name));
+                let Some(value) = there(Some(value), child) else { continue };
+                set::insert(&mut found, set::field_key(name), everything_below(value, child, inner), inner != Level::Metadata);
+            }
+            for (name, child) in presence::unwritten(fields, schema) {
+                let zero = presence::zero(child);
+                set::insert(&mut found, set::field_key(name), everything_below(zero, child, Level::Inner), true);
             }
         }
         Shape::List(items, keys) => {
@@ -176,11 +184,6 @@ fn everything_below(value: &Value, schema: TypeRef<'_>, level: Level) -> FieldSe
         }
     }
     found
-}
-
-/// Structs that a typed object always has: they do not come to be with their first field.
-fn is_ever_present(level: Level, field: &str, value: &Value) -> bool {
-    level == Level::Root && matches!(field, "metadata" | "spec" | "status") && value.is_object()
 }
 
 /// Fills the sets below a node; true when the node itself was modified.
@@ -197,6 +200,8 @@ fn compare_nodes(old: &Value, new: &Value, schema: TypeRef<'_>, level: Level, de
             false
         }
         (Shape::Leaf, Shape::Leaf) => !same_scalar(old, new),
+        // Null and empty are told apart as scalars are.
+        _ if presence::is_bare(old) && presence::is_bare(new) => old != new,
         // A container that was, or becomes, null or of another type.
         _ => {
             delta.removed = everything_below(old, schema, level);
@@ -207,16 +212,21 @@ fn compare_nodes(old: &Value, new: &Value, schema: TypeRef<'_>, level: Level, de
 }
 
 fn compare_maps(old: &Map<String, Value>, new: &Map<String, Value>, schema: TypeRef<'_>, level: Level, delta: &mut Delta) {
-    for (name, new) in new.iter().filter(|(name, _)| !level.skips(name)) {
+    let mut compare = |name: &str, old: Option<&Value>, new: Option<&Value>| {
         let (child, inner) = (child_type(schema, name), level.below(name));
-        match old.get(name) {
-            Some(old) => delta.nest(|| set::field_key(name), |below| compare_nodes(old, new, child, inner, below)),
-            None => set::insert(&mut delta.added, set::field_key(name), everything_below(new, child, inner), !is_ever_present(level, name, new)),
+        let member = inner != Level::Metadata;
+        match (there(old, child), there(new, child)) {
+            (Some(old), Some(new)) => delta.nest(|| set::field_key(name), |below| compare_nodes(old, new, child, inner, below)),
+            (None, Some(new)) => set::insert(&mut delta.added, set::field_key(name), everything_below(new, child, inner), member),
+            (Some(old), None) => set::insert(&mut delta.removed, set::field_key(name), everything_below(old, child, inner), member),
+            (None, None) => {}
         }
+    };
+    for (name, new) in new.iter().filter(|(name, _)| !level.skips(name)) {
+        compare(name, old.get(name), Some(new));
     }
     for (name, old) in old.iter().filter(|(name, _)| !level.skips(name) && !new.contains_key(*name)) {
-        let below = everything_below(old, child_type(schema, name), level.below(name));
-        set::insert(&mut delta.removed, set::field_key(name), below, !is_ever_present(level, name, old));
+        compare(name, Some(old), None);
     }
 }
 

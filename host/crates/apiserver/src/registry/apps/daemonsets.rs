@@ -45,9 +45,7 @@ pub fn kind() -> Kind {
         update: |new, old, part, _| {
             let same_template = new.at(&["spec", "template"]) == old.at(&["spec", "template"]);
             let before = old.str_at(&["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(1);
-            if part == Part::Main {
-                number_template(new, if same_template { before } else { before + 1 });
-            }
+            number_template(new, if part != Part::Main || same_template { before } else { before + 1 });
         },
         validate,
         validate_change,
@@ -61,6 +59,10 @@ fn number_template(set: &mut Value, number: i64) {
 }
 
 fn default(set: &mut Value) {
+    // There from the start, as upstream's conversion has it: whoever creates the object owns it.
+    if set.at(&["metadata", "annotations", TEMPLATE_GENERATION]).is_none() {
+        number_template(set, 0);
+    }
     let Some(spec) = spec_mut(set) else { return };
     let strategy = ensure_object(spec, "updateStrategy");
     default_empty(strategy, "type", "RollingUpdate");

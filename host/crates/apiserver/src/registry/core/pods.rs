@@ -55,6 +55,9 @@ pub fn kind() -> Kind {
 }
 
 fn default(pod: &mut Value) {
+    if pod.get("status").is_some_and(Value::is_object) {
+        pair_addresses(pod, "podIP", "podIPs");
+    }
     if let Some(spec) = spec_mut(pod) {
         default_spec(spec);
         defaults::default_pod_only(spec);
@@ -84,7 +87,8 @@ fn update(new: &mut Value, old: &Value, part: Part, _: &WriteContext<'_>) {
                 new.set_at(&["status", "qosClass"], class);
             }
             keep_owners(new, old);
-            pair_addresses(new);
+            pair_addresses(new, "podIP", "podIPs");
+            pair_addresses(new, "hostIP", "hostIPs");
         }
         Part::Other("ephemeralcontainers") => keep_only(new, old, |spec, asked| {
             spec.insert("ephemeralContainers".to_owned(), asked.get("ephemeralContainers").cloned().unwrap_or(json!([])));
@@ -132,24 +136,22 @@ fn keep_owners(new: &mut Value, old: &Value) {
     }
 }
 
-/// `podIP` and `podIPs[0]` say the same, whichever a client sent; the host's as well.
-fn pair_addresses(pod: &mut Value) {
+/// An address and the first of the list say the same, whichever a client sent. The pod's are upstream's conversion's, the host's its strategy's.
+fn pair_addresses(pod: &mut Value, one: &str, many: &str) {
     let Some(status) = pod.as_object_mut().map(|p| ensure_object(p, "status")) else { return };
-    for (one, many) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
-        let first = status.get(many).and_then(|l| l.get(0)).and_then(|e| e.get("ip")).cloned();
-        match (first, status.get(one).and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned)) {
-            // The pod's single address is the older field and rules.
-            (Some(first), Some(ip)) if one == "podIP" && first != *ip => {
-                status.insert(many.to_owned(), json!([{"ip": ip}]));
-            }
-            (Some(first), _) => {
-                status.insert(one.to_owned(), first);
-            }
-            (None, Some(ip)) => {
-                status.insert(many.to_owned(), json!([{"ip": ip}]));
-            }
-            (None, None) => {}
+    let first = status.get(many).and_then(|l| l.get(0)).and_then(|e| e.get("ip")).cloned();
+    match (first, status.get(one).and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned)) {
+        // The pod's single address is the older field and rules.
+        (Some(first), Some(ip)) if one == "podIP" && first != *ip => {
+            status.insert(many.to_owned(), json!([{"ip": ip}]));
         }
+        (Some(first), _) => {
+            status.insert(one.to_owned(), first);
+        }
+        (None, Some(ip)) => {
+            status.insert(many.to_owned(), json!([{"ip": ip}]));
+        }
+        (None, None) => {}
     }
 }
 
