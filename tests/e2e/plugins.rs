@@ -150,4 +150,14 @@ fn a_scheduler_in_the_shadow_disagrees_is_promoted_and_rolled_back() {
     assert_eq!(after, (promoted.1, promoted.0), "the emptier node gets them");
     let refused = server.pintle(&["plugin", "diff", name]).refused();
     assert!(refused.contains("has no candidate"), "{refused}");
+    // An extender has candidates as well.
+    let extender = ["plugin", "apply", &component, "--name", "beside", "--extender", "--grant", "list,watch:nodes,pods"];
+    server.pintle(&extender).ok();
+    server.pintle(&[&extender[..], &["--config", &config, "--stage", "Shadow"]].concat()).ok();
+    pods("beside", 18);
+    wait("a difference in scores", 30, || {
+        let output = server.pintle(&["plugin", "diff", "beside"]);
+        if output.stdout.contains("Scores pod default/beside-") { Ok(()) } else { Err(format!("{output:?}")) }
+    });
+    server.pintle(&["plugin", "promote", "beside"]).ok();
 }

@@ -159,6 +159,15 @@ async fn one_plugin_serves_several_names_and_leaves_those_that_it_no_longer_has(
         let decided = &decisions(&bench, scheduler).await[0];
         assert_eq!((&decided["plugin"], &decided["schedulerName"]), (&json!("s"), &json!(scheduler)));
     }
+    let request = Request {
+        log: bench.folder.path().to_owned(),
+        component: guests::plugin("pintle-scheduler-default"),
+        plugin: Some("s".to_owned()),
+        config: None,
+        cache: bench.folder.path().join("replays"),
+    };
+    let report = replay(request).await.expect("a report");
+    assert!(report.decisions >= 3 && report.identical == report.decisions, "each name's decisions replay over what was fed there: {report:#?}");
     // The names that it keeps go on without it being anew there; `two` is another one's, or nobody's.
     spec["schedulerNames"] = json!(["three"]);
     bench.apply("s", spec);
