@@ -189,11 +189,10 @@ impl Reloaded {
     /// Other bytes, until they are live; the load goes on meanwhile.
     async fn reload(&self, cluster: &Cluster, load: &mut Load, number: usize, options: &Options) {
         let version = if options.all_digests { number } else { number.div_ceil(2) % 4 };
-        let bytes = with_note(&self.bytes, &version.to_string());
         let file = format!("{}-{version}.wasm", self.name);
         let path = self.components.join(&file);
         if !path.exists() {
-            std::fs::write(&path, &bytes).expect("written");
+            std::fs::write(&path, with_note(&self.bytes, &version.to_string())).expect("written");
         }
         let status = cluster.get_object(&PLUGINS, "", self.name).map_or(json!({}), |p| p["status"].clone());
         let before = status["activeDigest"].clone();

@@ -16,6 +16,10 @@ const BLOCK_HEADER_BYTES: usize = 24;
 /// No block is larger, packed or unpacked: a file of somebody else must not make a reader take all memory.
 const MAX_BLOCK_BYTES: u32 = 256 << 20;
 const MAX_BLOCK_KEYS: u32 = 1 << 20;
+/// Before each record of an unpacked block: its length, so that readers can pass over those that they do not want.
+const LENGTH_BYTES: usize = 4;
+/// What a [`Record::Fed`] begins with.
+const FED: u8 = 2;
 pub const EXTENSION: &str = "decisions";
 
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +77,12 @@ impl Draft {
     }
 
     pub fn push(&mut self, record: &Record) -> Result<(), postcard::Error> {
-        let raw = std::mem::take(&mut self.raw);
-        let length = raw.len();
+        let mut raw = std::mem::take(&mut self.raw);
+        let at = raw.len();
+        raw.extend([0; LENGTH_BYTES]);
         self.raw = postcard::to_extend(record, raw)?;
-        debug_assert!(self.raw.len() > length);
+        let length = u32::try_from(self.raw.len() - at - LENGTH_BYTES).unwrap_or(u32::MAX);
+        self.raw[at..at + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
         match record {
             Record::Session(_) => self.has_sessions = true,
             Record::Decision(decision) => {
@@ -157,6 +163,15 @@ impl SegmentReader {
 
     /// The records of a block, in order; none when it was torn.
     pub fn records(&mut self, block: &Block) -> Result<Vec<Record>, LogError> {
+        self.records_where(block, |_| true)
+    }
+
+    /// The same of what schedulers were fed; decisions, which are most of a block, are not read.
+    pub fn feeds(&mut self, block: &Block) -> Result<Vec<Record>, LogError> {
+        self.records_where(block, |kind| kind == FED)
+    }
+
+    fn records_where(&mut self, block: &Block, wanted: impl Fn(u8) -> bool) -> Result<Vec<Record>, LogError> {
         let mut packed = vec![0; block.packed as usize];
         let read = self.file.seek(SeekFrom::Start(block.offset)).and_then(|_| self.file.read_exact(&mut packed));
         if read.is_err() || crc32fast::hash(&packed) != block.sum {
@@ -164,9 +179,12 @@ impl SegmentReader {
         }
         let Ok(raw) = lz4_flex::block::decompress(&packed, block.unpacked as usize) else { return Ok(Vec::new()) };
         let (mut rest, mut records) = (raw.as_slice(), Vec::new());
-        while !rest.is_empty() {
-            let (record, after) = postcard::take_from_bytes(rest)?;
-            records.push(record);
+        while let Some((length, after)) = rest.split_first_chunk::<LENGTH_BYTES>() {
+            let length = u32::from_le_bytes(*length) as usize;
+            let (record, after) = after.split_at_checked(length).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+            if record.first().is_some_and(|kind| wanted(*kind)) {
+                records.push(postcard::from_bytes(record)?);
+            }
             rest = after;
         }
         Ok(records)

@@ -329,7 +329,7 @@ impl Writer {
         let mut states: HashMap<u64, State> = HashMap::new();
         let mut reader = SegmentReader::open(path)?;
         while let Some(block) = reader.next_block() {
-            for record in reader.records(&block)? {
+            for record in reader.feeds(&block)? {
                 if let Record::Fed(fed) = record
                     && is_live(fed.session)
                     && (fed.feed.is_whole() || states.contains_key(&fed.session))
