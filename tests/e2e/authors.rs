@@ -159,7 +159,7 @@ fn what_new_writes_for_python_and_c_works_as_it_comes() {
     apply(&server, &made("ingress", "python"), "");
 }
 
-/// Go, which is experimental: the template, then a policy with a word of its own, a configuration and a fault.
+/// Go, which is experimental: the template, then a policy with a word of its own and a fault.
 #[test]
 fn go_decides_refuses_and_says_why_it_panicked() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -169,6 +169,8 @@ fn go_decides_refuses_and_says_why_it_panicked() {
     let told = output(std::process::Command::new(pintle()).args(new)).ok();
     assert!(told.contains("Go is experimental"), "{told}");
     let run = |verb: &str| output(std::process::Command::new(pintle()).args(["plugin", verb, &shown])).ok();
+    // Small enough to go into the object.
+    let apply = |server: &Server| server.pintle(&["plugin", "apply", &shown, "--scheduler-name", "go-scheduler", "--timeout", "180s"]).ok();
     let tested = run("test");
     assert!(tested.contains("ok  \tgo-scheduler"), "{tested}");
     run("build");
@@ -176,7 +178,7 @@ fn go_decides_refuses_and_says_why_it_panicked() {
     for (name, zone) in [("a", "z1"), ("b", "z1"), ("c", "z2")] {
         node(&server, name, "4", &json!({"zone": zone}));
     }
-    apply(&server, &project, "go-scheduler");
+    apply(&server);
     // Spread by the policy's score, then by the pods' own constraint.
     let mut found: Vec<String> = (0..3).map(|n| placed(&server, &format!("p{n}"), "go-scheduler", &json!({}))).collect();
     found.sort();
@@ -191,7 +193,7 @@ fn go_decides_refuses_and_says_why_it_panicked() {
     assert!(policy.contains("\treturn \"\""), "{policy}");
     std::fs::write(project.join("policy.go"), policy.replace("\treturn \"\"", own)).expect("is writable");
     run("build");
-    apply(&server, &project, "go-scheduler");
+    apply(&server);
     assert_eq!(placed(&server, "own", "go-scheduler", &json!({})), "c");
     let boom = json!({"schedulerName": "go-scheduler", "containers": [{"name": "c", "image": "i"}]});
     let boom = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "boom"}, "spec": boom});
