@@ -174,7 +174,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (leads, election) = stand_for_election(&core, external, &stopped);
         let definitions = tokio::spawn(crate::custom::run(core.clone(), leads.clone()));
-        let aggregation = tokio::spawn(aggregation::run(core.clone()));
+        let (extensions, own) = (aggregation::run(core.clone()), aggregation::register(core.clone()));
+        let aggregation = tokio::spawn(async { tokio::join!(extensions, own).0 });
         let client = LocalClient::new(core.clone(), User::loopback()).while_leading(leads.clone());
         let bookkeeping = bookkeeping::start(bookkeeping::Context { client: Arc::new(client), ..context }, leads.clone());
         let compaction = tokio::spawn(crate::cache::forget_history(core.cache.store().clone(), leads.clone()));

@@ -228,3 +228,40 @@ async fn strangers_are_refused_and_namespaces_must_exist() {
     assert!(immortal.is(Reason::Forbidden), "{immortal}");
     f.server.shutdown().await.unwrap();
 }
+
+/// What `kubectl get apiservices` shows: built-in group versions from the start, those of definitions as long as they are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn group_versions_are_registered() {
+    const SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
+    const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    let f = fixture().await;
+    let target = |name: &str| Target::object(SERVICES, None, name);
+    let until = async |name: &str, holds: &dyn Fn(Option<&Value>) -> bool| {
+        let looking = async {
+            loop {
+                let service = f.client.get(&target(name)).await.ok().map(|s| s.parse().unwrap());
+                if holds(service.as_ref()) {
+                    return service;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, looking).await.unwrap_or_else(|_| panic!("{name}"))
+    };
+    let local = |service: Option<&Value>| service.is_some_and(|s| s["status"]["conditions"][0]["reason"] == "Local");
+    let apps = until("v1.apps", &local).await.unwrap();
+    assert_eq!(apps["metadata"]["labels"], json!({"kube-aggregator.kubernetes.io/automanaged": "onstart"}));
+    assert_eq!(apps["spec"], json!({"group": "apps", "version": "v1", "groupPriorityMinimum": 17_800, "versionPriority": 15}));
+    until("v1.", &local).await;
+
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "things.reg.example"}, "spec": {
+        "group": "reg.example", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    f.client.create(&Target::collection(DEFINITIONS, None), definition, &write()).await.unwrap();
+    let own = until("v1.reg.example", &local).await.unwrap();
+    assert_eq!(own["metadata"]["labels"], json!({"kube-aggregator.kubernetes.io/automanaged": "true"}));
+    f.client.delete(&target("v1.reg.example"), &DeleteOptions::default()).await.unwrap();
+    until("v1.reg.example", &|now| now.is_some_and(|now| now.uid() != own.uid())).await;
+    f.client.delete(&Target::object(DEFINITIONS, None, "things.reg.example"), &DeleteOptions::default()).await.unwrap();
+    until("v1.reg.example", &|now| now.is_none()).await;
+}

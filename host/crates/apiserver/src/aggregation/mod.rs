@@ -6,6 +6,7 @@
 //! them in discovery and tells on the APIService whether it answers. OpenAPI of extensions is not merged.
 
 mod discovery;
+mod local;
 mod status;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use crate::http::{Response, insecure};
 use crate::resources::Table;
 
 pub use status::run;
+pub use local::run as register;
 
 const SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
 

@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// For one extension to say what it serves.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// As upstream's loops are named after their process.
-const MANAGER: &str = "kube-apiserver";
+pub(super) const MANAGER: &str = "kube-apiserver";
 
 /// What became of asking: what it serves, or reason and message.
 type Asked = Result<Vec<ResourceDef>, (&'static str, String)>;
@@ -52,7 +52,7 @@ async fn reconcile(core: &Arc<Core>, resource: &Arc<Resource>, services: &[Objec
     let mut foreign: Vec<ResourceDef> = asked.iter().flatten().flatten().cloned().collect();
     foreign.sort_by(|a, b| (&a.group, &a.version, &a.resource).cmp(&(&b.group, &b.version, &b.resource)));
     show(core, foreign);
-    for service in services {
+    future::join_all(services.iter().map(|service| async {
         let condition = match extensions.iter().zip(&asked).find(|(e, _)| e.name == service.name()) {
             Some((_, Ok(_))) => condition(true, "Passed", "all checks passed"),
             Some((_, Err((reason, message)))) => condition(false, reason, message),
@@ -61,7 +61,8 @@ async fn reconcile(core: &Arc<Core>, resource: &Arc<Resource>, services: &[Objec
         if let Err(why) = tell(core, resource, service, &condition).await {
             tracing::warn!(service = service.name(), %why, "the state of an APIService");
         }
-    }
+    }))
+    .await;
     !extensions.is_empty()
 }
 

@@ -1,6 +1,6 @@
 //! `apiregistration.k8s.io/v1` APIService: who serves a group's version.
 
-use pintle_api::names;
+use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ use crate::registry::workload::SPEC;
 pub fn kind() -> Kind {
     Kind {
         unconditional_update: false,
+        // The core group's is `v1.`; the rest of the name's form is the kind's own check.
+        names: NameRule::PathSegment,
         default: |service| {
             if let Some(service) = spec_mut(service).and_then(|spec| object_mut(spec, "service")) {
                 default_missing(service, "port", 443);
