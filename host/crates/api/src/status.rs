@@ -3,6 +3,7 @@
 //! Constructors give upstream's reasons, messages and codes (k8s.io/apimachinery `api/errors`). The code is part
 //! of the body; only the http layer turns it into a response line.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -126,15 +127,11 @@ impl Status {
     }
     /// Failed validation; `causes` must not be empty.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let mut listed: Vec<String> = Vec::with_capacity(causes.len());
-        for cause in &causes {
-            let said = format!("{}: {}", cause.field, cause.message);
-            // A fault that was found twice is a cause twice, and told once.
-            if !listed.contains(&said) {
-                listed.push(said);
-            }
-        }
-        let why = if listed.len() == 1 { listed[0].clone() } else { format!("[{}]", listed.join(", ")) };
+        let said: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        // A fault that was found twice is a cause twice, and told once. A body has room for a hundred thousand faults.
+        let mut told = HashSet::with_capacity(said.len());
+        let listed: Vec<&str> = said.iter().map(String::as_str).filter(|said| told.insert(*said)).collect();
+        let why = if let [only] = listed[..] { only.to_owned() } else { format!("[{}]", listed.join(", ")) };
         let mut status = Self::new(422, Reason::Invalid, format!("{} {name:?} is invalid: {why}", qualified(group, kind)));
         status = status.about(group, kind, name);
         status.details_mut().causes = causes;

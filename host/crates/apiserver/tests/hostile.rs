@@ -212,6 +212,17 @@ async fn patches_that_grow() {
     f.server.shutdown().await.unwrap();
 }
 
+/// A fault that stands twice is told once; to find that out took a minute for thirty thousand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_faults_as_a_body_has_room_for() {
+    let f = fixture().await;
+    let finalizers: Vec<String> = (0..100_000).map(|n| format!("v{n}")).collect();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}, "spec": {"finalizers": finalizers}});
+    let refused = f.typed("POST /api/v1/namespaces", "application/json", namespace.to_string().as_bytes()).await;
+    assert!(refused.code == 422 && refused.body.contains("v99999"), "{} {:.200}", refused.code, refused.body);
+    f.server.shutdown().await.unwrap();
+}
+
 /// What one server can read another must be able to read, and this one again: objects in lists, events and reviews, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_deeper_than_their_readers() {
