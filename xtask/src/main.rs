@@ -6,6 +6,7 @@ mod fuzz;
 mod machine;
 mod plugins;
 mod programs;
+mod schemathesis;
 mod tidy;
 mod verify;
 
@@ -23,6 +24,7 @@ usage: cargo xtask <verb>
   wit-check      refuses a change to a released WIT package
   wit-freeze [name]  releases the WIT packages as they stand, under wit/released
   fuzz [decoder...] [--seconds N]  libFuzzer over what decodes bytes from outside; wants a nightly compiler
+  schemathesis [group...] [--seconds N]  the published tool over the server's own OpenAPI; wants python3 with venv
   tidy           the rules of ARCHITECTURE.md that a machine can check
   schema         regenerates the API schema tables
   placement      regenerates the goldens of placement from upstream's scheduler (Go); `placement live -bin DIR` asks the real one";
@@ -42,6 +44,7 @@ fn main() -> Result<()> {
         "wit-check" => contracts::check(),
         "wit-freeze" => contracts::freeze(&rest),
         "fuzz" => fuzz::run(&rest),
+        "schemathesis" => schemathesis::run(&rest),
         "tidy" => tidy::run(),
         "placement" => programs::placement(&rest),
         "schema" => programs::cargo(&["run", "--quiet", "--package", "schema-gen"]),

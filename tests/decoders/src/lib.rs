@@ -6,19 +6,26 @@
 
 mod bodies;
 mod patches;
+mod server;
 mod texts;
+#[cfg(feature = "tokens")]
+mod tokens;
+
+use pintle_api::object::{MAX_DEPTH, is_deeper_than};
+use serde_json::Value;
 
 /// A decoder by the name under which its seeds lie.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: &[Target] = &[
     ("json_body", bodies::json),
     ("yaml_body", bodies::yaml),
     ("protobuf_body", bodies::protobuf),
     ("patches", patches::patches),
     ("server_side_apply", patches::server_side_apply),
     ("selectors", texts::selectors),
-    ("tokens", texts::tokens),
+    #[cfg(feature = "tokens")]
+    ("tokens", tokens::tokens),
     ("continue_tokens", texts::continue_tokens),
     ("paths", texts::paths),
 ];
@@ -33,6 +40,14 @@ pub fn run(name: &str, input: &[u8]) {
 fn parts<const N: usize>(input: &[u8]) -> Option<[&[u8]; N]> {
     const SEPARATOR: u8 = 0xff;
     input.splitn(N, |byte| *byte == SEPARATOR).collect::<Vec<_>>().try_into().ok()
+}
+
+/// What is deeper than that is refused where it is written; all else must come out of its text as it went in.
+fn assert_readable(object: &Value) {
+    if !is_deeper_than(object, MAX_DEPTH) {
+        let text = serde_json::to_vec(object).expect("JSON is written");
+        assert_eq!(serde_json::from_slice::<Value>(&text).ok().as_ref(), Some(object), "read again, it is another object");
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use pintle_api::GroupVersionKind;
+use pintle_api::object::{MAX_DEPTH, is_deeper_than};
 use pintle_api::patch::{apply, json, merge, strategic};
 use pintle_api::schema::builtin;
 use serde_json::Value;
@@ -13,8 +14,13 @@ static POD: LazyLock<GroupVersionKind> = LazyLock::new(|| GroupVersionKind { gro
 pub fn patches(input: &[u8]) {
     let Some([object, patch]) = crate::parts(input).and_then(both) else { return };
     let schema = builtin().for_kind(&POD).expect("a built-in kind");
-    let _ = json::apply(object.clone(), &patch);
-    let _ = strategic::apply(object.clone(), patch.clone(), schema);
+    if let Ok(patched) = json::apply(object.clone(), &patch) {
+        assert!(!is_deeper_than(&patched, MAX_DEPTH) || is_deeper_than(&object, MAX_DEPTH), "a patch nests without end");
+        crate::assert_readable(&patched);
+    }
+    if let Ok(patched) = strategic::apply(object.clone(), patch.clone(), schema) {
+        crate::assert_readable(&patched);
+    }
     if let Ok(once) = merge::apply(object, patch.clone()) {
         assert_eq!(merge::apply(once.clone(), patch).ok(), Some(once), "a merge patch that is applied twice is applied once");
     }
