@@ -99,7 +99,7 @@ fn every_node_leads_a_pod_to_every_endpoint(cluster: &Cluster, port: &serde_json
     let web = pods(cluster, "app=web");
     let from = web[0]["metadata"]["name"].as_str().expect("a name");
     for address in ["10.89.0.1", "10.89.0.2"] {
-        let ask = format!("for i in $(seq 40); do wget -T 2 -qO- http://{address}:{port} || echo none; done");
+        let ask = format!("for i in $(seq 40); do timeout 2 /bin/wget -qO- http://{address}:{port} || echo none; done");
         let answers = cluster.kubectl(&["exec", from, "--", "sh", "-c", &ask]).ok();
         assert!(!answers.contains("none"), "by {address}: {answers}");
         let hosts: std::collections::BTreeSet<&str> = answers.lines().filter_map(|l| l.strip_prefix("pod: ")).collect();
