@@ -26,6 +26,7 @@ mod decide;
 mod intake;
 mod profile;
 
+#[cfg(test)]
 pub use intake::budget;
 
 /// Everything is given to the decision log anew at most so often: it takes as long as feeding a fresh instance.
