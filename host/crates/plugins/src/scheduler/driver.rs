@@ -1,7 +1,7 @@
 //! The loop of one scheduler name: take in what changed, feed it, decide the next pod, check the decision, assume it, bind it aside.
 //!
 //! Everything here runs in one task, so cluster, queue and instance need no locks and a plugin is exchanged between two decisions.
-//! A fault costs the instance: the pod backs off, the next instance is fed everything again.
+//! A fault costs the instance: the pod backs off, and a spare that was fed beside it goes on, or else the next instance is fed everything again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
