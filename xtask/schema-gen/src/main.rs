@@ -1,6 +1,7 @@
-//! Writes the tables of built-in types that `pintle-api` carries, from the schemas in k8s-openapi:
-//! `types.txt` (structure, loaded by every process) and `descriptions.txt.gz` (read only for OpenAPI).
+//! Writes the tables of built-in types that `pintle-api` carries: `types.txt` (structure, loaded by every process) from the schemas in k8s-openapi,
+//! `published.txt.gz` (descriptions, defaults, allowed values; read only for OpenAPI) from what a running kube-apiserver publishes.
 //!
+//! `cargo run -p schema-gen published FOLDER` writes the latter, and the parameters of requests, from the documents of upstream's `/openapi/v3` in FOLDER.
 //! `cargo run -p schema-gen protobuf FOLDER VERSION` writes `messages.txt` (the protobuf form) from upstream's API modules in FOLDER.
 //! Run `cargo run -p schema-gen` after raising k8s-openapi, `-- --check` to see whether the files are current.
 //! A crate of its own, so that neither the host nor xtask compiles k8s-openapi with schemars.
@@ -8,6 +9,7 @@
 
 mod kinds;
 mod protobuf;
+mod published;
 mod table;
 
 use std::io::{Read, Write};
@@ -25,11 +27,18 @@ fn main() -> Result<()> {
         return publish(&directory.join("messages.txt"), rows.as_bytes(), false);
     }
     let check = std::env::args().skip(1).any(|arg| arg == "--check");
-    let collected = kinds::collect();
-    let (types, descriptions) = table::render(&collected)?;
+    let (types, descriptions) = table::render(&kinds::collect())?;
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/api/src/schema");
     publish(&directory.join("types.txt"), types.as_bytes(), check)?;
-    publish_compressed(&directory.join("descriptions.txt.gz"), descriptions.as_bytes(), check)
+    match args.as_slice() {
+        [verb, documents] if verb == "published" => {
+            let parameters = published::parameters(Path::new(documents))?;
+            publish(&directory.join("../openapi/parameters.txt"), parameters.as_bytes(), false)?;
+            let lines = published::render(&types, &descriptions, Path::new(documents))?;
+            publish_compressed(&directory.join("published.txt.gz"), lines.as_bytes(), false)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn publish(path: &PathBuf, wanted: &[u8], check: bool) -> Result<()> {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! All names lack their `io.k8s.`; `!` marks a required field; `[]` and `{}` lists and maps; `: shape` a type that is no struct.
-//! `descriptions.txt` has a line for each line of `types.txt`: the description, with line ends escaped.
+//! The descriptions have a line for each line of `types.txt`, with line ends escaped; `published.rs` puts upstream's in their place.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -95,8 +95,13 @@ fn field_shape(schema: &Value) -> Result<String> {
 
 fn describe(descriptions: &mut String, schema: &Value) {
     let text = schema["description"].as_str().unwrap_or("");
-    descriptions.push_str(&text.replace('\\', "\\\\").replace('\n', "\\n"));
+    descriptions.push_str(&escape(text));
     descriptions.push('\n');
+}
+
+/// One line of whatever text.
+pub fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
 }
 
 fn shorten(name: &str) -> Result<&str> {

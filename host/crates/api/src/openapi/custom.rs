@@ -12,8 +12,10 @@ use crate::schema::structural::is_supported_format;
 
 const API_VERSION_DOC: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
 const KIND_DOC: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
-const METADATA_DOC: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
-const LIST_METADATA_DOC: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const METADATA_DOC: &str =
+    "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+const LIST_METADATA_DOC: &str =
+    "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const OBJECT_META: &str = "apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "apimachinery.pkg.apis.meta.v1.ListMeta";
 
@@ -137,9 +139,7 @@ fn simplify(schema: &mut Map<String, Value>, own: &Map<String, Value>) {
         schema.remove("properties");
     }
     let object_or_array = |schema: &Map<String, Value>, kind: &str| schema.get("type").is_some_and(|t| t == kind);
-    let untyped = nullable
-        || (object_or_array(schema, "array") && !schema.contains_key("items"))
-        || (open && object_or_array(schema, "object"));
+    let untyped = nullable || (object_or_array(schema, "array") && !schema.contains_key("items")) || (open && object_or_array(schema, "object"));
     if untyped {
         schema.remove("type");
     }

@@ -10,27 +10,28 @@ use crate::GroupVersionKind;
 use crate::schema::kinds::{ListKind, MapKind};
 use crate::schema::rows::{self, Definition, Field, NAME_PREFIX, Shape};
 
-const DESCRIPTIONS: &[u8] = include_bytes!("../schema/descriptions.txt.gz");
+/// For each line of the types' table what upstream publishes beyond the structure: facts as JSON, a tab, the description.
+const PUBLISHED: &[u8] = include_bytes!("../schema/published.txt.gz");
 /// Bodies that every group version takes; each lists itself as a kind of all of them.
 const KINDS_OF_EVERY_VERSION: [&str; 2] = ["apimachinery.pkg.apis.meta.v1.DeleteOptions", "apimachinery.pkg.apis.meta.v1.WatchEvent"];
 
 pub(super) struct Definitions {
     rows: Vec<Definition>,
-    descriptions: String,
-    /// Where each line of the descriptions begins.
+    published: String,
+    /// Where each line of it begins.
     lines: Vec<usize>,
 }
 
 impl Definitions {
     /// Unpacks the tables; costs some milliseconds and a megabyte, so callers drop it after a document is made.
     pub(super) fn load() -> Self {
-        let mut descriptions = String::new();
+        let mut published = String::new();
         // The bytes are part of the program; should they be damaged, types go without their descriptions.
-        if flate2::read::GzDecoder::new(DESCRIPTIONS).read_to_string(&mut descriptions).is_err() {
-            descriptions.clear();
+        if flate2::read::GzDecoder::new(PUBLISHED).read_to_string(&mut published).is_err() {
+            published.clear();
         }
-        let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', descriptions.as_bytes()).map(|at| at + 1)).collect();
-        Self { rows: rows::read(), descriptions, lines }
+        let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', published.as_bytes()).map(|at| at + 1)).collect();
+        Self { rows: rows::read(), published, lines }
     }
 
     /// The short name of the definition of a kind.
@@ -51,7 +52,12 @@ impl Definitions {
         found
     }
 
-    /// The schema of one definition. `versions`: all served group versions, for bodies that belong to each.
+    /// The table's own name of a definition.
+    pub(super) fn known(&self, name: &str) -> Option<&'static str> {
+        self.row(name).map(|row| row.name)
+    }
+
+    /// The schema of one definition. `versions`: the document's group versions, for bodies that belong to each.
     pub(super) fn schema(&self, name: &str, dialect: Dialect, versions: &[(&str, &str)]) -> Value {
         let Some(row) = self.row(name) else { return json!({}) };
         let mut schema = match row.shape {
@@ -82,30 +88,36 @@ impl Definitions {
         if !required.is_empty() {
             schema["required"] = required.into();
         }
+        add_facts(&mut schema, self.facts(row.line), dialect);
         schema
     }
 
     fn field_schema(&self, field: &Field, dialect: Dialect) -> Value {
-        let mut schema = match (field.shape, dialect) {
-            // A reference may have no siblings in version 3.
-            (Shape::Named(name), Dialect::V3) => json!({"allOf": [reference(name, dialect)]}),
-            (shape, _) => shape_schema(shape, dialect),
-        };
+        let mut schema = shape_schema(field.shape, dialect);
         self.describe(&mut schema, field.line);
-        add_merge_facts(&mut schema, field, dialect);
+        add_merge_facts(&mut schema, field);
+        add_facts(&mut schema, self.facts(field.line), dialect);
+        if dialect == Dialect::V3 {
+            wrap_references(&mut schema);
+        }
         schema
     }
 
     fn describe(&self, schema: &mut Value, line: usize) {
-        let text = self.line(line);
+        let text = self.line(line).1;
         if !text.is_empty() {
             schema["description"] = unescape(text).into();
         }
     }
 
-    fn line(&self, line: usize) -> &str {
-        let (Some(start), Some(end)) = (self.lines.get(line), self.lines.get(line + 1)) else { return "" };
-        &self.descriptions[*start..end - 1]
+    fn facts(&self, line: usize) -> Value {
+        serde_json::from_str(self.line(line).0).unwrap_or_default()
+    }
+
+    /// Facts and description.
+    fn line(&self, line: usize) -> (&str, &str) {
+        let (Some(start), Some(end)) = (self.lines.get(line), self.lines.get(line + 1)) else { return ("", "") };
+        self.published[*start..end - 1].split_once('\t').unwrap_or_default()
     }
 
     fn row(&self, name: &str) -> Option<&Definition> {
@@ -146,9 +158,35 @@ fn shape_schema(shape: Shape<'static>, dialect: Dialect) -> Value {
     }
 }
 
-fn add_merge_facts(schema: &mut Value, field: &Field, dialect: Dialect) {
+/// Adds what is published of this schema and of those within. Version 2 has no defaults.
+fn add_facts(schema: &mut Value, facts: Value, dialect: Dialect) {
+    let Value::Object(facts) = facts else { return };
+    for (name, fact) in facts {
+        match name.as_str() {
+            "items" | "additionalProperties" => add_facts(&mut schema[name], fact, dialect),
+            "default" if dialect == Dialect::V2 => {}
+            _ => schema[name] = fact,
+        }
+    }
+}
+
+/// In version 3 a reference may have no siblings.
+fn wrap_references(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    if members.len() > 1
+        && let Some(target) = members.remove("$ref")
+    {
+        members.insert("allOf".to_owned(), json!([{"$ref": target}]));
+    }
+    for inner in ["items", "additionalProperties"] {
+        members.get_mut(inner).into_iter().for_each(wrap_references);
+    }
+}
+
+fn add_merge_facts(schema: &mut Value, field: &Field) {
     let facts = &field.merge;
-    let is_list = matches!(field.shape, Shape::List(_));
+    // Bytes are a list in Go.
+    let is_list = matches!(field.shape, Shape::List(_) | Shape::Bytes);
     match &facts.list {
         Some(ListKind::Atomic) if is_list => schema["x-kubernetes-list-type"] = "atomic".into(),
         Some(ListKind::Set) => schema["x-kubernetes-list-type"] = "set".into(),
@@ -169,9 +207,6 @@ fn add_merge_facts(schema: &mut Value, field: &Field, dialect: Dialect) {
     if let Some(strategy) = facts.strategy {
         schema["x-kubernetes-patch-strategy"] = strategy.into();
     }
-    if let Some(default) = facts.default.filter(|_| dialect == Dialect::V3).and_then(|text| serde_json::from_str(text).ok()) {
-        schema["default"] = default;
-    }
 }
 
 fn kinds_of(row: &Definition, versions: &[(&str, &str)]) -> Vec<Value> {
@@ -186,7 +221,7 @@ fn kinds_of(row: &Definition, versions: &[(&str, &str)]) -> Vec<Value> {
     kind.into_iter().collect()
 }
 
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(character) = characters.next() {

@@ -6,25 +6,17 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::definitions::Definitions;
+use super::fixed::Fixed;
 use super::paths::{self, Bodies};
-use super::{Dialect, Published, custom, proto};
+use super::{Dialect, Published, custom, fixed, parameters, proto};
 use crate::resource::SubresourceDef;
 use crate::schema::rows::{self, NAME_PREFIX};
 use crate::{GroupVersion, GroupVersionKind};
 
-/// Definitions that no resource names, yet requests take or give.
-const ALWAYS: [&str; 8] = [
-    "apimachinery.pkg.apis.meta.v1.APIGroup",
-    "apimachinery.pkg.apis.meta.v1.APIGroupList",
-    "apimachinery.pkg.apis.meta.v1.APIResourceList",
-    "apimachinery.pkg.apis.meta.v1.APIVersions",
-    "apimachinery.pkg.apis.meta.v1.DeleteOptions",
-    "apimachinery.pkg.apis.meta.v1.Patch",
-    "apimachinery.pkg.apis.meta.v1.Status",
-    "apimachinery.pkg.apis.meta.v1.WatchEvent",
-];
 /// Custom resources refer to them.
 const META: [&str; 2] = ["apimachinery.pkg.apis.meta.v1.ListMeta", "apimachinery.pkg.apis.meta.v1.ObjectMeta"];
+/// Requests of each group version take bodies of this one, too.
+const CORE: (&str, &str) = ("", "v1");
 
 /// `GET /openapi/v3`: where the document of each group version is. The hash changes when the document does, so that clients may keep it.
 pub fn v3_index(resources: &[Published<'_>], server_version: &str) -> Value {
@@ -41,6 +33,10 @@ pub fn v3_index(resources: &[Published<'_>], server_version: &str) -> Value {
             hasher.update(schema.to_string());
         }
     }
+    let groups: BTreeSet<&str> = resources.iter().map(|published| published.def.group.as_ref()).collect();
+    for fixed in fixed::of_groups(groups.into_iter()) {
+        hashers.entry(fixed.path).or_insert_with(|| Sha256::new_with_prefix(server_version));
+    }
     let entries = hashers.into_iter().map(|(path, hasher)| {
         let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
         let entry = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
@@ -49,29 +45,36 @@ pub fn v3_index(resources: &[Published<'_>], server_version: &str) -> Value {
     json!({"paths": Value::Object(entries.collect())})
 }
 
-/// `GET /openapi/v3/PATH`, where path is `api/v1` or `apis/GROUP/VERSION`. `None`: nothing is served there.
+/// `GET /openapi/v3/PATH`, where path is one of the index. `None`: nothing is served there.
 pub fn v3_json(resources: &[Published<'_>], path: &str, server_version: &str) -> Option<Vec<u8>> {
     let listed: Vec<Published<'_>> = resources.iter().copied().filter(|p| v3_path(&p.def.group, &p.def.version) == path).collect();
-    if listed.is_empty() {
-        return None;
-    }
-    let all_versions = group_versions(resources);
-    let assembly = Assembly::new(&listed, Dialect::V3);
+    let (fixed, versions) = match listed.first() {
+        Some(published) => {
+            let (group, version) = (published.def.group.as_ref(), published.def.version.as_ref());
+            let mut versions = vec![CORE, (group, version)];
+            versions.dedup();
+            (fixed::of_version(path, group, version), versions)
+        }
+        None => {
+            let groups: BTreeSet<&str> = resources.iter().map(|published| published.def.group.as_ref()).collect();
+            (fixed::of_groups(groups.into_iter()).into_iter().find(|fixed| fixed.path == path)?, Vec::new())
+        }
+    };
+    let mut assembly = Assembly::new(&listed, vec![fixed], Dialect::V3);
     let mut json = Json::begin(&json!({"openapi": "3.0.0", "info": info(server_version)}));
     json.open("paths");
     assembly.paths(|path, item| json.member(&path, &item));
     json.close();
     json.open("components");
-    json.open("schemas");
-    assembly.definitions(&all_versions, |name, schema| json.member(&name, &schema));
-    json.close();
+    json.open_if_any("schemas", |json| assembly.definitions(&versions, |name, schema| json.member(&name, &schema)));
+    json.member("securitySchemes", &security());
     json.close();
     Some(json.finish())
 }
 
 /// `GET /openapi/v2` as JSON.
 pub fn v2_json(resources: &[Published<'_>], server_version: &str) -> Vec<u8> {
-    let assembly = Assembly::new(resources, Dialect::V2);
+    let mut assembly = Assembly::whole(resources);
     let mut json = Json::begin(&json!({"swagger": "2.0", "info": info(server_version)}));
     json.open("paths");
     assembly.paths(|path, item| json.member(&path, &item));
@@ -79,20 +82,30 @@ pub fn v2_json(resources: &[Published<'_>], server_version: &str) -> Vec<u8> {
     json.open("definitions");
     assembly.definitions(&group_versions(resources), |name, schema| json.member(&name, &schema));
     json.close();
+    json.member("parameters", &Value::Object(assembly.parameters().collect()));
+    json.member("securityDefinitions", &security());
+    json.member("security", &json!([{"BearerToken": []}]));
     json.finish()
 }
 
 /// `GET /openapi/v2` as protobuf, gnostic's `openapi.v2.Document`.
 pub fn v2_protobuf(resources: &[Published<'_>], server_version: &str) -> Vec<u8> {
-    let assembly = Assembly::new(resources, Dialect::V2);
+    let mut assembly = Assembly::whole(resources);
     let mut document = proto::DocumentWriter::new(&info(server_version));
     assembly.paths(|path, item| document.path(&path, &item));
     assembly.definitions(&group_versions(resources), |name, schema| document.definition(&name, &schema));
+    assembly.parameters().for_each(|(name, parameter)| document.parameter(&name, &parameter));
     document.finish()
 }
 
+/// The version without the patch: `1.36` of `v1.36.3`.
 fn info(server_version: &str) -> Value {
-    json!({"title": "Kubernetes", "version": server_version})
+    let minor: Vec<&str> = server_version.trim_start_matches('v').split('.').take(2).collect();
+    json!({"title": "Kubernetes", "version": minor.join(".")})
+}
+
+fn security() -> Value {
+    json!({"BearerToken": {"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}})
 }
 
 fn v3_path(group: &str, version: &str) -> String {
@@ -107,16 +120,46 @@ fn group_versions<'a>(resources: &[Published<'a>]) -> Vec<(&'a str, &'a str)> {
 /// The parts of a document about some resources.
 struct Assembly<'a> {
     resources: &'a [Published<'a>],
+    fixed: Vec<Fixed>,
     dialect: Dialect,
     known: Definitions,
+    /// What the paths that were written refer to.
+    referred: BTreeSet<&'static str>,
+    taken: BTreeSet<String>,
 }
 
 impl<'a> Assembly<'a> {
-    fn new(resources: &'a [Published<'a>], dialect: Dialect) -> Self {
-        Self { resources, dialect, known: Definitions::load() }
+    fn new(resources: &'a [Published<'a>], fixed: Vec<Fixed>, dialect: Dialect) -> Self {
+        Self { resources, fixed, dialect, known: Definitions::load(), referred: BTreeSet::new(), taken: BTreeSet::new() }
     }
 
-    fn paths(&self, mut add: impl FnMut(String, Value)) {
+    /// Version 2, which is one document.
+    fn whole(resources: &'a [Published<'a>]) -> Self {
+        let versions = group_versions(resources);
+        let groups: BTreeSet<&str> = versions.iter().map(|(group, _)| *group).collect();
+        let mut fixed = fixed::of_groups(groups.into_iter());
+        fixed.extend(versions.iter().map(|(group, version)| fixed::of_version(&v3_path(group, version), group, version)));
+        Self::new(resources, fixed, Dialect::V2)
+    }
+
+    fn paths(&mut self, mut add: impl FnMut(String, Value)) {
+        let (mut referred, mut taken) = (BTreeSet::new(), BTreeSet::new());
+        let mut note = |part: &Value| {
+            for_each_reference(part, &mut |target| {
+                referred.extend(target.rsplit('/').next().and_then(|name| self.known.known(name.strip_prefix(NAME_PREFIX)?)));
+                taken.extend(target.strip_prefix(parameters::SHARED).map(str::to_owned));
+            });
+        };
+        if self.dialect == Dialect::V2 {
+            parameters::shared().values().for_each(&mut note);
+        }
+        let mut add = |path: String, item: Value| {
+            note(&item);
+            add(path, item);
+        };
+        for fixed in &self.fixed {
+            add(format!("/{}/", fixed.path), fixed.item(self.dialect));
+        }
         let mut sorted: Vec<&Published<'_>> = self.resources.iter().collect();
         sorted.sort_by(|a, b| (&a.def.group, &a.def.version, &a.def.resource).cmp(&(&b.def.group, &b.def.version, &b.def.resource)));
         for published in sorted {
@@ -130,28 +173,26 @@ impl<'a> Assembly<'a> {
             let bodies = Bodies { object: object.clone(), list, of_subresource: &of_subresource };
             paths::of_resource(published, &bodies, self.dialect, &mut add);
         }
+        (self.referred, self.taken) = (referred, taken);
     }
 
+    /// After the paths: the parameters that they share, in version 2.
+    fn parameters(&self) -> impl Iterator<Item = (String, Value)> {
+        parameters::shared().into_iter().filter(|(name, _)| self.taken.contains(name))
+    }
+
+    /// After the paths: what these refer to.
     fn definitions(&self, versions: &[(&str, &str)], mut add: impl FnMut(String, Value)) {
-        for name in self.known.closure(self.roots()) {
+        let custom: Vec<&Published<'_>> = self.resources.iter().filter(|published| self.built_in(published).is_none()).collect();
+        let of_custom = if custom.is_empty() { [].as_slice() } else { &META };
+        for name in self.known.closure(self.referred.iter().chain(of_custom).copied()) {
             add(full_name(name), self.known.schema(name, self.dialect, versions));
         }
-        for published in self.resources.iter().filter(|p| self.built_in(p).is_none()) {
+        for published in custom {
             let name = custom::definition_name(published.def);
             add(format!("{name}List"), custom::list_schema(published.def, self.dialect));
             add(name, custom::schema(published.def, published.schema, self.dialect));
         }
-    }
-
-    fn roots(&self) -> Vec<&'static str> {
-        let mut roots = [ALWAYS.as_slice(), META.as_slice()].concat();
-        for published in self.resources {
-            roots.extend(self.built_in(published));
-            roots.extend(self.built_in_list(published));
-            let kinds = published.def.subresources.iter().filter_map(|sub| sub.kind.as_ref());
-            roots.extend(kinds.filter_map(|kind| self.known.of_kind(kind)));
-        }
-        roots
     }
 
     fn built_in(&self, published: &Published<'_>) -> Option<&'static str> {
@@ -173,6 +214,17 @@ impl<'a> Assembly<'a> {
             Some(_) => self.built_in_list(published).map(full_name),
             None => Some(format!("{}List", custom::definition_name(published.def))),
         }
+    }
+}
+
+fn for_each_reference(value: &Value, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(members) => {
+            members.get("$ref").and_then(Value::as_str).into_iter().for_each(&mut *found);
+            members.values().for_each(|member| for_each_reference(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| for_each_reference(item, found)),
+        _ => {}
     }
 }
 
@@ -211,6 +263,19 @@ impl Json {
         self.text.push(b'{');
         self.started = false;
         self.depth += 1;
+    }
+    /// Nothing at all where nothing is written into it.
+    fn open_if_any(&mut self, name: &str, write: impl FnOnce(&mut Self)) {
+        let (before, started) = (self.text.len(), self.started);
+        self.open(name);
+        write(self);
+        if self.started {
+            self.close();
+        } else {
+            self.text.truncate(before);
+            self.started = started;
+            self.depth -= 1;
+        }
     }
     fn close(&mut self) {
         self.text.push(b'}');

@@ -1,12 +1,15 @@
 //! OpenAPI documents of a server: version 2 as one document (JSON and protobuf), version 3 one for each group version.
 //!
 //! Pure functions from what is served ([`Published`]) to bytes; the http layer keeps the bytes until the resources change.
-//! Definitions of built-in kinds come from the tables in [`crate::schema`], those of custom kinds from their own schemas.
-//! Paths that need no schema (`/version`, `/healthz`) and the deprecated watch paths are left out.
+//! Definitions of built-in kinds come from the tables in [`crate::schema`], those of custom kinds from their own schemas. What upstream
+//! serves, too, is published as upstream publishes it, which a test holds.
 
 mod custom;
 mod definitions;
 mod document;
+mod fixed;
+mod operations;
+mod parameters;
 mod paths;
 mod proto;
 

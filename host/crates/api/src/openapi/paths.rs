@@ -1,16 +1,37 @@
-//! Paths and operations of one resource. kubectl and client-go read from them which verbs take `fieldValidation` and
+//! Paths and operations of one resource, as upstream publishes them. kubectl and client-go read from them which verbs take `fieldValidation` and
 //! `dryRun`; client generators read the operation ids.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::operations::{Answer, Frame, Operation};
+use super::parameters::{self, Parameter};
 use super::{Dialect, Published};
 use crate::ResourceDef;
 use crate::resource::SubresourceDef;
 
-const META_PACKAGE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-const PRODUCES: [&str; 2] = ["application/json", "application/yaml"];
-const PATCHES: [&str; 3] = ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
-const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+pub(super) const META_PACKAGE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+/// Resources whose deletion answers with the object; the others answer with a Status.
+const ANSWER_WITH_WHAT_WAS_DELETED: [&str; 16] = [
+    "csidrivers",
+    "csinodes",
+    "deviceclasses",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourceclaims",
+    "resourceclaimtemplates",
+    "resourcequotas",
+    "resourceslices",
+    "serviceaccounts",
+    "services",
+    "storageclasses",
+    "volumeattachments",
+    "volumeattributesclasses",
+];
+/// Methods that a proxy hands on, with the verbs that stand in discovery for them and those that do not.
+const PROXIED: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
+const USE_A_LIST: &str = "deprecated: use the 'watch' parameter with a list operation instead";
 
 /// Full names of the definitions that operations take and give.
 pub(super) struct Bodies<'a> {
@@ -23,28 +44,54 @@ pub(super) struct Bodies<'a> {
 /// Calls `add` with each path and its item.
 pub(super) fn of_resource(published: &Published<'_>, bodies: &Bodies<'_>, dialect: Dialect, mut add: impl FnMut(String, Value)) {
     let writer = Writer { def: published.def, bodies, dialect, custom: published.schema.is_some() };
-    let root = if writer.def.group.is_empty() { "/api" } else { "/apis" };
-    let root = format!("{root}/{}", writer.def.api_version());
-    let collection = if writer.def.is_namespaced() {
-        format!("{root}/namespaces/{{namespace}}/{}", writer.def.resource)
-    } else {
-        format!("{root}/{}", writer.def.resource)
-    };
-    add_if_any(&mut add, collection.clone(), writer.collection());
-    if writer.def.is_namespaced() && writer.has("list") {
-        add_if_any(&mut add, format!("{root}/{}", writer.def.resource), writer.all_namespaces());
+    let def = published.def;
+    let root = format!("{}/{}", if def.group.is_empty() { "/api" } else { "/apis" }, def.api_version());
+    let collection = if def.is_namespaced() { format!("namespaces/{{namespace}}/{}", def.resource) } else { def.resource.to_string() };
+    let mut add_if_any = |path: String, item: Option<Value>| item.into_iter().for_each(|item| add(path.clone(), item));
+
+    add_if_any(format!("{root}/{collection}"), writer.item(None, writer.collection()));
+    if def.is_namespaced() && writer.has("list") {
+        add_if_any(format!("{root}/{}", def.resource), writer.item_of(Vec::new(), vec![writer.all_namespaces()]));
     }
-    let object = format!("{collection}/{{name}}");
-    add_if_any(&mut add, object.clone(), writer.object());
-    for sub in writer.def.subresources.iter() {
-        add_if_any(&mut add, format!("{object}/{}", sub.name), writer.subresource(sub));
+    add_if_any(format!("{root}/{collection}/{{name}}"), writer.item(Some(&def.kind), writer.object()));
+    for sub in def.subresources.iter() {
+        let path = format!("{root}/{collection}/{{name}}/{}", sub.name);
+        let kind = sub.kind.as_ref().map_or(def.kind.as_ref(), |kind| kind.kind.as_ref());
+        let operations = writer.subresource(sub);
+        let proxied = operations.iter().any(|operation| operation.answer == Answer::Whatever) && sub.name == "proxy";
+        if proxied {
+            let with_path: Vec<Operation<'_>> =
+                operations.iter().map(|operation| Operation { id: format!("{}WithPath", operation.id), ..operation.clone() }).collect();
+            let parameters = writer.place(Some(kind)).into_iter().chain(Parameter::rest_of_path()).collect();
+            add_if_any(format!("{path}/{{path}}"), writer.item_of(parameters, with_path));
+        }
+        add_if_any(path, writer.item(Some(kind), operations));
+    }
+    if writer.has("watch") && !writer.custom {
+        add_if_any(format!("{root}/watch/{collection}"), writer.item(None, vec![writer.watch_list("")]));
+        if def.is_namespaced() {
+            add_if_any(format!("{root}/watch/{}", def.resource), writer.item_of(Vec::new(), vec![writer.watch_list("ForAllNamespaces")]));
+        }
+        add_if_any(format!("{root}/watch/{collection}/{{name}}"), writer.item(Some(&def.kind), vec![writer.watch_object()]));
     }
 }
 
-fn add_if_any(add: &mut impl FnMut(String, Value), path: String, item: Map<String, Value>) {
-    if item.keys().any(|key| key != "parameters") {
-        add(path, Value::Object(item));
-    }
+/// `flowcontrolApiserver`, as in tags.
+pub(super) fn group_tag(group: &str) -> String {
+    let id = group_id(group);
+    let mut letters = id.chars();
+    letters.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + letters.as_str())
+}
+
+/// `FlowcontrolApiserver`, as in operation ids.
+pub(super) fn group_id(group: &str) -> String {
+    let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
+    group.split(['.', '-']).map(capitalized).collect()
+}
+
+pub(super) fn capitalized(word: &str) -> String {
+    let mut characters = word.chars();
+    characters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + characters.as_str())
 }
 
 struct Writer<'a> {
@@ -54,287 +101,203 @@ struct Writer<'a> {
     custom: bool,
 }
 
-/// What distinguishes one operation from another.
-struct Operation<'a> {
-    method: &'a str,
-    /// `x-kubernetes-action`.
-    action: &'a str,
-    id: String,
-    description: String,
-    parameters: Vec<Value>,
-    /// The request's body: definition, and whether it must be there.
-    takes: Option<(&'a str, bool)>,
-    /// The answer's definition; `None`: a text.
-    gives: Option<&'a str>,
-}
-
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     fn has(&self, verb: &str) -> bool {
         self.def.verbs.iter().any(|known| known == verb)
     }
 
-    fn collection(&self) -> Map<String, Value> {
-        let mut item = self.item(false);
-        let (kind, object) = (self.def.kind.as_ref(), self.bodies.object.as_str());
+    fn collection(&self) -> Vec<Operation<'a>> {
+        let kind = self.def.kind.as_ref();
+        let mut operations = Vec::new();
         if self.has("list") {
-            let operation = self.operation("get", "list", "list", "", format!("list or watch objects of kind {kind}"));
-            self.add(&mut item, Operation { parameters: self.list_parameters(), gives: Some(&self.bodies.list), ..operation }, None);
+            let operation = self.operation("get", "list", self.id("list", ""), self.about_list());
+            operations.push(Operation { answer: Answer::Object(self.bodies.list.clone()), ..operation });
         }
         if self.has("create") {
-            let operation = self.operation("post", "post", "create", "", format!("create a {kind}"));
-            self.add(&mut item, Operation { parameters: self.write_parameters(false), takes: Some((object, true)), gives: Some(object), ..operation }, None);
+            let operation = self.operation("post", "post", self.id("create", ""), format!("create{}{kind}", article(kind)));
+            operations.push(Operation { parameters: "write", takes: Some((self.bodies.object.clone(), true)), ..operation });
         }
         if self.has("deletecollection") {
-            let id = self.operation_id("delete", "Collection", "");
-            let operation = self.operation("delete", "deletecollection", "delete", "", format!("delete collection of {kind}"));
-            let parameters = [self.list_parameters(), self.delete_parameters()].concat();
-            let (status, options) = (meta("Status"), meta("DeleteOptions"));
-            self.add(&mut item, Operation { id, parameters, takes: Some((&options, false)), gives: Some(&status), ..operation }, None);
+            let id = format!("delete{}Collection{}{kind}", self.group_version_id(), self.namespaced_word());
+            let operation = self.operation("delete", "deletecollection", id, format!("delete collection of {kind}"));
+            operations.push(Operation { takes: Some((meta("DeleteOptions"), false)), answer: Answer::Object(meta("Status")), ..operation });
         }
-        item
+        operations
     }
 
-    fn all_namespaces(&self) -> Map<String, Value> {
-        let mut item = Map::new();
+    fn all_namespaces(&self) -> Operation<'a> {
         let id = format!("list{}{}ForAllNamespaces", self.group_version_id(), self.def.kind);
-        let operation = self.operation("get", "list", "list", "", format!("list or watch objects of kind {}", self.def.kind));
-        self.add(&mut item, Operation { id, parameters: self.list_parameters(), gives: Some(&self.bodies.list), ..operation }, None);
-        item
+        Operation { answer: Answer::Object(self.bodies.list.clone()), ..self.operation("get", "list", id, self.about_list()) }
     }
 
-    fn object(&self) -> Map<String, Value> {
-        let mut item = self.item(true);
+    fn about_list(&self) -> String {
+        format!("{} objects of kind {}", if self.has("watch") { "list or watch" } else { "list" }, self.def.kind)
+    }
+
+    fn watch_list(&self, suffix: &str) -> Operation<'a> {
+        let namespaced = if suffix.is_empty() { self.namespaced_word() } else { "" };
+        let id = format!("watch{}{namespaced}{}List{suffix}", self.group_version_id(), self.def.kind);
+        let description = format!("watch individual changes to a list of {}. {USE_A_LIST}.", self.def.kind);
+        Operation { parameters: "list", answer: Answer::Object(meta("WatchEvent")), ..self.operation("get", "watchlist", id, description) }
+    }
+
+    fn watch_object(&self) -> Operation<'a> {
+        let description = format!(
+            "watch changes to an object of kind {}. {USE_A_LIST}, filtered to a single item with the 'fieldSelector' parameter.",
+            self.def.kind
+        );
+        let operation = self.operation("get", "watch", self.id("watch", ""), description);
+        Operation { parameters: "list", answer: Answer::Object(meta("WatchEvent")), ..operation }
+    }
+
+    fn object(&self) -> Vec<Operation<'a>> {
         let kind = self.def.kind.as_ref();
-        let object = Some(self.bodies.object.as_str());
+        let mut operations = Vec::new();
         if self.has("get") {
-            self.add(&mut item, Operation { gives: object, ..self.operation("get", "get", "read", "", format!("read the specified {kind}")) }, None);
+            operations.push(self.operation("get", "get", self.id("read", ""), format!("read the specified {kind}")));
         }
         if self.has("update") {
-            self.put(&mut item, "", object, None, format!("replace the specified {kind}"));
+            operations.push(self.put("", &self.bodies.object, format!("replace the specified {kind}")));
         }
         if self.has("patch") {
-            self.patch(&mut item, "", object, None, format!("partially update the specified {kind}"));
+            operations.push(self.patch("", format!("partially update the specified {kind}")));
         }
         if self.has("delete") {
-            let (status, options) = (meta("Status"), meta("DeleteOptions"));
-            let operation = self.operation("delete", "delete", "delete", "", format!("delete a {kind}"));
-            self.add(&mut item, Operation { parameters: self.delete_parameters(), takes: Some((&options, false)), gives: Some(&status), ..operation }, None);
+            let returned = !self.custom && ANSWER_WITH_WHAT_WAS_DELETED.contains(&self.def.resource.as_ref());
+            let answer = Answer::Object(if returned { self.bodies.object.clone() } else { meta("Status") });
+            let operation = self.operation("delete", "delete", self.id("delete", ""), format!("delete{}{kind}", article(kind)));
+            operations.push(Operation { takes: Some((meta("DeleteOptions"), false)), answer, ..operation });
         }
-        item
+        operations
     }
 
-    fn subresource(&self, sub: &SubresourceDef) -> Map<String, Value> {
-        let mut item = self.item(true);
-        let body = (self.bodies.of_subresource)(sub);
-        let body = body.as_deref();
-        let suffix = capitalized(&sub.name);
-        let what = format!("{} of the specified {}", sub.name, self.def.kind);
-        for verb in sub.verbs.iter() {
-            match (verb.as_ref(), body) {
-                ("get", Some(_)) => self.add(&mut item, Operation { gives: body, ..self.operation("get", "get", "read", &suffix, format!("read {what}")) }, Some(sub)),
-                ("create", Some(kind)) => {
-                    let operation = self.operation("post", "post", "create", &suffix, format!("create {what}"));
-                    self.add(&mut item, Operation { parameters: self.write_parameters(false), takes: Some((kind, true)), gives: body, ..operation }, Some(sub));
-                }
-                ("update", Some(_)) => self.put(&mut item, &suffix, body, Some(sub), format!("replace {what}")),
-                ("patch", Some(_)) => self.patch(&mut item, &suffix, body, Some(sub), format!("partially update {what}")),
-                (verb, None) => {
-                    let method = match verb {
-                        "create" => "post",
-                        "update" => "put",
-                        other => other,
-                    };
-                    let id = format!("connect{}{}{}{}{suffix}", self.group_version_id(), capitalized(method), self.namespaced_word(), self.def.kind);
-                    let operation = self.operation(method, "connect", "connect", &suffix, format!("connect to {what}"));
-                    self.add(&mut item, Operation { id, ..operation }, Some(sub));
-                }
-                _ => {}
+    fn subresource(&self, sub: &'a SubresourceDef) -> Vec<Operation<'a>> {
+        let about = sub.kind.as_ref().map(|kind| (kind.group.as_ref(), kind.version.as_ref(), kind.kind.as_ref()));
+        let operations = match (self.bodies.of_subresource)(sub) {
+            Some(body) => sub.verbs.iter().filter_map(|verb| self.of_body(sub, verb, &body)).collect(),
+            None if sub.name == "log" => vec![self.log(sub)],
+            None => self.connections(sub),
+        };
+        operations.into_iter().map(|operation| Operation { about, ..operation }).collect()
+    }
+
+    fn of_body(&self, sub: &SubresourceDef, verb: &str, body: &str) -> Option<Operation<'a>> {
+        let (suffix, kind) = (capitalized(&sub.name), self.def.kind.as_ref());
+        let what = format!("{} of the specified {kind}", sub.name);
+        let operation = match verb {
+            "get" => self.operation("get", "get", self.id("read", &suffix), format!("read {what}")),
+            "create" => {
+                let description = format!("create {} of{}{kind}", sub.name, article(kind));
+                let operation = self.operation("post", "post", self.id("create", &suffix), description);
+                Operation { takes: Some((body.to_owned(), true)), ..operation }
             }
-        }
-        item
+            "update" => self.put(&suffix, body, format!("replace {what}")),
+            "patch" => self.patch(&suffix, format!("partially update {what}")),
+            _ => return None,
+        };
+        Some(Operation { answer: Answer::Object(body.to_owned()), ..operation })
     }
 
-    fn put(&self, item: &mut Map<String, Value>, suffix: &str, body: Option<&str>, sub: Option<&SubresourceDef>, description: String) {
-        let operation = self.operation("put", "put", "replace", suffix, description);
-        let takes = body.map(|body| (body, true));
-        self.add(item, Operation { parameters: self.write_parameters(false), takes, gives: body, ..operation }, sub);
+    fn log(&self, sub: &SubresourceDef) -> Operation<'a> {
+        let description = format!("read {} of the specified {}", sub.name, self.def.kind);
+        let operation = self.operation("get", "get", self.id("read", &capitalized(&sub.name)), description);
+        Operation { parameters: "PodLogOptions", answer: Answer::Log, ..operation }
     }
 
-    fn patch(&self, item: &mut Map<String, Value>, suffix: &str, body: Option<&str>, sub: Option<&SubresourceDef>, description: String) {
-        let operation = self.operation("patch", "patch", "patch", suffix, description);
-        let patch = meta("Patch");
-        self.add(item, Operation { parameters: self.write_parameters(true), takes: Some((&patch, true)), gives: body, ..operation }, sub);
+    fn connections(&self, sub: &'a SubresourceDef) -> Vec<Operation<'a>> {
+        let methods: Vec<&str> = if sub.name == "proxy" {
+            PROXIED.to_vec()
+        } else {
+            sub.verbs.iter().map(|verb| if verb == "create" { "post" } else { verb.as_ref() }).collect()
+        };
+        let (suffix, kind) = (capitalized(&sub.name), self.def.kind.as_ref());
+        let connection = |method: &'a str| {
+            let id = format!("connect{}{}{}{kind}{suffix}", self.group_version_id(), capitalized(method), self.namespaced_word());
+            let description = format!("connect {} requests to {} of {kind}", method.to_uppercase(), sub.name);
+            let parameters = sub.kind.as_ref().map_or("", |kind| kind.kind.as_ref());
+            Operation { parameters, answer: Answer::Whatever, ..self.operation(method, "connect", id, description) }
+        };
+        methods.into_iter().map(connection).collect()
     }
 
-    fn operation<'b>(&self, method: &'b str, action: &'b str, word: &str, suffix: &str, description: String) -> Operation<'b> {
-        let id = self.operation_id(word, "", suffix);
-        Operation { method, action, id, description, parameters: Vec::new(), takes: None, gives: None }
+    fn put(&self, suffix: &str, body: &str, description: String) -> Operation<'a> {
+        Operation { takes: Some((body.to_owned(), true)), ..self.operation("put", "put", self.id("replace", suffix), description) }
+    }
+
+    fn patch(&self, suffix: &str, description: String) -> Operation<'a> {
+        Operation { takes: Some((meta("Patch"), true)), ..self.operation("patch", "patch", self.id("patch", suffix), description) }
+    }
+
+    /// One that answers with the object.
+    fn operation(&self, method: &'a str, action: &'a str, id: String, description: String) -> Operation<'a> {
+        let parameters = match action {
+            "post" | "put" => "write",
+            other => other,
+        };
+        Operation { method, action, id, description, parameters, takes: None, answer: Answer::Object(self.bodies.object.clone()), about: None }
     }
 
     /// `replaceAppsV1NamespacedDeploymentStatus`
-    fn operation_id(&self, word: &str, infix: &str, suffix: &str) -> String {
-        format!("{word}{}{infix}{}{}{suffix}", self.group_version_id(), self.namespaced_word(), self.def.kind)
+    fn id(&self, word: &str, suffix: &str) -> String {
+        format!("{word}{}{}{}{suffix}", self.group_version_id(), self.namespaced_word(), self.def.kind)
     }
 
     fn group_version_id(&self) -> String {
-        let group = if self.def.group.is_empty() { "core" } else { self.def.group.trim_end_matches(".k8s.io") };
-        let parts: String = group.split(['.', '-']).map(capitalized).collect();
-        format!("{parts}{}", capitalized(&self.def.version))
+        format!("{}{}", group_id(&self.def.group), capitalized(&self.def.version))
     }
 
     fn namespaced_word(&self) -> &'static str {
         if self.def.is_namespaced() { "Namespaced" } else { "" }
     }
 
-    /// A path item with the parameters that all its operations share.
-    fn item(&self, named: bool) -> Map<String, Value> {
-        let mut parameters = Vec::new();
-        if named {
-            parameters.push(self.parameter("path", "name", "string", &format!("name of the {}", self.def.kind)));
-        }
-        if self.def.is_namespaced() {
-            parameters.push(self.parameter("path", "namespace", "string", "the namespace of the object"));
-        }
-        parameters.push(self.parameter("query", "pretty", "string", "if 'true', the answer is indented"));
-        Map::from_iter([("parameters".to_owned(), parameters.into())])
+    fn frame(&self) -> Frame<'_> {
+        Frame { def: self.def, dialect: self.dialect, custom: self.custom }
     }
 
-    fn add(&self, item: &mut Map<String, Value>, mut operation: Operation<'_>, sub: Option<&SubresourceDef>) {
-        let (group, version, kind) = match sub.and_then(|sub| sub.kind.as_ref()) {
-            Some(kind) => (&kind.group, &kind.version, &kind.kind),
-            None => (&self.def.group, &self.def.version, &self.def.kind),
-        };
-        let tag_group = if self.def.group.is_empty() { "core" } else { self.def.group.trim_end_matches(".k8s.io") };
-        let mut body = json!({
-            "description": operation.description,
-            "operationId": operation.id,
-            "tags": [format!("{}_{}", tag_group.replace('.', "_"), self.def.version)],
-            "x-kubernetes-action": operation.action,
-            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
-        });
-        let mut parameters = std::mem::take(&mut operation.parameters);
-        let consumes = self.consumes(operation.method);
-        match (self.dialect, operation.takes) {
-            (Dialect::V2, takes) => {
-                body["consumes"] = json!(consumes);
-                body["produces"] = json!(PRODUCES);
-                if let Some((definition, required)) = takes {
-                    let mut parameter = json!({"in": "body", "name": "body", "schema": self.reference(definition)});
-                    if required {
-                        parameter["required"] = true.into();
-                    }
-                    parameters.push(parameter);
-                }
-            }
-            (Dialect::V3, Some((definition, required))) => {
-                let content: Map<String, Value> = consumes.iter().map(|media| ((*media).to_owned(), json!({"schema": self.reference(definition)}))).collect();
-                body["requestBody"] = json!({"content": content});
-                if required {
-                    body["requestBody"]["required"] = true.into();
-                }
-            }
-            (Dialect::V3, None) => {}
-        }
-        if !parameters.is_empty() {
-            body["parameters"] = parameters.into();
-        }
-        body["responses"] = self.responses(&operation);
-        item.insert(operation.method.to_owned(), body);
+    /// What a path itself asks for; with the name of such an object.
+    fn place(&self, named: Option<&str>) -> Vec<Parameter> {
+        named.map(Parameter::name).into_iter().chain(self.def.is_namespaced().then(Parameter::namespace).flatten()).collect()
     }
 
-    fn consumes(&self, method: &str) -> Vec<&'static str> {
-        match method {
-            "patch" if self.custom => PATCHES.to_vec(),
-            "patch" => PATCHES.into_iter().chain([STRATEGIC_PATCH]).collect(),
-            _ if self.dialect == Dialect::V2 => vec!["*/*"],
-            _ => PRODUCES.to_vec(),
-        }
+    fn item(&self, named: Option<&str>, operations: Vec<Operation<'_>>) -> Option<Value> {
+        self.item_of(self.place(named), operations)
     }
 
-    fn responses(&self, operation: &Operation<'_>) -> Value {
-        let schema = operation.gives.map_or_else(|| json!({"type": "string"}), |definition| self.reference(definition));
-        let answer = |description: &str| match self.dialect {
-            Dialect::V2 => json!({"description": description, "schema": schema}),
-            Dialect::V3 => {
-                let media: &[&str] = if operation.gives.is_some() { &PRODUCES } else { &["*/*"] };
-                let content: Map<String, Value> = media.iter().map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect();
-                json!({"description": description, "content": content})
-            }
-        };
-        let mut responses = json!({"200": answer("OK"), "401": {"description": "Unauthorized"}});
-        if matches!(operation.action, "post" | "put" | "patch") {
-            responses["201"] = answer("Created");
+    /// What all operations of a path take stands on the path itself.
+    fn item_of(&self, place: Vec<Parameter>, operations: Vec<Operation<'_>>) -> Option<Value> {
+        let taken: Vec<Vec<Parameter>> = operations.iter().map(|operation| parameters_of(&place, operation)).collect();
+        let (first, others) = taken.split_first()?;
+        let is_shared = |parameter: &Parameter| others.iter().all(|other| other.contains(parameter));
+        let shared: Vec<&Parameter> = first.iter().filter(|parameter| is_shared(parameter)).collect();
+        let mut item = Map::new();
+        if !shared.is_empty() {
+            let shared: Vec<Value> = shared.iter().map(|parameter| parameter.json(self.dialect)).collect();
+            item.insert("parameters".to_owned(), shared.into());
         }
-        if matches!(operation.action, "post" | "delete") {
-            responses["202"] = answer("Accepted");
+        for (operation, taken) in operations.iter().zip(&taken) {
+            let own = taken.iter().filter(|parameter| !shared.contains(parameter)).map(|parameter| parameter.json(self.dialect));
+            item.insert(operation.method.to_owned(), operation.json(&self.frame(), own.collect()));
         }
-        responses
+        Some(Value::Object(item))
     }
+}
 
-    fn reference(&self, definition: &str) -> Value {
-        json!({"$ref": self.dialect.reference(definition)})
-    }
+/// Sorted by name.
+fn parameters_of(place: &[Parameter], operation: &Operation<'_>) -> Vec<Parameter> {
+    let pretty = (operation.answer != Answer::Whatever).then(Parameter::pretty).flatten();
+    let mut all: Vec<Parameter> = place.iter().cloned().chain(pretty).chain(parameters::of_set(operation.parameters)).collect();
+    all.sort();
+    all
+}
 
-    fn list_parameters(&self) -> Vec<Value> {
-        [
-            ("allowWatchBookmarks", "boolean", "send bookmarks in a watch"),
-            ("continue", "string", "the token of a list that was cut off: go on from there"),
-            ("fieldSelector", "string", "restrict to objects with these fields"),
-            ("labelSelector", "string", "restrict to objects with these labels"),
-            ("limit", "integer", "the most objects in one answer"),
-            ("resourceVersion", "string", "the revision to read at or to watch from"),
-            ("resourceVersionMatch", "string", "how resourceVersion is to be met"),
-            ("sendInitialEvents", "boolean", "begin a watch with the objects that are there"),
-            ("timeoutSeconds", "integer", "the longest that the call may take"),
-            ("watch", "boolean", "stream changes instead of a list"),
-        ]
-        .into_iter()
-        .map(|(name, kind, description)| self.parameter("query", name, kind, description))
-        .collect()
+/// With a space on either side: `create Endpoints`, `create an Ingress`, `create a Pod`.
+fn article(kind: &str) -> &'static str {
+    if kind.ends_with('s') && !kind.ends_with("ss") {
+        return " ";
     }
-
-    fn write_parameters(&self, patch: bool) -> Vec<Value> {
-        let mut parameters = vec![
-            self.parameter("query", "dryRun", "string", "with 'All', everything happens but the write"),
-            self.parameter("query", "fieldManager", "string", "the name of whoever changes fields"),
-            self.parameter("query", "fieldValidation", "string", "what unknown and duplicate fields do: Ignore, Warn or Strict"),
-        ];
-        if patch {
-            parameters.push(self.parameter("query", "force", "boolean", "take fields over from other managers (apply only)"));
-        }
-        parameters
-    }
-
-    fn delete_parameters(&self) -> Vec<Value> {
-        vec![
-            self.parameter("query", "dryRun", "string", "with 'All', everything happens but the write"),
-            self.parameter("query", "gracePeriodSeconds", "integer", "the time that the object gets to end"),
-            self.parameter("query", "orphanDependents", "boolean", "the old form of propagationPolicy"),
-            self.parameter("query", "propagationPolicy", "string", "what becomes of dependents: Orphan, Background or Foreground"),
-        ]
-    }
-
-    fn parameter(&self, place: &str, name: &str, kind: &str, description: &str) -> Value {
-        let mut parameter = json!({"in": place, "name": name, "description": description});
-        match self.dialect {
-            Dialect::V2 => {
-                parameter["type"] = kind.into();
-                parameter["uniqueItems"] = true.into();
-            }
-            Dialect::V3 => parameter["schema"] = json!({"type": kind, "uniqueItems": true}),
-        }
-        if place == "path" {
-            parameter["required"] = true.into();
-        }
-        parameter
-    }
+    if kind.starts_with(['A', 'E', 'I', 'O', 'U']) { " an " } else { " a " }
 }
 
 fn meta(kind: &str) -> String {
     format!("{META_PACKAGE}.{kind}")
-}
-
-fn capitalized(word: &str) -> String {
-    let mut characters = word.chars();
-    characters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + characters.as_str())
 }

@@ -17,6 +17,7 @@ pub(super) struct DocumentWriter {
     info: Message,
     paths: Message,
     definitions: Message,
+    parameters: Message,
 }
 
 impl DocumentWriter {
@@ -24,7 +25,7 @@ impl DocumentWriter {
         let mut message = Message::default();
         message.text(1, &info["title"]);
         message.text(2, &info["version"]);
-        Self { info: message, paths: Message::default(), definitions: Message::default() }
+        Self { info: message, paths: Message::default(), definitions: Message::default(), parameters: Message::default() }
     }
     pub(super) fn path(&mut self, name: &str, item: &Value) {
         self.paths.message(2, named(name, &path_item(item)));
@@ -32,12 +33,16 @@ impl DocumentWriter {
     pub(super) fn definition(&mut self, name: &str, definition: &Value) {
         self.definitions.message(1, named(name, &schema(definition)));
     }
+    pub(super) fn parameter(&mut self, name: &str, value: &Value) {
+        self.parameters.message(1, named(name, &parameter(value)));
+    }
     pub(super) fn finish(self) -> Vec<u8> {
         let mut document = Message::default();
         document.string(1, "2.0");
         document.message(2, self.info);
         document.message(8, self.paths);
         document.message(9, self.definitions);
+        document.message(10, self.parameters);
         document.0
     }
 }
@@ -215,6 +220,7 @@ fn operation(value: &Value) -> Message {
         responses.message(1, named(code, &choice));
     }
     message.message(9, responses);
+    message.texts(10, &value["schemes"]);
     if let Some(fields) = value.as_object() {
         message.extensions(13, fields);
     }
@@ -232,16 +238,27 @@ fn response_message(value: &Value) -> Message {
     message
 }
 
+/// Each is a parameter or a reference to one.
 fn parameters(message: &mut Message, field: u64, values: &Value) {
     for value in values.as_array().into_iter().flatten() {
-        let mut parameter = Message::default();
-        match value["in"].as_str() {
-            Some("body") => parameter.message(1, body_parameter(value)),
-            Some("path") => parameter.message(2, wrapped(4, path_parameter(value))),
-            _ => parameter.message(2, wrapped(3, query_parameter(value))),
+        if value["$ref"].is_string() {
+            let mut reference = Message::default();
+            reference.text(1, &value["$ref"]);
+            message.message(field, wrapped(2, reference));
+        } else {
+            message.message(field, wrapped(1, parameter(value)));
         }
-        message.message(field, wrapped(1, parameter));
     }
+}
+
+fn parameter(value: &Value) -> Message {
+    let mut parameter = Message::default();
+    match value["in"].as_str() {
+        Some("body") => parameter.message(1, body_parameter(value)),
+        Some("path") => parameter.message(2, wrapped(4, path_parameter(value))),
+        _ => parameter.message(2, wrapped(3, query_parameter(value))),
+    }
+    parameter
 }
 
 fn wrapped(field: u64, inner: Message) -> Message {
