@@ -71,6 +71,11 @@ impl Server {
         output(self.client(pintle()).args(args))
     }
 
+    /// As one types it in that folder.
+    pub fn pintle_in(&self, folder: &Path, args: &[&str]) -> Output {
+        output(self.client(pintle()).current_dir(folder).args(args))
+    }
+
     fn client(&self, program: PathBuf) -> Command {
         let mut command = Command::new(program);
         command.env("KUBECONFIG", self.kubeconfig());

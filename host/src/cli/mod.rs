@@ -122,7 +122,7 @@ pub enum ClientCommand {
     Backup(backup::BackupArgs),
     /// Make a server's store from a backup
     Restore(backup::RestoreArgs),
-    /// Policies: schedulers, controllers, ingress controllers
+    /// Policies: schedulers, controllers, ingress controllers, admission policies
     Plugin(Box<plugin::PluginArgs>),
 }
 

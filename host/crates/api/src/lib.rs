@@ -12,6 +12,7 @@ pub mod names;
 pub mod object;
 pub mod patch;
 pub mod openapi;
+pub mod plugin;
 pub mod protobuf;
 pub mod quantity;
 pub mod resource;

@@ -173,8 +173,8 @@ impl Actor {
             self.status.conditions.iter_mut().for_each(|c| c.observed_generation = self.meta.generation);
         }
         if renewed || self.tried != candidate {
-            self.tried.clone_from(&candidate);
-            self.try_candidate(candidate, known).await;
+            let tried = std::mem::replace(&mut self.tried, candidate.clone());
+            self.try_candidate(candidate, tried, known).await;
         }
     }
 

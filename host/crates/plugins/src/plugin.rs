@@ -14,8 +14,6 @@ use crate::stages::spec::{Candidate, CandidateStatus, LastRollback, RollbackSpec
 pub const PLUGINS: GroupVersionResource = GroupVersionResource::constant("pintle.dev", "v1alpha1", "plugins");
 pub const API_VERSION: &str = "pintle.dev/v1alpha1";
 pub const KIND: &str = "Plugin";
-/// The scheduler that serves pods which name none.
-pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// Revisions that `status.revisions` lists and whose bytes are kept.
 pub const MAX_REVISIONS: usize = 10;
 
@@ -293,13 +291,7 @@ impl Spec {
 
     /// Each once, in the order of the object.
     pub fn scheduler_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        for name in std::iter::once(&self.scheduler_name).chain(&self.scheduler_names).filter(|name| !name.is_empty()) {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-        if names.is_empty() { vec![DEFAULT_SCHEDULER] } else { names }
+        pintle_api::plugin::scheduler_names(&self.scheduler_name, self.scheduler_names.iter().map(String::as_str))
     }
 }
 

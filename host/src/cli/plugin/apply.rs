@@ -18,7 +18,7 @@ use wit_component::DecodedWasm;
 use super::{World, live, plugins};
 use crate::cli::difference;
 use crate::cli::print;
-use crate::cli::session::{JSON, Session, collection_path, object_path};
+use crate::cli::session::{JSON, Session, collection_path, object_path, with_query};
 use crate::cli::yaml;
 
 /// What the API takes inside an object; what is larger goes gzipped.
@@ -47,7 +47,7 @@ pub struct ApplyArgs {
     /// A file that the component gets as its configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// VERB[,VERB...]:RESOURCE[.GROUP][/SUBRESOURCE][,RESOURCE...]; * for any
+    /// VERB[,VERB...]:RESOURCE[.GROUP][/SUBRESOURCE][,RESOURCE...]; * for any, without GROUP the core group: *:*.* is everything
     #[arg(long, value_name = "RULE")]
     grant: Vec<String>,
     /// Whose pods a scheduler places; several after commas
@@ -86,10 +86,7 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
     for attempt in 1.. {
         let mut before = None;
         let (written, verb) = match session.get_optional(&path).await? {
-            None => {
-                let object = json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec});
-                (session.create(&collection_path(def, None), &object).await, "created")
-            }
+            None => (session.create(&collection_path(def, None), &object(&name, spec.clone())).await, "created"),
             Some(mut live) => {
                 before = Some(live["spec"].clone());
                 live["spec"] = onto(&live["spec"], &spec);
@@ -114,6 +111,10 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn object(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec})
 }
 
 /// A refused revision leaves the old one live, but under the new spec, whose grants or configuration may be what was refused.
@@ -145,22 +146,29 @@ fn onto(live: &Value, new: &Value) -> Value {
 }
 
 pub async fn diff(session: &Session, args: ApplyArgs) -> Result<ExitCode> {
-    let (name, mut spec) = args.plugin()?;
-    let def = plugins(session).await?;
-    let live = session.get_optional(&object_path(def, None, &name, "")).await?;
-    let mut before = live.as_ref().map_or(Value::Null, |l| l["spec"].clone());
+    let (name, spec) = args.plugin()?;
     ensure!(args.remote()?.is_none(), "diff needs the component itself: pull it first");
-    let digest = live.as_ref().map_or("", |l| l.str_at(&["status", "activeDigest"])).to_owned();
-    let bytes = args.bytes()?;
-    spec = onto(&before, &spec);
-    spec["source"] = Value::from(sha256(&bytes));
-    if !before.is_null() {
-        before["source"] = digest.into();
-    }
-    let shown = |v: &Value| {
-        if v.is_null() { String::new() } else { yaml::to_string(v) }
+    let def = plugins(session).await?;
+    let (path, dry) = (object_path(def, None, &name, ""), [("dryRun", "All")]);
+    let live = session.get_optional(&path).await?;
+    // As the server would have it, with its defaults.
+    let after = match &live {
+        None => session.create(&with_query(&collection_path(def, None), &dry), &object(&name, spec)).await?,
+        Some(live) => {
+            let mut after = live.clone();
+            after["spec"] = onto(&live["spec"], &spec);
+            after.remove_at(&["metadata", "resourceVersion"]);
+            session.update(&with_query(&path, &dry), &after).await?
+        }
     };
-    let differs = difference::show(&format!("Plugin.{name}"), &shown(&before), &shown(&spec));
+    let shown = |plugin: &Value, digest: &str| {
+        let mut plugin = plugin.clone();
+        live::leave_out_bytes(&mut plugin);
+        plugin["spec"]["source"] = digest.into();
+        yaml::to_string(&plugin["spec"])
+    };
+    let before = live.map_or_else(String::new, |live| shown(&live, live.str_at(&["status", "activeDigest"])));
+    let differs = difference::show(&format!("Plugin.{name}"), &before, &shown(&after, &sha256(&args.bytes()?)));
     Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

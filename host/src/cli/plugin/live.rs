@@ -27,7 +27,7 @@ pub async fn list(session: &Session, output: Option<&str>) -> Result<()> {
         eprintln!("No resources found");
         return Ok(());
     }
-    let mut rows = "NAME\tWORLD\tSTAGE\tREVISION\tDIGEST\tREADY\tAGREEMENT\tAGE\n".to_owned();
+    let mut rows = "NAME\tWORLD\tSTAGE\tREVISION\tDIGEST\tREADY\tAGREEMENT\tAGE\tSERVES\n".to_owned();
     let now = jiff::Timestamp::now();
     for plugin in &found {
         let status = &plugin["status"];
@@ -41,10 +41,11 @@ pub async fn list(session: &Session, output: Option<&str>) -> Result<()> {
             condition(plugin, "Ready").map_or("Unknown", |c| text(c, &["status"])).to_owned(),
             "<none>".to_owned(),
             pintle_api::table::since(text(plugin, &["metadata", "creationTimestamp"]), now),
+            or_none(&pintle_api::plugin::serves(plugin).unwrap_or_default()),
         ];
         rows.push_str(&format!("{}\n", cells.join("\t")));
         if let Some([stage, digest, ready, agreement, age]) = super::stages::row(plugin) {
-            let cells = [plugin.name(), text(plugin, &["spec", "world"]), &stage, "<none>", &digest, &ready, &agreement, &age];
+            let cells = [plugin.name(), text(plugin, &["spec", "world"]), &stage, "<none>", &digest, &ready, &agreement, &age, &cells[8]];
             rows.push_str(&format!("{}\n", cells.join("\t")));
         }
     }
@@ -55,15 +56,19 @@ pub async fn list(session: &Session, output: Option<&str>) -> Result<()> {
 pub async fn describe(session: &Session, name: &str) -> Result<()> {
     let def = plugins(session).await?;
     let mut plugin = session.get_object(def, None, name).await?;
-    // Megabytes of base64 tell a reader nothing.
+    leave_out_bytes(&mut plugin);
+    print::text(&crate::cli::describe::one(session, def, &plugin, true).await?);
+    Ok(())
+}
+
+/// Megabytes of base64 tell a reader nothing.
+pub fn leave_out_bytes(plugin: &mut Value) {
     for path in [["spec", "source"].as_slice(), &["spec", "candidate", "source"]] {
         let path = [path, &["inline"]].concat();
         if let Some(inline) = plugin.at(&path).and_then(Value::as_str).map(str::len) {
             plugin.set_at(&path, format!("<{inline} characters>").into());
         }
     }
-    print::text(&crate::cli::describe::one(session, def, &plugin, true).await?);
-    Ok(())
 }
 
 /// Waits until the generation that was written is what serves, and says so; a refusal is an error with its reason.
@@ -130,7 +135,7 @@ pub async fn rollback(session: &Session, name: &str, to: i64, timeout: &str) -> 
             bail!("plugin {name:?} has no revision {to}");
         }
         // Before its first revision the plugin decided nothing.
-        set_paused(session, name, true).await?;
+        pause(session, name).await?;
         print::line("It has no earlier revision: the plugin that it displaced serves again. 'pintle plugin promote' brings it back.");
         return Ok(());
     };
@@ -142,15 +147,22 @@ pub async fn rollback(session: &Session, name: &str, to: i64, timeout: &str) -> 
     Ok(())
 }
 
-pub async fn set_paused(session: &Session, name: &str, paused: bool) -> Result<()> {
+pub async fn pause(session: &Session, name: &str) -> Result<()> {
     let def = plugins(session).await?;
-    let value = if paused { Value::Bool(true) } else { Value::Null };
-    let written = session.patch(&object_path(def, None, name, ""), MERGE_PATCH, &json!({"spec": {"paused": value}})).await?;
-    if paused {
-        print::line(&format!("plugin.pintle.dev/{name} paused"));
-        return Ok(());
+    session.patch(&object_path(def, None, name, ""), MERGE_PATCH, &json!({"spec": {"paused": true}})).await?;
+    print::line(&format!("plugin.pintle.dev/{name} paused"));
+    Ok(())
+}
+
+/// Lets a paused plugin decide again.
+pub async fn resume(session: &Session, name: &str, timeout: &str) -> Result<()> {
+    let def = plugins(session).await?;
+    let plugin = session.get_object(def, None, name).await?;
+    if plugin["spec"]["paused"] != true {
+        bail!("plugin {name:?} has no candidate to promote, and it is not paused");
     }
-    let serving = until_serving(session, &written, "60s").await?;
+    let written = session.patch(&object_path(def, None, name, ""), MERGE_PATCH, &json!({"spec": {"paused": null}})).await?;
+    let serving = until_serving(session, &written, timeout).await?;
     report(&serving, "promoted");
     Ok(())
 }

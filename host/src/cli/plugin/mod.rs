@@ -32,6 +32,9 @@ pub struct PluginArgs {
     global: Global,
 }
 
+const DIFF_OF: &str = "A plugin that has a candidate; or a component or a project's folder, for what apply would change (./NAME where a plugin \
+    with a candidate has the same name)";
+
 #[derive(Subcommand, Debug)]
 enum What {
     /// What decides in this cluster
@@ -45,6 +48,7 @@ enum What {
     /// Load a component, or replace one that runs, or put one beside it (--stage)
     Apply(apply::ApplyArgs),
     /// Where a plugin's candidate disagrees with the live revision, and why; with a file: what apply would change
+    #[command(mut_arg("file", |file| file.value_name("NAME|FILE").help(DIFF_OF)))]
     Diff {
         #[command(flatten)]
         apply: apply::ApplyArgs,
@@ -176,14 +180,16 @@ async fn on_cluster(session: &Session, what: What) -> Result<ExitCode> {
         What::List { output } => live::list(session, output.as_deref()).await?,
         What::Describe { name } => live::describe(session, &name).await?,
         What::Apply(args) => apply::run(session, args).await?,
-        What::Diff { apply, watch } if apply.file.exists() && !watch => return apply::diff(session, apply).await,
-        What::Diff { apply, watch } => return stages::diff(session, &apply.file.to_string_lossy(), watch).await,
+        What::Diff { apply, watch } if watch || !apply.file.exists() || stages::is_meant(session, &apply.file).await? => {
+            return stages::diff(session, &apply.file.to_string_lossy(), watch).await;
+        }
+        What::Diff { apply, .. } => return apply::diff(session, apply).await,
         What::Promote { name, timeout } => {
             if !stages::promote(session, &name, &timeout).await? {
-                live::set_paused(session, &name, false).await?;
+                live::resume(session, &name, &timeout).await?;
             }
         }
-        What::Pause { name } => live::set_paused(session, &name, true).await?,
+        What::Pause { name } => live::pause(session, &name).await?,
         What::Rollback { name, to_revision, timeout } => live::rollback(session, &name, to_revision, &timeout).await?,
         What::Dev(args) => dev::run(session, args).await?,
         What::Logs { name, tail, follow } => live::logs(session, &name, tail, follow).await?,

@@ -1,6 +1,7 @@
 //! Candidates beside the live revision: put into a stage, watched disagreeing, promoted, withdrawn. All of it is a change of the Plugin
 //! object's `spec.candidate` or a look at its `status.candidate`.
 
+use std::path::{Component, Path};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
@@ -147,7 +148,7 @@ async fn until_at_work(session: &Session, written: &Value, timeout: &str) -> Res
         Some((false, why, _)) => Err(anyhow!("the candidate of plugin {name:?} was refused: {why}")),
         Some((true, _, plugin)) => {
             let status = &plugin["status"]["candidate"];
-            print::line(&format!("Candidate: {}, {}", text(status, &["stage"]), text(status, &["digest"])));
+            print::line(&format!("Candidate: {}{}, {}", text(status, &["stage"]), share(&plugin), text(status, &["digest"])));
             print::line(&format!("See where it disagrees with 'pintle plugin diff {name}', and let it decide with 'pintle plugin promote {name}'."));
             Ok(())
         }
@@ -200,6 +201,15 @@ pub async fn withdraw(session: &Session, plugin: &Value) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether a word on the command line means this plugin's candidate, though a file or folder has the same name.
+pub async fn is_meant(session: &Session, word: &Path) -> Result<bool> {
+    let Some(name) = word.to_str().filter(|_| word.extension().is_none() && word.components().eq([Component::Normal(word.as_os_str())])) else {
+        return Ok(false);
+    };
+    let plugin = session.get_optional(&object_path(plugins(session).await?, None, name, "")).await?;
+    Ok(plugin.is_some_and(|plugin| plugin["status"]["candidate"].is_object()))
+}
+
 /// Where the candidate disagrees and why; goes on with what comes when `follow`.
 pub async fn diff(session: &Session, name: &str, follow: bool) -> Result<ExitCode> {
     let def = plugins(session).await?;
@@ -246,15 +256,14 @@ fn agreement(status: &Value) -> String {
 fn summary(plugin: &Value) -> String {
     let status = &plugin["status"]["candidate"];
     let count = |field: &str| status.i64_at(&[field]).unwrap_or(0);
-    let mut line = format!(
-        "{}: {} {}; {} of {} decisions agreed, {} faults",
-        plugin.name(),
-        text(status, &["stage"]),
-        short_digest(text(status, &["digest"])),
-        count("agreed"),
-        count("compared"),
-        count("faults")
-    );
+    let (stage, digest) = (text(status, &["stage"]), short_digest(text(status, &["digest"])));
+    let mut line = format!("{}: {stage}{} {digest}; ", plugin.name(), share(plugin));
+    // A canary has nothing to agree with.
+    line.push_str(&match is_canary(plugin) {
+        true => format!("{} decisions, {} failed", count("compared"), count("compared") - count("agreed")),
+        false => format!("{} of {} decisions agreed", count("agreed"), count("compared")),
+    });
+    line.push_str(&format!(", {} faults", count("faults")));
     for (field, what) in [("feasibleDiffers", "with other feasible nodes"), ("skipped", "skipped")] {
         if count(field) > 0 {
             line.push_str(&format!(", {} {what}", count(field)));
@@ -264,6 +273,22 @@ fn summary(plugin: &Value) -> String {
         line.push_str(&format!("; {}", text(status, &["message"])));
     }
     line
+}
+
+fn is_canary(plugin: &Value) -> bool {
+    text(plugin, &["spec", "candidate", "stage"]) == "Canary"
+}
+
+/// What a canary decides, in brackets; nothing of others.
+fn share(plugin: &Value) -> String {
+    if !is_canary(plugin) {
+        return String::new();
+    }
+    let canary = &plugin["spec"]["candidate"]["canary"];
+    let percent = canary.i64_at(&["percent"]).map(|percent| format!("{percent}%"));
+    let names: Vec<&str> = canary.list_at(&["namespaces"]).iter().filter_map(Value::as_str).collect();
+    let namespaces = (!names.is_empty()).then(|| format!("namespaces {}", names.join(",")));
+    format!(" ({})", percent.into_iter().chain(namespaces).collect::<Vec<_>>().join(" and "))
 }
 
 fn difference(d: &Value) -> String {
@@ -322,6 +347,18 @@ mod tests {
         assert_eq!(named, Some(json!({"inline": null, "digest": "sha256:1"})));
         assert_eq!(by_digest(&plugin(json!({"inline": "AGFzbQ=="}), "")), None);
         assert_eq!(by_digest(&plugin(json!({"file": "x.wasm"}), "sha256:1")), None);
+    }
+
+    #[test]
+    fn a_canary_has_a_share_and_no_agreement() {
+        let plugin = |candidate: Value| {
+            json!({"metadata": {"name": "p"}, "spec": {"candidate": candidate},
+                "status": {"candidate": {"stage": candidate["stage"], "digest": "sha256:0123456789abcdef", "compared": 10, "agreed": 8, "faults": 1}}})
+        };
+        let shadow = summary(&plugin(json!({"stage": "Shadow", "canary": {"percent": 5}})));
+        assert_eq!(shadow, "p: Shadow sha256:0123456789ab; 8 of 10 decisions agreed, 1 faults");
+        let canary = summary(&plugin(json!({"stage": "Canary", "canary": {"percent": 5, "namespaces": ["a", "b"]}})));
+        assert_eq!(canary, "p: Canary (5% and namespaces a,b) sha256:0123456789ab; 10 decisions, 2 failed, 1 faults");
     }
 
     #[test]

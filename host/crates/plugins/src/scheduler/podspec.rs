@@ -109,7 +109,7 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
     let told = status.conditions.unwrap_or_default().into_iter().find(|c| c.kind == "PodScheduled" && c.status == "False");
     Ok(PodSpec {
         pod,
-        scheduler: spec.scheduler_name.unwrap_or(Cow::Borrowed(crate::plugin::DEFAULT_SCHEDULER)).into_owned(),
+        scheduler: spec.scheduler_name.unwrap_or(Cow::Borrowed(pintle_api::plugin::DEFAULT_SCHEDULER)).into_owned(),
         node: spec.node_name.unwrap_or_default().into_owned(),
         nominated: status.nominated_node_name.unwrap_or_default().into_owned(),
         gated: spec.scheduling_gates.is_some_and(|g| !g.is_empty()),

@@ -59,15 +59,18 @@ impl Active {
 }
 
 impl Actor {
-    /// Puts the candidate beside the live revision, or takes it away. `known`: the object was acted upon before this process started.
-    pub async fn try_candidate(&mut self, candidate: Option<Candidate>, known: bool) {
+    /// Puts the candidate beside the live revision, or takes it away. `tried` stood there before. `known`: the object was acted upon before
+    /// this process started.
+    pub async fn try_candidate(&mut self, candidate: Option<Candidate>, tried: Option<Candidate>, known: bool) {
         self.drop_candidate();
         let Some(candidate) = candidate else {
             self.status.candidate = None;
             return self.status.conditions.retain(|c| c.kind != CONDITION);
         };
-        let before = self.status.candidate.take().filter(|_| known).unwrap_or_default();
-        if before.stage == "RolledBack" {
+        // What a candidate did in its stage is told when it is promoted.
+        let promoted = candidate.stage == Stage::Live && tried.is_some_and(|tried| tried.is_same_revision(&candidate));
+        let before = self.status.candidate.take().filter(|_| known || promoted).unwrap_or_default();
+        if known && before.stage == "RolledBack" {
             self.status.candidate = Some(before);
             return;
         }
@@ -93,6 +96,11 @@ impl Actor {
         let tally = Arc::new(Tally::new(candidate.promote_when.clone()));
         let mut status =
             CandidateStatus { digest: digest.clone(), stage: stage.name().to_owned(), since: crate::events::time(), ..CandidateStatus::default() };
+        if stage == Stage::Live && before.digest == digest {
+            self.status.candidate = Some(before);
+            self.set(CONDITION, true, stage.name(), "");
+            return self.promote("asked for").await;
+        }
         if before.digest == digest && before.stage == status.stage {
             tally.resume(&before);
             status.since = before.since;
@@ -157,8 +165,8 @@ impl Actor {
             Err(status) => return Err(refused(&status)),
         }
         let status = self.status.candidate.get_or_insert_default();
+        let message = format!("candidate {} is promoted: {why}{}", short(&status.digest), record_of(status));
         status.stage = "Promoting".to_owned();
-        let message = format!("candidate {} is promoted: {why}; {} of {} decisions agreed", short(&status.digest), status.agreed, status.compared);
         self.event("Normal", "Promoted", &message);
         self.shared.metrics.promoted(&self.name);
         self.drop_candidate();
@@ -197,6 +205,16 @@ impl Actor {
         if let (Some(active), Some(status)) = (&self.candidate, &mut self.status.candidate) {
             active.tally.write(status);
         }
+    }
+}
+
+/// How it fared in the stage that it leaves.
+fn record_of(status: &CandidateStatus) -> String {
+    let CandidateStatus { compared, agreed, .. } = *status;
+    match status.stage.as_str() {
+        _ if compared == 0 => String::new(),
+        "Canary" => format!("; as a canary it made {compared} decisions, {} failed", compared - agreed),
+        _ => format!("; {agreed} of {compared} decisions agreed"),
     }
 }
 

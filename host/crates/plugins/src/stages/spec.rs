@@ -46,6 +46,14 @@ pub struct Candidate {
     pub promote_when: Option<PromoteWhen>,
 }
 
+impl Candidate {
+    /// Both would decide alike, whatever their stages.
+    pub fn is_same_revision(&self, other: &Self) -> bool {
+        let of = |c: &Self| (c.source.clone(), c.digest.clone(), c.config.clone(), c.limits.clone());
+        of(self) == of(other)
+    }
+}
+
 /// Which pods, keys, Ingresses or requests a canary decides. Either is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

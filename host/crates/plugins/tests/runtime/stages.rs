@@ -50,6 +50,12 @@ pub async fn candidate(bench: &Bench, name: &str, test: impl Fn(&Value) -> bool)
     }
 }
 
+/// What the event of a promotion says.
+async fn promotion(bench: &Bench) -> String {
+    let told = || bench.cluster.all(&EVENTS).into_iter().find(|e| e["reason"] == "Promoted");
+    bench.eventually(told).await.expect("an event")["note"].to_string()
+}
+
 pub fn pod_in(bench: &Bench, namespace: &str, name: &str) {
     let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "10m"}}});
     bench.cluster.put(
@@ -88,6 +94,8 @@ async fn a_shadow_is_compared_decides_nothing_and_is_promoted_when_asked() {
     let promoted = || Some(bench.plugin("s")).filter(|p| p["spec"]["candidate"].is_null() && p["status"]["activeRevision"] == 2);
     let plugin = bench.eventually(promoted).await.unwrap_or_else(|| panic!("{:#}", bench.plugin("s")["status"]));
     assert_eq!(plugin["spec"]["config"], "last");
+    let note = promotion(&bench).await;
+    assert!(note.contains("asked for; 0 of 5 decisions agreed"), "{note}");
     assert!(plugin["status"]["candidate"].is_null(), "{:#}", plugin["status"]);
     pod(&bench, "after", "100m", "");
     assert_eq!(node_of(&bench, "after").await, "b");
@@ -103,8 +111,7 @@ async fn a_candidate_that_agrees_is_promoted_by_itself() {
         node_of(&bench, &format!("p{n}")).await;
     }
     bench.eventually(|| bench.plugin("s")["spec"]["candidate"].is_null().then_some(())).await.expect("a promotion");
-    let told = || bench.cluster.all(&EVENTS).into_iter().find(|e| e["reason"] == "Promoted");
-    let note = bench.eventually(told).await.expect("an event")["note"].to_string();
+    let note = promotion(&bench).await;
     assert!(note.contains("promoteWhen holds; 4 of 4 decisions agreed"), "{note}");
     pod(&bench, "after", "100m", "");
     node_of(&bench, "after").await;

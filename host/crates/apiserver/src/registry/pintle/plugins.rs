@@ -49,6 +49,7 @@ const COLUMNS: &[Column] = &[
     Column { priority: 1, ..boolean("Paused", "Whether it is kept from deciding.") },
     wide("Candidate", "The stage of the revision beside it."),
     wide("Agreement", "How often that one decides the same."),
+    wide("Serves", "The scheduler names whose pods it places, or has a say in."),
 ];
 
 pub fn kind() -> Kind {
@@ -266,5 +267,6 @@ fn cells(plugin: &Value, now: jiff::Timestamp) -> Vec<Value> {
         bool_or(plugin, &["spec", "paused"], false),
         text_or(plugin, &["status", "candidate", "stage"], NONE),
         text_or(plugin, &["status", "candidate", "agreement"], NONE),
+        pintle_api::plugin::serves(plugin).map_or(NONE.into(), Value::from),
     ]
 }
