@@ -147,8 +147,10 @@ impl Scheduler for FirstFit {
         })
     }
 
-    fn rank(&mut self, _env: &dyn Env, _pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
+    fn rank(&mut self, _env: &dyn Env, pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
         assert!(!self.panics, "configured to panic");
+        assert!(!pod.annotations.iter().any(|a| a.key == "probe" && a.value == "extender"), "asked to panic");
+        assert!(nodes.iter().all(|id| self.nodes.contains_key(id)), "asked about a node that it was not fed");
         let named = |id: &NodeId, name: &str| self.nodes.get(id).is_some_and(|n| n.name == name);
         let (refused, kept): (Vec<NodeId>, Vec<NodeId>) = nodes.into_iter().partition(|id| named(id, &self.refuses));
         let ranked = kept.iter().map(|id| Ranked { node: *id, score: if named(id, &self.prefers) { 100 } else { 10 } }).collect();

@@ -211,14 +211,17 @@ impl Desk {
             let told = match member.decider.tell(news, cluster, &self.wake).await {
                 Ok(Told::Nothing) => false,
                 Ok(told) => {
-                    if matches!(told, Told::News(_)) {
-                        member.decider.keep_spare(cluster, member.is_needed(), &self.wake);
+                    match &told {
+                        Told::Everything(_, fed) => member.is_back(*fed),
+                        Told::News(_) => member.decider.keep_spare(cluster, member.is_needed(), &self.wake),
+                        Told::Nothing => {}
                     }
                     member.decider.write_down(told, || (**news).clone(), cluster);
                     true
                 }
                 Err((fault, what)) => {
                     member.decider.failed(&fault, what);
+                    member.lost();
                     false
                 }
             };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant as Clock;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Pod, Ranked, Ranking, Rejection};
+use tokio::time::Instant;
 
 use super::Extender;
 use super::decider::Decider;
@@ -22,6 +23,8 @@ pub struct Member {
     pub extender: Arc<Extender>,
     pub decider: Decider,
     pub understudy: Option<Understudy>,
+    /// Since when it has no instance, because it lost one or its revision changed.
+    lost_since: Option<Instant>,
 }
 
 /// Why there is no ranking.
@@ -56,8 +59,10 @@ pub fn renew(members: &mut Vec<Member>, extenders: &[Arc<Extender>], log: &Log, 
         let mut member = match at {
             Some(at) => Member { extender: extender.clone(), ..known.swap_remove(at) },
             None => {
+                let plugin = &extender.holder.revision.plugin;
+                let lost_since = known.iter().any(|m| m.extender.holder.revision.plugin == *plugin).then(Instant::now);
                 let decider = Decider::serving(extender.holder.clone(), log, scheduler);
-                Member { extender: extender.clone(), decider, understudy: None }
+                Member { extender: extender.clone(), decider, understudy: None, lost_since }
             }
         };
         member.set_trial(log, scheduler);
@@ -106,6 +111,22 @@ impl Member {
         !self.extender.ignorable
     }
 
+    /// A fault cost it its instance.
+    pub fn lost(&mut self) {
+        self.lost_since.get_or_insert_with(Instant::now);
+    }
+
+    /// It knows everything again, after so many changes.
+    pub fn is_back(&mut self, fed: usize) {
+        let Some(since) = self.lost_since.take() else { return };
+        let meter = &self.extender.holder.revision.meter;
+        meter.recovered(fed);
+        // Others are decided without it.
+        if self.is_needed() {
+            meter.paused(since.elapsed());
+        }
+    }
+
     /// Takes the extender's candidate, where it is another than before.
     fn set_trial(&mut self, log: &Log, scheduler: &str) {
         let same = match (&self.understudy, &self.extender.trial) {
@@ -127,6 +148,9 @@ impl Member {
         let answer = rank(&mut self.decider, pod, nodes, moment, name).await;
         if let Some(understudy) = &self.understudy {
             understudy.look_on(pod, nodes, moment, &answer);
+        }
+        if matches!(answer, Err(NoRanking::Fault(_))) {
+            self.lost();
         }
         answer.map_err(|why| why.to_string())
     }

@@ -173,9 +173,11 @@ impl Metrics {
         let spares = |m: &Meter| u64::try_from(m.spares.load(Ordering::Relaxed)).unwrap_or_default();
         meters().filter(|(_, m)| spares(m) > 0).for_each(|(labels, m)| out.line("pintle_plugin_spares", &labels, spares(m)));
         out.family("pintle_plugin_spares_used_total", "counter", "Faults after which a scheduler's spare instance went on.");
-        paused().for_each(|(labels, m)| out.line("pintle_plugin_spares_used_total", &labels, m.spared.load(Ordering::Relaxed)));
+        // An extender that pods are decided without pauses nobody.
+        let came_back = || meters().filter(|(_, m)| [&m.pauses, &m.spared, &m.recovered].iter().any(|count| count.load(Ordering::Relaxed) > 0));
+        came_back().for_each(|(labels, m)| out.line("pintle_plugin_spares_used_total", &labels, m.spared.load(Ordering::Relaxed)));
         out.family("pintle_plugin_recovery_changes_total", "counter", "Changes that a scheduler was fed after faults before its next decision.");
-        paused().for_each(|(labels, m)| out.line("pintle_plugin_recovery_changes_total", &labels, m.recovered.load(Ordering::Relaxed)));
+        came_back().for_each(|(labels, m)| out.line("pintle_plugin_recovery_changes_total", &labels, m.recovered.load(Ordering::Relaxed)));
         out.family("pintle_plugin_fuel_total", "counter", "Fuel that calls in the shadow used.");
         let shadows = meters().filter(|(labels, _)| labels.ends_with("\"shadow\""));
         shadows.for_each(|(labels, m)| out.line("pintle_plugin_fuel_total", &labels, m.fuel.load(Ordering::Relaxed)));

@@ -43,8 +43,12 @@ async fn told(bench: &Bench, name: &str) -> String {
 
 /// What is on record of a pod, the newest first.
 async fn decisions(bench: &Bench, pod: &str) -> Vec<Value> {
+    recorded(bench, pod, Explain::EachNode).await
+}
+
+pub async fn recorded(bench: &Bench, pod: &str, explain: Explain) -> Vec<Value> {
     let wanted = Wanted { resource: "pods".to_owned(), namespace: "n".to_owned(), name: pod.to_owned(), limit: 50, ..Wanted::default() };
-    bench.handle.decisions().find(Asked { wanted, explain: Explain::EachNode }).await.expect("a log")
+    bench.handle.decisions().find(Asked { wanted, explain }).await.expect("a log")
 }
 
 pub async fn live(bench: &Bench, plugins: &[(&str, Value)]) {
