@@ -12,7 +12,7 @@ use pintle_apiserver::auth::{PLUGIN_USER_PREFIX, User};
 use pintle_apiserver::{Config, LocalClient, Server, Storage};
 use pintle_plugins::routes::RouteTable;
 use pintle_plugins::source::signature::PublicKey;
-use pintle_plugins::{EVERYWHERE, Embedded, Handle, Manager, ManagerConfig, ON_ONE, PluginMetrics, PolicyRule, StartError, World};
+use pintle_plugins::{EVERYWHERE, Embedded, Handle, Manager, ManagerConfig, ON_ONE, Peers, PluginMetrics, PolicyRule, StartError, World};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -101,7 +101,12 @@ async fn run_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -
         return Ok(());
     }
     let metrics = Arc::<PluginMetrics>::default();
-    let policies = start_plugins(args, server, address, |config| Manager::start_for(config, EVERYWHERE, metrics.clone()))?;
+    let peers = Peers {
+        me: SocketAddr::new(address, server.address().port()).to_string(),
+        client: Arc::new(server.local_client(user(PLUGIN_MANAGER))),
+        leads: server.leads(),
+    };
+    let policies = start_plugins(args, server, address, |config| Manager::start_for(config, EVERYWHERE, metrics.clone(), Some(peers)))?;
     let mut leads = server.leads();
     loop {
         serve_plugins(server, &policies, None);
@@ -109,7 +114,7 @@ async fn run_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -
             () = &mut stopped => break,
             () = until(&mut leads, true) => {}
         }
-        let plugins = start_plugins(args, server, address, |config| Manager::start_for(config, ON_ONE, metrics.clone()))?;
+        let plugins = start_plugins(args, server, address, |config| Manager::start_for(config, ON_ONE, metrics.clone(), None))?;
         serve_plugins(server, &policies, Some(&plugins));
         let stops = tokio::select! {
             () = &mut stopped => true,

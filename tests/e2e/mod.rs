@@ -11,7 +11,7 @@ mod machine;
 mod plugins;
 pub mod run;
 mod several;
-mod stages;
+pub mod stages;
 mod tour;
 mod validation;
 mod verbs;

@@ -6,17 +6,23 @@ use super::cluster::Server;
 use super::plugins::{bound_pods, with_a_node};
 use super::run::{output, pintle, wait, workspace};
 
-const POLICY: &str = "namespace-budget";
+pub const POLICY: &str = "namespace-budget";
 
 /// The candidate's configuration: it writes an owner on pods of namespaces that name none, where the live one writes nothing.
-const OWNER: &str = "operations";
+pub const OWNER: &str = "operations";
 
-fn with_the_policy() -> Server {
+/// The folder of the policy's project, with its component.
+pub fn built_policy() -> String {
     let folder = workspace().join("examples").join(POLICY);
     // One folder for the examples' crates, so that dependencies are compiled once.
     output(Command::new(pintle()).args(["plugin", "build"]).arg(&folder).env("CARGO_TARGET_DIR", workspace().join("target/examples"))).ok();
+    folder.display().to_string()
+}
+
+fn with_the_policy() -> Server {
+    let folder = built_policy();
     let server = Server::start();
-    let told = server.pintle(&["plugin", "apply", &folder.display().to_string()]).ok();
+    let told = server.pintle(&["plugin", "apply", &folder]).ok();
     assert!(told.contains("Ready: Live, revision 1, sha256:"), "{told}");
     for namespace in ["poor", "rich", "other"] {
         server.kubectl(&["create", "namespace", namespace]).ok();

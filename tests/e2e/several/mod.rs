@@ -3,6 +3,8 @@
 mod load;
 mod processes;
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use pintle_api::{Client as _, GroupVersionResource};
 use pintle_client::{Config, Credentials, HttpClient};
 use serde_json::json;
 
+use super::run::{kubectl, output, pintle, wait};
+use super::stages::{OWNER, POLICY, built_policy};
 use load::Front;
 pub use processes::Several;
 use processes::{MEMBERS, SERVERS};
@@ -154,6 +158,53 @@ async fn a_token_of_one_server_is_good_at_another_and_no_number_is_given_twice()
     addresses.sort();
     addresses.dedup();
     assert_eq!(addresses.len(), 30);
+}
+
+/// Each server asks the candidate about the requests that come to it; the one that leads adds up, and a promotion counts on all.
+#[test]
+fn a_policys_candidate_is_counted_on_every_server() {
+    let several = Several::start();
+    let folder = built_policy();
+    let config = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(config.path(), OWNER).expect("is writable");
+    let config = config.path().display().to_string();
+    let on = |server: usize, program: PathBuf, args: &[&str]| output(Command::new(program).env("KUBECONFIG", several.kubeconfig(server)).args(args));
+    let owner = |server: usize, pod: &str| {
+        on(server, kubectl(), &["run", pod, "--image=x"]).ok();
+        on(server, kubectl(), &["get", "pod", pod, "-o", r"jsonpath={.metadata.labels.budget\.pintle\.dev/owner}"]).ok()
+    };
+
+    on(0, pintle(), &["plugin", "apply", &folder, "--timeout", "120s"]).ok();
+    for server in 0..SERVERS {
+        // Until a server has loaded the policy, it lets nothing pass.
+        wait("the policy on each server", 120, || {
+            let asked = on(server, kubectl(), &["run", "probe", "--image=x", "--dry-run=server"]);
+            if asked.success { Ok(()) } else { Err(asked.stderr) }
+        });
+    }
+    on(0, pintle(), &["plugin", "apply", &folder, "--config", &config, "--stage", "Shadow", "--timeout", "120s"]).ok();
+    wait("the candidate on each server", 120, || {
+        let seen = on(1, kubectl(), &["get", "plugin", POLICY, "-o", "jsonpath={.status.candidateByServer}"]).ok();
+        if seen.matches("\"generation\":").count() == SERVERS { Ok(()) } else { Err(seen) }
+    });
+    for server in 0..SERVERS {
+        assert_eq!(owner(server, &format!("a{server}")), "");
+    }
+    // Of each pod, the turn in which the owner would have been written, and the one in which nothing is refused.
+    wait("what all servers compared", 60, || {
+        let seen = on(2, pintle(), &["plugin", "diff", POLICY]);
+        let differences = seen.stdout.lines().filter(|l| l.contains(" Object CREATE pods default/a")).count();
+        if seen.stdout.contains("3 of 6 decisions agreed, 0 faults") && differences == SERVERS { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    on(1, pintle(), &["plugin", "promote", POLICY]).ok();
+    for server in 0..SERVERS {
+        let mut tries = 0;
+        wait("the promoted revision on each server", 60, || {
+            tries += 1;
+            let seen = owner(server, &format!("b{server}-{tries}"));
+            if seen == OWNER { Ok(()) } else { Err(seen) }
+        });
+    }
 }
 
 /// Which server holds the lease, and how often it changed hands.

@@ -26,6 +26,7 @@ use crate::scheduler;
 use crate::shared::{Shared, raised};
 use crate::source::Fetched;
 use crate::stages::candidate::{Active, TICK};
+use crate::stages::peers::Ledger;
 use crate::stages::spec::{Candidate, LastRollback, Stage};
 use crate::throttle::{Throttle, WRITES_PER_SECOND};
 
@@ -62,6 +63,7 @@ pub struct Actor {
     writes: Arc<Throttle>,
     /// Whether the conditions say that writes are held back.
     told_held_back: bool,
+    pub ledger: Ledger,
 }
 
 impl Actor {
@@ -84,6 +86,7 @@ impl Actor {
             told: State::Good,
             writes: Arc::default(),
             told_held_back: false,
+            ledger: Ledger::default(),
         }
     }
 
@@ -127,6 +130,7 @@ impl Actor {
                 () = raised(&mut stop) => break,
             }
             self.write_status().await;
+            self.write_sums().await;
         }
         self.drop_candidate();
         self.stop_live().await;
@@ -138,10 +142,12 @@ impl Actor {
             Ok(plugin) => plugin,
             Err(error) => return tracing::error!(plugin = %self.name, %error, "a Plugin that cannot be read"),
         };
+        let mut status = plugin.status;
+        self.ledger.entries = std::mem::take(&mut status.candidate_by_server);
         if self.meta.uid != plugin.metadata.uid {
-            self.status = plugin.status.clone();
+            self.status = status.clone();
             self.status.stage = String::new();
-            self.written = plugin.status;
+            self.written = status;
         }
         self.meta = plugin.metadata;
         let candidate = plugin.spec.candidate.clone();
@@ -429,7 +435,7 @@ impl Actor {
         if let Some((_, running)) = &self.live {
             self.status.stage = if running.is_standby(&self.shared) { "Standby" } else { "Live" }.to_owned();
         }
-        if self.meta.uid.is_empty() || self.status == self.written {
+        if self.meta.uid.is_empty() || self.status == self.written || !self.leads() {
             return;
         }
         let target = Target::object(PLUGINS, None, &self.name).subresource("status");

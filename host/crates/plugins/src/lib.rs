@@ -38,6 +38,7 @@ pub use load::World;
 pub use manager::{EVERYWHERE, Embedded, Handle, LogReader, Manager, ManagerConfig, MetricsReader, ON_ONE, StartError};
 pub use shared::Clients;
 pub use stages::metrics::Metrics as PluginMetrics;
+pub use stages::peers::Peers;
 
 /// The route table's types, for the data plane: plain data.
 pub mod routes {

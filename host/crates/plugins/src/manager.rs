@@ -31,6 +31,7 @@ use crate::shared::{Clients, Shared, raised};
 use crate::source::signature::PublicKey;
 use crate::source::{Bytes, Components, Sources};
 use crate::stages::metrics::Metrics;
+use crate::stages::peers::Peers;
 use crate::stages::spec::RollbackSpec;
 
 /// Before an attempt to create the Plugins of embedded components is made again.
@@ -103,11 +104,12 @@ pub enum StartError {
 impl Manager {
     /// Returns at once; plugins load in the background. Must be called inside a tokio runtime.
     pub fn start(config: ManagerConfig) -> Result<Handle, StartError> {
-        Self::start_for(config, ALL, Arc::default())
+        Self::start_for(config, ALL, Arc::default(), None)
     }
 
-    /// The same for plugins of these worlds alone, where a cluster has several servers. The managers of a process share the metrics.
-    pub fn start_for(config: ManagerConfig, worlds: &'static [World], metrics: Arc<Metrics>) -> Result<Handle, StartError> {
+    /// The same for plugins of these worlds alone, where a cluster has several servers. The managers of a process share the metrics. `peers`:
+    /// other servers run these plugins at the same time.
+    pub fn start_for(config: ManagerConfig, worlds: &'static [World], metrics: Arc<Metrics>, peers: Option<Peers>) -> Result<Handle, StartError> {
         let folder = config.data_dir.join("plugins");
         let machine = Machine::new(folder.join("compiled"))?.with_compiler(config.compiler.map(Compiler::new));
         let embedded: BTreeMap<String, Bytes> = config.embedded.iter().map(|e| (e.name.clone(), e.bytes.clone())).collect();
@@ -132,6 +134,7 @@ impl Manager {
             ingresses: Default::default(),
             metrics: metrics.clone(),
             shadow_machine: Default::default(),
+            peers,
         });
         let decisions = Decisions::new(&shared);
         let logs = Logs::default();

@@ -4,12 +4,15 @@
 //!
 //! A rollback is a change of `spec` like any other: `source.digest` names the bytes of an earlier revision, which the host keeps.
 
+use std::collections::BTreeMap;
+
 use pintle_api::GroupVersionResource;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::PolicyRule;
 use crate::load::World;
 use crate::stages::spec::{Candidate, CandidateStatus, LastRollback, RollbackSpec};
+use crate::stages::sums::ServerSums;
 
 pub const PLUGINS: GroupVersionResource = GroupVersionResource::constant("pintle.dev", "v1alpha1", "plugins");
 pub const API_VERSION: &str = "pintle.dev/v1alpha1";
@@ -203,6 +206,9 @@ pub struct Status {
     pub admission: Option<AdmissionStatus>,
     // Null and not absent: a merge patch takes it away.
     pub candidate: Option<CandidateStatus>,
+    /// Of plugins that run on every server of a cluster. Each writes its own, apart from the rest.
+    #[serde(skip_serializing)]
+    pub candidate_by_server: BTreeMap<String, ServerSums>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rollback: Option<LastRollback>,
 }

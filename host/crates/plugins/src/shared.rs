@@ -14,6 +14,7 @@ use crate::ingress::{Ingresses, RouteTable};
 use crate::scheduler::Schedulers;
 use crate::source::Sources;
 use crate::stages::metrics::Metrics;
+use crate::stages::peers::Peers;
 
 /// Makes the client that acts as `system:pintle:plugin:NAME`.
 pub type Clients = Arc<dyn Fn(&str) -> Arc<dyn Client> + Send + Sync>;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Counts fuel; made for the first shadow.
     pub shadow_machine: OnceLock<Machine>,
+    /// Where other servers run the same plugins.
+    pub peers: Option<Peers>,
 }
 
 impl Shared {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Trial;
 use super::share::Share;
 use super::spec::{Candidate, CandidateStatus, Stage};
+use super::sums::Sums;
 use super::tally::Tally;
 use crate::actor::{Actor, short, turned};
 use crate::driver::Prepared;
@@ -63,6 +64,7 @@ impl Actor {
     /// this process started.
     pub async fn try_candidate(&mut self, candidate: Option<Candidate>, tried: Option<Candidate>, known: bool) {
         self.drop_candidate();
+        self.forget_sums();
         let Some(candidate) = candidate else {
             self.status.candidate = None;
             return self.status.conditions.retain(|c| c.kind != CONDITION);
@@ -102,7 +104,10 @@ impl Actor {
             return self.promote("asked for").await;
         }
         if before.digest == digest && before.stage == status.stage {
-            tally.resume(&before);
+            tally.resume(&match &self.shared.peers {
+                Some(_) => self.counted_before().cloned().unwrap_or_default(),
+                None => Sums::of(&before),
+            });
             status.since = before.since;
         }
         self.status.candidate = Some(status);
@@ -123,14 +128,19 @@ impl Actor {
 
     /// Counts, and what follows from them.
     pub async fn look_at_candidate(&mut self) {
-        self.count_candidate();
+        let sums = self.count_candidate();
+        if self.candidate.as_ref().is_some_and(|a| a.stage == Stage::Canary)
+            && let Some(trouble) = self.withdrawn_elsewhere()
+        {
+            return self.withdraw(&trouble);
+        }
         let Some(active) = &mut self.candidate else { return };
         let state = *active.revision.health.state().borrow();
         let turned = std::mem::replace(&mut active.told, state) != state;
         let trouble = active.revision.health.trouble().map(|t| t.message).unwrap_or_default();
         let (stage, digest) = (active.stage, active.revision.loaded.digest.clone());
         match state {
-            State::Broken if turned && stage == Stage::Canary => return self.withdraw(&digest, &trouble),
+            State::Broken if turned && stage == Stage::Canary => return self.withdraw(&trouble),
             State::Broken if turned => {
                 self.set(CONDITION, false, "KeepsFailing", &trouble);
                 self.event("Warning", "CandidateKeepsFailing", &format!("candidate {} keeps failing: {trouble}", short(&digest)));
@@ -139,7 +149,8 @@ impl Actor {
             State::Good if turned => self.set(CONDITION, true, stage.name(), ""),
             _ => {}
         }
-        if self.candidate.as_ref().is_some_and(|a| a.tally.may_promote())
+        if self.leads()
+            && self.candidate.as_ref().is_some_and(|a| a.tally.may_promote_by(&sums))
             && let Err(error) = self.promote("promoteWhen holds").await
         {
             tracing::warn!(plugin = %self.name, %error, "a candidate was not promoted; trying again");
@@ -174,10 +185,11 @@ impl Actor {
     }
 
     /// A canary that keeps failing decides nothing more.
-    fn withdraw(&mut self, digest: &str, trouble: &str) {
+    fn withdraw(&mut self, trouble: &str) {
         self.drop_candidate();
-        let message = format!("candidate {} keeps failing: {trouble}; its share went back to the live revision", short(digest));
+        self.note_withdrawal(trouble);
         let status = self.status.candidate.get_or_insert_default();
+        let message = format!("candidate {} keeps failing: {trouble}; its share went back to the live revision", short(&status.digest));
         status.stage = "RolledBack".to_owned();
         status.message.clone_from(&message);
         self.set(CONDITION, false, "RolledBack", &message);
@@ -201,10 +213,14 @@ impl Actor {
         self.live.is_some() && self.status.candidate.as_ref().is_some_and(|c| c.stage == "Failed")
     }
 
-    fn count_candidate(&mut self) {
-        if let (Some(active), Some(status)) = (&self.candidate, &mut self.status.candidate) {
-            active.tally.write(status);
+    /// Gives what all servers counted together.
+    fn count_candidate(&mut self) -> Sums {
+        let Some(counted) = self.candidate.as_ref().map(|active| active.tally.sums()) else { return Sums::default() };
+        let sums = self.add_up(counted);
+        if let Some(status) = &mut self.status.candidate {
+            sums.clone().write(status);
         }
+        sums
     }
 }
 

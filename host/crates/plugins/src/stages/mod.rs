@@ -1,15 +1,17 @@
 //! The stages of a revision: a candidate beside the live one, in shadow or deciding a share, compared, promoted, rolled back.
 //!
 //! Here is what the four worlds have in common: the fields of the object ([`spec`]), who decides what ([`share`]), the counting
-//! ([`tally`]), the metrics, and what the actor does with a candidate ([`candidate`]). How a candidate follows the live revision is the
+//! ([`tally`], [`sums`]), the metrics, and what the actor does with a candidate ([`candidate`]), alone or among several servers ([`peers`]). How a candidate follows the live revision is the
 //! drivers' matter: `scheduler/shadow.rs`, `controller/shadow.rs`, `ingress/trial.rs`, `admission/trial.rs`. Decides nothing about pods,
 //! keys, routes or requests.
 
 pub mod candidate;
 pub mod metrics;
+pub mod peers;
 pub mod secrets;
 pub mod share;
 pub mod spec;
+pub mod sums;
 pub mod tally;
 
 use std::sync::Arc;

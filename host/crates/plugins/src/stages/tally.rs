@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::spec::{CandidateStatus, DEFAULT_DECISIONS, Difference, MAX_DECISIONS, PromoteWhen, Stage};
+use super::spec::{DEFAULT_DECISIONS, Difference, MAX_DECISIONS, PromoteWhen};
+use super::sums::Sums;
 
 /// Differences that `status.candidate.differences` lists.
 pub const MAX_DIFFERENCES: usize = 10;
@@ -44,11 +45,13 @@ impl Tally {
     }
 
     /// Goes on with what was counted before the process started again. The look back begins anew.
-    pub fn resume(&self, status: &CandidateStatus) {
+    pub fn resume(&self, before: &Sums) {
         let mut counts = self.lock();
-        (counts.compared, counts.agreed, counts.faults) = (status.compared, status.agreed, status.faults);
-        (counts.skipped, counts.feasible_differs) = (status.skipped, status.feasible_differs);
-        counts.differences = status.differences.iter().cloned().collect();
+        (counts.compared, counts.agreed, counts.faults) = (before.compared, before.agreed, before.faults);
+        (counts.skipped, counts.feasible_differs) = (before.skipped, before.feasible_differs);
+        (counts.fuel, counts.metered) = (before.fuel, before.metered);
+        counts.last_fault.clone_from(&before.last_fault);
+        counts.differences = before.differences.iter().cloned().collect();
     }
 
     pub fn agreed(&self) {
@@ -105,9 +108,13 @@ impl Tally {
     pub fn may_promote(&self) -> bool {
         let Some(when) = &self.when else { return false };
         let counts = self.lock();
-        let wanted = needed(when);
-        let faultless = counts.faults == 0 || when.no_faults == Some(false);
-        faultless && counts.window.len() >= wanted && counts.share() >= when.agreement.unwrap_or(1.0)
+        holds(when, counts.faults, counts.window.len(), counts.share())
+    }
+
+    /// The same over what several servers counted.
+    pub fn may_promote_by(&self, sums: &Sums) -> bool {
+        let share = sums.agreement().unwrap_or_default();
+        self.when.as_ref().is_some_and(|when| holds(when, sums.faults, usize::try_from(sums.looked_back).unwrap_or(usize::MAX), share))
     }
 
     pub fn compared(&self) -> (u64, u64) {
@@ -121,15 +128,20 @@ impl Tally {
         (!counts.window.is_empty()).then(|| counts.share())
     }
 
-    pub fn write(&self, status: &mut CandidateStatus) {
+    pub fn sums(&self) -> Sums {
         let counts = self.lock();
-        (status.compared, status.agreed, status.faults) = (counts.compared, counts.agreed, counts.faults);
-        (status.skipped, status.feasible_differs) = (counts.skipped, counts.feasible_differs);
-        status.agreement = if counts.window.is_empty() { String::new() } else { percentage(counts.share()) };
-        status.fuel_per_call = counts.fuel.checked_div(counts.metered).unwrap_or_default();
-        status.differences = counts.differences.iter().cloned().collect();
-        if status.stage == Stage::Shadow.name() || status.stage == Stage::Canary.name() {
-            status.message.clone_from(&counts.last_fault);
+        Sums {
+            compared: counts.compared,
+            agreed: counts.agreed,
+            skipped: counts.skipped,
+            feasible_differs: counts.feasible_differs,
+            faults: counts.faults,
+            fuel: counts.fuel,
+            metered: counts.metered,
+            looked_back: counts.window.len() as u64,
+            agreed_lately: counts.agreed_in_window as u64,
+            last_fault: counts.last_fault.clone(),
+            differences: counts.differences.iter().cloned().collect(),
         }
     }
 
@@ -161,9 +173,9 @@ fn needed(when: &PromoteWhen) -> usize {
     when.decisions.unwrap_or(DEFAULT_DECISIONS).clamp(1, MAX_DECISIONS) as usize
 }
 
-/// Never rounded up to all: one disagreement shows.
-fn percentage(share: f64) -> String {
-    format!("{}%", (share * 1000.0).floor() / 10.0)
+fn holds(when: &PromoteWhen, faults: u64, looked_back: usize, share: f64) -> bool {
+    let faultless = faults == 0 || when.no_faults == Some(false);
+    faultless && looked_back >= needed(when) && share >= when.agreement.unwrap_or(1.0)
 }
 
 fn cut(mut difference: Difference) -> Difference {
@@ -186,6 +198,7 @@ fn cut(mut difference: Difference) -> Difference {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::CandidateStatus;
     use super::*;
     use expect_test::{Expect, expect};
 
@@ -211,7 +224,8 @@ mod tests {
             }
         }
         let mut status = CandidateStatus { stage: "Shadow".to_owned(), ..CandidateStatus::default() };
-        tally.write(&mut status);
+        assert_eq!(tally.may_promote_by(&tally.sums()), tally.may_promote());
+        tally.sums().write(&mut status);
         line.push_str(&format!(" {}/{} {} faults {}", status.agreed, status.compared, status.agreement, status.faults));
         expected.assert_eq(&line);
     }
@@ -232,7 +246,7 @@ mod tests {
         (0..9_999).for_each(|_| tally.agreed());
         (0..MAX_DIFFERENCES + 5).for_each(|n| tally.disagreed(differs(n)));
         let mut status = CandidateStatus::default();
-        tally.write(&mut status);
+        tally.sums().write(&mut status);
         assert_eq!(status.agreement, "99.8%");
         assert_eq!(status.differences.len(), MAX_DIFFERENCES);
         assert_eq!(status.differences[0].subject, "pod n/5");
@@ -245,9 +259,9 @@ mod tests {
         tally.agreed();
         tally.disagreed(differs(0));
         let mut status = CandidateStatus::default();
-        tally.write(&mut status);
+        tally.sums().write(&mut status);
         let again = Tally::new(when(1.0, 2));
-        again.resume(&status);
+        again.resume(&Sums::of(&status));
         again.agreed();
         assert_eq!(again.compared(), (3, 2));
         assert!(!again.may_promote(), "the look back begins anew");

@@ -93,8 +93,12 @@ pub fn start_manager(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded:
 
 /// The same with keys that components must be signed with.
 pub fn start_manager_with(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded: Vec<Embedded>, required_keys: Vec<PublicKey>) -> Handle {
+    Manager::start(config(cluster, folder, embedded, required_keys)).expect("a manager")
+}
+
+pub fn config(cluster: &Arc<Cluster>, folder: &std::path::Path, embedded: Vec<Embedded>, required_keys: Vec<PublicKey>) -> ManagerConfig {
     let client = cluster.clone();
-    let config = ManagerConfig {
+    ManagerConfig {
         client: cluster.clone(),
         clients: Arc::new(move |_| client.clone()),
         data_dir: folder.to_owned(),
@@ -102,8 +106,7 @@ pub fn start_manager_with(cluster: &Arc<Cluster>, folder: &std::path::Path, embe
         compiler: None,
         required_keys,
         ingress_addresses: vec!["192.0.2.7".to_owned()],
-    };
-    Manager::start(config).expect("a manager")
+    }
 }
 
 pub fn inline(bytes: &[u8]) -> Value {

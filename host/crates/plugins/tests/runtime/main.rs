@@ -9,6 +9,7 @@ mod guests;
 mod harness;
 mod ingresses;
 mod loading;
+mod peers;
 mod profiles;
 mod reloads;
 mod schedulers;

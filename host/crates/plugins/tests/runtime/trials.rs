@@ -14,7 +14,7 @@ use crate::schedulers::node;
 use crate::stages::{candidate, placed, pod_in, with_candidate};
 
 /// With time enough for a call that a busy machine delays.
-fn policy() -> Value {
+pub fn policy() -> Value {
     let mut spec = crate::admissions::spec("");
     spec["limits"] = json!({"deadlineMilliseconds": 30_000});
     spec
