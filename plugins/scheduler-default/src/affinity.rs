@@ -71,7 +71,16 @@ impl AffinityFacts {
         wish.required_anti_affinity.iter().filter(|t| matches(t)).for_each(|term| add(&mut self.avoided, term, node, by));
     }
 
+    /// Most pods ask for none of it and are refused by none: that is told without a call.
+    #[inline]
     pub fn fault(&self, wish: &Wish, node: &Node) -> Option<AffinityFault> {
+        if wish.required_affinity.is_empty() && self.avoided.is_empty() && self.refused.is_empty() {
+            return None;
+        }
+        self.fault_of_terms(wish, node)
+    }
+
+    fn fault_of_terms(&self, wish: &Wish, node: &Node) -> Option<AffinityFault> {
         if !self.has_affinity(wish, node) {
             return Some(AffinityFault::Affinity);
         }

@@ -134,15 +134,18 @@ impl Cluster {
         }
     }
 
+    #[inline]
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id as usize)?.as_ref()
     }
 
+    /// Whether any pod waits for room somewhere.
+    pub fn nominates(&self) -> bool {
+        !self.nominated.is_empty()
+    }
+
     /// The pods that the wish's pod must leave room for on the node.
     pub fn nominated_before(&self, id: NodeId, wish: &Wish) -> Vec<PlacedPod> {
-        if self.nominated.is_empty() {
-            return Vec::new();
-        }
         let waiting = self.nominated.get(&id).into_iter().flatten();
         waiting.filter(|pod| pod.priority >= wish.priority && *pod.uid != *wish.uid).cloned().collect()
     }

@@ -99,6 +99,7 @@ impl Rejections {
 }
 
 /// Whether the node may take the pod. One that the pod does not name is not looked at, unless victims were evicted there for it.
+#[inline(always)]
 pub fn accepts(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
     let Some(node) = cluster.node(id) else { return false };
     if wish.names_others(node) && wish.nominated != Some(id) {
@@ -109,24 +110,30 @@ pub fn accepts(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, re
 }
 
 /// Asks the filters, also as if the pods that are nominated for the node were there already: both must pass.
+#[inline(always)]
 pub fn check(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
-    let nominated = cluster.nominated_before(id, wish);
-    if !nominated.is_empty() {
-        let mut with_them = facts.clone();
-        for pod in &nominated {
-            with_them.shift(cluster, wish, pod, 1);
-        }
-        let uids: Vec<Box<str>> = nominated.iter().map(|p| p.uid.clone()).collect();
-        nominated.into_iter().for_each(|pod| cluster.place(pod));
-        let fits = cluster.node(id).is_some_and(|node| passes(cluster, node, wish, &with_them, rejections));
-        for uid in uids {
-            cluster.take_away(&uid);
-        }
-        if !fits {
-            return false;
-        }
+    if cluster.nominates() && !passes_beside_nominated(cluster, wish, facts, id, rejections) {
+        return false;
     }
     cluster.node(id).is_some_and(|node| passes(cluster, node, wish, facts, rejections))
+}
+
+fn passes_beside_nominated(cluster: &mut Cluster, wish: &Wish, facts: &Facts, id: NodeId, rejections: &mut Rejections) -> bool {
+    let nominated = cluster.nominated_before(id, wish);
+    if nominated.is_empty() {
+        return true;
+    }
+    let mut with_them = facts.clone();
+    for pod in &nominated {
+        with_them.shift(cluster, wish, pod, 1);
+    }
+    let uids: Vec<Box<str>> = nominated.iter().map(|p| p.uid.clone()).collect();
+    nominated.into_iter().for_each(|pod| cluster.place(pod));
+    let fits = cluster.node(id).is_some_and(|node| passes(cluster, node, wish, &with_them, rejections));
+    for uid in uids {
+        cluster.take_away(&uid);
+    }
+    fits
 }
 
 /// Notes each reason when the node is refused. Lack of several resources gives several reasons, and so do several volumes.
@@ -154,7 +161,7 @@ pub fn passes(cluster: &Cluster, node: &Node, wish: &Wish, facts: &Facts, reject
         rejections.add(Why::ClaimInUse);
         return false;
     }
-    if !volumes_reach(node, wish, symbols, rejections) {
+    if !wish.volumes.is_empty() && !volumes_reach(node, wish, symbols, rejections) {
         return false;
     }
     let fault = match crate::spread::fault(&facts.spread, wish, node) {

@@ -12,6 +12,9 @@ const MAX: i64 = 100;
 const IMAGE_MIN_BYTES: i64 = 23 * 1024 * 1024;
 const IMAGE_MAX_BYTES: i64 = 1000 * 1024 * 1024;
 
+/// So many of the best are kept while nodes are looked at; of more, all are sorted.
+const FEW: usize = 8;
+
 /// The `top` best of the feasible nodes, best first; equals in an order drawn from the seed.
 pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId], top: usize, seed: u64) -> Vec<Ranked> {
     let nodes: Vec<&Node> = feasible.iter().filter_map(|id| cluster.node(*id)).collect();
@@ -24,14 +27,37 @@ pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId]
             }
         }
     }
-    let mut order: Vec<(i64, u64, NodeId)> = nodes.iter().zip(&totals).map(|(node, total)| (*total, shuffle(seed, node.id), node.id)).collect();
-    let top = top.clamp(1, order.len().max(1));
+    best(nodes.iter().map(|node| node.id).zip(totals), top.max(1), seed)
+}
+
+/// By insertion: a few are wanted, and most nodes are behind the last of them by their score alone. All of them are sorted.
+fn best(scored: impl ExactSizeIterator<Item = (NodeId, i64)>, top: usize, seed: u64) -> Vec<Ranked> {
+    let place = |(node, score): (NodeId, i64)| (score, shuffle(seed, node), node);
     let best_first = |a: &(i64, u64, NodeId), b: &(i64, u64, NodeId)| (b.0, b.1).cmp(&(a.0, a.1));
-    if top < order.len() {
-        order.select_nth_unstable_by(top - 1, best_first);
+    let mut order: Vec<(i64, u64, NodeId)> = Vec::with_capacity(top.min(scored.len()));
+    if top > FEW {
+        order.extend(scored.map(place));
+        order.sort_unstable_by(best_first);
         order.truncate(top);
+    } else {
+        // Of the last one in a full order; anything is better than what is not there.
+        let mut least = (i64::MIN, 0);
+        for (node, score) in scored {
+            if score < least.0 {
+                continue;
+            }
+            let placed = place((node, score));
+            if (placed.0, placed.1) < least {
+                continue;
+            }
+            order.truncate(top - 1);
+            let at = order.partition_point(|other| best_first(other, &placed).is_lt());
+            order.insert(at, placed);
+            if order.len() == top {
+                least = (order[top - 1].0, order[top - 1].1);
+            }
+        }
     }
-    order.sort_unstable_by(best_first);
     order.into_iter().map(|(score, _, node)| Ranked { node, score }).collect()
 }
 
@@ -69,7 +95,7 @@ fn taints(wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
     let mut counts: Vec<i64> = nodes.iter().map(soft).collect();
     let most = counts.iter().copied().max().unwrap_or(0);
     for count in &mut counts {
-        *count = if most == 0 { MAX } else { MAX - MAX * *count / most };
+        *count = if *count == 0 { MAX } else { MAX - MAX * *count / most };
     }
     counts
 }

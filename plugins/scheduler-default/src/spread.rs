@@ -75,7 +75,12 @@ pub fn shift(spreads: &mut [Spread], cluster: &Cluster, wish: &Wish, pod: &Place
     }
 }
 
+#[inline]
 pub fn fault(spreads: &[Spread], wish: &Wish, node: &Node) -> Option<SpreadFault> {
+    if spreads.is_empty() { None } else { fault_of_constraints(spreads, wish, node) }
+}
+
+fn fault_of_constraints(spreads: &[Spread], wish: &Wish, node: &Node) -> Option<SpreadFault> {
     for (constraint, spread) in wish.spread.iter().filter(|c| c.hard).zip(spreads) {
         let Some(domain) = value(&node.labels, constraint.topology_key) else { return Some(SpreadFault::MissingLabel) };
         let there = spread.counts.get(&domain).copied().unwrap_or(0);

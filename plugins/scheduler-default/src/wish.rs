@@ -89,12 +89,18 @@ impl Wish {
     }
 
     /// `nodeSelector` and required node affinity.
+    #[inline]
     pub fn accepts_node(&self, node: &Node, symbols: &Symbols) -> bool {
+        (self.node_selector.is_empty() && self.required_nodes.is_none()) || self.selects_node(node, symbols)
+    }
+
+    fn selects_node(&self, node: &Node, symbols: &Symbols) -> bool {
         self.node_selector.iter().all(|(key, wanted)| value(&node.labels, *key) == Some(*wanted))
             && self.required_nodes.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(node, symbols)))
     }
 
     /// The pod names nodes, and this is none of them.
+    #[inline]
     pub fn names_others(&self, node: &Node) -> bool {
         self.named.as_ref().is_some_and(|names| !names.contains(&node.name))
     }
@@ -111,6 +117,7 @@ impl Wish {
     }
 
     /// Taints that keep pods off: not the ones that merely prefer so.
+    #[inline]
     pub fn tolerates_all(&self, node: &Node) -> bool {
         node.taints.iter().filter(|t| t.effect != Effect::PreferNoSchedule).all(|t| self.tolerates(t))
     }

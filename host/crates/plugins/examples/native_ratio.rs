@@ -3,6 +3,9 @@
 //! `cargo run --release -p pintle-plugins --example native_ratio -- target/plugins/scheduler-default.wasm`. Both are fed the same cluster, are asked for
 //! the same pods, turn about, and are told of each placement; the time is that of asking and telling. The component is called as the host calls it,
 //! with epochs, and its answers must be the native ones. Nothing else may run beside it.
+//!
+//! What a crossing costs is told apart: feeding nothing, and ranking no nodes, for which a pod crosses, is read and nothing is decided.
+//! `--only WORKLOAD --rounds N --perf-map` are for profiles: the last one names the component's functions to `perf`.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,7 @@ use pintle_scheduler_default::DefaultScheduler;
 use pintle_sdk::scheduler::Scheduler as _;
 use pintle_sdk::{Env, Level};
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Config, Engine, ProfilingStrategy, Store};
 
 const NODES: u32 = 5000;
 const PODS_ON_EACH: u32 = 2;
@@ -66,10 +69,31 @@ struct Wasm {
     exports: Scheduler,
 }
 
+struct Options {
+    component: String,
+    only: Option<String>,
+    rounds: u32,
+    perf_map: bool,
+}
+
+/// A decision by one of the two, in its parts.
+#[derive(Clone, Copy)]
+struct Times {
+    schedule: Duration,
+    place: Duration,
+    /// `rank` among no nodes.
+    read: Duration,
+    /// `feed` of nothing.
+    empty: Duration,
+}
+
 impl Wasm {
-    async fn load(bytes: &[u8]) -> wasmtime::Result<Self> {
+    async fn load(bytes: &[u8], options: &Options) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config.wasm_component_model(true).concurrency_support(false).epoch_interruption(true);
+        if options.perf_map {
+            config.profiler(ProfilingStrategy::PerfMap);
+        }
         let engine = Engine::new(&config)?;
         let component = Component::from_binary(&engine, bytes)?;
         let mut linker = Linker::<Host>::new(&engine);
@@ -86,38 +110,67 @@ impl Wasm {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> wasmtime::Result<()> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "target/plugins/scheduler-default.wasm".to_owned());
-    let bytes = std::fs::read(&path)?;
-    println!("{:<8} {:>12} {:>12} {:>7}", "workload", "native", "component", "ratio");
-    for (name, pod) in WORKLOADS {
-        let (native, wasm) = measure(&bytes, pod).await?;
-        println!("{name:<8} {native:>12.1?} {wasm:>12.1?} {:>7.2}", wasm.as_secs_f64() / native.as_secs_f64());
+    let options = options();
+    let bytes = std::fs::read(&options.component)?;
+    println!("{:<8} {:>10} {:>10} {:>6}   of which schedule, place; and reading a pod, calling at all", "workload", "native", "component", "ratio");
+    for (name, pod) in WORKLOADS.into_iter().filter(|(name, _)| options.only.as_ref().is_none_or(|only| only == name)) {
+        let [native, wasm] = measure(&bytes, pod, &options).await?;
+        let ratio = wasm.whole().as_secs_f64() / native.whole().as_secs_f64();
+        println!("{name:<8} {:>10.1?} {:>10.1?} {ratio:>6.2}   {native}; {wasm}", native.whole(), wasm.whole());
     }
     Ok(())
 }
 
-/// The least of the rounds' mean times of a decision and its placement: native, component.
-async fn measure(bytes: &[u8], pod: Workload) -> wasmtime::Result<(Duration, Duration)> {
-    let mut wasm = Wasm::load(bytes).await?;
+fn options() -> Options {
+    let argument = |name: &str| std::env::args().skip_while(|a| a != name).nth(1);
+    Options {
+        component: std::env::args().nth(1).filter(|a| !a.starts_with("--")).unwrap_or_else(|| "target/plugins/scheduler-default.wasm".to_owned()),
+        only: argument("--only"),
+        rounds: argument("--rounds").map_or(ROUNDS, |n| n.parse().expect("--rounds takes a number")),
+        perf_map: std::env::args().any(|a| a == "--perf-map"),
+    }
+}
+
+impl Times {
+    const ZERO: Self = Self { schedule: Duration::ZERO, place: Duration::ZERO, read: Duration::ZERO, empty: Duration::ZERO };
+
+    fn whole(&self) -> Duration {
+        self.schedule + self.place
+    }
+
+    fn each(&self, count: u32) -> Self {
+        Self { schedule: self.schedule / count, place: self.place / count, read: self.read / count, empty: self.empty / count }
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1?}, {:.1?}, {:.1?}, {:.1?}", self.schedule, self.place, self.read, self.empty)
+    }
+}
+
+/// The mean times of a decision and its placement in the round that took least: native, component.
+async fn measure(bytes: &[u8], pod: Workload, options: &Options) -> wasmtime::Result<[Times; 2]> {
+    let mut wasm = Wasm::load(bytes, options).await?;
     let mut native = DefaultScheduler::default();
     for batch in cluster(pod).chunks(500) {
         wasm.exports.call_feed(&mut wasm.store, batch).await?;
         native.feed(&Host, across(&batch.to_vec()));
     }
-    let (mut best, mut start, mut number) = ([Duration::MAX; 2], 0, 0);
+    let (mut best, mut start, mut number): ([Option<Times>; 2], _, _) = ([None; 2], 0, 0);
     // The first round warms up.
-    for round in 0..=ROUNDS {
-        let mut took = [Duration::ZERO; 2];
+    for round in 0..=options.rounds {
+        let mut took = [Times::ZERO; 2];
         for _ in 0..DECISIONS_A_ROUND {
             number += 1;
             let (asked, scope) = (pod(number), Scope { start, limit: ENOUGH, top: 3 });
             let (native_pod, native_scope) = (across(&asked), across(&scope));
             let begun = Instant::now();
             let theirs = native.schedule(&Host, native_pod, native_scope).expect("decides");
-            took[0] += begun.elapsed();
+            took[0].schedule += begun.elapsed();
             let begun = Instant::now();
             let ours = wasm.exports.call_schedule(&mut wasm.store, &asked, scope).await?.expect("decides");
-            took[1] += begun.elapsed();
+            took[1].schedule += begun.elapsed();
             assert_eq!(across::<_, Outcome>(&theirs), ours, "the same policy decides the same");
             let Outcome::Fits(Choice { ranked, next_start, .. }) = ours else { panic!("some node fits {}", asked.name) };
             start = next_start;
@@ -125,16 +178,32 @@ async fn measure(bytes: &[u8], pod: Workload) -> wasmtime::Result<(Duration, Dur
             let native_placed = across(&placed);
             let begun = Instant::now();
             native.feed(&Host, native_placed);
-            took[0] += begun.elapsed();
+            took[0].place += begun.elapsed();
             let begun = Instant::now();
             wasm.exports.call_feed(&mut wasm.store, &placed).await?;
-            took[1] += begun.elapsed();
+            took[1].place += begun.elapsed();
+        }
+        for _ in 0..DECISIONS_A_ROUND {
+            let asked = pod(number);
+            let native_pod = across(&asked);
+            let begun = Instant::now();
+            native.rank(&Host, native_pod, Vec::new()).expect("ranks nothing");
+            took[0].read += begun.elapsed();
+            let begun = Instant::now();
+            wasm.exports.call_rank(&mut wasm.store, &asked, &[]).await?.expect("ranks nothing");
+            took[1].read += begun.elapsed();
+            let begun = Instant::now();
+            wasm.exports.call_feed(&mut wasm.store, &[]).await?;
+            took[1].empty += begun.elapsed();
         }
         if round > 0 {
-            best = [best[0].min(took[0] / DECISIONS_A_ROUND), best[1].min(took[1] / DECISIONS_A_ROUND)];
+            for (best, took) in best.iter_mut().zip(took) {
+                let took = took.each(DECISIONS_A_ROUND);
+                *best = Some(best.filter(|best| best.whole() <= took.whole()).unwrap_or(took));
+            }
         }
     }
-    Ok((best[0], best[1]))
+    Ok(best.map(|best| best.expect("a round at least")))
 }
 
 /// The host's types and the SDK's are of one WIT: what one writes, the other reads.
