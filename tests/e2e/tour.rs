@@ -21,6 +21,7 @@ fn the_tour() {
     services_answer(&cluster);
     configuration_follows_changes(&cluster);
     workloads_of_every_kind(&cluster);
+    a_claim_gets_a_volume_and_keeps_it(&cluster);
     an_ingress_routes(&cluster);
     a_drained_node_loses_its_pods(&cluster);
     cluster.down().ok();
@@ -198,6 +199,50 @@ spec:
         if jobs.contains("job.batch/often-") { Ok(()) } else { Err(jobs) }
     });
     cluster.kubectl(&["delete", "cronjob/often", "job/once", "daemonset/everywhere", "statefulset/db", "service/db"]).ok();
+}
+
+fn a_claim_gets_a_volume_and_keeps_it(cluster: &Cluster) {
+    let folder = format!("{}/disk", cluster.data_dir());
+    cluster.apply(&format!(
+        r#"
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: disk}}
+spec:
+  storageClassName: by-hand
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  hostPath: {{path: {folder}, type: DirectoryOrCreate}}
+  nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [pintle-2]}}]}}]}}}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: keeper}}
+spec:
+  serviceName: keeper
+  selector: {{matchLabels: {{app: keeper}}}}
+  template:
+    metadata: {{labels: {{app: keeper}}}}
+    spec: {{containers: [{{name: c, image: "pintle.dev/hello:v1", volumeMounts: [{{name: data, mountPath: /data}}]}}]}}
+  volumeClaimTemplates:
+  - metadata: {{name: data}}
+    spec: {{storageClassName: by-hand, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 500Mi}}}}}}
+"#
+    ));
+    rolled_out(cluster, "statefulset/keeper");
+    let claim = cluster.json(&["get", "pvc", "data-keeper-0"]);
+    assert_eq!((&claim["status"]["phase"], &claim["spec"]["volumeName"]), (&"Bound".into(), &"disk".into()), "{claim:#}");
+    assert_eq!(pods(cluster, "app=keeper")[0]["spec"]["nodeName"], "pintle-2", "the volume's node");
+    cluster.kubectl(&["exec", "keeper-0", "--", "sh", "-c", "echo kept > /data/note"]).ok();
+    assert_eq!(std::fs::read_to_string(format!("{folder}/note")).expect("what the pod wrote"), "kept\n");
+
+    cluster.kubectl(&["delete", "pvc", "data-keeper-0", "--wait=false"]).ok();
+    let held = cluster.json(&["get", "pvc", "data-keeper-0"]);
+    assert!(held["metadata"]["deletionTimestamp"].is_string() && held["status"]["phase"] == "Bound", "{held:#}");
+    cluster.kubectl(&["delete", "statefulset/keeper", "--cascade=foreground"]).ok();
+    cluster.kubectl(&["wait", "--for=delete", "pvc/data-keeper-0", "--timeout=60s"]).ok();
+    cluster.kubectl(&["wait", "--for=jsonpath={.status.phase}=Released", "pv/disk", "--timeout=60s"]).ok();
+    cluster.kubectl(&["delete", "pv", "disk"]).ok();
 }
 
 fn an_ingress_routes(cluster: &Cluster) {
