@@ -1,21 +1,21 @@
 //! One revision of a scheduler that decides or will: its instance, the spare that would stand in for it, and where its decisions are
-//! written down. Feeds the instance what changed; without one, has one brought up. Called by the desk.
+//! written down. Feeds the instance what changed; without one, has one brought up. Called by the desk, and by whoever asks it something.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::Delta;
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Ranked};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::nursery::{Look, Misfortune, News, Nursery, Raised};
+use super::nursery::{Look, Misfortune, News, Nursery, Raised, retire};
 use super::spare::Spare;
 use super::{Holder, Instance};
 use crate::decisions::record::Feed;
 use crate::decisions::tape::Recording;
 use crate::decisions::{Log, Stream};
-use crate::guest::Fault;
+use crate::guest::{Call, Fault, Moment};
 
 /// For one batch of changes.
 const FEED_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,6 +33,21 @@ pub struct Decider {
     /// Where its next instance is brought up.
     nursery: Option<Nursery>,
     pub rest_until: Option<Instant>,
+}
+
+/// One call, for which the instance is away from its decider.
+pub struct Question {
+    pub instance: Instance,
+    pub moment: Moment,
+    call: Call,
+    begun: Instant,
+}
+
+/// What came of it.
+pub struct Asked<T> {
+    pub answer: Result<T, Fault>,
+    pub took: Duration,
+    pub recording: Recording,
 }
 
 /// What an instance was fed, and what it heard meanwhile.
@@ -74,6 +89,34 @@ impl Decider {
                 decisions.fed_everything(recording, count, everything.deltas());
             }
         }
+    }
+
+    /// Begins a call; `None` while there is no instance.
+    pub fn question(&mut self, moment: Moment) -> Option<Question> {
+        let mut instance = self.instance.take()?;
+        let begun = Instant::now();
+        instance.store.data_mut().tape.start();
+        let call = instance.begin_at(self.holder.revision.limits.deadline, moment);
+        Some(Question { instance, moment, call, begun })
+    }
+
+    /// Ends it with what the component returned. A fault costs the instance, and so does an answer in which `wrong` finds something; that it
+    /// counts is the caller's to see to.
+    pub fn answered<T>(&mut self, question: Question, answer: wasmtime::Result<T>, wrong: impl FnOnce(&T) -> Option<String>) -> Asked<T> {
+        let Question { mut instance, call, begun, .. } = question;
+        let answer = instance.end(call, answer).and_then(|given| match wrong(&given) {
+            Some(why) => Err(Fault::Answer(why)),
+            None => Ok(given),
+        });
+        let took = begun.elapsed();
+        let recording = instance.store.data_mut().tape.stop();
+        if answer.is_ok() {
+            self.holder.revision.health.returned();
+            self.instance = Some(instance);
+        } else {
+            retire(instance);
+        }
+        Asked { answer, took, recording }
     }
 
     /// The next instance waits as long as it must.
@@ -143,6 +186,12 @@ impl Decider {
         self.nursery = Some(Nursery::start(self.holder.clone(), cluster.snapshot(), wake.clone()));
         Ok(Told::Nothing)
     }
+}
+
+/// Why ranked nodes cannot be an answer: one of them is `foreign`, or stands there twice. `is_new` says once of each that it may be there.
+pub fn nonsense(ranked: &[Ranked], mut is_new: impl FnMut(u32) -> bool, may_be: impl Fn(u32) -> bool, foreign: &str) -> Option<String> {
+    let node = ranked.iter().map(|r| r.node).find(|node| !is_new(*node))?;
+    Some(if may_be(node) { format!("the node {node} is ranked more than once") } else { format!("the node {node} {foreign}") })
 }
 
 pub async fn feed(instance: &mut Instance, deltas: &[Delta]) -> Result<(), Fault> {

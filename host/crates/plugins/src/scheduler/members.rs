@@ -3,16 +3,14 @@
 //! The desk keeps them fed; the driver asks them about nodes that the primary found. One that cannot answer holds the pod back, unless
 //! it is `ignorable`: then it is as if it were not there. A candidate may stand beside each ([`super::understudy`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant as Clock;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Pod, Ranked, Ranking, Rejection};
 use tokio::time::Instant;
 
 use super::Extender;
-use super::decider::Decider;
-use super::nursery::retire;
+use super::decider::{Asked, Decider, nonsense};
 use super::understudy::Understudy;
 use crate::decisions::Log;
 use crate::decisions::record::Component;
@@ -164,52 +162,44 @@ pub async fn rank<'n>(
     moment: Moment,
     name: impl Fn(u32) -> Option<&'n str>,
 ) -> Result<Ranking, NoRanking> {
-    let Some(mut instance) = decider.instance.take() else { return Err(NoRanking::Rests) };
-    let revision = decider.holder.revision.clone();
-    let begun = Clock::now();
-    instance.store.data_mut().tape.start();
-    let call = instance.begin_at(revision.limits.deadline, moment);
-    let answer = instance.exports.call_rank(&mut instance.store, pod, nodes).await;
-    let mut answer = instance.end(call, answer);
-    if let Ok(Ok(ranking)) = &answer
-        && let Some(why) = nonsense(ranking, nodes)
-    {
-        answer = Err(Fault::Answer(why));
-    }
-    let recording = instance.store.data_mut().tape.stop();
-    if let Some(decisions) = &decider.decisions {
-        decisions.ranked(pod, nodes, begun.elapsed(), recording, &answer, name);
-    }
-    match answer {
+    match question(decider, pod, nodes, moment, name).await.ok_or(NoRanking::Rests)? {
         Err(fault) => {
-            retire(instance);
             decider.failed(&fault, &format!("rank for {}/{}", pod.namespace, pod.name));
             Err(NoRanking::Fault(fault))
         }
         Ok(answer) => {
-            revision.health.returned();
+            let revision = &decider.holder.revision;
             revision.health.decided(answer.is_err());
             if let Err(why) = &answer {
                 revision.meter.failed();
                 revision.log.write("warn", &format!("{}/{}: {why}", pod.namespace, pod.name));
             }
-            decider.instance = Some(instance);
             answer.map_err(NoRanking::Error)
         }
     }
 }
 
+/// The same without what follows from it; `None` while there is no instance.
+pub async fn question<'n>(
+    decider: &mut Decider,
+    pod: &Pod,
+    nodes: &[u32],
+    moment: Moment,
+    name: impl Fn(u32) -> Option<&'n str>,
+) -> Option<Result<Result<Ranking, String>, Fault>> {
+    let mut question = decider.question(moment)?;
+    let answer = question.instance.exports.call_rank(&mut question.instance.store, pod, nodes).await;
+    let Asked { answer, took, recording } = decider.answered(question, answer, |answer| wrong(answer.as_ref().ok()?, nodes));
+    if let Some(decisions) = &decider.decisions {
+        decisions.ranked(pod, nodes, took, recording, &answer, name);
+    }
+    Some(answer)
+}
+
 /// Whether a ranking cannot be of these nodes.
-pub fn nonsense(ranking: &Ranking, asked: &[u32]) -> Option<String> {
-    let mut asked: HashMap<u32, bool> = asked.iter().map(|node| (*node, false)).collect();
-    ranking.ranked.iter().find_map(|r| match asked.get_mut(&r.node) {
-        None => Some(format!("the node {} was not asked about", r.node)),
-        Some(true) => Some(format!("the node {} is ranked more than once", r.node)),
-        Some(seen) => {
-            *seen = true;
-            None
-        }
-    })
+pub fn wrong(ranking: &Ranking, asked: &[u32]) -> Option<String> {
+    let mut left: HashSet<u32> = asked.iter().copied().collect();
+    nonsense(&ranking.ranked, |node| left.remove(&node), |node| asked.contains(&node), "was not asked about")
 }
 
 #[cfg(test)]
@@ -219,8 +209,8 @@ mod tests {
     #[test]
     fn a_ranking_is_of_the_asked_nodes_once_each() {
         let ranking = |nodes: &[u32]| Ranking { ranked: nodes.iter().map(|node| Ranked { node: *node, score: 1 }).collect(), rejections: Vec::new() };
-        assert_eq!(nonsense(&ranking(&[3, 1]), &[1, 2, 3]), None);
-        assert_eq!(nonsense(&ranking(&[4]), &[1, 2, 3]).as_deref(), Some("the node 4 was not asked about"));
-        assert_eq!(nonsense(&ranking(&[2, 2]), &[1, 2, 3]).as_deref(), Some("the node 2 is ranked more than once"));
+        assert_eq!(wrong(&ranking(&[3, 1]), &[1, 2, 3]), None);
+        assert_eq!(wrong(&ranking(&[4]), &[1, 2, 3]).as_deref(), Some("the node 4 was not asked about"));
+        assert_eq!(wrong(&ranking(&[2, 2]), &[1, 2, 3]).as_deref(), Some("the node 2 is ranked more than once"));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::cluster::Snapshot;
 use super::compare::{FEASIBLE, best, differ, explained, rankings_differ, rejected, same_preemption};
 use super::decider::feed;
-use super::members::nonsense;
+use super::members::wrong;
 use super::nursery::spell_out;
 use super::{Holder, Instance};
 use crate::guest::{Fault, Moment};
@@ -281,7 +281,7 @@ impl Follower {
             Ok(answer) => answer,
             Err(fault) => return self.fault(&fault, &subject(&pod)),
         };
-        if let Some(why) = candidate.as_ref().ok().and_then(|ranking| nonsense(ranking, &nodes)) {
+        if let Some(why) = candidate.as_ref().ok().and_then(|ranking| wrong(ranking, &nodes)) {
             return self.fault(&Fault::Answer(why), &subject(&pod));
         }
         self.trial.holder.revision.health.returned();

@@ -37,7 +37,9 @@ async fn node_of(bench: &Bench, name: &str) -> String {
 }
 
 async fn told(bench: &Bench, name: &str) -> String {
-    let condition = || Some(bench.cluster.get_object(&PODS, "n", name)?.list_at(&["status", "conditions"]).first()?.str_at(&["message"]).to_owned());
+    let message = || Some(bench.cluster.get_object(&PODS, "n", name)?.list_at(&["status", "conditions"]).first()?.str_at(&["message"]).to_owned());
+    // The driver may hear of the pod before it hears of the nodes.
+    let condition = || message().filter(|m| m != "no nodes available to schedule pods");
     bench.eventually(condition).await.expect("a condition")
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::super::cluster::Uid;
 use super::super::commit::Victim;
+use super::super::decider::{Asked, nonsense};
 use super::super::desk::Who;
 use super::super::message::{self, Preemption};
 use super::super::nursery::retire;
@@ -19,7 +20,7 @@ use super::super::wish::wish;
 use super::Driver;
 use crate::decisions::notes::PlacementNote;
 use crate::decisions::record::Verdict;
-use crate::guest::Fault;
+use crate::guest::{Fault, Moment};
 
 /// A decision that takes longer is written to the plugin's log.
 const SLOW: Duration = Duration::from_millis(100);
@@ -41,30 +42,23 @@ impl Driver {
         let Some(desk) = &mut self.desk else { return };
         let who = desk.who(&pod);
         let decider = desk.decider(who);
-        let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return };
         let mut note = PlacementNote::new(&pod, scope, self.cluster.nodes());
-        let begun = Instant::now();
-        instance.store.data_mut().tape.start();
-        let call = instance.begin(revision.limits.deadline);
-        let moment = call.moment;
-        let outcome = instance.exports.call_schedule(&mut instance.store, &pod, scope).await;
-        let outcome = instance.end(call, outcome);
-        let took = begun.elapsed();
-        note.answered(took, instance.store.data_mut().tape.stop(), &outcome, |id| self.cluster.name(id));
+        let Some(mut question) = decider.question(Moment::present()) else { return };
+        let moment = question.moment;
+        let outcome = question.instance.exports.call_schedule(&mut question.instance.store, &pod, scope).await;
+        let Asked { answer: outcome, took, recording } = decider.answered(question, outcome, |_| None);
+        note.answered(took, recording, &outcome, |id| self.cluster.name(id));
         if took > SLOW {
             let line = format!("{}/{} took {} ms to decide", pod.namespace, pod.name, took.as_millis());
-            revision.log.write("warn", &line);
+            decider.holder.revision.log.write("warn", &line);
         }
         match outcome {
             Err(fault) => {
-                retire(instance);
                 desk.fault(who, &fault, &format!("schedule {}/{}", pod.namespace, pod.name));
                 self.note(who, note, Verdict::Failed(fault.to_string()));
                 self.queue.back_off(&uid, Instant::now());
             }
             Ok(answer) => {
-                revision.health.returned();
-                desk.decider(who).instance = Some(instance);
                 if let (Who::Live, Some(shadow)) = (who, &desk.shadow) {
                     shadow.decided(&pod, scope, moment, &answer);
                 }
@@ -112,11 +106,8 @@ impl Driver {
         if choice.ranked.len() > MAX_RANKED.max(self.cluster.nodes()) {
             return Some(format!("{} ranked nodes", choice.ranked.len()));
         }
-        if let Some(unknown) = choice.ranked.iter().find(|r| self.cluster.name(r.node).is_none()) {
-            return Some(format!("the node {} was never fed", unknown.node));
-        }
-        let mut seen = HashSet::new();
-        choice.ranked.iter().find(|r| !seen.insert(r.node)).map(|r| format!("the node {} is ranked more than once", r.node))
+        let (mut seen, was_fed) = (HashSet::new(), |node| self.cluster.name(node).is_some());
+        nonsense(&choice.ranked, |node| was_fed(node) && seen.insert(node), was_fed, "was never fed")
     }
 
     /// An instance that answers nonsense has lost its state: it goes as after a trap.
@@ -216,26 +207,21 @@ impl Driver {
         };
         let Some(desk) = &mut self.desk else { return nobody() };
         let decider = desk.decider(who);
-        let (Some(mut instance), revision) = (decider.instance.take(), decider.holder.revision.clone()) else { return nobody() };
-        instance.store.data_mut().tape.start();
-        let call = instance.begin(revision.limits.deadline);
-        let moment = call.moment;
-        let answer = instance.exports.call_preempt(&mut instance.store, pod, among.as_deref()).await;
-        let answer = instance.end(call, answer);
-        note.preempted(instance.store.data_mut().tape.stop(), among.clone(), &answer);
+        let Some(mut question) = decider.question(Moment::present()) else { return nobody() };
+        let moment = question.moment;
+        let answer = question.instance.exports.call_preempt(&mut question.instance.store, pod, among.as_deref()).await;
+        let Asked { answer, recording, .. } = decider.answered(question, answer, |_| None);
+        note.preempted(recording, among.clone(), &answer);
         match answer {
             Err(fault) => {
-                retire(instance);
                 desk.fault(who, &fault, &format!("preempt for {}/{}", pod.namespace, pod.name));
                 nobody()
             }
             Ok(answer) => {
-                revision.health.returned();
-                desk.decider(who).instance = Some(instance);
                 if let (Who::Live, Some(shadow)) = (who, &desk.shadow) {
                     shadow.preempted(pod, among, moment, &answer);
                 }
-                let log = revision.log.clone();
+                let log = desk.decider(who).holder.revision.log.clone();
                 match answer {
                     Ok(Attempt::Evict(choice)) => match self.cluster.victims(&choice, pod.priority) {
                         Some(victims) => (Preemption::NotTried, Some((choice.node, victims))),

@@ -3,19 +3,17 @@
 //! With a primary alone none of this runs. Where the extenders keep no node of a sampled search, the primary is asked about all nodes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Instant as Clock;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Choice, Outcome, Pod, Ranked, Ranking};
 
 use super::super::desk::Who;
 use super::super::members::{self, Round};
-use super::super::nursery::retire;
 use super::super::weigh::{Scores, combine, merged};
 use super::Driver;
 use super::decide::TOP;
 use crate::decisions::notes::PlacementNote;
 use crate::decisions::record::{Total, Weighed};
-use crate::guest::{Fault, Moment};
+use crate::guest::Moment;
 
 /// Nodes of a decision whose sums are written down.
 const MAX_TOTALS: usize = 10;
@@ -73,35 +71,11 @@ impl Driver {
     async fn rank_everywhere(&mut self, who: Who, pod: &Pod, moment: Moment) -> Result<Ranking, String> {
         let nodes = self.cluster.ids();
         let Some(desk) = &mut self.desk else { return Err("nobody serves".to_owned()) };
-        let decider = desk.decider(who);
-        let Some(mut instance) = decider.instance.take() else { return Err("rests after a fault".to_owned()) };
-        let revision = decider.holder.revision.clone();
-        let begun = Clock::now();
-        instance.store.data_mut().tape.start();
-        let call = instance.begin_at(revision.limits.deadline, moment);
-        let answer = instance.exports.call_rank(&mut instance.store, pod, &nodes).await;
-        let mut answer = instance.end(call, answer);
-        if let Ok(Ok(ranking)) = &answer
-            && let Some(why) = members::nonsense(ranking, &nodes)
-        {
-            answer = Err(Fault::Answer(why));
-        }
-        let recording = instance.store.data_mut().tape.stop();
-        if let Some(decisions) = &decider.decisions {
-            decisions.ranked(pod, &nodes, begun.elapsed(), recording, &answer, |id| self.cluster.name(id));
-        }
-        match answer {
-            Err(fault) => {
-                retire(instance);
-                desk.fault(who, &fault, &format!("rank for {}/{}", pod.namespace, pod.name));
-                Err(fault.to_string())
-            }
-            Ok(answer) => {
-                revision.health.returned();
-                desk.decider(who).instance = Some(instance);
-                answer
-            }
-        }
+        let answer = members::question(desk.decider(who), pod, &nodes, moment, |id| self.cluster.name(id)).await;
+        answer.ok_or("rests after a fault")?.unwrap_or_else(|fault| {
+            desk.fault(who, &fault, &format!("rank for {}/{}", pod.namespace, pod.name));
+            Err(fault.to_string())
+        })
     }
 }
 
