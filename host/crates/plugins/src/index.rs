@@ -16,6 +16,7 @@ use pintle_api::selector::{FieldSelector, LabelSelector};
 use pintle_api::{GroupVersionResource, Reason, Status};
 use tokio::sync::watch;
 
+use crate::departed::Departed;
 pub use crate::meta::Meta;
 
 /// Pause before a broken watch is opened again; doubles to the maximum while it keeps failing.
@@ -65,6 +66,7 @@ struct Index {
     by_owner: HashMap<Arc<str>, BTreeSet<Key>>,
     /// Deleted by ourselves, but older events of them may still arrive: the uid that is gone.
     buried: HashMap<Key, Arc<str>>,
+    departed: Departed,
     listeners: Vec<(usize, Weak<dyn Listener>)>,
 }
 
@@ -164,10 +166,12 @@ impl Informer {
         })
     }
 
-    /// Takes in what a write returned, before the watch brings it.
+    /// Takes in what a write returned, before the watch brings it; or after it told that the object is gone, as when the write took its last finalizer.
     pub fn put(&self, served: Served) {
-        if let Some(entry) = Entry::parse(served) {
-            self.write().upsert(entry);
+        let Some(entry) = Entry::parse(served) else { return };
+        let mut index = self.write();
+        if !index.departed.has(&entry.meta.uid) {
+            index.upsert(entry);
         }
     }
 
@@ -227,6 +231,12 @@ impl Filter {
 }
 
 impl Index {
+    /// The watch brings it: it is there, whatever was told before.
+    fn arrive(&mut self, entry: Arc<Entry>) {
+        self.departed.forget(&entry.meta.uid);
+        self.upsert(entry);
+    }
+
     fn upsert(&mut self, entry: Arc<Entry>) {
         let key = entry.key();
         if self.buried.get(&key).is_some_and(|uid| *uid == entry.meta.uid) {
@@ -246,8 +256,10 @@ impl Index {
         self.tell(before.as_ref(), Some(&entry));
     }
 
-    fn remove(&mut self, key: &Key, revision: u64) {
+    /// The watch told of it.
+    fn remove(&mut self, key: &Key, uid: &Arc<str>, revision: u64) {
         self.buried.remove(key);
+        self.departed.note(uid);
         if self.objects.get(key).is_none_or(|present| present.revision > revision) {
             return;
         }
@@ -333,7 +345,7 @@ async fn follow_once(client: &Arc<dyn Client>, subject: &Subject, informer: &Wea
                     if let Some(seen) = &mut initial {
                         seen.insert(entry.key());
                     }
-                    informer.write().upsert(entry);
+                    informer.write().arrive(entry);
                 }
                 if initial.is_none() {
                     *resume = Some(revision);
@@ -342,7 +354,7 @@ async fn follow_once(client: &Arc<dyn Client>, subject: &Subject, informer: &Wea
             WatchEvent::Deleted(served) => {
                 let revision = served.revision;
                 if let Some(entry) = Entry::parse(served) {
-                    informer.write().remove(&entry.key(), revision);
+                    informer.write().remove(&entry.key(), &entry.meta.uid, revision);
                 }
                 if initial.is_none() {
                     *resume = Some(revision);
@@ -388,7 +400,7 @@ mod tests {
     }
     /// What the watch brings.
     fn brings(informer: &Informer, served: Served) {
-        informer.write().upsert(Entry::parse(served).expect("an object"));
+        informer.write().arrive(Entry::parse(served).expect("an object"));
     }
     fn owned(informer: &Informer) -> Vec<u64> {
         let filter = Filter { owner_uid: "owner".to_owned(), ..Filter::default() };
@@ -437,8 +449,21 @@ mod tests {
         assert_eq!(owned(&informer), [0; 0]);
         // Another object of that name is another object, and the old one's deletion does not take it away.
         informer.put(served("a", "v", 9));
-        informer.write().remove(&key("n", "a"), 8);
+        informer.write().remove(&key("n", "a"), &Arc::from("u"), 8);
         assert_eq!(owned(&informer), [9]);
+    }
+
+    /// A write that takes an object's last finalizer returns after the watch has told that it is gone.
+    #[test]
+    fn what_is_gone_does_not_come_back_with_the_answer_of_a_write() {
+        let informer = informer();
+        brings(&informer, served("a", "u", 5));
+        informer.write().remove(&key("n", "a"), &Arc::from("u"), 7);
+        informer.put(served("a", "u", 6));
+        informer.put(served("a", "u", 7));
+        assert_eq!(owned(&informer), [0; 0]);
+        informer.put(served("a", "v", 8));
+        assert_eq!(owned(&informer), [8]);
     }
 
     #[test]

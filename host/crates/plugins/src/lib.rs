@@ -11,6 +11,7 @@ pub mod compiler;
 mod contract;
 mod controller;
 mod decisions;
+mod departed;
 mod driver;
 mod engine;
 mod events;
