@@ -7,9 +7,11 @@
 //! each pod was bound once and each ConfigMap answered once; the longest gap between two bindings while pods waited; resident memory after the first hundred
 //! reloads and at the end, as it stood then and as the mean of samples before, for it goes up and down with the load. With `--all-digests` each reload brings bytes that were never seen, so each is compiled; else four versions take turns.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pintle_api::GroupVersionResource;
@@ -26,8 +28,35 @@ mod cluster;
 #[allow(dead_code)]
 mod guests;
 
+/// The product's allocator, and how much of what it gave is in use: the rest of the heap is what it keeps.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: each call goes to mimalloc as it came.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        LIVE.fetch_add(size, Ordering::Relaxed);
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { mimalloc::MiMalloc.realloc(pointer, layout, size) }
+    }
+}
 
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
@@ -95,7 +124,10 @@ async fn main() {
         plugin.reload(&cluster, &mut load, 0, &options).await;
     }
     load.quietly(Duration::from_millis(500)).await;
-    println!("{:>8} {:>10} {:>12} {:>12} {:>14} {:>14} {:>14}", "reloads", "took", "bound", "answered", "longest gap", "resident", "in the mean");
+    println!(
+        "{:>8} {:>10} {:>12} {:>12} {:>14} {:>14} {:>14} {:>14}",
+        "reloads", "took", "bound", "answered", "longest gap", "resident", "in the mean", "heap in use"
+    );
     let (mut settled, mut samples, mut mean) = (None, Vec::new(), 0.0);
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);
     load.longest = Duration::ZERO;
@@ -107,7 +139,11 @@ async fn main() {
             let (took, gap) = (begun.elapsed(), load.longest);
             let lately = &samples[samples.len().saturating_sub(SAMPLES)..];
             mean = lately.iter().sum::<f64>() / lately.len() as f64;
-            println!("{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {:>10.1} MiB {mean:>10.1} MiB", load.bindings, load.answers, resident());
+            let (resident, live) = (resident(), LIVE.load(Ordering::Relaxed) as f64 / 1024.0 / 1024.0);
+            println!(
+                "{n:>8} {took:>10.1?} {:>12} {:>12} {gap:>14.1?} {resident:>10.1} MiB {mean:>10.1} MiB {live:>10.1} MiB",
+                load.bindings, load.answers
+            );
             longest = longest.max(std::mem::take(&mut load.longest));
         }
         if n == WARM.min(options.reloads) {

@@ -56,6 +56,8 @@ pub struct Draft {
     pub keys: Vec<u64>,
     pub decisions: u32,
     pub has_sessions: bool,
+    /// The last block's packed bytes: the next one's come to the same place.
+    packed: Vec<u8>,
 }
 
 pub struct SegmentReader {
@@ -101,13 +103,15 @@ impl Draft {
         }
         self.keys.sort_unstable();
         self.keys.dedup();
-        let packed = lz4_flex::block::compress(&self.raw);
+        self.packed.resize(lz4_flex::block::get_maximum_output_size(self.raw.len()), 0);
+        let length = lz4_flex::block::compress_into(&self.raw, &mut self.packed).map_err(io::Error::other)?;
+        let packed = &self.packed[..length];
         let mut head = Vec::with_capacity(BLOCK_HEADER_BYTES + self.keys.len() * 8);
         let size = |n: usize| u32::try_from(n).map_err(|_| io::Error::other("a block of more than 4 GiB"));
         for number in [
             size(packed.len())?,
             size(self.raw.len())?,
-            crc32fast::hash(&packed),
+            crc32fast::hash(packed),
             u32::from(self.has_sessions),
             size(self.keys.len())?,
             self.decisions,
@@ -116,11 +120,12 @@ impl Draft {
         }
         self.keys.iter().for_each(|key| head.extend(key.to_le_bytes()));
         file.write_all(&head)?;
-        file.write_all(&packed)?;
+        file.write_all(packed)?;
+        let written = (head.len() + packed.len()) as u64;
         self.raw.clear();
         self.keys.clear();
         (self.decisions, self.has_sessions) = (0, false);
-        Ok((head.len() + packed.len()) as u64)
+        Ok(written)
     }
 }
 
@@ -163,15 +168,17 @@ impl SegmentReader {
 
     /// The records of a block, in order; none when it was torn.
     pub fn records(&mut self, block: &Block) -> Result<Vec<Record>, LogError> {
-        self.records_where(block, |_| true)
+        self.records_where(block, |_, _| true)
     }
 
-    /// The same of what schedulers were fed; decisions, which are most of a block, are not read.
-    pub fn feeds(&mut self, block: &Block) -> Result<Vec<Record>, LogError> {
-        self.records_where(block, |kind| kind == FED)
+    /// The same of what these sessions were fed; decisions and what others were fed, which are most of a block, are not read.
+    pub fn feeds(&mut self, block: &Block, wanted: impl Fn(u64) -> bool) -> Result<Vec<Record>, LogError> {
+        // A record of a feed goes on with its session.
+        let session = |record: &[u8]| postcard::take_from_bytes::<u64>(record).ok().map(|(session, _)| session);
+        self.records_where(block, |kind, rest| kind == FED && session(rest).is_some_and(&wanted))
     }
 
-    fn records_where(&mut self, block: &Block, wanted: impl Fn(u8) -> bool) -> Result<Vec<Record>, LogError> {
+    fn records_where(&mut self, block: &Block, wanted: impl Fn(u8, &[u8]) -> bool) -> Result<Vec<Record>, LogError> {
         let mut packed = vec![0; block.packed as usize];
         let read = self.file.seek(SeekFrom::Start(block.offset)).and_then(|_| self.file.read_exact(&mut packed));
         if read.is_err() || crc32fast::hash(&packed) != block.sum {
@@ -182,7 +189,7 @@ impl SegmentReader {
         while let Some((length, after)) = rest.split_first_chunk::<LENGTH_BYTES>() {
             let length = u32::from_le_bytes(*length) as usize;
             let (record, after) = after.split_at_checked(length).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
-            if record.first().is_some_and(|kind| wanted(*kind)) {
+            if record.split_first().is_some_and(|(kind, rest)| wanted(*kind, rest)) {
                 records.push(postcard::from_bytes(record)?);
             }
             rest = after;

@@ -15,7 +15,7 @@ use super::read::{Wanted, each, export, find};
 use super::record::{Answer, Decision, Feed, Heard, Placement, Question, Reconcile, Record, Reply, Session, Subject, Verb, Verdict, What};
 use super::segment::{SegmentReader, segments};
 use super::tape::Tape;
-use super::writer::Bounds;
+use super::writer::{Bounds, MAX_LOG_BYTES};
 use crate::load::World;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -192,7 +192,9 @@ fn old_segments_go_and_each_one_that_stays_begins_with_all_that_was_fed() {
 fn everything_that_is_known_may_be_larger_than_a_segment() {
     const ALL: usize = 3_000;
     let folder = tempfile::tempdir().expect("a folder");
-    let log = Log::start(folder.path().to_owned(), SMALL).expect("a log");
+    // The decision may be the end of its segment: the next one must not push it out.
+    let bounds = Bounds { log_bytes: MAX_LOG_BYTES, ..SMALL };
+    let log = Log::start(folder.path().to_owned(), bounds).expect("a log");
     let scheduler = session(&log, "s", World::Scheduler, "x");
     scheduler.fed(Feed::Fresh, Default::default(), vec![namespace("of an instance before")]);
     // Half a kilobyte each, which lz4 does not make small.
@@ -202,18 +204,20 @@ fn everything_that_is_known_may_be_larger_than_a_segment() {
     log.flush(PATIENCE);
     let kept = segments(log.folder()).expect("segments");
     assert!(kept.last().and_then(|path| path.file_stem()).is_some_and(|n| n != "000000000001"), "{kept:?}");
-    // Its last segment stands alone, as each does.
-    let mut state = State::default();
+    // The decision's segment stands alone, as each does.
     let mut decided = Vec::new();
-    let take = |record: Option<Record>| {
-        match record {
-            Some(Record::Fed(fed)) => state.apply(fed.feed.is_whole(), fed.deltas),
-            Some(Record::Decision(decision)) => decided.push((decision.intact, state.clone().into_deltas().len())),
-            _ => {}
-        }
-        Ok(())
-    };
-    each(kept.last().expect("one"), take).expect("a segment");
+    for segment in &kept {
+        let mut state = State::default();
+        let take = |record: Option<Record>| {
+            match record {
+                Some(Record::Fed(fed)) => state.apply(fed.feed.is_whole(), fed.deltas),
+                Some(Record::Decision(decision)) => decided.push((decision.intact, state.clone().into_deltas().len())),
+                _ => {}
+            }
+            Ok(())
+        };
+        each(segment, take).expect("a segment");
+    }
     assert_eq!(decided, [(true, ALL + 1)], "and the budgets");
 }
 
@@ -222,7 +226,9 @@ fn feeds_are_found_among_the_rest() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = Log::start(folder.path().to_owned(), Bounds::default()).expect("a log");
     let (scheduler, sets) = (session(&log, "s", World::Scheduler, "x"), session(&log, "c", World::Controller, "replicasets.apps"));
+    let other = session(&log, "s", World::Scheduler, "y");
     scheduler.fed(Feed::Fresh, Default::default(), vec![namespace("n")]);
+    other.fed(Feed::Fresh, Default::default(), vec![namespace("others")]);
     for n in 0..3 {
         place(&scheduler, "p");
         reconcile(&sets, "web", "{}");
@@ -233,9 +239,12 @@ fn feeds_are_found_among_the_rest() {
     let block = reader.next_block().expect("a block");
     let debug = |records: Vec<Record>| records.iter().map(|r| format!("{r:?}")).collect::<Vec<_>>();
     let all = reader.records(&block).expect("records");
-    let fed: Vec<Record> = all.iter().filter(|r| matches!(r, Record::Fed(_))).cloned().collect();
-    assert_eq!((fed.len(), all.len() > 8), (4, true));
-    assert_eq!(debug(reader.feeds(&block).expect("records")), debug(fed));
+    let session = |record: &Record| if let Record::Fed(fed) = record { Some(fed.session) } else { None };
+    let first = all.iter().find_map(session).expect("a feed");
+    let fed: Vec<Record> = all.iter().filter(|r| session(r) == Some(first)).cloned().collect();
+    assert_eq!((fed.len(), all.iter().filter_map(session).count(), all.len() > 8), (4, 5, true));
+    assert_eq!(debug(reader.feeds(&block, |id| id == first).expect("records")), debug(fed));
+    assert_eq!(debug(reader.feeds(&block, |_| false).expect("records")), debug(Vec::new()));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::segment::{Draft, EXTENSION, LogError, SegmentReader, segments, write_
 use super::splice::splice;
 use super::tape::Recording;
 use crate::load::World;
+use crate::scheduler::nursery::some_of;
 
 /// On disk, all segments together: hours of a busy cluster, days of a quiet one.
 pub const MAX_LOG_BYTES: u64 = 64 << 20;
@@ -37,7 +38,7 @@ pub const SEGMENT_DECISIONS: u32 = 50_000;
 /// Records are packed together up to here.
 const BLOCK_BYTES: usize = 256 << 10;
 /// Deltas of one record, so that no block is long.
-const FEED_CHUNK: usize = 256;
+const FEED_CHUNK: usize = 64;
 /// What a decision may add in versions of objects; with more it cannot be replayed.
 const MAX_DECISION_BYTES: usize = 32 << 20;
 /// A record is on disk so long after its decision, at the latest.
@@ -155,13 +156,13 @@ impl Writer {
     /// However much it is, only a piece of it is in memory at a time.
     fn fed_everything(&mut self, session: u64, mut recording: Recording, mut deltas: Deltas) {
         let heard = std::mem::take(&mut recording.heard);
-        let first: Vec<Delta> = deltas.by_ref().take(FEED_CHUNK).collect();
+        let first = some_of(&mut deltas, FEED_CHUNK);
         self.fed(Fed { session, feed: Feed::Fresh, heard, deltas: first }, recording);
         loop {
             if self.block.raw.len() >= BLOCK_BYTES {
                 self.write_block();
             }
-            let piece: Vec<Delta> = deltas.by_ref().take(FEED_CHUNK).collect();
+            let piece = some_of(&mut deltas, FEED_CHUNK);
             if piece.is_empty() {
                 return;
             }
@@ -329,9 +330,8 @@ impl Writer {
         let mut states: HashMap<u64, State> = HashMap::new();
         let mut reader = SegmentReader::open(path)?;
         while let Some(block) = reader.next_block() {
-            for record in reader.feeds(&block)? {
+            for record in reader.feeds(&block, is_live)? {
                 if let Record::Fed(fed) = record
-                    && is_live(fed.session)
                     && (fed.feed.is_whole() || states.contains_key(&fed.session))
                 {
                     states.entry(fed.session).or_default().apply(fed.feed.is_whole(), fed.deltas);

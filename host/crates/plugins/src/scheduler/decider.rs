@@ -19,8 +19,8 @@ use crate::guest::{Call, Fault, Moment};
 
 /// For one batch of changes.
 const FEED_DEADLINE: Duration = Duration::from_secs(10);
-/// Changes that cross in one call, so that no call is long.
-pub const FEED_BATCH: usize = 500;
+/// Changes that cross in one call, so that no call is long, and of what is read from objects for it no more than some 100 KB lies around.
+pub const FEED_BATCH: usize = 100;
 
 /// One revision and its instance.
 pub struct Decider {

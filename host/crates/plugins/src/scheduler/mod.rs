@@ -14,7 +14,7 @@ mod inbox;
 mod members;
 mod message;
 mod nodespec;
-mod nursery;
+pub mod nursery;
 mod pairs;
 mod podspec;
 mod queue;

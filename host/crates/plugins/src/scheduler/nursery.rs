@@ -203,19 +203,28 @@ async fn raise(holder: &Holder, snapshot: Snapshot) -> Result<Grown, Misfortune>
     Ok(grown)
 }
 
-/// Objects are read on one processor while what was read is fed on another, and no more of them than two batches lie around.
+/// Objects are read on one processor while what was read is fed on another, and no more of them than two batches lie around. A batch is
+/// read in a millisecond: on a thread of its own the allocator would keep a share for that thread, and there are many such threads.
 pub fn spell_out(snapshot: Snapshot) -> mpsc::Receiver<Vec<Delta>> {
     let (sender, batches) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
+    tokio::spawn(async move {
         let mut deltas = snapshot.deltas();
         loop {
-            let batch: Vec<Delta> = deltas.by_ref().take(FEED_BATCH).collect();
-            if batch.is_empty() || sender.blocking_send(batch).is_err() {
+            let batch = some_of(&mut deltas, FEED_BATCH);
+            if batch.is_empty() || sender.send(batch).await.is_err() {
                 return;
             }
+            tokio::task::yield_now().await;
         }
     });
     batches
+}
+
+/// So many of what is left. The list does not grow on its way: each size that it passed through would leave memory behind.
+pub fn some_of(deltas: &mut impl Iterator<Item = Delta>, most: usize) -> Vec<Delta> {
+    let mut some = Vec::with_capacity(most);
+    some.extend(deltas.take(most));
+    some
 }
 
 /// Lets go of what holds much memory: giving an instance's back takes milliseconds, in which its owner may decide.

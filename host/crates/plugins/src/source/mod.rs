@@ -76,8 +76,9 @@ impl Sources {
             let own = spec.verify.as_ref().filter(|v| !v.public_key.is_empty());
             keys.extend(own.map(|v| PublicKey::parse(&v.public_key).map_err(LoadError::Configuration)).transpose()?);
         }
-        let found = self.find(spec, before).await?;
-        let digest = digest_of(found.bytes.clone()).await?;
+        let mut found = self.find(spec, before).await?;
+        let (bytes, digest) = digest_of(found.bytes).await?;
+        found.bytes = bytes;
         if !spec.digest.is_empty() && spec.digest != digest {
             return Err(LoadError::Digest { found: digest, wanted: spec.digest.clone() });
         }
@@ -147,7 +148,7 @@ impl Sources {
         let (folder, source) = (self.folder.clone(), Source { digest: digest.to_owned(), ..Source::default() });
         let bytes = tokio::task::spawn_blocking(move || folder.read(&source)).await.ok()?.ok()?;
         // The folder is the host's own, but a torn file must not count as what it is called.
-        digest_of(bytes.clone()).await.is_ok_and(|found| found == digest).then_some(bytes)
+        digest_of(bytes).await.ok().and_then(|(bytes, found)| (found == digest).then_some(bytes))
     }
 
     /// Each key must have signed the bytes, now or when they were first kept.
@@ -204,6 +205,11 @@ async fn download(url: &str, source: &HttpsSource, max_bytes: usize) -> Result<O
     web::get(client.get(url), max_bytes).await.map_err(fault)
 }
 
-async fn digest_of(bytes: Bytes) -> Result<String, LoadError> {
-    tokio::task::spawn_blocking(move || digest(&bytes)).await.map_err(|e| LoadError::Start(e.to_string()))
+/// With the bytes, which are not copied for it.
+async fn digest_of(bytes: Bytes) -> Result<(Bytes, String), LoadError> {
+    let work = move || {
+        let digest = digest(&bytes);
+        (bytes, digest)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|e| LoadError::Start(e.to_string()))
 }
