@@ -19,8 +19,10 @@ impl Departed {
             return;
         }
         self.order.push_back(uid.clone());
-        if self.order.len() > MAX_DEPARTED {
-            self.order.pop_front().inspect(|oldest| drop(self.uids.remove(oldest)));
+        if self.order.len() > MAX_DEPARTED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.uids.remove(&oldest);
         }
     }
 
