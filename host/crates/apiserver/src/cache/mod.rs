@@ -30,7 +30,7 @@ pub use filter::Filter;
 pub use guards::{Turn, is_clash};
 pub use shared::forget_history;
 pub use snapshot::Snapshot;
-pub use stored::{Kind, Stored};
+pub use stored::{KeptCells, Kind, Stored};
 pub use watcher::Watcher;
 
 use guards::Queues;

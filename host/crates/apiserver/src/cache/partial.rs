@@ -136,22 +136,37 @@ impl<'a> Text<'a> {
         (self.at > start).then(|| &self.json[start..self.at])
     }
 
+    /// Looks at a block at a time: most end inside of the value, and then it is enough to count their brackets.
     fn pass_nested(&mut self) -> Option<()> {
-        let mut depth = 0_usize;
+        let (mut depth, mut text) = (0_u32, Quotes::default());
         loop {
-            match self.json.get(self.at)? {
-                b'"' => {
-                    self.pass_string()?;
-                    continue;
+            let rest = self.json.get(self.at..)?;
+            let block = rest.first_chunk::<BLOCK_BYTES>();
+            let last = match block {
+                Some(_) => None,
+                None => Some(std::array::from_fn(|at| rest.get(at).copied().unwrap_or(b' '))),
+            };
+            let block = block.or(last.as_ref())?;
+            let outside = !text.inside(block);
+            let (opens, closes) = (bits(block, |byte| byte | 0x20 == b'{') & outside, bits(block, |byte| byte | 0x20 == b'}') & outside);
+            if depth > closes.count_ones() {
+                depth = depth + opens.count_ones() - closes.count_ones();
+            } else {
+                let mut brackets = opens | closes;
+                while brackets != 0 {
+                    let at = brackets.trailing_zeros();
+                    depth = if opens >> at & 1 == 1 { depth + 1 } else { depth - 1 };
+                    if depth == 0 {
+                        self.at += at as usize + 1;
+                        return Some(());
+                    }
+                    brackets &= brackets - 1;
                 }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth -= 1,
-                _ => {}
             }
-            self.at += 1;
-            if depth == 0 {
-                return Some(());
+            if last.is_some() {
+                return None;
             }
+            self.at += BLOCK_BYTES;
         }
     }
 
@@ -164,6 +179,56 @@ impl<'a> Text<'a> {
             }
             self.at += 1;
         }
+    }
+}
+
+/// As many bytes as a word has bits.
+const BLOCK_BYTES: usize = 64;
+
+/// One bit for each byte of which `is` is true.
+#[inline]
+fn bits(block: &[u8; BLOCK_BYTES], is: impl Fn(u8) -> bool) -> u64 {
+    /// Brings the lowest bits of eight bytes together in the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut hits = [0; BLOCK_BYTES];
+    hits.iter_mut().zip(block).for_each(|(hit, byte)| *hit = u8::from(is(*byte)));
+    let eights = hits.as_chunks::<8>().0.iter().map(|eight| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56);
+    eights.enumerate().fold(0, |all, (at, eight)| all | eight << (8 * at))
+}
+
+/// Tells strings from what is between them, block by block, as simdjson does it.
+#[derive(Default)]
+struct Quotes {
+    /// All bits are set where the block before ended in a string.
+    quoted: u64,
+    /// One where it ended with a backslash that counts.
+    escaped: u64,
+}
+
+impl Quotes {
+    /// The bytes of strings, from the quote that begins one to before the quote that ends it.
+    fn inside(&mut self, block: &[u8; BLOCK_BYTES]) -> u64 {
+        let backslashes = bits(block, |byte| byte == b'\\');
+        let mut inside = bits(block, |byte| byte == b'"') & !self.escaped_by(backslashes);
+        for distance in [1, 2, 4, 8, 16, 32] {
+            inside ^= inside << distance;
+        }
+        inside ^= self.quoted;
+        self.quoted = if inside >> 63 == 1 { u64::MAX } else { 0 };
+        inside
+    }
+
+    /// What stands behind an odd number of backslashes.
+    fn escaped_by(&mut self, backslashes: u64) -> u64 {
+        const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+        if backslashes == 0 {
+            return std::mem::take(&mut self.escaped);
+        }
+        let begin = backslashes & !self.escaped;
+        let ends = ((begin << 1 | ODD).wrapping_sub(begin)) ^ ODD;
+        let escaped = ends ^ (backslashes | self.escaped);
+        self.escaped = (ends & backslashes) >> 63;
+        escaped
     }
 }
 
@@ -273,6 +338,20 @@ mod tests {
         check("7}", Some("7"));
         check(r#"{"a":1"#, None);
         check("}", None);
+    }
+
+    #[test]
+    fn a_value_ends_in_the_same_place_wherever_its_blocks_begin() {
+        for run in 0..6 {
+            let inner = format!("{}{}", "\\\\".repeat(run), "\\\"}]".repeat(run % 2));
+            let value = format!("{{\"a\":[\"{inner}\",{{}},\"{inner}\",[[]]],\"{inner}\":{{\"b\":\"{{\"}}}}");
+            for space in 0..2 * BLOCK_BYTES {
+                let text = format!("[{}{value},{value}]", " ".repeat(space));
+                let behind = format!("{text}}},\"c\":[{value}");
+                assert_eq!(first(behind.as_bytes()), Some(text.as_bytes()), "{behind}");
+                assert_eq!(first(&text.as_bytes()[..text.len() - 1]), None, "{text}");
+            }
+        }
     }
 
     #[test]

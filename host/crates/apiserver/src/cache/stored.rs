@@ -90,7 +90,15 @@ struct PackedLine {
 #[derive(Debug)]
 struct Cells {
     resource: u64,
-    marked: Box<[u8]>,
+    kept: KeptCells,
+}
+
+/// The text of a row's cells without what changes by itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct KeptCells {
+    pub text: Box<[u8]>,
+    /// Before which byte of the text a duration stands, and the nanosecond since 1970 that it counts from.
+    pub since: Box<[(u32, i128)]>,
 }
 
 impl Index {
@@ -157,12 +165,12 @@ impl Stored {
         }
     }
     /// What [`Stored::keep_cells`] was given for that resource.
-    pub fn cells(&self, resource: u64) -> Option<&[u8]> {
-        self.cells.get().filter(|c| c.resource == resource).map(|c| &*c.marked)
+    pub fn cells(&self, resource: u64) -> Option<&KeptCells> {
+        self.cells.get().filter(|c| c.resource == resource).map(|c| &c.kept)
     }
     /// Kept for the first resource that comes; another version of the same makes its own each time.
-    pub fn keep_cells(&self, resource: u64, marked: Box<[u8]>) {
-        let _ = self.cells.set(Cells { resource, marked });
+    pub fn keep_cells(&self, resource: u64, kept: KeptCells) {
+        let _ = self.cells.set(Cells { resource, kept });
     }
     /// Where in the object's text its metadata stands; `find` is asked once.
     pub fn metadata_range(&self, find: impl FnOnce() -> Option<Range<usize>>) -> Option<Range<usize>> {
@@ -173,6 +181,13 @@ impl Stored {
     pub fn json(&self) -> Bytes {
         let line = self.whole();
         line.slice(self.kind.line_start().len()..line.len() - LINE_END.len())
+    }
+    /// A part of [`Stored::json`].
+    pub fn part(&self, range: Range<usize>) -> Bytes {
+        let start = self.kind.line_start().len();
+        let line = self.whole();
+        debug_assert!(start + range.end <= line.len() - LINE_END.len());
+        line.slice(start + range.start..start + range.end)
     }
     pub fn as_slice(&self) -> &[u8] {
         let line = self.whole();

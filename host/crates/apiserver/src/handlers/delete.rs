@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::list::ListQuery;
 use super::update::namespace_is_held;
 use super::write::{seconds, store_error};
-use super::{Core, Scope};
+use super::{Core, Scope, cells};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{Stored, stored};
 
@@ -136,6 +136,7 @@ impl Core {
         };
         match self.cache.commit(&resource.slot, &scope.key(), Expect::At(present.revision), marked.as_ref()).await {
             Ok(Some(stored)) => {
+                marked.iter().for_each(|marked| cells::keep(resource, &stored, marked));
                 let Step::Mark(new) = step else { return Err(Status::internal("a removal left an object")) };
                 self.with_context(&scope.user, false, |context| resource.strategy.after_commit(Some(&new), Some(&old), context));
                 Ok(Some(Deleted::Waits(stored)))

@@ -129,7 +129,7 @@ fn metadata_of_stored(object: &Stored) -> Result<Bytes, Status> {
         Some(start..start + text.len())
     });
     match range {
-        Some(range) => Ok(object.json().slice(range)),
+        Some(range) => Ok(object.part(range)),
         None => Ok(Bytes::copy_from_slice(metadata_of(json)?.as_bytes())),
     }
 }

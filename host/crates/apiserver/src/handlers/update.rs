@@ -8,7 +8,7 @@ use pintle_store::{Error as StoreError, Expect};
 use serde_json::{Value, json};
 
 use super::write::{check_identity, name_differs, name_missing, name_rule, refuse_invalid, store_error};
-use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
+use super::{Core, FieldValidation, Scope, WriteOptions, Written, cells, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
 use crate::registry::{Part, WriteContext};
@@ -136,6 +136,7 @@ impl Core {
                 });
                 let (json, revision) = match stored {
                     Some(stored) => {
+                        cells::keep(resource, &stored, &kept);
                         resource.make_ready([&*stored]).await?;
                         (resource.wire(&stored)?, stored.revision)
                     }

@@ -9,7 +9,7 @@ use pintle_store::{Error as StoreError, Expect};
 use rand::Rng as _;
 use serde_json::json;
 
-use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
+use super::{Core, FieldValidation, Scope, WriteOptions, Written, cells, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
 use crate::registry::{Part, WriteContext};
@@ -108,6 +108,7 @@ impl Core {
         });
         match outcome {
             Ok(Some(stored)) => {
+                cells::keep(resource, &stored, &kept);
                 resource.make_ready([&*stored]).await?;
                 Ok(Some(Written { json: resource.wire(&stored)?, revision: stored.revision, created: true, warnings }))
             }

@@ -21,7 +21,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is written of a list at a time.
 const CHUNK_BYTES: usize = 64 << 10;
-/// What is handed over of the cache's own bytes at a time: nothing is made for it, so that it may be more.
+/// What is handed over at a time where most is the cache's own bytes: little is made for it, so that it may be more.
 const SHARED_CHUNK_BYTES: usize = 256 << 10;
 /// What stands between the items of a list.
 const COMMA: &[u8] = b",";
@@ -154,19 +154,20 @@ impl MadeList {
     }
     /// Writes about so many bytes now. True: there is more.
     pub fn begin(&mut self, bytes: usize) -> Result<bool, Status> {
-        self.fill(bytes)?;
+        self.fill(bytes, bytes)?;
         Ok(self.tail.is_some())
     }
     pub fn collect(mut self) -> Result<Bytes, Status> {
-        self.fill(usize::MAX)?;
+        self.fill(usize::MAX, usize::MAX)?;
         Ok(self.begin.take().into_bytes())
     }
     pub fn gzip(self) -> Body {
         GzipList::of(Chunks::Made(self))
     }
 
-    fn fill(&mut self, bytes: usize) -> Result<(), Status> {
-        while self.begin.len() < bytes {
+    /// `made`: how much of it may be text that was made for this answer.
+    fn fill(&mut self, bytes: usize, made: usize) -> Result<(), Status> {
+        while self.begin.len() < bytes && self.begin.text.len() < made {
             let Some(item) = self.items.next() else {
                 self.begin.text.extend_from_slice(&self.tail.take().unwrap_or_default());
                 break;
@@ -180,7 +181,7 @@ impl MadeList {
     }
 
     fn next(&mut self) -> Option<Result<Pieces, BoxError>> {
-        if let Err(why) = self.fill(CHUNK_BYTES) {
+        if let Err(why) = self.fill(SHARED_CHUNK_BYTES, CHUNK_BYTES) {
             return Some(Err(why.message.into()));
         }
         (!self.begin.is_empty()).then(|| Ok(self.begin.take()))

@@ -87,7 +87,9 @@ impl Draft {
     }
     /// What was written, which is then gone from here.
     pub fn take(&mut self) -> Pieces {
-        let Self { text, shared, .. } = std::mem::take(self);
+        // What follows is about as long.
+        let next = Self { text: Vec::with_capacity(self.text.len()), shared: Vec::with_capacity(self.shared.len()), shared_bytes: 0 };
+        let Self { text, shared, .. } = std::mem::replace(self, next);
         let text = Bytes::from(text);
         if shared.is_empty() {
             return text.into();

@@ -44,6 +44,7 @@ pub struct Kind {
     pub columns: Vec<Column>,
     pub cells: Cells,
     pub cells_need: Needed,
+    pub cells_with_write: bool,
     pub whole_table: bool,
     pub names: NameRule,
     pub create_on_update: bool,
@@ -97,6 +98,7 @@ impl Kind {
             columns: print::PLAIN.to_vec(),
             cells: print::plain_cells,
             cells_need: WITHOUT_MANAGERS,
+            cells_with_write: false,
             whole_table: true,
             names: NameRule::Subdomain,
             create_on_update: false,
@@ -117,9 +119,9 @@ impl Kind {
         self
     }
 
-    /// What the cells look at: rows of kinds that are listed by the thousand are made of a few fields.
+    /// What the cells look at: rows of kinds that are listed by the thousand are made of a few fields, and with each write.
     pub fn cells_need(mut self, needed: Needed) -> Self {
-        self.cells_need = needed;
+        (self.cells_need, self.cells_with_write) = (needed, true);
         self
     }
 
@@ -210,6 +212,9 @@ impl Strategy for Kind {
     }
     fn cells_need(&self) -> Needed {
         self.cells_need
+    }
+    fn cells_with_write(&self) -> bool {
+        self.cells_with_write
     }
     fn cells(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         (self.cells)(object, now)

@@ -70,8 +70,16 @@ pub fn since(timestamp: &str, now: Timestamp) -> String {
 
 /// Time since a moment in nanoseconds since 1970, in whole seconds.
 pub fn since_moment(nanoseconds: i128, now: Timestamp) -> String {
-    let elapsed = (now.as_nanosecond() - nanoseconds).div_euclid(1_000_000_000);
-    duration(i64::try_from(elapsed).unwrap_or(i64::MIN))
+    duration(seconds_since(nanoseconds, now))
+}
+
+/// The whole seconds since a moment.
+pub fn seconds_since(nanoseconds: i128, now: Timestamp) -> i64 {
+    const SECOND: i64 = 1_000_000_000;
+    match i64::try_from(now.as_nanosecond() - nanoseconds) {
+        Ok(elapsed) => elapsed.div_euclid(SECOND),
+        Err(_) => i64::try_from((now.as_nanosecond() - nanoseconds).div_euclid(i128::from(SECOND))).unwrap_or(i64::MIN),
+    }
 }
 
 /// Time between two timestamps.
@@ -81,24 +89,37 @@ pub fn between(start: &str, end: &str) -> String {
 
 /// Seconds in at most two units, as coarse as is useful.
 pub fn duration(seconds: i64) -> String {
-    let two = |big: i64, unit: char, small: i64, small_unit: char| match small {
-        0 => format!("{big}{unit}"),
-        _ => format!("{big}{unit}{small}{small_unit}"),
+    let mut out = Vec::new();
+    write_duration(&mut out, seconds);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// The same behind a text.
+pub fn write_duration(out: &mut Vec<u8>, seconds: i64) {
+    let mut put = |count: i64, unit: u8| {
+        out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
+        out.push(unit);
+    };
+    let mut two = |big: i64, unit: u8, small: i64, small_unit: u8| {
+        put(big, unit);
+        if small != 0 {
+            put(small, small_unit);
+        }
     };
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let days = hours / 24;
     match () {
-        () if seconds < -1 => "<invalid>".to_owned(),
-        () if seconds < 0 => "0s".to_owned(),
-        () if seconds < 120 => format!("{seconds}s"),
-        () if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
-        () if minutes < 180 => format!("{minutes}m"),
-        () if hours < 8 => two(hours, 'h', minutes % 60, 'm'),
-        () if hours < 48 => format!("{hours}h"),
-        () if hours < 192 => two(days, 'd', hours % 24, 'h'),
-        () if days < 730 => format!("{days}d"),
-        () if days < 2920 => two(days / 365, 'y', days % 365, 'd'),
-        () => format!("{}y", days / 365),
+        () if seconds < -1 => out.extend_from_slice(b"<invalid>"),
+        () if seconds < 0 => out.extend_from_slice(b"0s"),
+        () if seconds < 120 => two(seconds, b's', 0, b's'),
+        () if minutes < 10 => two(minutes, b'm', seconds % 60, b's'),
+        () if minutes < 180 => two(minutes, b'm', 0, b's'),
+        () if hours < 8 => two(hours, b'h', minutes % 60, b'm'),
+        () if hours < 48 => two(hours, b'h', 0, b'm'),
+        () if hours < 192 => two(days, b'd', hours % 24, b'h'),
+        () if days < 730 => two(days, b'd', 0, b'h'),
+        () if days < 2920 => two(days / 365, b'y', days % 365, b'd'),
+        () => two(days / 365, b'y', 0, b'd'),
     }
 }
 

@@ -104,6 +104,11 @@ pub trait Strategy: Send + Sync + 'static {
     fn cells_need(&self) -> Needed {
         WITHOUT_MANAGERS
     }
+    /// True: the cells are made with each write and not when the first table is asked for. For kinds of which there are thousands that
+    /// people list.
+    fn cells_with_write(&self) -> bool {
+        false
+    }
     /// One cell for each of `columns`.
     fn cells(&self, _object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
         Vec::new()
