@@ -86,8 +86,8 @@ fn version_2_is_one_document_that_kubectl_can_read() {
     assert_eq!(document["swagger"], "2.0");
     let definitions = &document["definitions"];
     for reference in references(&document) {
-        let name = reference.strip_prefix("#/definitions/").unwrap();
-        assert!(definitions.get(name).is_some(), "{name}");
+        let (section, name) = reference.strip_prefix("#/").and_then(|path| path.split_once('/')).unwrap();
+        assert!(document[section].get(name).is_some(), "{reference}");
     }
     expect![[r#"{"properties":{"any":{"x-kubernetes-preserve-unknown-fields":true},"maybe":{},"port":{"x-kubernetes-int-or-string":true},"when":{"default":"","type":"string"}},"type":"object"}"#]]
         .assert_eq(&definitions["com.example.stable.v1.Foo"]["properties"]["spec"].to_string());

@@ -11,7 +11,7 @@ use crate::harness::{Bench, CONFIG_MAPS, inline};
 pub fn spec(config: &str) -> Value {
     let grants = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]);
     json!({"world": "admission", "source": inline(guests::admission()), "config": config, "grants": grants,
-        "limits": {"deadlineMilliseconds": 300, "memory": "64Mi"}})
+        "limits": {"deadlineMilliseconds": 1000, "memory": "64Mi"}})
 }
 
 async fn bench() -> Bench {
@@ -116,7 +116,7 @@ async fn a_fault_costs_its_call_and_the_condition_says_which() {
     let bench = bench().await;
     let faults = [
         ("panic", "Trapped", "asked to panic"),
-        ("loop", "DeadlineExceeded", "did not return within 300 ms"),
+        ("loop", "DeadlineExceeded", "did not return within 1000 ms"),
         ("grow", "OutOfMemory", "asked for more than its 64 MiB of memory"),
         ("huge", "OutOfMemory", "asked for more than its 64 MiB of memory"),
         ("overflow", "Trapped", "out of bounds memory access"),
