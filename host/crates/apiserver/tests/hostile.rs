@@ -223,6 +223,67 @@ async fn as_many_faults_as_a_body_has_room_for() {
     f.server.shutdown().await.unwrap();
 }
 
+/// Lists that a body has room for: what is asked of an entry must not be asked of all entries before it, or one request takes minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_as_long_as_a_body() {
+    let f = fixture().await;
+    let list = |count: usize, entry: &dyn Fn(usize) -> Value| (0..count).map(entry).collect::<Value>();
+    let pod = |spec: Value, container: Value| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+        pod["spec"]["containers"] = json!([container]);
+        pod["spec"]["containers"][0]["name"] = "c".into();
+        pod["spec"]["containers"][0]["image"] = "i".into();
+        ("/api/v1/namespaces/default/pods", pod)
+    };
+    let named = |group: &str, kind: &str, more: Value| {
+        let mut object = more;
+        (object["apiVersion"], object["kind"], object["metadata"]) = (group.into(), kind.into(), json!({"name": "x"}));
+        object
+    };
+    let mounts = list(25_000, &|n| json!({"name": format!("m{n}"), "mountPath": format!("/m{n}")}));
+    let devices = list(25_000, &|n| json!({"name": format!("d{n}"), "devicePath": format!("/d{n}")}));
+    let claims = |n: usize| json!({"name": format!("v{n}"), "persistentVolumeClaim": {"claimName": format!("p-{n}")}});
+    let spread = |n: usize| json!({"maxSkew": 1, "topologyKey": format!("k{n}"), "whenUnsatisfiable": "DoNotSchedule"});
+    let zones = list(100_000, &|n| json!({"name": format!("z{n}")}));
+    let endpoint = json!({"addresses": ["10.0.0.1"], "hints": {"forZones": zones}});
+    let topology = json!({"matchLabelExpressions": [{"key": "k", "values": list(100_000, &|n| format!("v{n}").into())}]});
+    let requests = list(60_000, &|n| json!({"audience": format!("a{n}")}));
+    let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": list(100_000, &|n| format!("r{n}/s").into())});
+    let webhook =
+        json!({"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": {"url": "https://x/"}, "rules": [rule]});
+    let cases = [
+        pod(json!({}), json!({"volumeMounts": mounts, "volumeDevices": devices})),
+        pod(json!({"volumes": list(30_000, &claims)}), json!({})),
+        pod(json!({"topologySpreadConstraints": list(30_000, &spread)}), json!({})),
+        pod(json!({"imagePullSecrets": list(100_000, &|n| json!({"name": format!("s{n}")}))}), json!({})),
+        pod(json!({}), json!({"ports": list(60_000, &|n| json!({"containerPort": n + 1}))})),
+        ("/apis/storage.k8s.io/v1/csidrivers", named("storage.k8s.io/v1", "CSIDriver", json!({"spec": {"tokenRequests": requests}}))),
+        (
+            "/apis/storage.k8s.io/v1/storageclasses",
+            named("storage.k8s.io/v1", "StorageClass", json!({"provisioner": "a.b/c", "allowedTopologies": [topology]})),
+        ),
+        (
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            named("discovery.k8s.io/v1", "EndpointSlice", json!({"addressType": "IPv4", "endpoints": [endpoint]})),
+        ),
+        (
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+            named("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", json!({"webhooks": [webhook]})),
+        ),
+    ];
+    for (path, object) in cases {
+        let body = object.to_string();
+        assert!(body.len() < MAX_BODY_BYTES, "{path}: {}", body.len());
+        let begun = std::time::Instant::now();
+        // Not stored: what a list costs that is kept is another matter.
+        let answer = f.typed(&format!("POST {path}?dryRun=All"), "application/json", body.as_bytes()).await;
+        println!("{path}: {} after {:?}", answer.code, begun.elapsed());
+        assert!(matches!(answer.code, 201 | 422), "{path}: {} {:.300}", answer.code, answer.body);
+    }
+    f.is_well().await;
+    f.server.shutdown().await.unwrap();
+}
+
 /// What one server can read another must be able to read, and this one again: objects in lists, events and reviews, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_deeper_than_their_readers() {

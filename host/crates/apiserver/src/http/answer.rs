@@ -13,6 +13,7 @@ use super::body::{Body, Item, ListBody, MadeList, Write};
 use super::negotiate::{Form, Media, MetaVersion, Shape};
 use super::packs::{PackedList, Packs};
 use super::protobuf;
+use super::warnings;
 use crate::handlers::list::List;
 use crate::handlers::table;
 use crate::resources::Resource;
@@ -241,7 +242,7 @@ pub fn keep_head(response: &mut Response) {
 }
 
 pub fn add_warnings(response: &mut Response, warnings: &[String]) {
-    for warning in warnings {
+    for warning in warnings::bounded(warnings) {
         let quoted = warning.replace(['\n', '\r'], " ").replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, value);

@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod rest;
 pub mod serve;
 pub mod stream;
+pub mod warnings;
 pub mod websocket;
 
 pub use body::Body;

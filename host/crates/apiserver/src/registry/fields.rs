@@ -3,6 +3,8 @@
 //! Go clients cannot tell a missing string or number from an empty one, so the defaults treat both alike where the field is no
 //! pointer. Called by the defaults, validations and columns of the resources.
 
+use std::collections::HashMap;
+
 use pintle_api::object::ObjectExt;
 use serde_json::{Map, Value};
 
@@ -25,6 +27,15 @@ pub fn ensure_object<'a>(parent: &'a mut Fields, key: &str) -> &'a mut Fields {
 /// The objects of a list field.
 pub fn each_mut<'a>(parent: &'a mut Fields, key: &str) -> impl Iterator<Item = &'a mut Fields> {
     parent.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+/// The objects of a list by their names, each with its place; of one name the first.
+pub fn by_name(list: &[Value]) -> HashMap<&str, (usize, &Value)> {
+    let mut found = HashMap::with_capacity(list.len());
+    for (i, item) in list.iter().enumerate() {
+        found.entry(item.str_at(&["name"])).or_insert((i, item));
+    }
+    found
 }
 
 /// Sets a pointer field that is missing or null.

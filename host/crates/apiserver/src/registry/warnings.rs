@@ -1,5 +1,7 @@
 //! What upstream warns of when an object is created: taken, but likely not meant. Texts for the `Warning` header, called by the strategies.
 
+use std::collections::{HashMap, HashSet};
+
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
@@ -51,12 +53,12 @@ fn pod_spec(spec: &Value, path: &str, said: &mut Vec<String>) {
             said.push(format!("volume {:?} (Projected) has no sources provided", volume.str_at(&["name"])));
         }
     }
-    let secrets = spec.list_at(&["imagePullSecrets"]);
-    for (i, secret) in secrets.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for (i, secret) in spec.list_at(&["imagePullSecrets"]).iter().enumerate() {
         let name = secret.str_at(&["name"]);
         if name.is_empty() {
             said.push(format!("{path}.imagePullSecrets[{i}].name: invalid empty name \"\""));
-        } else if secrets[..i].iter().any(|earlier| earlier.str_at(&["name"]) == name) {
+        } else if !seen.insert(name) {
             said.push(format!("{path}.imagePullSecrets[{i}].name: duplicate name {name:?}"));
         }
     }
@@ -87,9 +89,11 @@ fn null_selectors(spec: &Value, path: &str, said: &mut Vec<String>) {
 }
 
 fn ports(ports: &[Value], path: &str, said: &mut Vec<String>) {
-    let key = |port: &Value| ["containerPort", "protocol", "hostPort", "hostIP"].map(|field| port.get(field).filter(|v| !v.is_null()).cloned());
+    let mut first = HashMap::new();
     for (i, port) in ports.iter().enumerate() {
-        if let Some(earlier) = ports[..i].iter().position(|earlier| key(earlier) == key(port)) {
+        let key = ["containerPort", "protocol", "hostPort", "hostIP"].map(|field| port.get(field).filter(|v| !v.is_null()));
+        let earlier = *first.entry(key).or_insert(i);
+        if earlier < i {
             said.push(format!("{path}[{i}]: duplicate port definition with {path}[{earlier}]"));
         }
     }

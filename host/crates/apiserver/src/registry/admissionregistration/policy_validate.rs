@@ -54,8 +54,9 @@ pub fn validating(object: &Value, faults: &mut Faults) {
         let why = format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations");
         faults.invalid(&list, &object["spec"]["auditAnnotations"], &why);
     }
+    let mut keys = HashSet::new();
     for (i, note) in notes.iter().enumerate() {
-        audit_annotation(note, object.name(), &notes[..i], names, &list.index(i), faults);
+        audit_annotation(note, object.name(), !keys.insert(note.str_at(&["key"])), names, &list.index(i), faults);
     }
 }
 
@@ -80,7 +81,7 @@ fn validation(check: &Value, names: &[&str], path: &Path<'_>, faults: &mut Fault
     one_of_these(check, "reason", &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"], path, faults);
 }
 
-fn audit_annotation(note: &Value, policy: &str, before: &[Value], names: &[&str], path: &Path<'_>, faults: &mut Faults) {
+fn audit_annotation(note: &Value, policy: &str, again: bool, names: &[&str], path: &Path<'_>, faults: &mut Faults) {
     let key = note.str_at(&["key"]);
     if policy.is_empty() {
         faults.invalid_str(&path.field("key"), key, "requires metadata.name be non-empty");
@@ -90,7 +91,7 @@ fn audit_annotation(note: &Value, policy: &str, before: &[Value], names: &[&str]
     }
     let place = Place { variables: names, gives: &[Kind::String, Kind::Null] };
     expression(note.str_at(&["valueExpression"]), "valueExpression is not specified", place, &path.field("valueExpression"), faults);
-    if before.iter().any(|earlier| earlier.str_at(&["key"]) == key) {
+    if again {
         faults.duplicate(&path.field("key"), &key.into());
     }
 }
@@ -142,14 +143,16 @@ fn names_in(spec: &Value, own: bool) -> &'static [&'static str] {
 fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     let all = spec.list_at(&["variables"]);
     let place = Place { variables: names_in(spec, true), gives: &[] };
+    let mut seen = HashSet::new();
     for (i, variable) in all.iter().enumerate() {
         let here = path.index(i);
         let name = variable.str_at(&["name"]);
+        let again = !seen.insert(name);
         if name.trim().is_empty() {
             faults.required(&here.field("name"), "name is not specified");
         } else if !is_identifier(name) {
             faults.invalid_str(&here.field("name"), name, "must be a valid CEL identifier");
-        } else if all[..i].iter().any(|earlier| earlier.str_at(&["name"]) == name) {
+        } else if again {
             faults.duplicate(&here.field("name"), &name.into());
         }
         expression(variable.str_at(&["expression"]), "expression is not specified", place, &here.field("expression"), faults);

@@ -86,8 +86,9 @@ fn review_versions(webhook: &Value, path: &Path<'_>, faults: &mut Faults) {
     if versions.is_empty() {
         return faults.required(path, "must specify one of v1, v1beta1");
     }
+    let mut seen = HashSet::new();
     for (i, version) in versions.iter().enumerate() {
-        if versions[..i].contains(version) {
+        if !seen.insert(version) {
             faults.invalid_str(&path.index(i), version, "duplicate version");
         } else {
             faults.texts(&path.index(i), version, names::dns1035_label(version));
@@ -237,11 +238,11 @@ fn rule(rule: &Value, path: &Path<'_>, faults: &mut Faults) {
     }
     resources(rule, &path.field("resources"), faults);
     let names = path.field("resourceNames");
-    let listed = rule.list_at(&["resourceNames"]);
-    for (i, name) in listed.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for (i, name) in rule.list_at(&["resourceNames"]).iter().enumerate() {
         let text = name.as_str().unwrap_or("");
         faults.texts(&names.index(i), text, names::path_segment(text, false));
-        if listed[..i].contains(name) {
+        if !seen.insert(name) {
             faults.duplicate(&names.index(i), name);
         }
     }
@@ -251,13 +252,15 @@ fn rule(rule: &Value, path: &Path<'_>, faults: &mut Faults) {
 /// Wildcards leave nothing for other entries to add.
 fn resources(rule: &Value, path: &Path<'_>, faults: &mut Faults) {
     let list: Vec<&str> = rule.list_at(&["resources"]).iter().map(|r| r.as_str().unwrap_or("")).collect();
+    let mut before = HashSet::new();
     for (i, entry) in list.iter().enumerate() {
         let (resource, sub) = entry.split_once('/').unwrap_or((entry, ""));
         for wide in [format!("{resource}/*"), format!("*/{sub}")] {
-            if !sub.is_empty() && wide != *entry && list[..i].contains(&wide.as_str()) {
+            if !sub.is_empty() && wide != *entry && before.contains(wide.as_str()) {
                 faults.invalid_str(&path.index(i), entry, &format!("if '{wide}' is present, must not specify {entry}"));
             }
         }
+        before.insert(*entry);
     }
     if list.len() > 1 && list.contains(&"*/*") {
         faults.invalid(path, &rule["resources"], "if '*/*' is present, must not specify other resources");

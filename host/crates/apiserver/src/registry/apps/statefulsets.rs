@@ -1,5 +1,7 @@
 //! `apps/v1` StatefulSet.
 
+use std::collections::HashSet;
+
 use pintle_api::metadata::Repeats;
 use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
@@ -114,7 +116,8 @@ fn with_claim_volumes(set: &Value) -> std::borrow::Cow<'_, Value> {
     let mut copy = set.clone();
     let names: Vec<&str> = claims.iter().map(ObjectExt::name).collect();
     let mut volumes: Vec<Value> = names.iter().map(|n| json!({"name": n, "persistentVolumeClaim": {"claimName": n}})).collect();
-    let own = set.list_at(&["spec", "template", "spec", "volumes"]).iter().filter(|v| !names.contains(&v.str_at(&["name"])));
+    let claimed: HashSet<&str> = names.iter().copied().collect();
+    let own = set.list_at(&["spec", "template", "spec", "volumes"]).iter().filter(|v| !claimed.contains(v.str_at(&["name"])));
     volumes.extend(own.cloned());
     copy.set_at(&["spec", "template", "spec", "volumes"], Value::Array(volumes));
     std::borrow::Cow::Owned(copy)

@@ -1,5 +1,7 @@
 //! What a write of a Job's status may not say.
 
+use std::collections::HashSet;
+
 use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, CauseKind};
 use serde_json::Value;
@@ -27,11 +29,11 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
     ending(new, faults);
     let lists = STATUS.field("uncountedTerminatedPods");
     for field in ["succeeded", "failed"] {
-        let (list, uids) = (lists.field(field), new.list_at(&["status", "uncountedTerminatedPods", field]));
-        for (i, uid) in uids.iter().enumerate() {
+        let (list, mut seen) = (lists.field(field), HashSet::new());
+        for (i, uid) in new.list_at(&["status", "uncountedTerminatedPods", field]).iter().enumerate() {
             if uid.as_str().unwrap_or("").is_empty() {
                 faults.invalid(&list.index(i), &"".into(), "must not be empty");
-            } else if uids[..i].contains(uid) {
+            } else if !seen.insert(uid) {
                 faults.duplicate(&list.index(i), uid);
             }
         }

@@ -234,11 +234,12 @@ fn exit_codes(codes: &Value, containers: &HashSet<&str>, path: &Path<'_>, faults
     if numbers.windows(2).any(|pair| pair[0] > pair[1]) {
         faults.invalid(&list, &serde_json::json!(numbers), "must be ordered");
     }
+    let mut seen = HashSet::new();
     for (i, value) in values.iter().enumerate() {
         if operator == "In" && value.as_i64() == Some(0) {
             faults.invalid(&list.index(i), value, "must not be 0 for the In operator");
         }
-        if values[..i].contains(value) {
+        if !seen.insert(value) {
             faults.duplicate(&list.index(i), value);
         }
     }

@@ -1,6 +1,6 @@
 //! `certificates.k8s.io/v1` CertificateSigningRequest. Who asks is written down by the server; the spec never changes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -113,10 +113,12 @@ fn stamp_conditions(new: &mut Value, old: &Value, context: &WriteContext<'_>) {
     let now = context.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let Some(fields) = new.as_object_mut() else { return };
     let Some(conditions) = ensure_object(fields, "status").get_mut("conditions").and_then(Value::as_array_mut) else { return };
+    let mut since = HashMap::new();
+    for condition in old.list_at(&["status", "conditions"]) {
+        since.entry((condition.str_at(&["type"]), condition.str_at(&["status"]))).or_insert_with(|| condition.str_at(&["lastTransitionTime"]));
+    }
     for condition in conditions {
-        let known =
-            |c: &&Value| c.str_at(&["type"]) == condition.str_at(&["type"]) && c.str_at(&["status"]) == condition.str_at(&["status"]);
-        let before = old.list_at(&["status", "conditions"]).iter().find(known).map(|c| c.str_at(&["lastTransitionTime"]).to_owned());
+        let before = since.get(&(condition.str_at(&["type"]), condition.str_at(&["status"]))).map(|t| (*t).to_owned());
         if condition.str_at(&["lastUpdateTime"]).is_empty() {
             condition.set_at(&["lastUpdateTime"], now.as_str().into());
         }

@@ -8,7 +8,7 @@ use crate::registry::checks::{ip, nonnegative};
 use crate::registry::context::WriteContext;
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::{self, ensure_object, spec_mut, text};
+use crate::registry::fields::{self, by_name, ensure_object, spec_mut, text};
 use crate::registry::kind::{Kind, restore};
 use crate::registry::podspec::validate::Context;
 use crate::registry::podspec::{change, default_spec, defaults, qos, validate_spec};
@@ -116,9 +116,10 @@ fn keep_only(new: &mut Value, old: &Value, apply: fn(&mut fields::Fields, &Value
 }
 
 fn take_resources(spec: &mut fields::Fields, asked: &Value, list: &str) {
+    let asked = by_name(asked.list_at(&[list]));
     for container in fields::each_mut(spec, list) {
         let name = container.get("name").and_then(Value::as_str).unwrap_or("");
-        let Some(wanted) = asked.list_at(&[list]).iter().find(|c| c.str_at(&["name"]) == name) else { continue };
+        let Some((_, wanted)) = asked.get(name) else { continue };
         for field in ["resources", "resizePolicy"] {
             if let Some(value) = wanted.get(field) {
                 container.insert(field.to_owned(), value.clone());
@@ -284,17 +285,16 @@ fn has_restart_rules(pod: &Value) -> bool {
 /// A container that ended for good cannot run again.
 fn no_resurrection(new: &Value, old: &Value, policy: &str, faults: &mut Faults) {
     let path = Path::root("status.containerStatuses");
+    let now = by_name(new.list_at(&["status", "containerStatuses"]));
     for before in old.list_at(&["status", "containerStatuses"]) {
         let Some(ended) = before.at(&["state", "terminated"]) else { continue };
         if policy == "OnFailure" && ended.i64_at(&["exitCode"]) != Some(0) {
             continue;
         }
-        let name = before.str_at(&["name"]);
-        let found = new.list_at(&["status", "containerStatuses"]).iter().enumerate().find(|(_, c)| c.str_at(&["name"]) == name);
-        if let Some((i, after)) = found
+        if let Some((i, after)) = now.get(before.str_at(&["name"]))
             && !fields::is_set(after.at(&["state", "terminated"]))
         {
-            faults.forbidden(&path.index(i).field("state"), "may not be transitioned to non-terminated state");
+            faults.forbidden(&path.index(*i).field("state"), "may not be transitioned to non-terminated state");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The row of a pod in `kubectl get pods`: how many containers are ready, one word for the state, restarts.
 
 use std::cmp::max;
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use pintle_api::object::ObjectExt;
@@ -114,9 +115,10 @@ impl<'a> Summary<'a> {
     /// Whether init containers still hold the pod, and the restarts of those that run beside the others.
     fn add_init_containers(&mut self, pod: &'a Value) -> (bool, i64, Option<&'a str>) {
         let specs = pod.list_at(&["spec", "initContainers"]);
+        let sidecars: HashSet<&str> = specs.iter().filter(|c| is_sidecar(c)).map(|c| c.str_at(&["name"])).collect();
         let (mut restarts, mut last) = (0, None);
         for (i, status) in pod.list_at(&["status", "initContainerStatuses"]).iter().enumerate() {
-            let sidecar = specs.iter().any(|c| c.str_at(&["name"]) == status.str_at(&["name"]) && is_sidecar(c));
+            let sidecar = sidecars.contains(status.str_at(&["name"]));
             self.restarts += status.i64_at(&["restartCount"]).unwrap_or(0);
             self.last_restart = max(self.last_restart, finished_last(status));
             if sidecar {

@@ -1,5 +1,6 @@
 //! Addresses and node ports of Services: chosen or claimed before a write, given back after it.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use pintle_api::object::ObjectExt;
@@ -115,17 +116,17 @@ fn address_fault(service: &Value, asked: &str, why: &str) -> Status {
 fn allocate_node_ports(service: &mut Value, owner: &str, context: &WriteContext<'_>) -> Result<(), Status> {
     let wants_all = !is_type(service, "LoadBalancer") || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
     // One number serves the protocols of one port: DNS has TCP and UDP behind the same node port.
-    let mut by_port: Vec<(i64, String, i64)> = Vec::new();
+    let mut by_port: HashMap<i64, Vec<(String, i64)>> = HashMap::new();
     for i in 0..ports(service).len() {
         let entry = &ports(service)[i];
         let (port, protocol, asked) = (entry.i64_at(&["port"]).unwrap_or(0), entry.str_at(&["protocol"]).to_owned(), node_port(entry));
         if asked == 0 && !wants_all {
             continue;
         }
-        let shared = by_port.iter().find(|(p, other, _)| *p == port && *other != protocol).map(|(_, _, number)| *number);
+        let shared = by_port.get(&port).and_then(|taken| taken.iter().find(|(other, _)| *other != protocol)).map(|(_, number)| *number);
         let asked = if asked == 0 { shared.unwrap_or(0) } else { asked };
         let number = claim_or_pick_port(owner, asked, context).map_err(|e| port_fault(service, &format!("spec.ports[{i}].nodePort"), asked, e))?;
-        by_port.push((port, protocol, number));
+        by_port.entry(port).or_default().push((protocol, number));
         service["spec"]["ports"][i]["nodePort"] = number.into();
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! `v1` Service: defaults, what an update keeps and a change of type drops, columns. Validation and claims lie beside.
 
+use std::collections::HashSet;
+
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use super::{service_claims, services_validate as check};
 use crate::registry::context::WriteContext;
 use crate::registry::def::namespaced;
-use crate::registry::fields::{default_empty, default_missing, each_mut, ensure_object, same, spec_mut};
+use crate::registry::fields::{by_name, default_empty, default_missing, each_mut, ensure_object, same, spec_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{self, AGE, NAME, SELECTOR, text};
 use crate::registry::strategy::{Column, Part};
@@ -127,11 +129,12 @@ fn keep_allocated(new: &mut Value, old: &Value) {
         }
     }
     if needs_node_port(old) && needs_node_port(new) {
-        let used: Vec<i64> = ports(new).iter().map(node_port).filter(|p| *p != 0).collect();
+        let used: HashSet<i64> = ports(new).iter().map(node_port).filter(|p| *p != 0).collect();
+        let earlier = by_name(ports(old));
         let Some(spec) = spec_mut(new) else { return };
         for port in each_mut(spec, "ports") {
             let name = port.get("name").and_then(Value::as_str).unwrap_or("");
-            let before = ports(old).iter().find(|p| p.str_at(&["name"]) == name).map_or(0, node_port);
+            let before = earlier.get(name).map_or(0, |(_, port)| node_port(port));
             if before != 0 && !used.contains(&before) {
                 default_empty(port, "nodePort", before);
             }
@@ -163,7 +166,7 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
         dropped.push("externalTrafficPolicy");
     }
     let drop_ports = needs_node_port(old) && !needs_node_port(new) && {
-        let before: Vec<i64> = ports(old).iter().map(node_port).collect();
+        let before: HashSet<i64> = ports(old).iter().map(node_port).collect();
         ports(new).iter().map(node_port).all(|p| p == 0 || before.contains(&p))
     };
     if !is_type(new, "LoadBalancer") {

@@ -120,9 +120,10 @@ fn hints(endpoint: &Value, path: &Path<'_>, faults: &mut Faults) {
     if zones.len() > MAX_HINTS {
         faults.too_many(&list, zones.len(), MAX_HINTS);
     }
+    let mut seen = HashSet::new();
     for (i, zone) in zones.iter().enumerate() {
         let (here, name) = (list.index(i), zone.str_at(&["name"]));
-        if zones[..i].iter().any(|earlier| earlier.str_at(&["name"]) == name) {
+        if !seen.insert(name) {
             faults.duplicate(&here.field("name"), &name.into());
         }
     }

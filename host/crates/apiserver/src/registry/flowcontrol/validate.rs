@@ -1,5 +1,7 @@
 //! What upstream refuses in FlowSchemas and PriorityLevelConfigurations. Called by both kinds' strategies.
 
+use std::collections::HashSet;
+
 use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, names};
 use serde_json::Value;
@@ -247,11 +249,11 @@ fn entropy_bits(deck: i64, hand: i64) -> u32 {
 /// Conditions of either kind's status: each has a type, none twice.
 pub fn conditions(object: &Value, faults: &mut Faults) {
     let path = Path::root("status.conditions");
-    let all = object.list_at(&["status", "conditions"]);
-    for (i, condition) in all.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for (i, condition) in object.list_at(&["status", "conditions"]).iter().enumerate() {
         let kind = condition.str_at(&["type"]);
         let here = path.index(i);
-        if all[..i].iter().any(|before| before.str_at(&["type"]) == kind) {
+        if !seen.insert(kind) {
             faults.duplicate(&here.field("type"), &kind.into());
         }
         if kind.is_empty() {

@@ -1,5 +1,7 @@
 //! Validation of where a pod may go: affinity, tolerations, topology spread.
 
+use std::collections::HashMap;
+
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
@@ -150,6 +152,8 @@ fn label_keys(keys: &[Value], path: &Path<'_>, faults: &mut Faults) {
 }
 
 pub fn spread_constraints(constraints: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    let pair = |c: &'_ Value| (c.str_at(&["topologyKey"]).to_owned(), c.str_at(&["whenUnsatisfiable"]).to_owned());
+    let last: HashMap<_, usize> = constraints.iter().enumerate().map(|(i, c)| (pair(c), i)).collect();
     for (i, constraint) in constraints.iter().enumerate() {
         let here = path.index(i);
         positive(constraint.get("maxSkew"), &here.field("maxSkew"), faults);
@@ -160,8 +164,7 @@ pub fn spread_constraints(constraints: &[Value], path: &Path<'_>, faults: &mut F
         if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
             faults.not_supported(&here.field("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
         }
-        let same = |c: &Value| c.str_at(&["topologyKey"]) == key && c.str_at(&["whenUnsatisfiable"]) == action;
-        if constraints[i + 1..].iter().any(same) {
+        if last.get(&pair(constraint)).is_some_and(|last| *last > i) {
             faults.duplicate(&here.field("{topologyKey, whenUnsatisfiable}"), &format!("{{{key}, {action}}}").into());
         }
         if let Some(domains) = constraint.get("minDomains").filter(|d| !d.is_null()) {

@@ -1,11 +1,13 @@
 //! What an update may change in a pod's spec: images, the deadline, gates taken away, tolerations added.
 
+use std::collections::HashSet;
+
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::same;
+use crate::registry::fields::{by_name, same};
 
 const SPEC: Path<'static> = Path::root("spec");
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -32,9 +34,10 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
 /// Faults of `pods/ephemeralcontainers`: containers may be added, never changed nor removed.
 pub fn validate_ephemeral(new: &Value, old: &Value, faults: &mut Faults) {
     let path = SPEC.field("ephemeralContainers");
+    let after = by_name(new.list_at(&["ephemeralContainers"]));
     for before in old.list_at(&["ephemeralContainers"]) {
         let name = before.str_at(&["name"]);
-        match new.list_at(&["ephemeralContainers"]).iter().find(|c| c.str_at(&["name"]) == name) {
+        match after.get(name).map(|(_, container)| *container) {
             None => faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(after) if after != before => {
                 faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));
@@ -68,18 +71,18 @@ fn tolerations(new: &Value, old: &Value, faults: &mut Faults) {
     if new.get("tolerations") == old.get("tolerations") {
         return;
     }
-    let after: Vec<_> = new.list_at(&["tolerations"]).iter().map(bare).collect();
+    let after: HashSet<_> = new.list_at(&["tolerations"]).iter().map(bare).collect();
     if !old.list_at(&["tolerations"]).iter().all(|t| after.contains(&bare(t))) {
         faults.forbidden(&SPEC.field("tolerations"), "existing toleration can not be modified except its tolerationSeconds");
     }
 }
 
 fn gates(new: &Value, old: &Value, faults: &mut Faults) {
-    let before = old.list_at(&["schedulingGates"]);
+    let before = by_name(old.list_at(&["schedulingGates"]));
     let list = SPEC.field("schedulingGates");
     for (i, gate) in new.list_at(&["schedulingGates"]).iter().enumerate() {
         let name = gate.str_at(&["name"]);
-        if !before.iter().any(|g| g.str_at(&["name"]) == name) {
+        if !before.contains_key(name) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             faults.forbidden(&list.index(i).field("name"), &detail);
         }

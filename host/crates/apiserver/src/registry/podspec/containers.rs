@@ -52,13 +52,13 @@ fn validate_init<'a>(init: &'a [Value], around: &Around<'_>, seen: &mut HashSet<
 }
 
 fn validate_ephemeral<'a>(spec: &'a Value, around: &Around<'_>, seen: &mut HashSet<&'a str>, list: &Path<'_>, faults: &mut Faults) {
-    let others: Vec<&str> = ["containers", "initContainers"].iter().flat_map(|l| spec.list_at(&[l])).map(|c| c.str_at(&["name"])).collect();
+    let others: HashSet<&str> = ["containers", "initContainers"].iter().flat_map(|l| spec.list_at(&[l])).map(|c| c.str_at(&["name"])).collect();
     for (i, container) in spec.list_at(&["ephemeralContainers"]).iter().enumerate() {
         let here = list.index(i);
         common(container, around, &here, faults);
         unique_name(container, seen, &here, faults);
         let target = container.str_at(&["targetContainerName"]);
-        if !target.is_empty() && !others.contains(&target) {
+        if !target.is_empty() && !others.contains(target) {
             faults.not_found(&here.field("targetContainerName"), &target.into());
         }
         for field in EPHEMERAL_FORBIDDEN.iter().filter(|f| container.get(**f).is_some_and(|v| !is_zero(v))) {

@@ -36,10 +36,10 @@ const HOST_PATH_TYPES: [&str; 7] = ["BlockDevice", "CharDevice", "Directory", "D
 
 pub fn validate<'a>(volumes: &'a [Value], pod_name: &str, path: &Path<'_>, faults: &mut Faults) -> Known<'a> {
     let mut known = Known::new();
+    let ephemeral: HashSet<&str> = volumes.iter().filter(|v| is_set(v.get("ephemeral"))).map(|v| v.str_at(&["name"])).collect();
     let is_created = |claim: &str| {
-        let made_for =
-            |v: &Value| is_set(v.get("ephemeral")) && claim.strip_prefix(pod_name).and_then(|r| r.strip_prefix('-')) == Some(v.str_at(&["name"]));
-        !pod_name.is_empty() && volumes.iter().any(made_for)
+        let made_for = claim.strip_prefix(pod_name).and_then(|rest| rest.strip_prefix('-'));
+        !pod_name.is_empty() && made_for.is_some_and(|name| ephemeral.contains(name))
     };
     for (i, volume) in volumes.iter().enumerate() {
         let here = path.index(i);
@@ -231,6 +231,8 @@ pub fn mounts(container: &Value, known: &Known<'_>, path: &Path<'_>, faults: &mu
     let mut places = HashSet::new();
     let list = path.field("volumeMounts");
     let devices = container.list_at(&["volumeDevices"]);
+    let all = |list: &'_ [Value], field: &str| -> HashSet<String> { list.iter().map(|v| v.str_at(&[field]).to_owned()).collect() };
+    let (device_names, device_paths) = (all(devices, "name"), all(devices, "devicePath"));
     for (i, mount) in container.list_at(&["volumeMounts"]).iter().enumerate() {
         let here = list.index(i);
         let (name, place) = (mount.str_at(&["name"]), mount.str_at(&["mountPath"]));
@@ -246,10 +248,10 @@ pub fn mounts(container: &Value, known: &Known<'_>, path: &Path<'_>, faults: &mu
         if !places.insert(place) {
             faults.invalid_str(&here.field("mountPath"), place, "must be unique");
         }
-        if devices.iter().any(|d| d.str_at(&["name"]) == name) {
+        if device_names.contains(name) {
             faults.invalid_str(&here.field("name"), name, "must not already exist in volumeDevices");
         }
-        if devices.iter().any(|d| d.str_at(&["devicePath"]) == place) {
+        if device_paths.contains(place) {
             faults.invalid_str(&here.field("mountPath"), place, "must not already exist as a path in volumeDevices");
         }
         recursive_read_only(mount, &list.field("recursiveReadOnly"), faults);
@@ -259,13 +261,14 @@ pub fn mounts(container: &Value, known: &Known<'_>, path: &Path<'_>, faults: &mu
     volume_devices(devices, known, &path.field("volumeDevices"), faults);
     let list = path.field("volumeDevices");
     let mounts = container.list_at(&["volumeMounts"]);
+    let (mount_names, mount_paths) = (all(mounts, "name"), all(mounts, "mountPath"));
     for (i, device) in devices.iter().enumerate() {
         let here = list.index(i);
         let (name, place) = (device.str_at(&["name"]), device.str_at(&["devicePath"]));
-        if mounts.iter().any(|m| m.str_at(&["name"]) == name) {
+        if mount_names.contains(name) {
             faults.invalid_str(&here.field("name"), name, "must not already exist in volumeMounts");
         }
-        if mounts.iter().any(|m| m.str_at(&["mountPath"]) == place) {
+        if mount_paths.contains(place) {
             faults.invalid_str(&here.field("devicePath"), place, "must not already exist as a path in volumeMounts");
         }
     }
@@ -309,7 +312,7 @@ fn propagation(mount: &Value, container: &Value, path: &Path<'_>, faults: &mut F
 }
 
 fn volume_devices(devices: &[Value], known: &Known<'_>, path: &Path<'_>, faults: &mut Faults) {
-    let mut seen = HashSet::new();
+    let (mut seen, mut places) = (HashSet::new(), HashSet::new());
     for (i, device) in devices.iter().enumerate() {
         let here = path.index(i);
         let (name, place) = (device.str_at(&["name"]), device.str_at(&["devicePath"]));
@@ -325,7 +328,7 @@ fn volume_devices(devices: &[Value], known: &Known<'_>, path: &Path<'_>, faults:
         if !name.is_empty() && !seen.insert(name) {
             faults.invalid_str(&here.field("name"), name, "must be unique");
         }
-        if !place.is_empty() && devices[..i].iter().any(|earlier| earlier.str_at(&["devicePath"]) == place) {
+        if !place.is_empty() && !places.insert(place) {
             faults.invalid_str(&here.field("devicePath"), place, "must be unique");
         }
         required(device, "devicePath", &here, faults);

@@ -1,5 +1,7 @@
 //! `storage.k8s.io/v1` CSIDriver.
 
+use std::collections::HashSet;
+
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -83,9 +85,10 @@ fn validate(driver: &Value, faults: &mut Faults) {
 
 fn token_requests(requests: &[Value], faults: &mut Faults) {
     let list = SPEC.field("tokenRequests");
+    let mut seen = HashSet::new();
     for (i, request) in requests.iter().enumerate() {
         let (here, audience) = (list.index(i), request.str_at(&["audience"]));
-        if requests[..i].iter().any(|earlier| earlier.str_at(&["audience"]) == audience) {
+        if !seen.insert(audience) {
             faults.duplicate(&here.field("audience"), &audience.into());
             continue;
         }

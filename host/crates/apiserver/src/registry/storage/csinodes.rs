@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::registry::checks::{IMMUTABLE, nonnegative};
 use crate::registry::def::cluster;
 use crate::registry::faults::Faults;
+use crate::registry::fields::by_name;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, number};
 use crate::registry::workload::SPEC;
@@ -18,8 +19,9 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         validate,
         validate_change: |new, old, _, faults| {
+            let drivers = by_name(new.list_at(&["spec", "drivers"]));
             for before in old.list_at(&["spec", "drivers"]) {
-                let after = new.list_at(&["spec", "drivers"]).iter().find(|d| d.str_at(&["name"]) == before.str_at(&["name"]));
+                let after = drivers.get(before.str_at(&["name"])).map(|(_, driver)| *driver);
                 let Some(after) = after.filter(|a| a.get("nodeID") != before.get("nodeID") || a.get("topologyKeys") != before.get("topologyKeys"))
                 else {
                     continue;

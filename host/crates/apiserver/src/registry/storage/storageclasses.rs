@@ -1,5 +1,7 @@
 //! `storage.k8s.io/v1` StorageClass.
 
+use std::collections::HashSet;
+
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
@@ -69,9 +71,9 @@ fn validate(class: &Value, faults: &mut Faults) {
     }
     parameters(class, faults);
     let list = Path::root("allowedTopologies");
-    let terms = class.list_at(&["allowedTopologies"]);
-    for (i, term) in terms.iter().enumerate() {
-        topology(term, &terms[..i], &list.index(i).field("matchLabelExpressions"), faults);
+    let mut seen = HashSet::new();
+    for (i, term) in class.list_at(&["allowedTopologies"]).iter().enumerate() {
+        topology(term, !seen.insert(term), &list.index(i).field("matchLabelExpressions"), faults);
     }
 }
 
@@ -93,25 +95,27 @@ fn parameters(class: &Value, faults: &mut Faults) {
     }
 }
 
-/// A term of `allowedTopologies`; `before` are the terms that came first.
-fn topology(term: &Value, before: &[Value], path: &Path<'_>, faults: &mut Faults) {
+/// A term of `allowedTopologies`; `again`: an equal one came before.
+fn topology(term: &Value, again: bool, path: &Path<'_>, faults: &mut Faults) {
     let expressions = term.list_at(&["matchLabelExpressions"]);
+    let mut keys = HashSet::new();
     for (i, expression) in expressions.iter().enumerate() {
         let (here, key) = (path.index(i), expression.str_at(&["key"]));
         faults.texts(&here.field("key"), key, names::qualified_name(key));
-        if expressions[..i].iter().any(|earlier| earlier.str_at(&["key"]) == key) {
+        if !keys.insert(key) {
             faults.duplicate(&here.field("key"), &key.into());
         }
         let (list, values) = (here.field("values"), expression.list_at(&["values"]));
         if values.is_empty() {
             faults.required(&list, "");
         }
-        for (j, value) in values.iter().enumerate().filter(|(j, value)| values[..*j].contains(value)) {
+        let mut seen = HashSet::new();
+        for (j, value) in values.iter().enumerate().filter(|(_, value)| !seen.insert(*value)) {
             faults.duplicate(&list.index(j), value);
         }
     }
     // A term that says nothing counts as seen already.
-    if expressions.is_empty() || before.contains(term) {
+    if expressions.is_empty() || again {
         faults.duplicate(path, &"".into());
     }
 }
