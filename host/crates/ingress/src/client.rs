@@ -14,10 +14,8 @@ use http::Uri;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -41,15 +39,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(provider: &Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
-        let config = |protocols: &[&[u8]]| {
-            let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-            let verifier = Arc::new(Unchecked(provider.clone()));
-            let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-            config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-            Ok::<_, rustls::Error>(Arc::new(config))
-        };
-        Ok(Self { pools: Mutex::default(), tls: config(&[b"http/1.1"])?, tls_h2: config(&[b"h2"])? })
+    pub fn new() -> Self {
+        let config = |protocol: &[u8]| Arc::new(pintle_tls::unverified(&[protocol]));
+        Self { pools: Mutex::default(), tls: config(b"http/1.1"), tls_h2: config(b"h2") }
     }
 
     pub fn get(&self, protocol: Protocol, connect_timeout: Duration) -> Client {
@@ -140,31 +132,5 @@ impl AsyncWrite for Stream {
     }
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
-    }
-}
-
-/// Takes any certificate; the handshake itself is still checked.
-#[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -52,7 +52,7 @@ pub async fn serve_on(http: TcpListener, https: TcpListener, mut tables: watch::
     let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
     let first = tables.borrow_and_update().clone();
     let table = Arc::new(ArcSwap::from_pointee(Compiled::new(&first)));
-    let clients = Clients::new(&provider)?;
+    let clients = Clients::new();
     let plane = Arc::new(Plane { table: table.clone(), clients, balancer: Balancer::default(), rates: Rates::default() });
     let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&provider, table.clone())?));
     let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS));

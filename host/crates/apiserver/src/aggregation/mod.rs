@@ -26,7 +26,7 @@ use crate::handlers::Core;
 use crate::handlers::lookup::CacheLookup;
 use crate::http::outbound::{self, Remote};
 use crate::http::proxy::{self, Backend};
-use crate::http::{Response, insecure};
+use crate::http::Response;
 use crate::resources::Table;
 
 pub use status::run;
@@ -171,7 +171,7 @@ impl Pki {
         let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
         let builder = match roots {
             Some(roots) => builder.with_root_certificates(roots),
-            None => builder.dangerous().with_custom_certificate_verifier(insecure::any_certificate()),
+            None => builder.dangerous().with_custom_certificate_verifier(pintle_tls::any_certificate()),
         };
         builder.with_client_auth_cert(chain, key).map_err(failed)
     }

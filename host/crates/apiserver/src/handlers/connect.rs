@@ -1,5 +1,7 @@
 //! Logs, exec, attach and port forwarding, passed on to the pod's kubelet; proxies to pods, services and nodes.
 
+use std::sync::{Arc, LazyLock};
+
 use futures::{StreamExt as _, TryStreamExt as _};
 use http_body_util::BodyDataStream;
 use pintle_api::object::ObjectExt;
@@ -315,9 +317,11 @@ fn container(pod: &Object, asked: &str, any: bool) -> Result<String, Status> {
     Err(Status::bad_request(format!("container {asked} is not valid for pod {}", pod.name())))
 }
 
-/// Backends of proxies are not verified: their certificates are nobody's concern here, as upstream holds it.
-fn tls_for(scheme: &str) -> Option<std::sync::Arc<rustls::ClientConfig>> {
-    (scheme == "https").then(crate::http::insecure::client_config)
+/// Backends of proxies are not verified, as upstream holds it: the connection is as trustworthy as the pod's address, which is all that is known
+/// of it. Nothing of the cluster's own credentials goes over it.
+fn tls_for(scheme: &str) -> Option<Arc<rustls::ClientConfig>> {
+    static UNVERIFIED: LazyLock<Arc<rustls::ClientConfig>> = LazyLock::new(|| Arc::new(pintle_tls::unverified(&[])));
+    (scheme == "https").then(|| UNVERIFIED.clone())
 }
 
 fn dial_failed(why: String) -> Status {

@@ -7,7 +7,6 @@ pub mod body;
 mod cork;
 pub mod frames;
 pub mod incoming;
-pub mod insecure;
 pub mod links;
 pub mod metrics;
 pub mod nonresource;

@@ -75,14 +75,8 @@ impl Plane {
 
     /// The answer, and what the certificate says.
     pub async fn over_tls(&self, name: &str, protocol: &[u8]) -> (Answer, String) {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(danger::Anyone(provider)))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.to_vec()];
+        // The tests look at the certificate themselves.
+        let config = pintle_tls::unverified(&[protocol]);
         let stream = TcpStream::connect(self.https).await.unwrap();
         let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name.to_owned().try_into().unwrap(), stream).await.unwrap();
         let subject = String::from_utf8_lossy(&stream.get_ref().1.peer_certificates().unwrap()[0]).into_owned();
@@ -239,31 +233,4 @@ pub fn certificate(name: &str) -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
-}
-
-mod danger {
-    use std::sync::Arc;
-
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::CryptoProvider;
-    use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-
-    /// The tests look at the certificate themselves.
-    #[derive(Debug)]
-    pub struct Anyone(pub Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for Anyone {
-        fn verify_server_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: &ServerName<'_>, _: &[u8], _: UnixTime) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-        fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &rustls::DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &rustls::DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    }
 }
