@@ -108,7 +108,33 @@ impl ResourceDef {
     pub fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
+    /// Whether a deletion that is complete answers with the object and not with a Status.
+    pub fn gives_back_what_was_deleted(&self) -> bool {
+        GIVE_BACK_WHAT_WAS_DELETED.contains(&(&*self.group, &*self.resource))
+    }
 }
+
+/// Resources whose deletion answers with the object; that of others answers with a Status. As upstream's storages have it (`ReturnDeletedObject`).
+const GIVE_BACK_WHAT_WAS_DELETED: [(&str, &str); 18] = [
+    ("", "namespaces"),
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourceslices"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+];
 
 impl fmt::Display for GroupVersionResource {
     /// `deployments.apps`, as upstream names a resource in messages.

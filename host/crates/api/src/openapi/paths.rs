@@ -10,25 +10,6 @@ use crate::ResourceDef;
 use crate::resource::SubresourceDef;
 
 pub(super) const META_PACKAGE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-/// Resources whose deletion answers with the object; the others answer with a Status.
-const ANSWER_WITH_WHAT_WAS_DELETED: [&str; 16] = [
-    "csidrivers",
-    "csinodes",
-    "deviceclasses",
-    "persistentvolumeclaims",
-    "persistentvolumes",
-    "pods",
-    "podtemplates",
-    "resourceclaims",
-    "resourceclaimtemplates",
-    "resourcequotas",
-    "resourceslices",
-    "serviceaccounts",
-    "services",
-    "storageclasses",
-    "volumeattachments",
-    "volumeattributesclasses",
-];
 /// Methods that a proxy hands on, with the verbs that stand in discovery for them and those that do not.
 const PROXIED: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
 const USE_A_LIST: &str = "deprecated: use the 'watch' parameter with a list operation instead";
@@ -163,7 +144,8 @@ impl<'a> Writer<'a> {
             operations.push(self.patch("", format!("partially update the specified {kind}")));
         }
         if self.has("delete") {
-            let returned = !self.custom && ANSWER_WITH_WHAT_WAS_DELETED.contains(&self.def.resource.as_ref());
+            // Upstream's documents say Status for a Namespace, though the Namespace is what comes.
+            let returned = self.def.gives_back_what_was_deleted() && self.def.resource != "namespaces";
             let answer = Answer::Object(if returned { self.bodies.object.clone() } else { meta("Status") });
             let operation = self.operation("delete", "delete", self.id("delete", ""), format!("delete{}{kind}", article(kind)));
             operations.push(Operation { takes: Some((meta("DeleteOptions"), false)), answer, ..operation });

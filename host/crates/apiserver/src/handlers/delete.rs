@@ -23,30 +23,6 @@ const DELETIONS_AT_ONCE: usize = 64;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
-/// Kinds that give the deleted object back where others give a `Status`.
-const RETURN_DELETED: [(&str, &str); 20] = [
-    ("", "namespaces"),
-    ("", "persistentvolumeclaims"),
-    ("", "persistentvolumes"),
-    ("", "pods"),
-    ("", "podtemplates"),
-    ("", "resourcequotas"),
-    ("", "serviceaccounts"),
-    ("", "services"),
-    ("resource.k8s.io", "deviceclasses"),
-    ("resource.k8s.io", "devicetaintrules"),
-    ("resource.k8s.io", "resourceclaims"),
-    ("resource.k8s.io", "resourceclaimtemplates"),
-    ("resource.k8s.io", "resourceslices"),
-    ("storage.k8s.io", "csidrivers"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "storageclasses"),
-    ("storage.k8s.io", "volumeattachments"),
-    ("storage.k8s.io", "volumeattributesclasses"),
-    ("storage.k8s.io", "csistoragecapacities"),
-    ("policy", "podsecuritypolicies"),
-];
-
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
@@ -177,7 +153,7 @@ impl Deleted {
     /// Code and body of the answer.
     pub fn answer(self, scope: &Scope, options: &DeleteOptions) -> Result<(u16, bytes::Bytes), Status> {
         let def = scope.resource.def();
-        let returns = RETURN_DELETED.contains(&(&*def.group, &*def.resource));
+        let returns = def.gives_back_what_was_deleted();
         let accepted = options.propagation_policy.is_none() && options.orphan_dependents == Some(false);
         match self {
             Self::Gone(object) | Self::Would(object) if returns => Ok((200, stored::encode_wire(&object))),

@@ -140,3 +140,10 @@ fn odd_objects_are_survived_and_defaults_are_stable() {
         }
     }
 }
+
+/// What upstream's storages have under `ReturnDeletedObject`; a CSIStorageCapacity was once among them.
+#[test]
+fn who_gives_back_what_was_deleted() {
+    let giving = all().iter().filter(|s| s.def().gives_back_what_was_deleted()).map(|s| s.def().gvr().to_string()).collect::<Vec<_>>().join(" ");
+    expect!["namespaces persistentvolumeclaims persistentvolumes pods podtemplates resourcequotas serviceaccounts services csidrivers.storage.k8s.io csinodes.storage.k8s.io storageclasses.storage.k8s.io volumeattachments.storage.k8s.io volumeattributesclasses.storage.k8s.io deviceclasses.resource.k8s.io resourceclaims.resource.k8s.io resourceclaimtemplates.resource.k8s.io resourceslices.resource.k8s.io"].assert_eq(&giving);
+}
