@@ -12,6 +12,7 @@ pub mod backup;
 pub mod bookkeeping;
 pub mod cache;
 pub mod cel;
+mod config_file;
 pub mod custom;
 pub mod encryption;
 pub mod handlers;

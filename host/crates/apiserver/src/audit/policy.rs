@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pintle_api::{Cause, Status};
+use pintle_api::Cause;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::auth::Attributes;
+use crate::config_file;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Level {
@@ -121,17 +122,11 @@ impl Policy {
 
     /// YAML or JSON.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let value: Value = serde_saphyr::from_str(text).map_err(|why| PolicyError::Syntax(why.to_string()))?;
-        let given: Given = serde_json::from_value(value).map_err(|why| PolicyError::Syntax(why.to_string()))?;
+        let given: Given = config_file::parse(text).map_err(PolicyError::Syntax)?;
         if given.api_version != "audit.k8s.io/v1" || given.kind != "Policy" {
             return Err(PolicyError::Version(format!("{}, Kind={}", given.api_version, given.kind)));
         }
-        let causes = given.check();
-        if !causes.is_empty() {
-            let message = Status::invalid("audit.k8s.io", "Policy", "", causes).message;
-            let (_, faults) = message.split_once(" is invalid: ").unwrap_or(("", &message));
-            return Err(PolicyError::Invalid(faults.to_owned()));
-        }
+        config_file::refuse("audit.k8s.io", "Policy", given.check()).map_err(PolicyError::Invalid)?;
         if given.rules.is_empty() {
             return Err(PolicyError::Empty);
         }

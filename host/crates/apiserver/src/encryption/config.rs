@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pintle_api::{Cause, Status};
+use pintle_api::Cause;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::provider::{Kind, Provider};
+use crate::config_file;
 
 const VERSIONS: [&str; 2] = ["apiserver.config.k8s.io/v1", "v1"];
 
@@ -92,17 +93,11 @@ impl Sealing {
     }
 
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let value: Value = serde_saphyr::from_str(text).map_err(|why| ConfigError::Syntax(why.to_string()))?;
-        let given: Given = serde_json::from_value(value).map_err(|why| ConfigError::Syntax(why.to_string()))?;
+        let given: Given = config_file::parse(text).map_err(ConfigError::Syntax)?;
         if given.kind != "EncryptionConfiguration" || !VERSIONS.contains(&given.api_version.as_str()) {
             return Err(ConfigError::Syntax(format!("got unexpected config type: {}, Kind={}", given.api_version, given.kind)));
         }
-        let causes = given.check();
-        if !causes.is_empty() {
-            let message = Status::invalid("apiserver.config.k8s.io", "EncryptionConfiguration", "", causes).message;
-            let (_, faults) = message.split_once(" is invalid: ").unwrap_or(("", &message));
-            return Err(ConfigError::Invalid(faults.to_owned()));
-        }
+        config_file::refuse("apiserver.config.k8s.io", "EncryptionConfiguration", given.check()).map_err(ConfigError::Invalid)?;
         let list = |list: GivenList| List { resources: list.resources, providers: list.providers.iter().flat_map(GivenProvider::read).collect() };
         Ok(Self { lists: given.resources.into_iter().map(list).collect() })
     }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jsonwebtoken::Algorithm;
-use pintle_api::{Cause, Status};
+use pintle_api::Cause;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::Anonymous;
 use crate::cel::Expression;
+use crate::config_file;
 
 const VERSIONS: [&str; 2] = ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1"];
 /// Upstream allows as many issuers in a file.
@@ -244,8 +245,7 @@ impl Configuration {
     }
 
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let value: Value = serde_saphyr::from_str(text).map_err(|why| ConfigError::Invalid(why.to_string()))?;
-        let given: Given = serde_json::from_value(value).map_err(|why| ConfigError::Invalid(why.to_string()))?;
+        let given: Given = config_file::parse(text).map_err(ConfigError::Invalid)?;
         if given.kind != "AuthenticationConfiguration" || !VERSIONS.contains(&given.api_version.as_str()) {
             return Err(ConfigError::Invalid(format!("expected AuthenticationConfiguration, got {}, Kind={}", given.api_version, given.kind)));
         }
@@ -260,11 +260,7 @@ impl Configuration {
         }
         let issuers: Vec<Jwt> = given.jwt.into_iter().enumerate().map(|(at, jwt)| jwt.read(&format!("jwt[{at}]"), &mut causes)).collect();
         let anonymous = given.anonymous.map(|anonymous| anonymous.read(&mut causes));
-        if !causes.is_empty() {
-            let message = Status::invalid("apiserver.config.k8s.io", "AuthenticationConfiguration", "", causes).message;
-            let (_, faults) = message.split_once(" is invalid: ").unwrap_or(("", &message));
-            return Err(ConfigError::Invalid(faults.to_owned()));
-        }
+        config_file::refuse("apiserver.config.k8s.io", "AuthenticationConfiguration", causes).map_err(ConfigError::Invalid)?;
         Ok(Self { issuers, anonymous })
     }
 }
