@@ -8,6 +8,7 @@ pub mod dns;
 pub mod kubelet;
 pub mod network;
 pub mod proxy;
+mod services;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

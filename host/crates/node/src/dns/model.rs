@@ -1,12 +1,10 @@
 //! Services and EndpointSlices as DNS needs them.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use pintle_api::client::Served;
-use serde::Deserialize;
 
-use crate::proxy::model::SERVICE_NAME_LABEL;
+use crate::services::{self, EndpointObject, SERVICE_NAME_LABEL, ServiceObject, SliceObject};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -51,7 +49,7 @@ pub struct DnsEndpoint {
 }
 
 pub fn read_service(served: &Served) -> Option<DnsService> {
-    let object: ServiceObject = served.parse_as().inspect_err(|error| tracing::warn!(%error, "a Service cannot be read")).ok()?;
+    let object: ServiceObject = services::parse(served)?;
     let spec = object.spec;
     let mut addresses: Vec<IpAddr> = spec.cluster_ips.iter().chain(&spec.cluster_ip).filter_map(|ip| ip.parse().ok()).collect();
     addresses.sort_unstable();
@@ -61,12 +59,13 @@ pub fn read_service(served: &Served) -> Option<DnsService> {
         _ if addresses.is_empty() => Kind::Headless,
         _ => Kind::Cluster,
     };
-    Some(DnsService { namespace: object.metadata.namespace, name: object.metadata.name, kind, addresses, ports: spec.ports.into_iter().flatten().filter_map(PortObject::read).collect() })
+    let ports = spec.ports.into_iter().flatten().map(|p| read_port(p.name, p.protocol.as_deref(), p.port)).collect();
+    Some(DnsService { namespace: object.metadata.namespace, name: object.metadata.name, kind, addresses, ports })
 }
 
 /// The slice's name, and what it says.
 pub fn read_slice(served: &Served) -> Option<(String, DnsSlice)> {
-    let object: SliceObject = served.parse_as().inspect_err(|error| tracing::warn!(%error, "an EndpointSlice cannot be read")).ok()?;
+    let object: SliceObject = services::parse(served)?;
     let service = object.metadata.labels.get(SERVICE_NAME_LABEL)?.clone();
     let endpoint = |e: EndpointObject| {
         let address: IpAddr = e.addresses.first()?.parse().ok()?;
@@ -77,71 +76,11 @@ pub fn read_slice(served: &Served) -> Option<(String, DnsSlice)> {
         namespace: object.metadata.namespace,
         service,
         endpoints: object.endpoints.into_iter().flatten().filter_map(endpoint).collect(),
-        ports: object.ports.into_iter().flatten().filter_map(PortObject::read).collect(),
+        ports: object.ports.into_iter().flatten().filter_map(|p| Some(read_port(p.name, p.protocol.as_deref(), p.port?))).collect(),
     };
     Some((object.metadata.name, slice))
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct ServiceObject {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: ServiceSpec,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ServiceSpec {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(rename = "clusterIP")]
-    cluster_ip: Option<String>,
-    #[serde(rename = "clusterIPs")]
-    cluster_ips: Vec<String>,
-    external_name: Option<String>,
-    ports: Option<Vec<PortObject>>,
-}
-
-#[derive(Deserialize)]
-struct PortObject {
-    name: Option<String>,
-    protocol: Option<String>,
-    port: Option<u16>,
-}
-
-impl PortObject {
-    fn read(self) -> Option<Port> {
-        let protocol = self.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase();
-        Some(Port { name: self.name.unwrap_or_default(), protocol, number: self.port? })
-    }
-}
-
-#[derive(Deserialize)]
-struct SliceObject {
-    metadata: Metadata,
-    endpoints: Option<Vec<EndpointObject>>,
-    ports: Option<Vec<PortObject>>,
-}
-
-#[derive(Deserialize)]
-struct EndpointObject {
-    #[serde(default)]
-    addresses: Vec<String>,
-    hostname: Option<String>,
-    #[serde(default)]
-    conditions: Conditions,
-}
-
-#[derive(Default, Deserialize)]
-struct Conditions {
-    ready: Option<bool>,
+fn read_port(name: Option<String>, protocol: Option<&str>, number: u16) -> Port {
+    Port { name: name.unwrap_or_default(), protocol: protocol.unwrap_or("TCP").to_ascii_lowercase(), number }
 }

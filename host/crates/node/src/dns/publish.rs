@@ -9,7 +9,7 @@ use pintle_api::{Client, Object, Status};
 use serde_json::json;
 
 use crate::network::sources::{NODES, SLICES};
-use crate::proxy::model::SERVICE_NAME_LABEL;
+use crate::services::SERVICE_NAME_LABEL;
 
 const NAMESPACE: &str = "kube-system";
 const SERVICE: &str = "kube-dns";

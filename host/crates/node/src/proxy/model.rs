@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use pintle_api::client::Served;
-use serde::Deserialize;
+
+use crate::services::{self, EndpointObject, Hint, SERVICE_NAME_LABEL, ServiceObject, ServiceSpec, SliceObject};
 
 /// Services with this label belong to another proxy.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
-pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +131,7 @@ impl Snapshot {
 }
 
 pub fn read_service(served: &Served) -> Option<Service> {
-    let object: ServiceObject = served.parse_as().inspect_err(|error| tracing::warn!(%error, "a Service cannot be read")).ok()?;
+    let object: ServiceObject = services::parse(served)?;
     let mut service = Service { namespace: object.metadata.namespace, name: object.metadata.name, ports: Vec::new() };
     let spec = object.spec;
     let cluster_ip = spec.cluster_ips.iter().chain(&spec.cluster_ip).find_map(|ip| ip.parse::<Ipv4Addr>().ok());
@@ -147,7 +147,7 @@ pub fn read_service(served: &Served) -> Option<Service> {
         .filter(|i| is_balancer && i.ip_mode.as_deref() != Some("Proxy"))
         .filter_map(|i| i.ip.as_deref()?.parse().ok())
         .collect();
-    for port in &spec.ports {
+    for port in spec.ports.iter().flatten() {
         let Some(protocol) = Protocol::parse(port.protocol.as_deref()) else { continue };
         let port_name = port.name.clone().unwrap_or_default();
         let colon = if port_name.is_empty() { "" } else { ":" };
@@ -172,7 +172,7 @@ pub fn read_service(served: &Served) -> Option<Service> {
 
 /// `None`: nothing for this proxy (another address family, or no service named).
 pub fn read_slice(served: &Served) -> Option<(String, Slice)> {
-    let object: SliceObject = served.parse_as().inspect_err(|error| tracing::warn!(%error, "an EndpointSlice cannot be read")).ok()?;
+    let object: SliceObject = services::parse(served)?;
     let service = object.metadata.labels.get(SERVICE_NAME_LABEL)?.clone();
     if object.address_type != "IPv4" {
         return None;
@@ -186,44 +186,6 @@ pub fn read_slice(served: &Served) -> Option<(String, Slice)> {
     Some((object.metadata.name, Slice { namespace: object.metadata.namespace, service, endpoints }))
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct ServiceObject {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: ServiceSpec,
-    #[serde(default)]
-    status: ServiceStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ServiceSpec {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(rename = "clusterIP")]
-    cluster_ip: Option<String>,
-    #[serde(rename = "clusterIPs")]
-    cluster_ips: Vec<String>,
-    #[serde(rename = "externalIPs")]
-    external_ips: Vec<String>,
-    ports: Vec<PortSpec>,
-    session_affinity: Option<String>,
-    session_affinity_config: Option<AffinityConfig>,
-    external_traffic_policy: Option<String>,
-    internal_traffic_policy: Option<String>,
-    load_balancer_source_ranges: Vec<String>,
-    health_check_node_port: Option<u16>,
-}
-
 impl ServiceSpec {
     fn affinity_seconds(&self) -> Option<u32> {
         if self.session_affinity.as_deref() != Some("ClientIP") {
@@ -232,94 +194,6 @@ impl ServiceSpec {
         let given = self.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
         Some(given.unwrap_or(DEFAULT_AFFINITY_SECONDS))
     }
-}
-
-#[derive(Deserialize)]
-struct AffinityConfig {
-    #[serde(rename = "clientIP")]
-    client_ip: Option<ClientIp>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientIp {
-    timeout_seconds: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PortSpec {
-    name: Option<String>,
-    protocol: Option<String>,
-    port: u16,
-    node_port: Option<u16>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ServiceStatus {
-    load_balancer: BalancerStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct BalancerStatus {
-    ingress: Vec<BalancerIngress>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BalancerIngress {
-    ip: Option<String>,
-    ip_mode: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SliceObject {
-    metadata: Metadata,
-    #[serde(default)]
-    address_type: String,
-    endpoints: Option<Vec<EndpointObject>>,
-    ports: Option<Vec<EndpointPort>>,
-}
-
-#[derive(Deserialize)]
-struct EndpointPort {
-    name: Option<String>,
-    port: Option<u16>,
-    protocol: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EndpointObject {
-    #[serde(default)]
-    addresses: Vec<String>,
-    #[serde(default)]
-    conditions: Conditions,
-    node_name: Option<String>,
-    hints: Option<Hints>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Conditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-    terminating: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Hints {
-    for_zones: Option<Vec<Hint>>,
-    for_nodes: Option<Vec<Hint>>,
-}
-
-#[derive(Deserialize)]
-struct Hint {
-    name: String,
 }
 
 impl EndpointObject {
