@@ -24,7 +24,7 @@ pub fn admit(pod: &mut Object, attributes: &AdmissionAttributes<'_>, context: &W
     Ok(())
 }
 
-pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
+pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
     let creates = attributes.operation == Operation::Create && attributes.is_main();
     let resizes = attributes.operation == Operation::Update && attributes.subresource == "resize";
     let changes_claim = attributes.operation == Operation::Update && attributes.is_main() && attributes.is("", "persistentvolumeclaims");
@@ -39,7 +39,7 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
         }
     }
     match faults.len() {
-        0 => Ok(()),
+        0 => Ok(Vec::new()),
         1 => Err(attributes.forbidden(&faults[0])),
         _ => Err(attributes.forbidden(&format!("[{}]", faults.join(", ")))),
     }

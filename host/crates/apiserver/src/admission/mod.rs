@@ -4,17 +4,20 @@
 //! writes nothing but the object. The write pipeline calls the chain; plugins live in their own files here.
 
 mod authorizing;
+pub mod claim_resize;
 pub mod component;
 pub mod default_class;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
 pub mod matching;
 pub mod namespace_lifecycle;
+pub mod pod_security;
 pub mod policy;
 pub mod priority;
 pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
+pub mod topology_labels;
 pub mod webhook;
 #[cfg(test)]
 mod tests;
@@ -59,8 +62,8 @@ impl Operation {
 
 /// Changes or refuses an object. On `Delete` it gets the present object, and changes to it have no effect.
 pub type Mutate = fn(&mut Object, &AdmissionAttributes<'_>, &WriteContext<'_>) -> Result<(), Status>;
-/// Refuses an object that is otherwise ready to be written.
-pub type Validate = fn(&Object, &AdmissionAttributes<'_>, &WriteContext<'_>) -> Result<(), Status>;
+/// Refuses an object that is otherwise ready to be written, or says what its writer is to be warned of.
+pub type Validate = fn(&Object, &AdmissionAttributes<'_>, &WriteContext<'_>) -> Result<Vec<String>, Status>;
 
 pub struct Chain {
     pub mutate: Vec<Mutate>,
@@ -75,6 +78,7 @@ impl Chain {
                 namespace_lifecycle::admit,
                 limit_ranger::admit,
                 service_account::admit,
+                topology_labels::admit,
                 priority::admit,
                 default_toleration_seconds::admit,
                 default_class::storage,
@@ -82,14 +86,18 @@ impl Chain {
                 default_class::ingress,
             ],
             // The quota is last: it reserves what it lets through.
-            validate: vec![limit_ranger::validate, priority::validate, resource_quota::validate],
+            validate: vec![limit_ranger::validate, pod_security::validate, priority::validate, claim_resize::validate, resource_quota::validate],
         }
     }
     pub fn mutate(&self, object: &mut Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
         self.mutate.iter().try_for_each(|plugin| plugin(object, attributes, context))
     }
-    pub fn validate(&self, object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
-        self.validate.iter().try_for_each(|plugin| plugin(object, attributes, context))
+    pub fn validate(&self, object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+        let mut warnings = Vec::new();
+        for plugin in &self.validate {
+            warnings.extend(plugin(object, attributes, context)?);
+        }
+        Ok(warnings)
     }
 }
 

@@ -33,16 +33,16 @@ pub fn admit(object: &mut Object, attributes: &AdmissionAttributes<'_>, context:
 }
 
 /// Refuses a second default class.
-pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
+pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
     let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
     if !writes || !attributes.is("scheduling.k8s.io", "priorityclasses") || !object.bool_at(&["globalDefault"]) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     match default_class(context).filter(|class| attributes.operation == Operation::Create || class.name() != object.name()) {
         Some(class) => {
             Err(attributes.forbidden(&format!("PriorityClass {} is already marked as default. Only one default can exist", class.name())))
         }
-        None => Ok(()),
+        None => Ok(Vec::new()),
     }
 }
 

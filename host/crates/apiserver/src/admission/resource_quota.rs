@@ -48,22 +48,22 @@ struct Reservation {
     server: usize,
 }
 
-pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {
+pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
     let resource = attributes.resource.def().gvr();
     if !counts(attributes, &resource) || attributes.namespace.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let quotas = context.objects.list(&QUOTAS, Some(attributes.namespace));
     let quotas: Vec<&Object> = quotas.iter().map(|quota| &**quota).filter(|quota| covers(quota, &resource, object)).collect();
     if quotas.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut asked = charge(&resource, object);
     if let Some(old) = attributes.old {
         asked = increase(&asked, &charge(&resource, old));
     }
     if asked.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut reserved = RESERVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let server = std::ptr::from_ref(context.allocators).addr();
@@ -77,7 +77,7 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
         let (uid, name) = (object.uid().to_owned(), object.name().to_owned());
         reserved.push(Reservation { namespace, resource, uid, name, amounts: asked, made: context.now, server });
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 fn counts(attributes: &AdmissionAttributes<'_>, resource: &GroupVersionResource) -> bool {

@@ -200,3 +200,38 @@ async fn defaults_of_classes_are_taken() {
     let ingress = create(&world, "networking.k8s.io/ingresses", json!({"metadata": {"name": "i"}, "spec": {}})).await.unwrap();
     assert_eq!(ingress.str_at(&["spec", "ingressClassName"]), "std");
 }
+
+#[tokio::test]
+async fn a_pod_on_a_node_carries_its_zone_and_region() {
+    let labels = json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "topology.kubernetes.io/rack": "k", "a": "b"});
+    let world = world(&[("nodes", json!({"metadata": {"name": "n", "labels": labels}}))]);
+    let mut bound = pod("p", json!({}));
+    bound["spec"]["nodeName"] = "n".into();
+    bound["metadata"]["labels"] = json!({"app": "a", "topology.kubernetes.io/zone": "elsewhere"});
+    let made = create(&world, "pods", bound.clone()).await.unwrap();
+    expect![[r#"{"app":"a","topology.kubernetes.io/region":"r","topology.kubernetes.io/zone":"z"}"#]].assert_eq(&made["metadata"]["labels"].to_string());
+    bound["spec"]["nodeName"] = "unknown".into();
+    assert_eq!(create(&world, "pods", bound.clone()).await.unwrap()["metadata"]["labels"], bound["metadata"]["labels"]);
+}
+
+#[tokio::test]
+async fn a_claim_grows_once_it_is_bound_and_its_class_allows() {
+    let class = |name: &str, grows: bool| json!({"metadata": {"name": name}, "allowVolumeExpansion": grows});
+    let mut world = world(&[]);
+    world.objects.insert("storageclasses.storage.k8s.io".to_owned(), vec![class("fixed", false), class("grows", true)]);
+    let claim = |class: &str, phase: &str, size: &str| {
+        json!({"metadata": {"name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}})
+    };
+    let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
+    let resource = Resource::new(strategy("persistentvolumeclaims").into(), &cache, false);
+    let grow = |old: Value, new: Value| {
+        let attributes = AdmissionAttributes { operation: Operation::Update, resource: &resource, subresource: "", namespace: "a", name: "c", old: Some(&old) };
+        world.with(|context| super::claim_resize::validate(&new, &attributes, context).map_err(|s| s.message))
+    };
+    assert!(grow(claim("grows", "Bound", "1Gi"), claim("grows", "Bound", "2Gi")).is_ok());
+    assert!(grow(claim("fixed", "Bound", "2Gi"), claim("fixed", "Bound", "2048Mi")).is_ok());
+    let early = grow(claim("grows", "Pending", "1Gi"), claim("grows", "Pending", "2Gi")).unwrap_err();
+    expect![[r#"persistentvolumeclaims "c" is forbidden: Only bound persistent volume claims can be expanded"#]].assert_eq(&early);
+    let fixed = grow(claim("fixed", "Bound", "1Gi"), claim("fixed", "Bound", "2Gi")).unwrap_err();
+    expect![[r#"persistentvolumeclaims "c" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"#]].assert_eq(&fixed);
+}

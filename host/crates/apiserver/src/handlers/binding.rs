@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::write::seconds;
 use super::{Core, Scope, SubresourceCall, SubresourceHandler};
+use crate::admission::topology_labels::{self, NODES};
+use crate::cache::Stored;
 
 /// Answers `pods/NAME/binding`, and `bindings`, where the name stands in the body.
 pub struct Binding;
@@ -19,14 +21,23 @@ impl SubresourceHandler for Binding {
             let SubresourceCall { core, scope, object, options } = call;
             let scope = of_pod(&core, scope, &object)?;
             let node = target(&scope, &object)?;
+            let place = core.node(&node)?;
             if options.dry_run {
                 let present = core.get_ready(&scope).await?;
-                bind(&scope, &mut scope.resource.parse(&present)?, &object, &node)?;
+                bind(&scope, &mut scope.resource.parse(&present)?, &object, &node, place.as_deref())?;
             } else {
-                core.rewrite(&scope, &|pod| bind(&scope, pod, &object, &node)).await?;
+                core.rewrite(&scope, &|pod| bind(&scope, pod, &object, &node, place.as_deref())).await?;
             }
             Ok((201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
         })
+    }
+}
+
+impl Core {
+    /// A scheduler may be ahead of who makes the nodes: then the pod learns nothing of its place.
+    fn node(&self, name: &str) -> Result<Option<Arc<Stored>>, Status> {
+        let nodes = self.resource(&NODES)?;
+        Ok(self.cache.get(&nodes.slot, &nodes.key("", name)))
     }
 }
 
@@ -52,7 +63,7 @@ fn target(scope: &Scope, binding: &Object) -> Result<String, Status> {
     if causes.is_empty() { Ok(name.to_owned()) } else { Err(Status::invalid("", "Binding", &scope.name, causes)) }
 }
 
-fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str) -> Result<(), Status> {
+fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str, place: Option<&Stored>) -> Result<(), Status> {
     let uid = binding.uid();
     if !uid.is_empty() && uid != pod.uid() {
         return Err(scope.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid())));
@@ -72,10 +83,11 @@ fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str) -> Result
     pod.remove_at(&["status", "nominatedNodeName"]);
     for map in ["annotations", "labels"] {
         for (key, value) in binding.map_at(&["metadata", map]).into_iter().flatten() {
-            if map == "annotations" || key.starts_with("topology.kubernetes.io/") || key == "kubernetes.io/hostname" {
-                pod.set_at(&["metadata", map, key], value.clone());
-            }
+            pod.set_at(&["metadata", map, key], value.clone());
         }
+    }
+    if let Some(place) = place {
+        topology_labels::copy(pod, |key| place.index.label(key).map(str::to_owned));
     }
     set_scheduled(pod);
     Ok(())

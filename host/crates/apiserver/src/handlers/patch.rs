@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::update::Changed;
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
-use crate::http::rest::{check_custom, check_fields};
+use crate::http::rest::{Misfit, check_custom, check_fields};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
@@ -51,8 +51,10 @@ impl Core {
             if object.resource_version() == old.resource_version() && patch.str_at(&["metadata", "resourceVersion"]).is_empty() {
                 object.remove_at(&["metadata", "resourceVersion"]);
             }
+            check_kind_kept(scope, kind, &mut object, &patch)?;
             check_identity_kept(scope, &object, old)?;
-            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = checked(scope, &mut object, options.validation)?;
+            let found = checked(scope, &mut object, options.validation).map_err(|misfit| refused(&shown(kind, &object, &patch), &misfit.why))?;
+            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
             Ok(Changed { object, tracked: false })
         };
         let mut written = self.change(scope, options, &change).await?;
@@ -88,6 +90,48 @@ impl Core {
             }
         }
         Err(scope.stale())
+    }
+}
+
+/// What a patch makes must still be of the kind that was asked for. A strategic one is merged into that kind's type, so its word on the kind is passed over.
+fn check_kind_kept(scope: &Scope, kind: PatchKind, object: &mut Object, patch: &Value) -> Result<(), Status> {
+    let def = scope.resource.def();
+    if object.kind() == def.kind && object.api_version() == scope.resource.api_version {
+        return Ok(());
+    }
+    if kind == PatchKind::Strategic {
+        object.set_at(&["kind"], Value::from(def.kind.as_ref()));
+        object.set_at(&["apiVersion"], Value::from(scope.resource.api_version.as_str()));
+        return Ok(());
+    }
+    let version = |api_version: &str| api_version.rsplit('/').next().unwrap_or("").to_owned();
+    let internal = if def.group.is_empty() { "core" } else { def.group.split('.').next().unwrap_or("") };
+    let why = format!("converting ({}.{}) to ({internal}.{}): unknown conversion", version(object.api_version()), object.kind(), def.kind);
+    Err(refused(&shown(kind, object, patch), &why))
+}
+
+/// What a patch led to cannot be read as the kind: upstream names no object here.
+fn refused(shown: &str, why: &str) -> Status {
+    Status::invalid("", "", "", vec![Cause::invalid("patch", &shown.into(), why)])
+}
+
+/// The object that a patch made; of a strategic one the patch alone, as Go prints a map.
+fn shown(kind: PatchKind, object: &Object, patch: &Value) -> String {
+    if kind == PatchKind::Strategic { go_map(patch) } else { object.to_string() }
+}
+
+fn go_map(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(key, _)| key.as_str());
+            let shown: Vec<String> = sorted.into_iter().map(|(key, value)| format!("{key}:{}", go_map(value))).collect();
+            format!("map[{}]", shown.join(" "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(go_map).collect::<Vec<_>>().join(" ")),
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -127,7 +171,7 @@ fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteO
     Ok(object)
 }
 
-pub fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
     if scope.resource.has_own_schema() {
         return check_custom(scope, object, &Duplicates::default(), validation);
     }

@@ -268,9 +268,9 @@ impl Update<'_> {
     /// What may still refuse it, and the claims that the commit confirms.
     fn finish(&self, new: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
         let (strategy, attributes) = (&self.scope.resource.strategy, self.attributes());
-        self.core.admission.validate(new, &attributes, context)?;
+        let mut warnings = self.core.admission.validate(new, &attributes, context)?;
         self.core.gate(context.user, Some(new), &attributes)?;
-        let warnings = strategy.warnings(new, Some(self.old));
+        warnings.extend(strategy.warnings(new, Some(self.old)));
         strategy.before_commit(new, Some(self.old), context)?;
         Ok(warnings)
     }

@@ -194,9 +194,9 @@ impl Creation<'_> {
     /// What may still refuse it, and the claims that the commit confirms.
     fn finish(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
         let (strategy, attributes) = (&self.scope.resource.strategy, self.attributes());
-        self.core.admission.validate(object, &attributes, context)?;
+        let mut warnings = self.core.admission.validate(object, &attributes, context)?;
         self.core.gate(context.user, Some(object), &attributes)?;
-        let warnings = strategy.warnings(object, None);
+        warnings.extend(strategy.warnings(object, None));
         strategy.before_commit(object, None, context)?;
         Ok(warnings)
     }

@@ -420,7 +420,7 @@ pub fn kind_of(scope: &Scope) -> GroupVersionKind {
 }
 
 /// Compares an object with its kind's type; unknown fields are refused, warned of or dropped, and never kept.
-pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
     let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
     let findings = schema::check(object, of);
     let warnings = judge(&findings, gvk, duplicates, validation)?;
@@ -428,22 +428,34 @@ pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &Du
     Ok(warnings)
 }
 
+/// Why an object is not what its kind's type says.
+pub struct Misfit {
+    kind: GroupVersionKind,
+    pub why: String,
+}
+
+impl From<Misfit> for Status {
+    fn from(Misfit { kind, why }: Misfit) -> Self {
+        Self::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
+    }
+}
+
 /// The same by the schema of a custom kind.
-pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
     let Some(findings) = scope.resource.strategy.prune(object) else { return Ok(Vec::new()) };
     judge(&findings, &scope.resource.def().gvk(), duplicates, validation)
 }
 
-fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Status> {
-    let refused = |why: &str| Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", gvk.kind, gvk.version, gvk.kind));
+fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
+    let refused = |why: String| Misfit { kind: gvk.clone(), why };
     if let Some(why) = &findings.mismatch {
-        return Err(refused(why));
+        return Err(refused(why.clone()));
     }
     let mut warnings = Vec::new();
     match validation {
         FieldValidation::Strict => {
             if let Some(why) = findings.strict_error(duplicates) {
-                return Err(refused(&why));
+                return Err(refused(why));
             }
         }
         FieldValidation::Warn => warnings = findings.strict_faults(duplicates),

@@ -11,6 +11,7 @@ pub mod nodes;
 pub mod persistentvolumeclaims;
 pub mod persistentvolumes;
 pub mod pods;
+pub mod pods_status;
 pub mod pods_table;
 pub mod podtemplates;
 pub mod replicationcontrollers;

@@ -1,21 +1,21 @@
 //! `v1` Pod: defaults, what the server sets on creation, what each subresource may change, and how long a deletion waits.
 
-use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::{ip, nonnegative};
+use super::pods_status;
 use crate::registry::context::WriteContext;
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{self, by_name, ensure_object, spec_mut, text};
 use crate::registry::kind::{Kind, restore};
 use crate::registry::podspec::validate::Context;
-use crate::registry::podspec::{change, default_spec, defaults, qos, validate_spec};
+use crate::registry::podspec::{annotations as pod_annotations, change, default_spec, defaults, qos, resize, validate_spec};
 use crate::registry::strategy::Part;
 use crate::registry::warnings;
 
 const SPEC: Path<'static> = Path::root("spec");
+const ANNOTATIONS: Path<'static> = Path::root("metadata.annotations");
 
 pub fn kind() -> Kind {
     let def = namespaced("v1", "pods", "Pod")
@@ -56,7 +56,7 @@ pub fn kind() -> Kind {
 
 fn default(pod: &mut Value) {
     if pod.get("status").is_some_and(Value::is_object) {
-        pair_addresses(pod, "podIP", "podIPs");
+        pair_addresses(pod);
     }
     if let Some(spec) = spec_mut(pod) {
         default_spec(spec);
@@ -76,19 +76,16 @@ fn create(pod: &mut Value, context: &WriteContext<'_>) {
     }
     pod.set_at(&["status"], status);
     merge_match_label_keys(pod);
+    pod_annotations::set_apparmor_fields(pod);
 }
 
 fn update(new: &mut Value, old: &Value, part: Part, _: &WriteContext<'_>) {
     match part {
         Part::Main => drop_scheduling_gated(new),
         Part::Status => {
-            if let Some(class) = old.at(&["status", "qosClass"]) {
-                let class = class.clone();
-                new.set_at(&["status", "qosClass"], class);
-            }
+            pods_status::keep(new, old);
             keep_owners(new, old);
-            pair_addresses(new, "podIP", "podIPs");
-            pair_addresses(new, "hostIP", "hostIPs");
+            pair_addresses(new);
         }
         Part::Other("ephemeralcontainers") => keep_only(new, old, |spec, asked| {
             spec.insert("ephemeralContainers".to_owned(), asked.get("ephemeralContainers").cloned().unwrap_or(json!([])));
@@ -137,22 +134,19 @@ fn keep_owners(new: &mut Value, old: &Value) {
     }
 }
 
-/// An address and the first of the list say the same, whichever a client sent. The pod's are upstream's conversion's, the host's its strategy's.
-fn pair_addresses(pod: &mut Value, one: &str, many: &str) {
+/// A pod's address and the first of its list say the same, whichever a client sent. The single one is the older field and rules.
+fn pair_addresses(pod: &mut Value) {
     let Some(status) = pod.as_object_mut().map(|p| ensure_object(p, "status")) else { return };
-    let first = status.get(many).and_then(|l| l.get(0)).and_then(|e| e.get("ip")).cloned();
-    match (first, status.get(one).and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned)) {
-        // The pod's single address is the older field and rules.
-        (Some(first), Some(ip)) if one == "podIP" && first != *ip => {
-            status.insert(many.to_owned(), json!([{"ip": ip}]));
+    let first = status.get("podIPs").and_then(|l| l.get(0)).and_then(|e| e.get("ip")).and_then(Value::as_str).map(str::to_owned);
+    let one = status.get("podIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned);
+    match (first, one) {
+        (first, Some(one)) if first.as_ref() != Some(&one) => {
+            status.insert("podIPs".to_owned(), json!([{"ip": one}]));
         }
-        (Some(first), _) => {
-            status.insert(one.to_owned(), first);
+        (Some(first), None) => {
+            status.insert("podIP".to_owned(), first.into());
         }
-        (None, Some(ip)) => {
-            status.insert(many.to_owned(), json!([{"ip": ip}]));
-        }
-        (None, None) => {}
+        _ => {}
     }
 }
 
@@ -166,9 +160,12 @@ fn drop_scheduling_gated(pod: &mut Value) {
     }
 }
 
-/// Turns `matchLabelKeys` of affinity terms into requirements on the pod's own label values.
+/// Turns `matchLabelKeys` of affinity terms and spread constraints into requirements on the pod's own label values.
 fn merge_match_label_keys(pod: &mut Value) {
     let labels = pod.at(&["metadata", "labels"]).cloned().unwrap_or(Value::Null);
+    for constraint in pod.get_mut("spec").and_then(|s| s.get_mut("topologySpreadConstraints")).and_then(Value::as_array_mut).into_iter().flatten() {
+        merge_term(constraint, &labels);
+    }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let Some(affinity) = pod.get_mut("spec").and_then(|s| s.get_mut("affinity")).and_then(|a| a.get_mut(kind)) else { continue };
         for (list, inner) in
@@ -205,11 +202,15 @@ fn validate(pod: &Value, faults: &mut Faults) {
     if spec.str_at(&["serviceAccountName"]).is_empty() {
         token_without_account(spec, faults);
     }
+    pod_annotations::validate(pod, &ANNOTATIONS, faults);
     let is_new = pod.uid().is_empty() || pod.resource_version().is_empty();
+    if is_new {
+        pod_annotations::validate_profiles(pod, &SPEC, faults);
+    }
     if is_new && !spec.list_at(&["ephemeralContainers"]).is_empty() {
         faults.forbidden(&SPEC.field("ephemeralContainers"), "cannot be set on create");
     }
-    if !spec.str_at(&["nodeName"]).is_empty() && !spec.list_at(&["schedulingGates"]).is_empty() {
+    if is_new && !spec.str_at(&["nodeName"]).is_empty() && !spec.list_at(&["schedulingGates"]).is_empty() {
         faults.forbidden(&SPEC.field("nodeName"), "cannot be set until all schedulingGates have been cleared");
     }
 }
@@ -230,72 +231,13 @@ fn token_without_account(spec: &Value, faults: &mut Faults) {
 
 fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     let (after, before) = (new.get("spec").unwrap_or(&Value::Null), old.get("spec").unwrap_or(&Value::Null));
+    pod_annotations::validate_change(new, old, &ANNOTATIONS, faults);
     match part {
         Part::Main if after != before => change::validate(after, before, faults),
         Part::Other("ephemeralcontainers") => change::validate_ephemeral(after, before, faults),
-        Part::Other("resize") if qos::class(after) != old.str_at(&["status", "qosClass"]) => {
-            faults.invalid_str(&SPEC, qos::class(after), "Pod QOS Class may not change as a result of resizing");
-        }
-        Part::Status => status_change(new, old, faults),
+        Part::Other("resize") => resize::validate(new, old, faults),
+        Part::Status => pods_status::validate_change(new, old, faults),
         _ => {}
-    }
-}
-
-fn status_change(new: &Value, old: &Value, faults: &mut Faults) {
-    const STATUS: Path<'static> = Path::root("status");
-    nonnegative(new.at(&["status", "observedGeneration"]), &STATUS.field("observedGeneration"), faults);
-    conditions(new.list_at(&["status", "conditions"]), faults);
-    for (field, shown) in [("podIPs", "status.podIPs"), ("hostIPs", "status.hostIPs")] {
-        addresses(new.list_at(&["status", field]), &Path::root(shown), faults);
-    }
-    let policy = old.str_at(&["spec", "restartPolicy"]);
-    if policy != "Always" && !has_restart_rules(old) {
-        no_resurrection(new, old, policy, faults);
-    }
-}
-
-fn conditions(conditions: &[Value], faults: &mut Faults) {
-    let list = Path::root("status.conditions");
-    for (i, condition) in conditions.iter().enumerate() {
-        let (here, kind) = (list.index(i), condition.str_at(&["type"]));
-        faults.texts(&here.field("Type"), kind, names::qualified_name(kind));
-        if let Some(seen) = condition.i64_at(&["observedGeneration"]).filter(|seen| *seen < 0) {
-            faults.invalid(&here.field("observedGeneration"), &seen.into(), "must be a non-negative integer");
-        }
-    }
-}
-
-/// At most one address of each family.
-fn addresses(listed: &[Value], path: &Path<'_>, faults: &mut Faults) {
-    let texts: Vec<&str> = listed.iter().map(|entry| entry.str_at(&["ip"])).collect();
-    for (i, text) in texts.iter().enumerate() {
-        ip(text, &path.index(i), faults);
-    }
-    let v6 = texts.iter().filter(|text| text.contains(':')).count();
-    if texts.len() > 2 || (texts.len() == 2 && v6 != 1) {
-        let shown: Vec<String> = texts.iter().map(|text| format!("{{\"IP\":{}}}", Value::from(*text))).collect();
-        faults.invalid_shown(path, &format!("[{}]", shown.join(",")), "may specify no more than one IP for each IP family");
-    }
-}
-
-fn has_restart_rules(pod: &Value) -> bool {
-    pod.list_at(&["spec", "containers"]).iter().any(|c| fields::is_set(c.get("restartPolicy")))
-}
-
-/// A container that ended for good cannot run again.
-fn no_resurrection(new: &Value, old: &Value, policy: &str, faults: &mut Faults) {
-    let path = Path::root("status.containerStatuses");
-    let now = by_name(new.list_at(&["status", "containerStatuses"]));
-    for before in old.list_at(&["status", "containerStatuses"]) {
-        let Some(ended) = before.at(&["state", "terminated"]) else { continue };
-        if policy == "OnFailure" && ended.i64_at(&["exitCode"]) != Some(0) {
-            continue;
-        }
-        if let Some((i, after)) = now.get(before.str_at(&["name"]))
-            && !fields::is_set(after.at(&["state", "terminated"]))
-        {
-            faults.forbidden(&path.index(*i).field("state"), "may not be transitioned to non-terminated state");
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use super::containers;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::{by_name, same};
+use crate::registry::fields::{by_name, is_set, same};
 
 const SPEC: Path<'static> = Path::root("spec");
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -19,12 +20,14 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
             return faults.forbidden(&SPEC.field(list), "pod updates may not add or remove containers");
         }
     }
+    images(new, faults);
     deadline(new, old, faults);
     tolerations(new, old, faults);
     gates(new, old, faults);
     let gated = !old.list_at(&["schedulingGates"]).is_empty();
     if gated {
         node_selector_additions(new, old, faults);
+        node_affinity_additions(new, old, faults);
     }
     if !same_but_for_updatable(new, old, gated) {
         faults.forbidden(&SPEC, &format!("pod updates may not change fields other than {UPDATABLE}\n"));
@@ -43,6 +46,16 @@ pub fn validate_ephemeral(new: &Value, old: &Value, faults: &mut Faults) {
                 faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));
             }
             Some(_) => {}
+        }
+    }
+}
+
+/// Looked at a second time, as upstream does, so an update tells of a wrong image twice.
+fn images(new: &Value, faults: &mut Faults) {
+    for list in ["containers", "initContainers"] {
+        let path = SPEC.field(list);
+        for (i, container) in new.list_at(&[list]).iter().enumerate() {
+            containers::image(container, true, &path.index(i), faults);
         }
     }
 }
@@ -99,6 +112,48 @@ fn node_selector_additions(new: &Value, old: &Value, faults: &mut Faults) {
     }
 }
 
+/// A gated pod's required node affinity keeps its terms, each with its requirements first and perhaps more behind them.
+fn node_affinity_additions(new: &Value, old: &Value, faults: &mut Faults) {
+    const TERMS: [&str; 4] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
+    let (after, before) = (new.list_at(&TERMS), old.list_at(&TERMS));
+    let path = SPEC.field("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+    if before.is_empty() {
+        return;
+    }
+    if before.len() != after.len() {
+        let shown = if is_set(new.at(&TERMS)) { shown_list(after, shown_term) } else { "null".to_owned() };
+        return faults.invalid_shown(&path, &shown, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
+    }
+    for (i, (after, _)) in after.iter().zip(before).enumerate().filter(|(_, (after, before))| !has_only_additions(after, before)) {
+        faults.invalid_shown(&path.index(i), &shown_term(after), "only additions are allowed (no mutations or deletions)");
+    }
+}
+
+fn has_only_additions(after: &Value, before: &Value) -> bool {
+    const LISTS: [&str; 2] = ["matchExpressions", "matchFields"];
+    let lists = |term: &'_ Value| LISTS.map(|list| term.list_at(&[list]).to_vec());
+    // A term that asks nothing matches nothing: more of it would widen.
+    let is_empty = |term: &Value| lists(term).iter().all(Vec::is_empty);
+    if is_empty(before) {
+        return is_empty(after);
+    }
+    lists(before).iter().zip(lists(after)).all(|(before, after)| after.starts_with(before))
+}
+
+/// As upstream prints a term, by the names of its own types.
+fn shown_term(term: &Value) -> String {
+    let requirement = |r: &Value| {
+        let values = r.get("values").filter(|v| !v.is_null()).unwrap_or(&Value::Null);
+        format!("{{\"Key\":{},\"Operator\":{},\"Values\":{values}}}", r["key"], r["operator"])
+    };
+    let list = |field: &str| if is_set(term.get(field)) { shown_list(term.list_at(&[field]), requirement) } else { "null".to_owned() };
+    format!("{{\"MatchExpressions\":{},\"MatchFields\":{}}}", list("matchExpressions"), list("matchFields"))
+}
+
+fn shown_list(list: &[Value], shown: impl Fn(&Value) -> String) -> String {
+    format!("[{}]", list.iter().map(shown).collect::<Vec<_>>().join(","))
+}
+
 fn same_but_for_updatable(new: &Value, old: &Value, gated: bool) -> bool {
     let free = |key: &str| match key {
         "activeDeadlineSeconds" | "schedulingGates" | "tolerations" | "containers" | "initContainers" => true,
@@ -116,7 +171,8 @@ fn same_but_for_updatable(new: &Value, old: &Value, gated: bool) -> bool {
 }
 
 fn pod_affinity_is_same(new: &Value, old: &Value) -> bool {
-    ["podAffinity", "podAntiAffinity"].iter().all(|kind| same(new.at(&["affinity", kind]), old.at(&["affinity", kind])))
+    let of = |spec: &'_ Value, kind| spec.at(&["affinity", kind]).filter(|affinity| !affinity.is_null()).cloned();
+    ["podAffinity", "podAntiAffinity"].iter().all(|kind| of(new, kind) == of(old, kind))
 }
 
 fn same_but_for_image(new: &Value, old: &Value) -> bool {

@@ -35,6 +35,15 @@ pub fn validate_all(spec: &Value, around: &Around<'_>, path: &Path<'_>, faults: 
     validate_ephemeral(spec, around, &mut names_seen, &path.field("ephemeralContainers"), faults);
 }
 
+pub fn image(container: &Value, of_pod: bool, path: &Path<'_>, faults: &mut Faults) {
+    let image = container.str_at(&["image"]);
+    if image.is_empty() {
+        faults.required(&path.field("image"), "");
+    } else if of_pod && image.trim() != image {
+        faults.invalid_str(&path.field("image"), image, "must not have leading or trailing whitespace");
+    }
+}
+
 fn validate_init<'a>(init: &'a [Value], around: &Around<'_>, seen: &mut HashSet<&'a str>, list: &Path<'_>, faults: &mut Faults) {
     for (i, container) in init.iter().enumerate() {
         let here = list.index(i);
@@ -87,16 +96,11 @@ fn common(container: &Value, around: &Around<'_>, path: &Path<'_>, faults: &mut 
     } else {
         faults.texts(&path.field("name"), name, names::dns1123_label(name));
     }
-    let image = container.str_at(&["image"]);
-    if image.is_empty() {
-        faults.required(&path.field("image"), "");
-    } else if around.is_pod && image.trim() != image {
-        faults.invalid_str(&path.field("image"), image, "must not have leading or trailing whitespace");
-    }
+    image(container, around.is_pod, path, faults);
     let policies = ["File", "FallbackToLogsOnError"];
     one_of(container.str_at(&["terminationMessagePolicy"]), &policies, &path.field("terminationMessagePolicy"), faults);
     ports(container.list_at(&["ports"]), &path.field("ports"), faults);
-    environment::validate(container, path, faults);
+    environment::validate(container, &around.volumes, path, faults);
     volumes::mounts(container, &around.volumes, path, faults);
     one_of(container.str_at(&["imagePullPolicy"]), &["Always", "IfNotPresent", "Never"], &path.field("imagePullPolicy"), faults);
     if let Some(wanted) = container.get("resources") {

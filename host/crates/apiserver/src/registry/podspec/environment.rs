@@ -5,6 +5,7 @@ use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
 use super::resources;
+use super::volumes::Known;
 use crate::registry::faults::{Faults, Path};
 
 const ENV_FIELDS: [&str; 9] = [
@@ -19,7 +20,7 @@ const ENV_FIELDS: [&str; 9] = [
     "status.podIPs",
 ];
 
-pub fn validate(container: &Value, path: &Path<'_>, faults: &mut Faults) {
+pub fn validate(container: &Value, volumes: &Known<'_>, path: &Path<'_>, faults: &mut Faults) {
     let list = path.field("env");
     for (i, variable) in container.list_at(&["env"]).iter().enumerate() {
         let here = list.index(i);
@@ -30,7 +31,7 @@ pub fn validate(container: &Value, path: &Path<'_>, faults: &mut Faults) {
             faults.texts(&here.field("name"), name, names::env_var_name(name));
         }
         if let Some(source) = variable.get("valueFrom").filter(|s| !s.is_null()) {
-            value_from(source, variable.str_at(&["value"]), &here.field("valueFrom"), faults);
+            value_from(source, variable.str_at(&["value"]), volumes, &here.field("valueFrom"), faults);
         }
     }
     let list = path.field("envFrom");
@@ -60,7 +61,7 @@ pub fn validate(container: &Value, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-fn value_from(source: &Value, value: &str, path: &Path<'_>, faults: &mut Faults) {
+fn value_from(source: &Value, value: &str, volumes: &Known<'_>, path: &Path<'_>, faults: &mut Faults) {
     let mut sources = 0;
     for (kind, part) in source.as_object().into_iter().flatten().filter(|(_, part)| !part.is_null()) {
         sources += 1;
@@ -80,6 +81,10 @@ fn value_from(source: &Value, value: &str, path: &Path<'_>, faults: &mut Faults)
             "fileKeyRef" => {
                 for field in ["key", "volumeName", "path"].iter().filter(|f| part.str_at(&[f]).is_empty()) {
                     faults.required(&here.field(field), "");
+                }
+                let volume = part.str_at(&["volumeName"]);
+                if !volume.is_empty() && !volumes.contains_key(volume) {
+                    faults.not_found(&here.field("volumeName"), &volume.into());
                 }
             }
             _ => {}
@@ -104,17 +109,19 @@ pub fn field_ref(reference: &Value, supported: &[&str], path: &Path<'_>, faults:
     if field.is_empty() {
         return faults.required(&path.field("fieldPath"), "");
     }
+    let converting = |why: String, faults: &mut Faults| faults.invalid_str(&path.field("fieldPath"), field, &format!("error converting fieldPath: {why}"));
+    let version = reference.str_at(&["apiVersion"]);
+    if version != "v1" {
+        return converting(format!("unsupported pod version: {version}"), faults);
+    }
     let subscript = field.strip_suffix("']").and_then(|f| f.split_once("['"));
     match subscript {
         Some(("metadata.annotations", key)) => faults.texts(path, key, names::qualified_name(&key.to_ascii_lowercase())),
         Some(("metadata.labels", key)) => faults.texts(path, key, names::qualified_name(key)),
-        Some((other, _)) => faults.invalid_str(path, other, "does not support subscript"),
+        Some(_) => converting(format!("field label does not support subscript: {field}"), faults),
         None if supported.contains(&field) => {}
         None if is_known_field(field) => faults.not_supported(&path.field("fieldPath"), field, supported),
-        None => {
-            let detail = format!("error converting fieldPath: field label not supported: {field}");
-            faults.invalid_str(&path.field("fieldPath"), field, &detail);
-        }
+        None => converting(format!("field label not supported: {field}"), faults),
     }
 }
 

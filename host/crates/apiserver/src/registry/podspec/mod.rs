@@ -3,13 +3,16 @@
 //! Read by path over JSON, without a typed Pod. Called by the pod's own strategy and by every kind with a pod template.
 
 pub mod affinity;
+pub mod annotations;
 pub mod change;
 pub mod containers;
 pub mod defaults;
 pub mod environment;
 pub mod qos;
+pub mod resize;
 pub mod resources;
 pub mod security;
+mod system;
 pub mod template;
 pub mod totals;
 pub mod validate;

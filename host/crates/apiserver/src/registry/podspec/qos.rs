@@ -23,7 +23,7 @@ pub fn class(spec: &Value) -> &'static str {
 }
 
 fn amount(resources: &Value, side: &str, name: &str) -> Option<Quantity> {
-    Quantity::from_value(resources.at(&[side, name])?).ok().filter(|q| !q.is_zero())
+    Quantity::from_value(resources.at(&[side, name])?).ok().filter(|q| !q.is_zero() && !q.is_negative())
 }
 
 fn asks_anything(resources: &Value) -> bool {

@@ -38,6 +38,8 @@ pub fn validate_pod(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     one_of_if_set(context.str_at(&[field]), &["Always", "OnRootMismatch"], &here.field(field), faults);
     let field = "supplementalGroupsPolicy";
     one_of_if_set(context.str_at(&[field]), &["Merge", "Strict"], &here.field(field), faults);
+    // SELinuxMount is off by default in 1.36, and without it upstream takes nothing else.
+    one_of_if_set(context.str_at(&["seLinuxChangePolicy"]), &["Recursive"], &here.field("seLinuxChangePolicy"), faults);
     profiles(context, &here, faults);
 }
 

@@ -3,6 +3,7 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use super::annotations as pod_annotations;
 use super::validate::{Context, validate_spec};
 use crate::registry::checks::{annotations, label_map};
 use crate::registry::faults::{Faults, Path};
@@ -10,6 +11,8 @@ use crate::registry::faults::{Faults, Path};
 pub fn validate_template(template: &Value, path: &Path<'_>, faults: &mut Faults) {
     label_map(template.at(&["metadata", "labels"]), &path.field("labels"), faults);
     annotations(template.at(&["metadata", "annotations"]), &path.field("annotations"), faults);
+    pod_annotations::validate(template, &path.field("annotations"), faults);
+    pod_annotations::validate_profiles(template, &path.field("spec"), faults);
     let spec = template.get("spec").unwrap_or(&Value::Null);
     validate_spec(spec, &path.field("spec"), Context { is_pod: false, pod_name: "" }, faults);
     if !spec.list_at(&["ephemeralContainers"]).is_empty() {

@@ -6,7 +6,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use super::{affinity, containers, resources, security, volumes};
+use super::{affinity, containers, resources, security, system, volumes};
 use crate::registry::checks::{ip, label_map, nonnegative_quantity, one_of};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
@@ -45,9 +45,7 @@ pub fn validate_spec(spec: &Value, path: &Path<'_>, context: Context<'_>, faults
     };
     resource_claims(spec, path, faults);
     containers::validate_all(spec, &around, path, faults);
-    if let Some(resources) = spec.get("resources") {
-        resources::validate(resources, &around.claims, &path.field("resources"), faults);
-    }
+    resources::validate_of_pod(spec, &around.claims, &path.field("resources"), faults);
     host_network_ports(spec, context.is_pod, path, faults);
     one_of(around.restart_policy, &["Always", "OnFailure", "Never"], &path.field("restartPolicy"), faults);
     let dns_policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
@@ -58,6 +56,7 @@ pub fn validate_spec(spec: &Value, path: &Path<'_>, context: Context<'_>, faults
     dns_config(spec, &path.field("dnsConfig"), faults);
     gates(spec, path, faults);
     affinity::spread_constraints(spec.list_at(&["topologySpreadConstraints"]), &path.field("topologySpreadConstraints"), faults);
+    system::validate_host_processes(spec, path, faults);
     single_names(spec, path, faults);
     deadline(spec, path, faults);
     affinity::tolerations(spec.list_at(&["tolerations"]), &path.field("tolerations"), faults);
@@ -69,13 +68,7 @@ pub fn validate_spec(spec: &Value, path: &Path<'_>, context: Context<'_>, faults
     for (name, value) in spec.map_at(&["overhead"]).into_iter().flatten() {
         nonnegative_quantity(value, &overhead.key(name), faults);
     }
-    if is_set(spec.get("os")) {
-        match around.os {
-            "" => faults.required(&path.field("os.name"), ""),
-            "linux" | "windows" => {}
-            other => faults.not_supported(&path.field("os"), other, &["linux", "windows"]),
-        }
-    }
+    system::validate_os(spec, path, faults);
 }
 
 fn resource_claims(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
@@ -96,6 +89,11 @@ fn resource_claims(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
             0 => faults.invalid(&here, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
             1 => {}
             _ => faults.invalid(&here, claim, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
+        }
+        for field in ["resourceClaimName", "resourceClaimTemplateName"] {
+            if let Some(name) = claim.get(field).and_then(Value::as_str) {
+                faults.texts(&here.field(field), name, names::dns1123_subdomain(name));
+            }
         }
     }
 }

@@ -19,19 +19,7 @@ pub type Known<'a> = HashMap<&'a str, &'a Value>;
 
 const MAX_MODE: i64 = 0o777;
 const MODE_RANGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
-const VOLUME_FIELDS: [&str; 11] = [
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
+const VOLUME_FIELDS: [&str; 5] = ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 const HOST_PATH_TYPES: [&str; 7] = ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 pub fn validate<'a>(volumes: &'a [Value], pod_name: &str, path: &Path<'_>, faults: &mut Faults) -> Known<'a> {
@@ -344,7 +332,7 @@ pub fn no_backsteps(text: &str, path: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-fn descending(text: &str, path: &Path<'_>, faults: &mut Faults) {
+pub fn descending(text: &str, path: &Path<'_>, faults: &mut Faults) {
     if text.starts_with('/') {
         faults.invalid_str(path, text, "must be a relative path");
     }

@@ -1,0 +1,152 @@
+//! PodSecurity: pods keep to the Pod Security Standard that their namespace's labels ask for
+//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>).
+//!
+//! Refuses pods that violate the enforced level, and namespaces whose labels say nothing known; warns of pods, templates, and of what runs already when a
+//! namespace is made stricter. Nobody is exempt, and without labels nothing is asked. The mode `audit` is read and not acted on: audit events carry no
+//! annotations of admission.
+
+mod baseline;
+mod checks;
+mod levels;
+mod pod;
+mod restricted;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+
+use pintle_api::object::ObjectExt;
+use pintle_api::{GroupVersionResource, Object, Status};
+use serde_json::Value;
+
+use super::{AdmissionAttributes, Operation};
+use crate::registry::WriteContext;
+use crate::registry::fields::by_name;
+use checks::violations;
+use levels::{Asked, Level, Modes};
+use pod::Pod;
+
+const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
+const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+/// Of the pods of a namespace that is made stricter: those looked at.
+const MAX_PODS_CHECKED: usize = 3000;
+/// Parts of a pod that can change what its containers are.
+const PARTS: [&str; 3] = ["", "ephemeralcontainers", "resize"];
+
+/// What the writer is to be warned of.
+pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+    if !matches!(attributes.operation, Operation::Create | Operation::Update) {
+        return Ok(Vec::new());
+    }
+    if attributes.is("", "namespaces") && attributes.is_main() {
+        return namespace(object, attributes, context);
+    }
+    if attributes.is("", "pods") {
+        let counts = PARTS.contains(&attributes.subresource) && attributes.old.is_none_or(|old| brings_containers(object, old));
+        return if counts { of_pod(object, attributes, context) } else { Ok(Vec::new()) };
+    }
+    match template(attributes).filter(|_| attributes.is_main()).map(|path| object.at(path)) {
+        Some(Some(template)) => Ok(would_violate(modes(attributes, context).0.warn, &Pod::new(template)).into_iter().collect()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn of_pod(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+    let (modes, _) = modes(attributes, context);
+    let pod = Pod::new(object);
+    let found = violations(modes.enforce, &pod);
+    if !found.is_empty() {
+        return Err(attributes.forbidden(&format!("violates PodSecurity \"{}\": {}", modes.enforce, checks::detailed(&found))));
+    }
+    let warns_of_more = modes.warn != modes.enforce;
+    Ok(would_violate(modes.warn, &pod).filter(|_| warns_of_more).into_iter().collect())
+}
+
+fn would_violate(asked: Asked, pod: &Pod<'_>) -> Option<String> {
+    let found = violations(asked, pod);
+    (!found.is_empty()).then(|| format!("would violate PodSecurity \"{asked}\": {}", checks::detailed(&found)))
+}
+
+fn modes(attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> (Modes, Vec<pintle_api::Cause>) {
+    let namespace = context.objects.get(&NAMESPACES, None, attributes.namespace);
+    Modes::of(namespace.as_deref().unwrap_or(&Value::Null))
+}
+
+/// Where kinds have their pods' template.
+fn template(attributes: &AdmissionAttributes<'_>) -> Option<&'static [&'static str]> {
+    let def = attributes.resource.def();
+    match (&*def.group, &*def.resource) {
+        ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") | ("", "replicationcontrollers") | ("batch", "jobs") => Some(&["spec", "template"]),
+        ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template"]),
+        ("", "podtemplates") => Some(&["template"]),
+        _ => None,
+    }
+}
+
+/// Of all that can change in a pod, images and new containers alone are looked at again.
+fn brings_containers(new: &Object, old: &Object) -> bool {
+    let lists = |pod: &'_ Object, list: &str| pod.list_at(&["spec", list]).to_vec();
+    let same_images = |list: &str| {
+        let (new, old) = (lists(new, list), lists(old, list));
+        new.len() == old.len() && new.iter().zip(&old).all(|(new, old)| new.get("image") == old.get("image"))
+    };
+    let before = old.list_at(&["spec", "ephemeralContainers"]);
+    let before = by_name(before);
+    let known = |container: &Value| before.get(container.str_at(&["name"])).is_some_and(|(_, old)| old.get("image") == container.get("image"));
+    !(same_images("containers") && same_images("initContainers") && new.list_at(&["spec", "ephemeralContainers"]).iter().all(known))
+}
+
+fn namespace(new: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+    let (modes, causes) = Modes::of(new);
+    let before = attributes.old.map(Modes::of);
+    // Labels that were wrong before may stay, so that other changes pass.
+    if !causes.is_empty() && before.as_ref().is_none_or(|(_, had)| *had != causes) {
+        return Err(Status::invalid("", "Namespace", attributes.name, causes));
+    }
+    let Some((before, _)) = before else { return Ok(Vec::new()) };
+    let (asked, was) = (modes.enforce, before.enforce);
+    let is_no_stricter = asked == was || asked.level == Level::Privileged || (asked.minor == was.minor && asked.level <= was.level);
+    if is_no_stricter { Ok(Vec::new()) } else { Ok(warnings_of_running(attributes.name, asked, &context.objects.list(&PODS, Some(attributes.name)))) }
+}
+
+fn warnings_of_running(namespace: &str, asked: Asked, pods: &[std::sync::Arc<Object>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for pod in one_of_each_owner_first(pods).into_iter().take(MAX_PODS_CHECKED) {
+        let violations = violations(asked, &Pod::new(pod));
+        if !violations.is_empty() {
+            found.entry(checks::reasons(&violations)).or_default().push(pod.name());
+        }
+    }
+    if pods.len() > MAX_PODS_CHECKED {
+        let all = pods.len();
+        warnings.push(format!("new PodSecurity enforce level only checked against the first {MAX_PODS_CHECKED} of {all} existing pods"));
+    }
+    if !found.is_empty() {
+        warnings.push(format!("existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{asked}\""));
+    }
+    let mut told: Vec<String> = found.into_iter().map(|(reasons, names)| told_together(&reasons, &names)).collect();
+    told.sort_unstable();
+    warnings.extend(told);
+    warnings
+}
+
+/// Pods of one owner are alike: if not all are looked at, then one of each.
+fn one_of_each_owner_first(pods: &[std::sync::Arc<Object>]) -> Vec<&Object> {
+    let mut owners = HashSet::new();
+    let owner = |pod: &'_ Object| {
+        let all = pod.list_at(&["metadata", "ownerReferences"]);
+        all.iter().find(|owner| owner.bool_at(&["controller"])).map(|owner| owner.str_at(&["uid"]).to_owned())
+    };
+    let (first, more): (Vec<&Object>, Vec<&Object>) = pods.iter().map(|pod| &**pod).partition(|pod| owner(pod).is_none_or(|uid| owners.insert(uid)));
+    first.into_iter().chain(more).collect()
+}
+
+fn told_together(reasons: &str, names: &[&str]) -> String {
+    let first = names.iter().min().copied().unwrap_or("");
+    match names.len() {
+        0 | 1 => format!("{first}: {reasons}"),
+        2 => format!("{first} (and 1 other pod): {reasons}"),
+        all => format!("{first} (and {} other pods): {reasons}", all - 1),
+    }
+}
