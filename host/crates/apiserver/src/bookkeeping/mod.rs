@@ -1,5 +1,5 @@
 //! The control loops that are mechanics and not policy: what a cluster starts with, garbage collection, namespaces that
-//! end, service accounts, signing of certificates, aggregated roles, use of quotas.
+//! end, service accounts, signing of certificates, aggregated roles, use of quotas, claims of ephemeral volumes.
 //!
 //! They act through a [`Client`] like everyone else, as superusers. The server calls [`bootstrap`] before it is ready and
 //! [`start`] once; dropping [`Bookkeeping`] ends the loops. Of several servers one runs them, see [`leader`]. Nothing here decides
@@ -7,6 +7,7 @@
 
 pub mod bootstrap;
 pub mod certificates;
+mod ephemeral_claims;
 mod follow;
 mod garbage;
 pub mod leader;
@@ -100,6 +101,7 @@ fn loops(context: &Context) -> JoinSet<()> {
     tasks.spawn(node_ipam::run(context.clone()));
     tasks.spawn(service_accounts::run(context.clone()));
     tasks.spawn(certificates::run(context.clone()));
+    tasks.spawn(ephemeral_claims::run(context.clone()));
     tasks.spawn(garbage::run(context.clone()));
     tasks.spawn(quota::run(context.clone()));
     if context.shared {

@@ -245,3 +245,30 @@ async fn quotas_are_counted() {
     let listed = cluster.client.list(&Target::collection(CONFIG_MAPS, Some("kube-public")), &ListOptions::default()).await.unwrap();
     assert_eq!(listed.items.len(), 3, "with kube-root-ca.crt and cluster-info");
 }
+
+#[tokio::test]
+async fn an_ephemeral_volume_gets_a_claim_of_its_own() {
+    const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+    const CLAIMS: GroupVersionResource = GroupVersionResource::constant("", "v1", "persistentvolumeclaims");
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let pod = |name: &str| {
+        let template = json!({"metadata": {"labels": {"for": name}}, "spec": spec});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}]}})
+    };
+    let of = |name: &str| Target::object(CLAIMS, Some("default"), name);
+    let cluster = Cluster::start().await;
+    cluster.until(&Target::object(ACCOUNTS, Some("default"), "default"), |o| o.is_some()).await;
+    let taken = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "other-scratch"}, "spec": spec});
+    let taken = cluster.create(CLAIMS, "default", taken).await;
+    cluster.create(PODS, "default", pod("other")).await;
+    let made = cluster.create(PODS, "default", pod("p")).await;
+    let claim = cluster.until(&of("p-scratch"), |o| o.is_some()).await.unwrap();
+    let owner = &claim["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["uid"], &owner["controller"]), (&json!("Pod"), &json!(made.uid()), &json!(true)));
+    assert_eq!((&claim["metadata"]["labels"], &claim["spec"]["resources"]), (&json!({"for": "p"}), &json!({"requests": {"storage": "1Gi"}})));
+    // The pod whose claim was there before waits, and the claim stays its maker's.
+    assert_eq!(cluster.get(&of("other-scratch")).await.unwrap(), taken);
+    cluster.delete(&Target::object(PODS, Some("default"), "p"), "").await;
+    cluster.until(&of("p-scratch"), |o| o.is_none_or(|o| o.is_being_deleted())).await;
+}

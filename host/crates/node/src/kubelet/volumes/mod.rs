@@ -122,11 +122,11 @@ impl Volumes {
             return Ok(Mounted { path, read_only: false });
         }
         if let Some(claim) = &volume.persistent_volume_claim {
-            return self.claimed(pod, &claim.claim_name, claim.read_only == Some(true), gid).await;
+            return self.claimed(pod, &claim.claim_name, false, claim.read_only == Some(true)).await;
         }
         if volume.ephemeral.is_some() {
             let name = format!("{}-{}", pod.metadata.name.as_deref().unwrap_or(""), volume.name);
-            return self.claimed(pod, &name, false, gid).await;
+            return self.claimed(pod, &name, true, false).await;
         }
         if let Some(source) = &volume.image {
             let path = self.paths.volume(uid, "image", &volume.name);
@@ -150,12 +150,16 @@ impl Volumes {
         crate::containerd::mount_image(&self.runtime_endpoint, &name, path).await.map_err(|e| e.to_string())
     }
 
-    /// A claim bound to a volume that is a path on this node.
-    async fn claimed(&self, pod: &Pod, claim: &str, read_only: bool, gid: Option<u32>) -> Result<Mounted, String> {
+    /// A claim bound to a volume that is a path on this node. `own`: it must have been made for the pod.
+    async fn claimed(&self, pod: &Pod, claim: &str, own: bool, read_only: bool) -> Result<Mounted, String> {
         let target = Target::object(CLAIMS, pod.metadata.namespace.as_deref(), claim);
         let claim_object: PersistentVolumeClaim = self.client.get(&target).await.and_then(|s| s.parse_as()).map_err(|e| {
             if e.is(Reason::NotFound) { format!("persistentvolumeclaim {claim:?} not found") } else { e.to_string() }
         })?;
+        let owners = || claim_object.metadata.owner_references.iter().flatten();
+        if own && !owners().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref()) {
+            return Err(format!("PVC {claim:?} was not created for the pod (pod is not owner)"));
+        }
         let bound = claim_object.status.and_then(|s| s.phase).as_deref() == Some("Bound");
         let name = claim_object.spec.and_then(|s| s.volume_name).filter(|_| bound).ok_or_else(|| format!("PVC {claim:?} is not bound"))?;
         let target = Target::object(PERSISTENT_VOLUMES, None, &name);
@@ -171,7 +175,7 @@ impl Volumes {
             }
             (None, None) => return Err(format!("persistent volume {name:?} is neither local nor a host path: not supported by this node")),
         };
-        if let Some(gid) = gid.filter(|_| spec.local.is_some() && !read_only) {
+        if let Some(gid) = fs_group(pod).filter(|_| spec.local.is_some() && !read_only) {
             let dir = PathBuf::from(&path);
             blocking(move || atomic::own_tree(&dir, gid, false)).await?;
         }
