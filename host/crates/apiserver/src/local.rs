@@ -198,7 +198,8 @@ impl Client for LocalClient {
         Box::pin(async move {
             let (scope, audited) = self.enter(target, "create", "")?;
             audited.sent(&object);
-            audited.served(201, self.create_in(scope, object, self.options(options)).await)
+            let made = audited.around(self.create_in(scope, object, self.options(options))).await;
+            audited.served(201, made)
         })
     }
 
@@ -206,7 +207,8 @@ impl Client for LocalClient {
         Box::pin(async move {
             let (scope, audited) = self.enter(target, "update", "")?;
             audited.sent(&object);
-            audited.served(200, self.update_in(&scope, object, &self.options(options)).await)
+            let written = audited.around(self.update_in(&scope, object, &self.options(options))).await;
+            audited.served(200, written)
         })
     }
 
@@ -220,7 +222,8 @@ impl Client for LocalClient {
                 Patch::Apply(patch) => (PatchKind::Apply, patch),
             };
             audited.sent_patch(&patch);
-            audited.served(200, self.patch_in(&scope, kind, patch, &self.options(options)).await)
+            let written = audited.around(self.patch_in(&scope, kind, patch, &self.options(options))).await;
+            audited.served(200, written)
         })
     }
 

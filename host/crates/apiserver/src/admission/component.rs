@@ -15,6 +15,7 @@ use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use serde_json::{Value, json};
 
 use super::webhook::{Hook, Refusal, Request, Set, Verdict, request_of};
+use crate::audit::annotating::annotate;
 use crate::auth::User;
 use crate::cache::Cache;
 use crate::resources::{Resource, Table};
@@ -75,7 +76,7 @@ impl Components {
             Err(_) => return Err(Refusal::Failed(format!("it did not answer within {} s", hook.timeout.as_secs()))),
         };
         for (key, value) in &answer.audit_annotations {
-            tracing::debug!(plugin = hook.name, key, value, "audit annotation");
+            annotate(&format!("{}/{key}", hook.name), || Some(value.clone()));
         }
         read(hook, phase, answer)
     }

@@ -8,7 +8,7 @@ use pintle_api::{Object, Status};
 use serde_json::Value;
 
 use super::policy::Level;
-use super::{Head, Pending, Record};
+use super::{Head, Pending, Record, annotating};
 use crate::auth::Attributes;
 use crate::handlers::Core;
 
@@ -26,6 +26,10 @@ impl Audited {
 
     pub fn record(&self) -> Option<&Record> {
         self.0.as_ref().map(|pending| &**pending.record())
+    }
+    /// Runs the call's work; what admission has to say goes into its event.
+    pub async fn around<W: Future>(&self, work: W) -> W::Output {
+        annotating::within(self.0.as_ref().map(|pending| pending.record().clone()), work).await
     }
     pub fn sent(&self, object: &Object) {
         self.record().into_iter().for_each(|record| record.sent(object));

@@ -5,6 +5,7 @@
 //! sent. Without a policy and a path there is no [`Audit`], and nothing here runs. No webhook backend, and no event at the stage `Panic` but for a
 //! request whose task panicked.
 
+pub mod annotating;
 pub mod event;
 mod in_process;
 pub mod log;
@@ -31,6 +32,8 @@ use log::{Log, LogSettings};
 use policy::{Level, Policy, Selected, Stage};
 
 const MAX_USER_AGENT_BYTES: usize = 1024;
+/// Of one event: webhooks and policies may add as many as they like.
+const MAX_ANNOTATIONS: usize = 100;
 
 /// What an installation chooses. Without both files there is no audit log.
 #[derive(Clone, Debug, Default)]
@@ -187,7 +190,10 @@ impl Record {
     }
 
     pub fn annotate(&self, key: &str, value: impl Into<String>) {
-        self.lock().annotations.entry(key.to_owned()).or_insert_with(|| value.into());
+        let annotations = &mut self.lock().annotations;
+        if annotations.len() < MAX_ANNOTATIONS {
+            annotations.entry(key.to_owned()).or_insert_with(|| value.into());
+        }
     }
 
     pub fn impersonates(&self, acting: &Acting) {

@@ -29,7 +29,7 @@ use super::packs::Packs;
 use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
 use super::{Request, Response, answer, audited, nonresource};
-use crate::audit::{Head, Pending};
+use crate::audit::{Head, Pending, annotating};
 use crate::auth::{Attributes, User};
 use crate::backup;
 use crate::handlers::Core;
@@ -244,6 +244,7 @@ impl Front {
             return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);
         };
         let (core, metrics, frames, packs) = (self.core.clone(), self.metrics.clone(), self.frames.clone(), self.packs.clone());
+        let annotated = record.clone();
         let call = Call { core, metrics, frames, packs, user, path, verb, query, parts, body, room: self.room.clone(), record };
         if long {
             return call.serve().await;
@@ -252,7 +253,7 @@ impl Front {
         let work = async {
             let _turn = self.turn(reads).await?;
             let _gauge = Gauge::raise(if reads { &self.metrics.in_flight_reads } else { &self.metrics.in_flight_writes });
-            call.serve().await
+            annotating::within(annotated, call.serve()).await
         };
         match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
             Ok(answer) => answer,

@@ -98,7 +98,20 @@ async fn requests(place: &Place) {
     objects(admin).await;
     streams_and_lists(admin).await;
     deployments(admin).await;
+    pods(admin).await;
     others(&mut users).await;
+}
+
+/// Whose namespace is of one mind about what is refused and of another about what is written down.
+async fn pods(admin: &mut Caller) {
+    let labels = r#"{"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/audit": "restricted"}"#;
+    admin.ask("POST", "/api/v1/namespaces", JSON, &format!(r#"{{"metadata": {{"name": "secured", "labels": {labels}}}}}"#)).await;
+    admin.ask("POST", "/api/v1/namespaces/secured/serviceaccounts", JSON, r#"{"metadata": {"name": "sa"}}"#).await;
+    for (name, more) in [("plain", ""), ("on-host", r#""hostNetwork": true, "#)] {
+        let pod = format!(r#"{{"metadata": {{"name": "{name}"}}, "spec": {{{more}"serviceAccountName": "sa", "containers": [{{"name": "c", "image": "i"}}]}}}}"#);
+        admin.ask("POST", "/api/v1/namespaces/secured/pods", JSON, &pod).await;
+    }
+    admin.ask("POST", "/apis/apps/v1/namespaces/secured/deployments", JSON, DEPLOYMENT).await;
 }
 
 async fn objects(admin: &mut Caller) {

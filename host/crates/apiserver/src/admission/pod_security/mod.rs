@@ -2,8 +2,7 @@
 //! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>).
 //!
 //! Refuses pods that violate the enforced level, and namespaces whose labels say nothing known; warns of pods, templates, and of what runs already when a
-//! namespace is made stricter. Nobody is exempt, and without labels nothing is asked. The mode `audit` is read and not acted on: audit events carry no
-//! annotations of admission.
+//! namespace is made stricter; annotates the request's audit event. Nobody is exempt, and without labels nothing is asked.
 
 mod baseline;
 mod checks;
@@ -20,6 +19,7 @@ use pintle_api::{GroupVersionResource, Object, Status};
 use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
+use crate::audit::annotating::annotate;
 use crate::registry::WriteContext;
 use crate::registry::fields::by_name;
 use checks::violations;
@@ -28,6 +28,9 @@ use pod::Pod;
 
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+/// Annotations of audit events.
+const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
+const AUDITED: &str = "pod-security.kubernetes.io/audit-violations";
 /// Of the pods of a namespace that is made stricter: those looked at.
 const MAX_PODS_CHECKED: usize = 3000;
 /// Parts of a pod that can change what its containers are.
@@ -46,14 +49,21 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
         return if counts { of_pod(object, attributes, context) } else { Ok(Vec::new()) };
     }
     match template(attributes).filter(|_| attributes.is_main()).map(|path| object.at(path)) {
-        Some(Some(template)) => Ok(would_violate(modes(attributes, context).0.warn, &Pod::new(template)).into_iter().collect()),
+        Some(Some(template)) => {
+            let modes = modes(attributes, context);
+            let pod = Pod::new(template);
+            annotate(AUDITED, || would_violate(modes.audit, &pod));
+            Ok(would_violate(modes.warn, &pod).into_iter().collect())
+        }
         _ => Ok(Vec::new()),
     }
 }
 
 fn of_pod(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
-    let (modes, _) = modes(attributes, context);
+    let modes = modes(attributes, context);
     let pod = Pod::new(object);
+    annotate(ENFORCED, || Some(modes.enforce.to_string()));
+    annotate(AUDITED, || would_violate(modes.audit, &pod));
     let found = violations(modes.enforce, &pod);
     if !found.is_empty() {
         return Err(attributes.forbidden(&format!("violates PodSecurity \"{}\": {}", modes.enforce, checks::detailed(&found))));
@@ -67,9 +77,9 @@ fn would_violate(asked: Asked, pod: &Pod<'_>) -> Option<String> {
     (!found.is_empty()).then(|| format!("would violate PodSecurity \"{asked}\": {}", checks::detailed(&found)))
 }
 
-fn modes(attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> (Modes, Vec<pintle_api::Cause>) {
+fn modes(attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Modes {
     let namespace = context.objects.get(&NAMESPACES, None, attributes.namespace);
-    Modes::of(namespace.as_deref().unwrap_or(&Value::Null))
+    Modes::of(namespace.as_deref().unwrap_or(&Value::Null)).0
 }
 
 /// Where kinds have their pods' template.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Request;
 use super::hook::{By, Hook};
+use crate::audit::annotating::annotate;
 use crate::handlers::lookup::CacheLookup;
 use crate::http::outbound::gvr_value;
 use crate::resources::Resource;
@@ -102,6 +103,9 @@ fn read(hook: &Hook, answer: &Value, uid: &str) -> Result<Verdict, Refusal> {
     let response = answer.get("response").filter(|r| r.is_object()).ok_or_else(|| invalid("webhook response was absent"))?;
     if answer.str_at(&["apiVersion"]) == "admission.k8s.io/v1" && response.str_at(&["uid"]) != uid {
         return Err(invalid(&format!("expected response.uid={uid:?}, got {:?}", response.str_at(&["uid"]))));
+    }
+    for (key, value) in response.map_at(&["auditAnnotations"]).into_iter().flatten() {
+        annotate(&format!("{}/{key}", hook.name), || value.as_str().map(str::to_owned));
     }
     let warnings = response.list_at(&["warnings"]).iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
     if !response.bool_at(&["allowed"]) {
