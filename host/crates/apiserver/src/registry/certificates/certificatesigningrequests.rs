@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pintle_api::names::NameRule;
+use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::SPEC;
 
 const MIN_SECONDS: i64 = 600;
+const MAX_SUBDOMAIN_BYTES: usize = 253;
 const USAGES: [&str; 23] = [
     "any",
     "cert sign",
@@ -93,20 +94,9 @@ fn update(new: &mut Value, old: &Value, part: Part, context: &WriteContext<'_>) 
             restore(new, old, "status");
             new.set_at(&["status", "conditions"], conditions);
         }
-        Part::Status => {
-            stamp_conditions(new, old, context);
-            keep_verdict(new, old);
-        }
+        Part::Status => stamp_conditions(new, old, context),
         _ => {}
     }
-}
-
-/// Only the approval subresource says yes or no.
-fn keep_verdict(new: &mut Value, old: &Value) {
-    let is_verdict = |c: &Value| matches!(c.str_at(&["type"]), "Approved" | "Denied");
-    let mut conditions: Vec<Value> = old.list_at(&["status", "conditions"]).iter().filter(|c| is_verdict(c)).cloned().collect();
-    conditions.extend(new.list_at(&["status", "conditions"]).iter().filter(|c| !is_verdict(c)).cloned());
-    new.set_at(&["status", "conditions"], conditions.into());
 }
 
 fn stamp_conditions(new: &mut Value, old: &Value, context: &WriteContext<'_>) {
@@ -171,14 +161,25 @@ fn signer_name(name: &str, path: &Path<'_>, faults: &mut Faults) {
     if name.is_empty() {
         return faults.required(path, "");
     }
-    match name.split_once('/') {
-        Some((domain, rest)) if domain.contains('.') && !rest.is_empty() && !rest.contains('/') => {
-            faults.texts(path, name, pintle_api::names::dns1123_subdomain(domain));
-        }
-        _ => faults.invalid_str(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'"),
-    }
     if name == "kubernetes.io/legacy-unknown" {
-        faults.invalid_str(path, name, "the legacy signerName is not allowed via this API version");
+        return faults.invalid_str(path, name, "the legacy signerName is not allowed via this API version");
+    }
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        return faults.invalid_str(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+    };
+    if domain.len() > MAX_SUBDOMAIN_BYTES {
+        faults.too_long(path, MAX_SUBDOMAIN_BYTES);
+    }
+    // The first wrong part speaks for all.
+    let mut parts = |whole: &str, check: fn(&str) -> Vec<String>| {
+        if let Some((part, messages)) = whole.split('.').map(|part| (part, check(part))).find(|(_, messages)| !messages.is_empty()) {
+            faults.texts(path, whole, messages.into_iter().map(|said| format!("validating label {part:?}: {said}")).collect());
+        }
+    };
+    parts(domain, names::dns1123_label);
+    parts(rest, names::dns1123_subdomain);
+    if !domain.contains('.') {
+        faults.invalid_str(path, domain, "should be a domain with at least two segments separated by dots");
     }
 }
 
@@ -187,32 +188,82 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
         return;
     }
     let path = Path::root("status.conditions");
-    let conditions = new.list_at(&["status", "conditions"]);
-    let has = |kind: &str| conditions.iter().any(|c| c.str_at(&["type"]) == kind);
-    if has("Approved") && has("Denied") {
-        faults.invalid_str(&path, "Denied", "Approved and Denied conditions are mutually exclusive");
-    }
+    let of = |request: &'_ Value, kind: &str| -> Vec<Value> {
+        request.list_at(&["status", "conditions"]).iter().filter(|c| c.str_at(&["type"]) == kind).cloned().collect()
+    };
+    conditions(new.list_at(&["status", "conditions"]), &path, faults);
     for kind in ["Approved", "Denied", "Failed"] {
-        let before = old.list_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == kind);
-        if before && !has(kind) {
+        let (after, before) = (of(new, kind), of(old, kind));
+        if after.len() < before.len() {
             faults.forbidden(&path, &format!("updates may not remove a condition of type {kind:?}"));
+            continue;
+        }
+        // Only the approval subresource says yes or no.
+        if part == Part::Other("approval") || kind == "Failed" {
+            continue;
+        }
+        if after.len() > before.len() {
+            faults.forbidden(&path, &format!("updates may not add a condition of type {kind:?}"));
+        } else if after != before {
+            faults.forbidden(&path, &format!("updates may not modify a condition of type {kind:?}"));
         }
     }
+    certificate(new.str_at(&["status", "certificate"]), old.str_at(&["status", "certificate"]), &Path::root("status.certificate"), faults);
+}
+
+fn conditions(conditions: &[Value], path: &Path<'_>, faults: &mut Faults) {
+    let mut seen = HashSet::new();
     for (i, condition) in conditions.iter().enumerate() {
-        let here = path.index(i);
-        if condition.str_at(&["type"]).is_empty() {
+        let (here, kind) = (path.index(i), condition.str_at(&["type"]));
+        if kind.is_empty() {
             faults.required(&here.field("type"), "");
         }
+        let allowed: &[&str] = if matches!(kind, "Approved" | "Denied" | "Failed") { &["True"] } else { &["False", "True", "Unknown"] };
         match condition.str_at(&["status"]) {
             "" => faults.required(&here.field("status"), ""),
-            "True" => {}
-            other => faults.not_supported(&here.field("status"), other, &["True"]),
+            known if allowed.contains(&known) => {}
+            other => faults.not_supported(&here.field("status"), other, allowed),
+        }
+        let opposite = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if !opposite.is_empty() && seen.contains(opposite) {
+            faults.invalid_str(path, kind, "Approved and Denied conditions are mutually exclusive");
+        }
+        if !seen.insert(kind) {
+            faults.duplicate(&here.field("type"), &kind.into());
         }
     }
-    let issued = old.str_at(&["status", "certificate"]);
-    if !issued.is_empty() && issued != new.str_at(&["status", "certificate"]) {
-        faults.forbidden(&Path::root("status.certificate"), "updates may not set certificate content to a new value");
+}
+
+fn certificate(new: &str, old: &str, path: &Path<'_>, faults: &mut Faults) {
+    if new == old {
+        return;
     }
+    if !new.is_empty()
+        && let Err(why) = parse_certificates(new)
+    {
+        faults.invalid_str(path, "<certificate data>", &why);
+    }
+    if !old.is_empty() {
+        faults.forbidden(path, "updates may not modify existing certificate content");
+    }
+}
+
+fn parse_certificates(encoded: &str) -> Result<(), String> {
+    let pem = STANDARD.decode(encoded).map_err(|_| "illegal base64 data".to_owned())?;
+    let mut blocks = 0;
+    for block in x509_parser::pem::Pem::iter_from_buffer(&pem) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
+        }
+        block.parse_x509().map_err(|_| "x509: malformed certificate".to_owned())?;
+        blocks += 1;
+    }
+    if blocks == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
 }
 
 fn cells(request: &Value, now: jiff::Timestamp) -> Vec<Value> {

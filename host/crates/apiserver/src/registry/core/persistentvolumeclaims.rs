@@ -10,6 +10,7 @@ use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{Fields, default_missing, same, spec_mut, text as field_text};
 use crate::registry::kind::Kind;
+use crate::registry::podspec::resources::is_extended;
 use crate::registry::print::{AGE, NAME, UNSET, age, text, text_or, wide};
 use crate::registry::strategy::{Column, Part};
 
@@ -46,6 +47,11 @@ pub fn default_claim_spec(spec: &mut Fields) {
     default_missing(spec, "volumeMode", "Filesystem");
     default_missing(spec, "resources", json!({}));
     // The older and the newer name of the source say the same unless the source lies in another namespace.
+    let has_reference = spec.get("dataSourceRef").is_some_and(|source| !source.is_null());
+    if !has_reference && spec.get("dataSource").is_some_and(|source| !is_claim_or_snapshot(source)) {
+        // As ever since before the newer field: what this field cannot mean is passed over.
+        spec.remove("dataSource");
+    }
     if let Some(source) = spec.get("dataSource").filter(|s| !s.is_null()).cloned() {
         default_missing(spec, "dataSourceRef", source);
     } else if let Some(source) = spec.get("dataSourceRef").filter(|s| s.str_at(&["namespace"]).is_empty() && !s.is_null()).cloned() {
@@ -69,7 +75,46 @@ pub fn validate_claim_spec(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
     }
     class_name(spec, "storageClassName", path, faults);
     volume_mode(spec, path, faults);
+    sources(spec, path, faults);
     class_name(spec, "volumeAttributesClassName", path, faults);
+}
+
+fn is_claim_or_snapshot(source: &Value) -> bool {
+    let known = [("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")];
+    known.contains(&(source.str_at(&["apiGroup"]), source.str_at(&["kind"])))
+}
+
+/// What a volume begins with: the older field and the newer one say the same, or the newer one names another namespace.
+fn sources(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let of = |field: &str| spec.get(field).filter(|source| !source.is_null());
+    let (older, newer) = (of("dataSource"), of("dataSourceRef"));
+    for (field, source) in [("dataSource", older), ("dataSourceRef", newer)] {
+        if let Some(source) = source {
+            source_reference(source, &path.field(field), faults);
+        }
+    }
+    let (Some(older), Some(newer)) = (older, newer) else { return };
+    if !newer.str_at(&["namespace"]).is_empty() {
+        faults.invalid_shown(path, "{}", "may not be specified when dataSourceRef.namespace is specified");
+    } else if ["apiGroup", "kind", "name"].iter().any(|field| !same(older.get(field), newer.get(field))) {
+        faults.invalid_shown(path, "{}", "must match dataSourceRef");
+    }
+}
+
+fn source_reference(source: &Value, path: &Path<'_>, faults: &mut Faults) {
+    for field in ["name", "kind"].iter().filter(|field| source.str_at(&[field]).is_empty()) {
+        faults.required(&path.field(field), "");
+    }
+    let (group, kind, namespace) = (source.str_at(&["apiGroup"]), source.str_at(&["kind"]), source.str_at(&["namespace"]));
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        faults.invalid_str(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+    }
+    if !group.is_empty() {
+        faults.texts(&path.field("apiGroup"), group, names::dns1123_subdomain(group));
+    }
+    if !namespace.is_empty() {
+        faults.texts(&path.field("namespace"), namespace, names::dns1123_label(namespace));
+    }
 }
 
 pub fn access_modes(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
@@ -103,7 +148,7 @@ pub fn volume_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
 
 fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if part == Part::Status {
-        return;
+        return status_change(new, faults);
     }
     let (Some(after), Some(before)) = (new.map_at(&["spec"]), old.map_at(&["spec"])) else { return };
     let bound = new.str_at(&["status", "phase"]) == "Bound";
@@ -124,6 +169,46 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if size(new, &wanted) < size(old, &wanted) && size(new, &wanted) <= size(old, &["status", "capacity", "storage"]) {
         faults.forbidden(&Path::root("spec.resources.requests.storage"), "field can not be less than status.capacity");
     }
+}
+
+fn status_change(claim: &Value, faults: &mut Faults) {
+    const STATES: [&str; 5] =
+        ["ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"];
+    const STATUS: Path<'static> = Path::root("status");
+    let amount = |value: &Value, path: &Path<'_>, faults: &mut Faults| {
+        if let Some(amount) = quantity(value, path, faults).filter(|amount| amount.is_negative()) {
+            faults.invalid(path, &amount.value().into(), "must be a valid resource quantity");
+        }
+    };
+    let list = STATUS.field("capacity");
+    for (name, value) in claim.map_at(&["status", "capacity"]).into_iter().flatten() {
+        amount(value, &list.key(name), faults);
+    }
+    let list = STATUS.field("allocatedResourceStatuses");
+    for (name, state) in claim.map_at(&["status", "allocatedResourceStatuses"]).into_iter().flatten() {
+        is_of_claims(name, &list, faults);
+        if !state.as_str().is_some_and(|state| STATES.contains(&state)) {
+            faults.not_supported(&list, name, &STATES);
+        }
+    }
+    let list = STATUS.field("allocatedResources");
+    for (name, value) in claim.map_at(&["status", "allocatedResources"]).into_iter().flatten() {
+        if is_of_claims(name, &list, faults) {
+            amount(value, &list.key(name), faults);
+        }
+    }
+}
+
+/// Of Kubernetes' own resources a claim knows storage alone.
+fn is_of_claims(name: &str, path: &Path<'_>, faults: &mut Faults) -> bool {
+    let messages = names::qualified_name(name);
+    let good = messages.is_empty() && (is_extended(name) || name == "storage");
+    if !messages.is_empty() {
+        faults.texts(path, name, messages);
+    } else if !good {
+        faults.not_supported(path, name, &["storage"]);
+    }
+    good
 }
 
 /// `RWO,ROX`, in a fixed order.

@@ -3,13 +3,13 @@
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::{int_or_percent, label_selector, not_over_100_percent, one_of_if_set};
+use crate::registry::checks::{int_or_percent, label_selector, nonnegative, not_over_100_percent, one_of_if_set};
 use crate::registry::def::namespaced;
-use crate::registry::faults::Faults;
+use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, count, number, text};
-use crate::registry::strategy::Column;
+use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::SPEC;
 
 const COLUMNS: &[Column] = &[
@@ -29,6 +29,14 @@ pub fn kind() -> Kind {
             budget.set_at(&["status"], zero);
         },
         validate,
+        validate_change: |new, _, part, faults| {
+            const STATUS: Path<'static> = Path::root("status");
+            for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+                if part == Part::Status {
+                    nonnegative(new.at(&["status", field]), &STATUS.field(field), faults);
+                }
+            }
+        },
         ..Kind::new(namespaced("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget").short(&["pdb"]).status()).table(
             COLUMNS,
             |budget, now| {
