@@ -74,10 +74,12 @@ impl AffinityFacts {
     /// Most pods ask for none of it and are refused by none: that is told without a call.
     #[inline]
     pub fn fault(&self, wish: &Wish, node: &Node) -> Option<AffinityFault> {
-        if wish.required_affinity.is_empty() && self.avoided.is_empty() && self.refused.is_empty() {
-            return None;
-        }
-        self.fault_of_terms(wish, node)
+        if self.refuses_none(wish) { None } else { self.fault_of_terms(wish, node) }
+    }
+
+    #[inline]
+    pub fn refuses_none(&self, wish: &Wish) -> bool {
+        wish.required_affinity.is_empty() && self.avoided.is_empty() && self.refused.is_empty()
     }
 
     fn fault_of_terms(&self, wish: &Wish, node: &Node) -> Option<AffinityFault> {

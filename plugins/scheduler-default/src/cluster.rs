@@ -1,7 +1,7 @@
 //! The cluster as it was fed: nodes by their dense id, pods in a slab, and the indexes that filters and scores read.
 
 use pintle_sdk::scheduler as api;
-use pintle_sdk::scheduler::{Delta, NodeId, Unsatisfiable};
+use pintle_sdk::scheduler::{Delta, Effect, NodeId, Unsatisfiable};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::intern::{Symbol, Symbols};
@@ -43,7 +43,10 @@ pub struct Node {
     /// The symbol of `metadata.name`, the one field that affinity may name.
     pub name_field: Symbol,
     pub labels: Labels,
-    pub taints: Box<[Taint]>,
+    /// Taints that keep pods off.
+    pub repelling: Box<[Taint]>,
+    /// `PreferNoSchedule`.
+    pub discouraging: Box<[Taint]>,
     pub unschedulable: bool,
     pub allocatable: Amounts,
     pub max_pods: u32,
@@ -73,7 +76,8 @@ pub struct Port {
 #[derive(Clone)]
 pub struct PlacedPod {
     pub uid: Box<str>,
-    pub name: Symbol,
+    /// Not a symbol: pods come and go, and symbols stay.
+    pub name: Box<str>,
     pub node: NodeId,
     pub namespace: Symbol,
     pub labels: Labels,
@@ -95,7 +99,7 @@ pub struct Budget {
     pub namespace: Symbol,
     pub selector: Option<Selector>,
     pub allowed: i32,
-    pub disrupted: Box<[Symbol]>,
+    pub disrupted: Box<[Box<str>]>,
 }
 
 impl Cluster {
@@ -104,9 +108,9 @@ impl Cluster {
             Delta::UpsertNode(node) => self.upsert_node(&node),
             Delta::RemoveNode(id) => self.remove_node(id),
             Delta::Place(placement) => {
-                let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
-                self.withdraw(&placement.pod.uid);
-                self.take_away(&placement.pod.uid);
+                let pod = PlacedPod::compile(placement.pod, placement.node, &mut self.symbols);
+                self.withdraw(&pod.uid);
+                self.take_away(&pod.uid);
                 self.place(pod);
             }
             Delta::Forget(uid) => {
@@ -114,8 +118,8 @@ impl Cluster {
                 self.take_away(&uid);
             }
             Delta::Nominate(placement) => {
-                let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
-                self.withdraw(&placement.pod.uid);
+                let pod = PlacedPod::compile(placement.pod, placement.node, &mut self.symbols);
+                self.withdraw(&pod.uid);
                 self.nominated.entry(placement.node).or_default().push(pod);
             }
             Delta::Withdraw(uid) => self.withdraw(&uid),
@@ -173,12 +177,15 @@ impl Cluster {
                 images.insert(symbols.intern(name), image.size_bytes);
             }
         }
+        let taint = |t: &api::Taint| Taint { key: symbols.intern(&t.key), value: symbols.intern(&t.value), effect: t.effect };
+        let (discouraging, repelling) = fed.taints.iter().map(taint).partition::<Vec<_>, _>(|t| t.effect == Effect::PreferNoSchedule);
         let mut node = Node {
             id: fed.id,
             name: symbols.intern(&fed.name),
             name_field: symbols.intern("metadata.name"),
             labels: labels(&fed.labels, symbols),
-            taints: fed.taints.iter().map(|t| Taint { key: symbols.intern(&t.key), value: symbols.intern(&t.value), effect: t.effect }).collect(),
+            repelling: repelling.into(),
+            discouraging: discouraging.into(),
             unschedulable: fed.unschedulable,
             allocatable: Amounts::compile(&fed.allocatable, symbols),
             max_pods: fed.max_pods,
@@ -300,15 +307,15 @@ impl Amounts {
 }
 
 impl PlacedPod {
-    fn compile(pod: &api::Pod, node: NodeId, symbols: &mut Symbols) -> Self {
+    fn compile(pod: api::Pod, node: NodeId, symbols: &mut Symbols) -> Self {
         let terms = |list: &[api::PodAffinityTerm], symbols: &mut Symbols| list.iter().map(|t| PodTerm::compile(t, symbols)).collect();
         let mut preferred: Vec<(i64, PodTerm)> = Vec::new();
         for (list, sign) in [(&pod.preferred_affinity, 1), (&pod.preferred_anti_affinity, -1)] {
             preferred.extend(list.iter().map(|t| (sign * i64::from(t.weight), PodTerm::compile(&t.term, symbols))));
         }
         Self {
-            uid: pod.uid.as_str().into(),
-            name: symbols.intern(&pod.name),
+            uid: pod.uid.into(),
+            name: pod.name.into(),
             node,
             namespace: symbols.intern(&pod.namespace),
             labels: labels(&pod.labels, symbols),
@@ -344,7 +351,7 @@ impl Budget {
             namespace: symbols.intern(&budget.namespace),
             selector: budget.selector.as_deref().map(|s| Selector::compile(s, symbols)),
             allowed: budget.allowed,
-            disrupted: budget.disrupted.iter().map(|name| symbols.intern(name)).collect(),
+            disrupted: budget.disrupted.iter().map(|name| name.as_str().into()).collect(),
         }
     }
 }

@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The names of the scores, and upstream's default weights.
-pub const DEFAULT_WEIGHTS: &[(&str, i64)] = &[
-    ("TaintToleration", 3),
-    ("NodeAffinity", 2),
-    ("PodTopologySpread", 2),
-    ("InterPodAffinity", 2),
-    ("NodeResourcesFit", 1),
-    ("NodeResourcesBalancedAllocation", 1),
-    ("ImageLocality", 1),
-];
+/// What nodes are scored by, in upstream's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Criterion {
+    TaintToleration,
+    NodeAffinity,
+    PodTopologySpread,
+    InterPodAffinity,
+    NodeResourcesFit,
+    NodeResourcesBalancedAllocation,
+    ImageLocality,
+}
+
 const MAX_WEIGHT: i64 = 100;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -31,7 +33,8 @@ pub enum Strategy {
 
 #[derive(Debug)]
 pub struct Config {
-    weights: Vec<i64>,
+    /// In the order of [`Criterion::ALL`].
+    weights: [i64; 7],
     pub strategy: Strategy,
 }
 
@@ -45,7 +48,7 @@ struct Text {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { weights: DEFAULT_WEIGHTS.iter().map(|w| w.1).collect(), strategy: Strategy::default() }
+        Self { weights: Criterion::ALL.map(Criterion::default_weight), strategy: Strategy::default() }
     }
 }
 
@@ -57,8 +60,11 @@ impl Config {
         let text: Text = serde_json::from_str(config).map_err(|e| format!("config: {e}"))?;
         let mut parsed = Self { strategy: text.scoring_strategy, ..Self::default() };
         for (name, weight) in text.weights {
-            let known = || DEFAULT_WEIGHTS.iter().map(|w| w.0).collect::<Vec<_>>().join(", ");
-            let place = DEFAULT_WEIGHTS.iter().position(|w| w.0 == name).ok_or_else(|| format!("config: weights.{name}: no such score; there are {}", known()))?;
+            let known = || Criterion::ALL.map(Criterion::name).join(", ");
+            let place = Criterion::ALL
+                .iter()
+                .position(|c| c.name() == name)
+                .ok_or_else(|| format!("config: weights.{name}: no such score; there are {}", known()))?;
             if !(0..=MAX_WEIGHT).contains(&weight) {
                 return Err(format!("config: weights.{name}: must be between 0 and {MAX_WEIGHT}"));
             }
@@ -67,8 +73,40 @@ impl Config {
         Ok(parsed)
     }
 
-    /// By place in [`DEFAULT_WEIGHTS`].
-    pub fn weight(&self, score: usize) -> i64 {
-        self.weights[score]
+    pub fn weight(&self, criterion: Criterion) -> i64 {
+        self.weights[criterion as usize]
+    }
+}
+
+impl Criterion {
+    pub const ALL: [Self; 7] = [
+        Self::TaintToleration,
+        Self::NodeAffinity,
+        Self::PodTopologySpread,
+        Self::InterPodAffinity,
+        Self::NodeResourcesFit,
+        Self::NodeResourcesBalancedAllocation,
+        Self::ImageLocality,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TaintToleration => "TaintToleration",
+            Self::NodeAffinity => "NodeAffinity",
+            Self::PodTopologySpread => "PodTopologySpread",
+            Self::InterPodAffinity => "InterPodAffinity",
+            Self::NodeResourcesFit => "NodeResourcesFit",
+            Self::NodeResourcesBalancedAllocation => "NodeResourcesBalancedAllocation",
+            Self::ImageLocality => "ImageLocality",
+        }
+    }
+
+    /// Upstream's.
+    fn default_weight(self) -> i64 {
+        match self {
+            Self::TaintToleration => 3,
+            Self::NodeAffinity | Self::PodTopologySpread | Self::InterPodAffinity => 2,
+            Self::NodeResourcesFit | Self::NodeResourcesBalancedAllocation | Self::ImageLocality => 1,
+        }
     }
 }

@@ -29,6 +29,11 @@ impl Facts {
         facts
     }
 
+    /// Neither the pod nor those that are placed tell nodes apart by anything but taints and room.
+    fn leave_all_nodes(&self, wish: &Wish) -> bool {
+        wish.wants_room_alone() && self.affinity.refuses_none(wish) && self.spread.is_empty() && self.claims_in_use == 0
+    }
+
     /// As if the pod came to (1) or left (-1) its node.
     pub fn shift(&mut self, cluster: &Cluster, wish: &Wish, pod: &PlacedPod, by: i64) {
         let Some(node) = cluster.node(pod.node) else { return };
@@ -96,6 +101,47 @@ impl Rejections {
         });
         report.collect()
     }
+}
+
+/// The nodes that take the pod, in the order of their ids from `start` on and round, until there are `enough`.
+pub struct Sifted {
+    pub feasible: Vec<NodeId>,
+    pub looked_at: u32,
+    pub next_start: u32,
+}
+
+pub fn sift(cluster: &mut Cluster, wish: &Wish, facts: &Facts, start: usize, enough: usize, rejections: &mut Rejections) -> Sifted {
+    let count = cluster.nodes.len();
+    let mut sifted = Sifted { feasible: Vec::with_capacity(enough.min(count)), looked_at: 0, next_start: 0 };
+    let wants_room_alone = !cluster.nominates() && facts.leave_all_nodes(wish);
+    let mut next = start;
+    for _ in 0..count {
+        if sifted.feasible.len() >= enough {
+            break;
+        }
+        let slot = next;
+        next = if slot + 1 == count { 0 } else { slot + 1 };
+        let Some(node) = &cluster.nodes[slot] else { continue };
+        sifted.looked_at += 1;
+        if (wants_room_alone && has_room(node, wish)) || accepts(cluster, wish, facts, slot as NodeId, rejections) {
+            sifted.feasible.push(slot as NodeId);
+        }
+    }
+    sifted.next_start = next as u32;
+    sifted
+}
+
+/// All that is left to ask of a node for a pod that wants room alone. The other filters say why not, where it is not so.
+#[inline(always)]
+fn has_room(node: &Node, wish: &Wish) -> bool {
+    let (want, have, used) = (&wish.requests, &node.allocatable, &node.requested);
+    let fits = |want: i64, have: i64, used: i64| want <= 0 || want <= have - used;
+    !node.unschedulable
+        && node.repelling.is_empty()
+        && (node.pods.len() as u32) < node.max_pods
+        && fits(want.milli_cpu, have.milli_cpu, used.milli_cpu)
+        && fits(want.memory, have.memory, used.memory)
+        && fits(want.ephemeral_storage, have.ephemeral_storage, used.ephemeral_storage)
 }
 
 /// Whether the node may take the pod. One that the pod does not name is not looked at, unless victims were evicted there for it.

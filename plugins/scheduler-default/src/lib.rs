@@ -20,7 +20,7 @@ use pintle_sdk::scheduler::{Attempt, Choice, Delta, NodeId, Outcome, Pod, Rankin
 
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::filter::{Facts, Rejections, Why};
+use crate::filter::{Facts, Rejections, Sifted, Why};
 use crate::wish::Wish;
 
 #[derive(Default)]
@@ -56,35 +56,17 @@ impl Scheduler for DefaultScheduler {
         let count = self.cluster.nodes.len();
         let start = if count == 0 { 0 } else { scope.start as usize % count };
         let limit = if scope.limit == 0 { usize::MAX } else { scope.limit as usize };
-        let mut feasible: Vec<NodeId> = Vec::new();
-        let (mut looked_at, mut steps) = (0, 0);
         // The nominated node first: victims were evicted there for this pod.
         let nominated = pod.nominated.filter(|id| filter::check(&mut self.cluster, &wish, &facts, *id, &mut Rejections::default()));
-        if let Some(id) = nominated {
-            feasible.push(id);
-            looked_at = 1;
-        } else {
-            while steps < count && feasible.len() < limit {
-                let id = ((start + steps) % count) as NodeId;
-                steps += 1;
-                if self.cluster.nodes[id as usize].is_some() {
-                    looked_at += 1;
-                    if filter::accepts(&mut self.cluster, &wish, &facts, id, &mut rejections) {
-                        feasible.push(id);
-                    }
-                }
-            }
-        }
+        let Sifted { feasible, looked_at, next_start } = match nominated {
+            Some(id) => Sifted { feasible: vec![id], looked_at: 1, next_start: start as u32 },
+            None => filter::sift(&mut self.cluster, &wish, &facts, start, limit, &mut rejections),
+        };
         if feasible.is_empty() {
             return Ok(Outcome::None(rejections.report(&self.cluster.symbols)));
         }
         let ranked = score::rank(&self.cluster, &self.config, &wish, &feasible, scope.top as usize, draw(env));
-        Ok(Outcome::Fits(Choice {
-            ranked,
-            feasible: feasible.len() as u32,
-            looked_at,
-            next_start: if count == 0 { 0 } else { ((start + steps) % count) as u32 },
-        }))
+        Ok(Outcome::Fits(Choice { ranked, feasible: feasible.len() as u32, looked_at, next_start }))
     }
 
     fn rank(&mut self, _env: &dyn Env, pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {

@@ -1,10 +1,10 @@
 //! The scores: each criterion gives a node 0 to 100, the weighted sum ranks the nodes.
 
-use pintle_sdk::scheduler::{Effect, NodeId, Ranked, Reason};
+use pintle_sdk::scheduler::{NodeId, Ranked, Reason};
 
 use crate::affinity;
 use crate::cluster::{Cluster, Node};
-use crate::config::{Config, DEFAULT_WEIGHTS, Strategy};
+use crate::config::{Config, Criterion, Strategy};
 use crate::wish::Wish;
 
 const MAX: i64 = 100;
@@ -15,19 +15,42 @@ const IMAGE_MAX_BYTES: i64 = 1000 * 1024 * 1024;
 /// So many of the best are kept while nodes are looked at; of more, all are sorted.
 const FEW: usize = 8;
 
+/// A node that may take the pod.
+struct Candidate<'a> {
+    node: &'a Node,
+    /// The weighted sum so far.
+    total: i64,
+    /// Taints that would rather have the pod elsewhere.
+    discouraged: usize,
+}
+
 /// The `top` best of the feasible nodes, best first; equals in an order drawn from the seed.
+///
+/// What most pods are scored by is summed in one pass over the nodes: in a guest each further pass costs more than what is done there.
 pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId], top: usize, seed: u64) -> Vec<Ranked> {
-    let nodes: Vec<&Node> = feasible.iter().filter_map(|id| cluster.node(*id)).collect();
-    let mut totals = vec![0_i64; nodes.len()];
-    if nodes.len() > 1 {
-        for (place, scores) in criteria(cluster, config, wish, &nodes).into_iter().enumerate() {
-            let weight = config.weight(place);
-            for (total, score) in totals.iter_mut().zip(scores) {
-                *total += weight * score;
-            }
+    let fit = config.weight(Criterion::NodeResourcesFit);
+    let even = if wants_balance(wish) { config.weight(Criterion::NodeResourcesBalancedAllocation) } else { 0 };
+    let mut candidates: Vec<Candidate> = Vec::with_capacity(feasible.len());
+    let mut most_discouraged = 0;
+    for node in feasible.iter().filter_map(|id| cluster.node(*id)) {
+        let total = fit * allocation(node, wish, config.strategy) + even * balance(node, wish);
+        let discouraged = wish.discouraged_by(node);
+        most_discouraged = most_discouraged.max(discouraged);
+        candidates.push(Candidate { node, total, discouraged });
+    }
+    if let [only] = candidates.as_slice() {
+        return vec![Ranked { node: only.node.id, score: 0 }];
+    }
+    for criterion in [Criterion::NodeAffinity, Criterion::PodTopologySpread, Criterion::InterPodAffinity, Criterion::ImageLocality] {
+        let weight = config.weight(criterion);
+        let scores = scores(criterion, cluster, config, wish, &candidates);
+        for (candidate, score) in candidates.iter_mut().zip(scores) {
+            candidate.total += weight * score;
         }
     }
-    best(nodes.iter().map(|node| node.id).zip(totals), top.max(1), seed)
+    let weight = config.weight(Criterion::TaintToleration);
+    let taints: Vec<i64> = (0..=most_discouraged).map(|count| weight * taint_score(count, most_discouraged)).collect();
+    best(candidates.iter().map(|c| (c.node.id, c.total + taints[c.discouraged])), top.max(1), seed)
 }
 
 /// By insertion: a few are wanted, and most nodes are behind the last of them by their score alone. All of them are sorted.
@@ -63,55 +86,54 @@ fn best(scored: impl ExactSizeIterator<Item = (NodeId, i64)>, top: usize, seed: 
 
 /// Each criterion's score of one node, as it would be among all nodes.
 pub fn explain(cluster: &Cluster, config: &Config, wish: &Wish, id: NodeId) -> Vec<Reason> {
-    let nodes: Vec<&Node> = cluster.nodes.iter().flatten().collect();
-    let Some(place) = nodes.iter().position(|n| n.id == id) else { return Vec::new() };
-    let scores = criteria(cluster, config, wish, &nodes);
-    let line = |(name, scores): (&(&str, i64), Vec<i64>)| Reason {
+    let candidate = |node| Candidate { node, total: 0, discouraged: wish.discouraged_by(node) };
+    let nodes: Vec<Candidate> = cluster.nodes.iter().flatten().map(candidate).collect();
+    let Some(place) = nodes.iter().position(|c| c.node.id == id) else { return Vec::new() };
+    let line = |criterion: &Criterion| Reason {
         stage: "score".to_owned(),
-        criterion: name.0.to_owned(),
+        criterion: criterion.name().to_owned(),
         rejected: None,
-        score: scores.get(place).copied(),
+        score: scores(*criterion, cluster, config, wish, &nodes).get(place).copied(),
     };
-    DEFAULT_WEIGHTS.iter().zip(scores).map(line).collect()
+    Criterion::ALL.iter().map(line).collect()
 }
 
-/// In the order of [`DEFAULT_WEIGHTS`]; a criterion without a say gives an empty list.
-fn criteria(cluster: &Cluster, config: &Config, wish: &Wish, nodes: &[&Node]) -> [Vec<i64>; 7] {
-    let active = |name: &str| DEFAULT_WEIGHTS.iter().position(|w| w.0 == name).is_some_and(|p| config.weight(p) > 0);
-    let only = |name: &str, scores: &dyn Fn() -> Vec<i64>| if active(name) { scores() } else { Vec::new() };
-    [
-        only("TaintToleration", &|| taints(wish, nodes)),
-        only("NodeAffinity", &|| node_affinity(cluster, wish, nodes)),
-        only("PodTopologySpread", &|| spread(cluster, wish, nodes)),
-        only("InterPodAffinity", &|| pod_affinity(cluster, wish, nodes)),
-        only("NodeResourcesFit", &|| nodes.iter().map(|n| allocation(n, wish, config.strategy)).collect()),
-        only("NodeResourcesBalancedAllocation", &|| balance(wish, nodes)),
-        only("ImageLocality", &|| images(cluster, wish, nodes)),
-    ]
-}
-
-fn taints(wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
-    let soft = |node: &&Node| node.taints.iter().filter(|t| t.effect == Effect::PreferNoSchedule && !wish.tolerates(t)).count() as i64;
-    let mut counts: Vec<i64> = nodes.iter().map(soft).collect();
-    let most = counts.iter().copied().max().unwrap_or(0);
-    for count in &mut counts {
-        *count = if *count == 0 { MAX } else { MAX - MAX * *count / most };
+/// By one criterion; one without a say gives an empty list.
+fn scores(criterion: Criterion, cluster: &Cluster, config: &Config, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
+    if config.weight(criterion) == 0 {
+        return Vec::new();
     }
-    counts
+    match criterion {
+        Criterion::TaintToleration => {
+            let most = nodes.iter().map(|c| c.discouraged).max().unwrap_or(0);
+            nodes.iter().map(|c| taint_score(c.discouraged, most)).collect()
+        }
+        Criterion::NodeAffinity => node_affinity(cluster, wish, nodes),
+        Criterion::PodTopologySpread => spread(cluster, wish, nodes),
+        Criterion::InterPodAffinity => pod_affinity(cluster, wish, nodes),
+        Criterion::NodeResourcesFit => nodes.iter().map(|c| allocation(c.node, wish, config.strategy)).collect(),
+        Criterion::NodeResourcesBalancedAllocation if !wants_balance(wish) => Vec::new(),
+        Criterion::NodeResourcesBalancedAllocation => nodes.iter().map(|c| balance(c.node, wish)).collect(),
+        Criterion::ImageLocality => images(cluster, wish, nodes),
+    }
 }
 
-fn node_affinity(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
+fn taint_score(count: usize, most: usize) -> i64 {
+    if count == 0 { MAX } else { MAX - MAX * count as i64 / most as i64 }
+}
+
+fn node_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     if wish.preferred_nodes.is_empty() {
         return Vec::new();
     }
-    let sum = |node: &&Node| wish.preferred_nodes.iter().filter(|(_, t)| t.matches(node, &cluster.symbols)).map(|(w, _)| w).sum::<i64>();
+    let sum = |c: &Candidate| wish.preferred_nodes.iter().filter(|(_, t)| t.matches(c.node, &cluster.symbols)).map(|(w, _)| w).sum::<i64>();
     let sums: Vec<i64> = nodes.iter().map(sum).collect();
     let most = sums.iter().copied().max().unwrap_or(0);
     sums.into_iter().map(|s| if most == 0 { 0 } else { MAX * s / most }).collect()
 }
 
-fn spread(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
-    let Some(raw) = crate::spread::scores(cluster, wish, nodes) else { return Vec::new() };
+fn spread(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
+    let Some(raw) = crate::spread::scores(cluster, wish, || nodes.iter().map(|c| c.node)) else { return Vec::new() };
     let most = raw.iter().flatten().copied().max().unwrap_or(0);
     let least = raw.iter().flatten().copied().min().unwrap_or(0);
     let normal = |score: Option<i64>| match score {
@@ -122,12 +144,12 @@ fn spread(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
     raw.into_iter().map(normal).collect()
 }
 
-fn pod_affinity(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
+fn pod_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     let sums = affinity::preferences(cluster, wish);
     if sums.is_empty() {
         return Vec::new();
     }
-    let of = |node: &&Node| node.labels.iter().filter_map(|label| sums.get(label)).sum::<i64>();
+    let of = |c: &Candidate| c.node.labels.iter().filter_map(|label| sums.get(label)).sum::<i64>();
     let raw: Vec<i64> = nodes.iter().map(of).collect();
     let most = raw.iter().copied().max().unwrap_or(0);
     let least = raw.iter().copied().min().unwrap_or(0);
@@ -136,6 +158,7 @@ fn pod_affinity(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
 }
 
 /// The mean over CPU and memory of how empty (or, for MostAllocated, how full) the node would be.
+#[inline]
 fn allocation(node: &Node, wish: &Wish, strategy: Strategy) -> i64 {
     let kinds = [
         (node.allocatable.milli_cpu, node.scored_milli_cpu + wish.scored_milli_cpu),
@@ -153,20 +176,20 @@ fn allocation(node: &Node, wish: &Wish, strategy: Strategy) -> i64 {
     if count == 0 { 0 } else { sum / count }
 }
 
-/// Whether the pod brings the shares of CPU and memory in use nearer to each other. A pod that asks for neither has no say.
-fn balance(wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
-    let wants = &wish.requests;
-    if wants.milli_cpu == 0 && wants.memory == 0 {
-        return Vec::new();
-    }
-    let score = |node: &&Node| {
-        let after = evenness(node, node.requested.milli_cpu + wants.milli_cpu, node.requested.memory + wants.memory);
-        let before = evenness(node, node.requested.milli_cpu, node.requested.memory);
-        MAX / 2 + (MAX / 2 + after - before) / 2
-    };
-    nodes.iter().map(score).collect()
+/// A pod that asks for neither CPU nor memory has no say in their balance.
+fn wants_balance(wish: &Wish) -> bool {
+    wish.requests.milli_cpu != 0 || wish.requests.memory != 0
 }
 
+/// Whether the pod brings the shares of CPU and memory in use nearer to each other.
+#[inline]
+fn balance(node: &Node, wish: &Wish) -> i64 {
+    let after = evenness(node, node.requested.milli_cpu + wish.requests.milli_cpu, node.requested.memory + wish.requests.memory);
+    let before = evenness(node, node.requested.milli_cpu, node.requested.memory);
+    MAX / 2 + (MAX / 2 + after - before) / 2
+}
+
+#[inline]
 fn evenness(node: &Node, milli_cpu: i64, memory: i64) -> i64 {
     let share = |used: i64, of: i64| (of > 0).then(|| if used < of { used as f64 / of as f64 } else { 1.0 });
     let deviation = match (share(milli_cpu, node.allocatable.milli_cpu), share(memory, node.allocatable.memory)) {
@@ -177,15 +200,15 @@ fn evenness(node: &Node, milli_cpu: i64, memory: i64) -> i64 {
 }
 
 /// How much of the pod's images is there already; an image on few nodes counts less, or pods would crowd on them.
-fn images(cluster: &Cluster, wish: &Wish, nodes: &[&Node]) -> Vec<i64> {
+fn images(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     if wish.images.iter().chain(&wish.volume_images).all(|i| cluster.image_nodes.get(i).copied().unwrap_or(0) == 0) {
         return Vec::new();
     }
     let total = cluster.node_count.max(1) as f64;
     let largest = IMAGE_MAX_BYTES * wish.images.len() as i64;
-    let score = |node: &&Node| {
+    let score = |c: &Candidate| {
         let there = wish.images.iter().chain(&wish.volume_images).filter_map(|image| {
-            let size = *node.images.get(image)?;
+            let size = *c.node.images.get(image)?;
             let share = f64::from(cluster.image_nodes.get(image).copied().unwrap_or(0)) / total;
             Some((size as f64 * share) as i64)
         });

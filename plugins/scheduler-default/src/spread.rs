@@ -92,20 +92,20 @@ fn fault_of_constraints(spreads: &[Spread], wish: &Wish, node: &Node) -> Option<
 }
 
 /// Raw scores for soft constraints, lower is better; `None` for a node that lacks one of the labels.
-pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[&Node]) -> Option<Vec<Option<i64>>> {
+pub fn scores<'a, I: Iterator<Item = &'a Node>>(cluster: &Cluster, wish: &Wish, feasible: impl Fn() -> I) -> Option<Vec<Option<i64>>> {
     let soft: Vec<&Constraint> = wish.spread.iter().filter(|c| !c.hard).collect();
     if soft.is_empty() {
         return None;
     }
     let takes_part = |node: &Node| wish.spread_by_default || complete(&soft, node);
-    let taking_part = feasible.iter().filter(|n| takes_part(n)).count();
-    let mut sums = vec![0.0_f64; feasible.len()];
+    let taking_part = feasible().filter(|n| takes_part(n)).count();
+    let mut sums = vec![0.0_f64; feasible().count()];
     for constraint in &soft {
         let by_host = constraint.topology_key == wish.hostname_key;
         // With the defaults, nodes without the label make up a domain of their own.
         let mut counts: FxHashMap<Option<Symbol>, i64> = FxHashMap::default();
         if !by_host {
-            for node in feasible.iter().filter(|n| takes_part(n)) {
+            for node in feasible().filter(|n| takes_part(n)) {
                 counts.entry(value(&node.labels, constraint.topology_key)).or_default();
             }
         }
@@ -121,13 +121,13 @@ pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[&Node]) -> Option<Vec<
                 *count += 1;
             }
         });
-        for (sum, node) in sums.iter_mut().zip(feasible) {
+        for (sum, node) in sums.iter_mut().zip(feasible()) {
             let Some(domain) = value(&node.labels, constraint.topology_key) else { continue };
             let count = if by_host { on_node.get(&node.id) } else { counts.get(&Some(domain)) };
             *sum += count.copied().unwrap_or(0) as f64 * weight + (constraint.max_skew - 1) as f64;
         }
     }
-    Some(sums.iter().zip(feasible).map(|(sum, node)| takes_part(node).then(|| sum.round() as i64)).collect())
+    Some(sums.iter().zip(feasible()).map(|(sum, node)| takes_part(node).then(|| sum.round() as i64)).collect())
 }
 
 impl Spread {

@@ -1,5 +1,7 @@
 //! A pod to be placed, compiled to symbols once for a decision.
 
+use std::borrow::Cow;
+
 use pintle_sdk::scheduler as api;
 use pintle_sdk::scheduler::Effect;
 
@@ -119,7 +121,19 @@ impl Wish {
     /// Taints that keep pods off: not the ones that merely prefer so.
     #[inline]
     pub fn tolerates_all(&self, node: &Node) -> bool {
-        node.taints.iter().filter(|t| t.effect != Effect::PreferNoSchedule).all(|t| self.tolerates(t))
+        node.repelling.iter().all(|t| self.tolerates(t))
+    }
+
+    /// Taints that would rather have the pod elsewhere.
+    #[inline]
+    pub fn discouraged_by(&self, node: &Node) -> usize {
+        if self.tolerations.is_empty() { node.discouraging.len() } else { node.discouraging.iter().filter(|t| !self.tolerates(t)).count() }
+    }
+
+    /// The pod asks for nothing but room: no filter but taints and resources can refuse it for what it says itself.
+    pub fn wants_room_alone(&self) -> bool {
+        let asks_of_nodes = !self.node_selector.is_empty() || self.required_nodes.is_some() || !self.volumes.is_empty() || !self.ports.is_empty();
+        !asks_of_nodes && self.requests.extended.is_empty()
     }
 
     /// `spec.unschedulable` is a taint to a pod that says it tolerates it.
@@ -181,7 +195,7 @@ impl Toleration {
 }
 
 /// With the tag that the runtime would add.
-pub fn image_name(name: &str) -> String {
+fn image_name(name: &str) -> Cow<'_, str> {
     let last_part = name.rsplit('/').next().unwrap_or(name);
-    if last_part.contains(':') || last_part.contains('@') { name.to_owned() } else { format!("{name}:latest") }
+    if last_part.contains([':', '@']) { name.into() } else { format!("{name}:latest").into() }
 }
