@@ -88,15 +88,21 @@ struct Load {
     cluster: Arc<Cluster>,
     created: usize,
     waiting: usize,
-    /// How often each was bound, by the number in its name.
-    bound: Vec<u8>,
+    bound: Once,
     bindings: usize,
     placed: VecDeque<String>,
     last: Option<Instant>,
     longest: Duration,
     asked: usize,
-    answered: Vec<u8>,
+    answered: Once,
     answers: usize,
+}
+
+/// How often each number came, for numbers that are each due once and come about in their order. Those before the first that did not come
+/// are not kept: this process's memory is what is measured.
+struct Once {
+    from: usize,
+    came: VecDeque<u8>,
 }
 
 #[tokio::main]
@@ -270,13 +276,13 @@ impl Load {
             cluster,
             created: 0,
             waiting: 0,
-            bound: Vec::new(),
+            bound: Once { from: 0, came: VecDeque::new() },
             bindings: 0,
             placed: VecDeque::new(),
             last: None,
             longest: Duration::ZERO,
             asked: 0,
-            answered: vec![1],
+            answered: Once { from: 1, came: VecDeque::new() },
             answers: 0,
         }
     }
@@ -298,7 +304,7 @@ impl Load {
             self.cluster.remove(&PODS, "n", &oldest);
         }
         // One is asked, and once it is answered it goes.
-        if self.answered.get(self.asked).is_some_and(|count| *count > 0) {
+        if self.answered.has(self.asked) {
             self.cluster.remove(&CONFIG_MAPS, "n", &format!("a{}", self.asked));
             self.asked += 1;
             let name = format!("a{}", self.asked);
@@ -312,12 +318,12 @@ impl Load {
             if let Some(name) = write.strip_prefix("create pods/binding ") {
                 let gap = self.last.map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
                 (self.last, self.longest) = (Some(at), self.longest.max(gap));
-                count_in(&mut self.bound, name);
+                self.bound.count(name);
                 self.bindings += 1;
                 self.waiting -= 1;
                 self.placed.push_back(name.to_owned());
             } else if let Some(name) = write.strip_prefix("update configmaps ") {
-                count_in(&mut self.answered, name);
+                self.answered.count(name);
                 self.answers += 1;
             }
         }
@@ -333,24 +339,39 @@ impl Load {
     /// Everything that was asked for is done, once.
     async fn finish(&mut self) {
         let begun = Instant::now();
-        while self.waiting > 0 || self.answered.len() <= self.asked {
+        while self.waiting > 0 || !self.answered.has(self.asked) {
             assert!(begun.elapsed() < PATIENCE, "{} pods are never bound, or a{} is not answered", self.waiting, self.asked);
             self.count();
             tokio::time::sleep(TICK).await;
         }
-        assert_eq!((self.bound.len(), self.answered.len()), (self.created, self.asked + 1), "nothing is lost");
-        let other = |counts: &[u8]| counts.iter().enumerate().filter(|(_, count)| **count != 1).map(|(n, _)| n).collect::<Vec<_>>();
-        assert_eq!((other(&self.bound), other(&self.answered)), (Vec::new(), Vec::new()), "none is lost or repeated");
+        assert_eq!((self.bound.all_before(), self.answered.all_before()), (Some(self.created), Some(self.asked + 1)), "none is lost or repeated");
     }
 }
 
-/// Names end in their number.
-fn count_in(counts: &mut Vec<u8>, name: &str) {
-    let number: usize = name[1..].parse().expect("a letter and a number");
-    if counts.len() <= number {
-        counts.resize(number + 1, 0);
+impl Once {
+    /// Names end in their number.
+    fn count(&mut self, name: &str) {
+        let number: usize = name[1..].parse().expect("a letter and a number");
+        let at = number.checked_sub(self.from).unwrap_or_else(|| panic!("{name} came before"));
+        if self.came.len() <= at {
+            self.came.resize(at + 1, 0);
+        }
+        self.came[at] += 1;
+        assert_eq!(self.came[at], 1, "{name} came before");
+        while self.came.front() == Some(&1) {
+            self.came.pop_front();
+            self.from += 1;
+        }
     }
-    counts[number] = counts[number].saturating_add(1);
+
+    fn has(&self, number: usize) -> bool {
+        number < self.from || self.came.get(number - self.from) == Some(&1)
+    }
+
+    /// The number before which each came, where none after it did.
+    fn all_before(&self) -> Option<usize> {
+        self.came.is_empty().then_some(self.from)
+    }
 }
 
 /// A pod that is too large for the scheduler's memory, again and again.

@@ -20,6 +20,7 @@ use crate::events::{Event, Regarding};
 use crate::guest::{DEFAULT_MEMORY_BYTES, Limits, PluginLog};
 use crate::index::Entry;
 use crate::load::{LoadError, World, load};
+use crate::loader;
 use crate::plugin::{API_VERSION, AdmissionStatus, Condition, KIND, MAX_REVISIONS, Metadata, PLUGINS, Plugin, RevisionStatus, Spec, Status};
 use crate::revision::{Health, Revision, State};
 use crate::scheduler;
@@ -239,7 +240,7 @@ impl Actor {
 
     pub async fn load(&self, spec: &Spec, stage: Stage) -> Result<Arc<Revision>, LoadError> {
         let limits = limits(spec)?;
-        let Fetched { bytes, resolved, keys } = self.shared.sources.fetch(spec, self.status.source.as_ref()).await?;
+        let Fetched { bytes, digest, resolved, keys } = self.shared.sources.fetch(spec, self.status.source.as_ref()).await?;
         let components = self.shared.sources.folder.clone();
         // A shadow decides nothing that anybody would go back to, and an author makes one with each save; what was fetched is kept anyway.
         let (source, world) = (&spec.source, spec.world);
@@ -257,7 +258,12 @@ impl Actor {
             }
             Ok(loaded)
         };
-        let loaded = tokio::task::spawn_blocking(work).await.map_err(|e| LoadError::Start(e.to_string()))??;
+        let compiled = machine.clone();
+        let loaded = match loader::run(move || if compiled.is_compiled(&digest) { Ok(work()) } else { Err(work) }).await? {
+            Ok(loaded) => loaded?,
+            // The loader's thread has others to serve.
+            Err(work) => tokio::task::spawn_blocking(work).await.map_err(|e| LoadError::Start(e.to_string()))??,
+        };
         Ok(Arc::new(Revision {
             plugin: self.name.clone(),
             number: self.number_of(&loaded.digest, &spec.config),

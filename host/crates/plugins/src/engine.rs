@@ -24,6 +24,8 @@ const MAX_CACHED: usize = 200;
 const MAX_CACHED_BYTES: u64 = 1 << 30;
 
 const COMPILED: &str = "cwasm";
+/// What a digest begins with.
+const DIGEST: &str = "sha256:";
 /// The folder in the cache where the compiler's process keeps single functions.
 const FUNCTIONS: &str = "functions";
 
@@ -109,7 +111,12 @@ impl Machine {
 
     /// Compiles, or maps what an earlier start compiled. Takes long the first time: call it on a blocking thread.
     pub fn compile(&self, bytes: &[u8]) -> Result<Component, wasmtime::Error> {
-        let path = self.cache.join(self.cache_name(bytes));
+        self.compile_digested(bytes, &digest(bytes))
+    }
+
+    /// The same where the digest is known.
+    pub fn compile_digested(&self, bytes: &[u8], digest: &str) -> Result<Component, wasmtime::Error> {
+        let path = self.cache.join(self.cache_name(digest));
         if let Some(component) = self.cached(&path) {
             return Ok(component);
         }
@@ -131,6 +138,12 @@ impl Machine {
         unsafe {
             Component::deserialize(&self.engine, &compiled)
         }
+    }
+
+    /// Whether it needs only be mapped, as far as one sees without reading it.
+    pub fn is_compiled(&self, digest: &str) -> bool {
+        let path = self.cache.join(self.cache_name(digest));
+        path.exists() && checksum_path(&path).exists()
     }
 
     /// In the compiler's process where there is one: a first start would keep its memory for ever.
@@ -183,10 +196,10 @@ impl Machine {
     }
 
     /// Digest of the component, and of everything in the engine that decides how it is compiled.
-    fn cache_name(&self, bytes: &[u8]) -> String {
+    fn cache_name(&self, digest: &str) -> String {
         let mut hasher = DefaultHasher::new();
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        format!("{}-{:016x}.{COMPILED}", hex(&Sha256::digest(bytes)), hasher.finish())
+        format!("{}-{:016x}.{COMPILED}", digest.trim_start_matches(DIGEST), hasher.finish())
     }
 }
 
@@ -233,7 +246,7 @@ pub enum EngineError {
 
 /// `sha256:` and the digest in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+    format!("{DIGEST}{}", hex(&Sha256::digest(bytes)))
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -300,7 +313,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let machine = Machine::new(folder.path().join("cache")).expect("an engine");
         let component = |n: usize| wat::parse_str(format!("(component $c{n} (core module $m{n}))")).expect("a component");
-        let path = |n: usize| machine.cache.join(machine.cache_name(&component(n)));
+        let path = |n: usize| machine.cache.join(machine.cache_name(&digest(&component(n))));
         for n in 0..4 {
             machine.compile(&component(n)).expect("compiled");
             let age = Duration::from_secs(100 - n as u64);
@@ -320,8 +333,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let machine = Machine::new(folder.path().join("cache")).expect("an engine");
         let bytes = wat::parse_str("(component)").expect("a component");
+        assert!(!machine.is_compiled(&digest(&bytes)));
         machine.compile(&bytes).expect("compiled");
-        let path = machine.cache.join(machine.cache_name(&bytes));
+        assert!(machine.is_compiled(&digest(&bytes)));
+        let path = machine.cache.join(machine.cache_name(&digest(&bytes)));
         assert!(machine.cached(&path).is_some());
         let mut spoilt = std::fs::read(&path).expect("the file");
         let last = spoilt.len() - 1;

@@ -2,6 +2,7 @@
 //! limited for each object. Best effort: an event that cannot be written is lost, a queue that is full drops the newest.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,20 +73,43 @@ impl Recorder {
     }
 }
 
+/// The recorder of the plugin that acts at present. Its revisions have the same one: series and rates outlive a reload.
+#[derive(Default)]
+pub struct PluginRecorder(Option<(Arc<str>, Recorder)>);
+
+impl PluginRecorder {
+    pub fn of(&mut self, plugin: &Arc<str>, make: impl FnOnce() -> Recorder) -> Recorder {
+        match &self.0 {
+            Some((known, recorder)) if known == plugin => recorder.clone(),
+            _ => self.0.insert((plugin.clone(), make())).1.clone(),
+        }
+    }
+}
+
 struct Writer {
     client: Arc<dyn Client>,
     controller: String,
     instance: String,
-    series: HashMap<Event, Series>,
-    buckets: HashMap<Regarding, Bucket>,
+    /// By hashes: the events themselves would be a kilobyte each, and most are never repeated.
+    series: HashMap<u64, Series>,
+    buckets: Buckets,
+    hasher: RandomState,
     in_flight: Arc<tokio::sync::Semaphore>,
 }
 
 struct Series {
-    name: String,
+    /// Of its Event object's name.
+    suffix: u64,
     count: u64,
     seen: Instant,
     written: Instant,
+}
+
+/// Of each object, whatever its revision.
+#[derive(Default)]
+struct Buckets {
+    by_object: HashMap<u64, Bucket>,
+    hasher: RandomState,
 }
 
 struct Bucket {
@@ -97,20 +121,21 @@ impl Writer {
     fn new(client: Arc<dyn Client>, controller: &str) -> Self {
         let instance = format!("{controller}-pintle");
         let in_flight = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
-        Self { client, controller: controller.to_owned(), instance, series: HashMap::new(), buckets: HashMap::new(), in_flight }
+        let (series, buckets, hasher) = (HashMap::new(), Buckets::default(), RandomState::new());
+        Self { client, controller: controller.to_owned(), instance, series, buckets, hasher, in_flight }
     }
 
     async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         while let Some(event) = events.recv().await {
             self.forget_old();
-            if self.continues(&event).await || !self.has_token(&event.regarding) {
+            if self.continues(&event).await || !self.buckets.take(&event.regarding, Instant::now()) {
                 continue;
             }
             let now = Instant::now();
-            let name = event_name(&event.regarding.name);
-            let body = self.body(&event, &name);
+            let suffix = rand::random();
+            let body = self.body(&event, &event_name(&event.regarding.name, suffix));
             let target = Target::collection(EVENTS, Some(namespace_of(&event.regarding)));
-            self.series.insert(event, Series { name, count: 1, seen: now, written: now });
+            self.series.insert(self.hasher.hash_one(&event), Series { suffix, count: 1, seen: now, written: now });
             let client = self.client.clone();
             self.spawn(async move {
                 if let Err(status) = client.create(&target, body, &WriteOptions::default()).await {
@@ -123,7 +148,7 @@ impl Writer {
 
     /// Counts the event into its series, when it has one.
     async fn continues(&mut self, event: &Event) -> bool {
-        let Some(series) = self.series.get_mut(event) else { return false };
+        let Some(series) = self.series.get_mut(&self.hasher.hash_one(event)) else { return false };
         let now = Instant::now();
         series.count += 1;
         series.seen = now;
@@ -132,7 +157,7 @@ impl Writer {
         }
         series.written = now;
         let patch = json!({"series": {"count": series.count, "lastObservedTime": micro_time()}});
-        let target = Target::object(EVENTS, Some(namespace_of(&event.regarding)), &series.name);
+        let target = Target::object(EVENTS, Some(namespace_of(&event.regarding)), &event_name(&event.regarding.name, series.suffix));
         let client = self.client.clone();
         self.spawn(async move {
             if let Err(status) = client.patch(&target, Patch::Merge(patch), &WriteOptions::default()).await {
@@ -151,28 +176,17 @@ impl Writer {
         });
     }
 
-    fn has_token(&mut self, regarding: &Regarding) -> bool {
-        let now = Instant::now();
-        let bucket = self.buckets.entry(regarding.clone()).or_insert(Bucket { tokens: BURST, filled: now });
-        let refilled = (now - bucket.filled).as_secs_f64() / REFILL.as_secs_f64();
-        (bucket.tokens, bucket.filled) = ((bucket.tokens + refilled).min(BURST), now);
-        if bucket.tokens < 1.0 {
-            return false;
-        }
-        bucket.tokens -= 1.0;
-        true
-    }
-
     fn forget_old(&mut self) {
-        if self.series.len() < MAX_REMEMBERED && self.buckets.len() < MAX_REMEMBERED {
+        let buckets = &mut self.buckets.by_object;
+        if self.series.len() < MAX_REMEMBERED && buckets.len() < MAX_REMEMBERED {
             return;
         }
         let now = Instant::now();
         self.series.retain(|_, s| now - s.seen < SERIES_IDLE);
-        self.buckets.retain(|_, b| now - b.filled < REFILL);
-        if self.series.len() >= MAX_REMEMBERED || self.buckets.len() >= MAX_REMEMBERED {
+        buckets.retain(|_, b| now - b.filled < REFILL);
+        if self.series.len() >= MAX_REMEMBERED || buckets.len() >= MAX_REMEMBERED {
             self.series.clear();
-            self.buckets.clear();
+            buckets.clear();
         }
     }
 
@@ -196,14 +210,30 @@ impl Writer {
     }
 }
 
+impl Buckets {
+    /// Whether one more event about the object may be written.
+    fn take(&mut self, regarding: &Regarding, now: Instant) -> bool {
+        let Regarding { api_version, kind, namespace, name, uid, resource_version: _ } = regarding;
+        let object = self.hasher.hash_one((api_version, kind, namespace, name, uid));
+        let bucket = self.by_object.entry(object).or_insert(Bucket { tokens: BURST, filled: now });
+        let refilled = (now - bucket.filled).as_secs_f64() / REFILL.as_secs_f64();
+        (bucket.tokens, bucket.filled) = ((bucket.tokens + refilled).min(BURST), now);
+        if bucket.tokens < 1.0 {
+            return false;
+        }
+        bucket.tokens -= 1.0;
+        true
+    }
+}
+
 /// Events about cluster-scoped objects lie in `default`.
 fn namespace_of(regarding: &Regarding) -> &str {
     if regarding.namespace.is_empty() { "default" } else { &regarding.namespace }
 }
 
-fn event_name(object: &str) -> String {
+fn event_name(object: &str, suffix: u64) -> String {
     let end = object.floor_char_boundary(200);
-    format!("{}.{:016x}", &object[..end], rand::random::<u64>())
+    format!("{}.{suffix:016x}", &object[..end])
 }
 
 /// RFC 3339 with microseconds, as `MicroTime` is written.
@@ -214,4 +244,21 @@ pub fn micro_time() -> String {
 /// RFC 3339 with seconds, as `Time` is written.
 pub fn time() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_has_one_bucket_through_all_its_revisions() {
+        let mut buckets = Buckets::default();
+        let now = Instant::now();
+        let mut written = |name: &str, revisions: std::ops::Range<u32>, now: Instant| {
+            let regarding = |revision: u32| Regarding { name: name.to_owned(), resource_version: revision.to_string(), ..Regarding::default() };
+            revisions.filter(|revision| buckets.take(&regarding(*revision), now)).count()
+        };
+        assert_eq!([written("a", 0..30, now), written("b", 0..3, now), written("a", 30..40, now)], [25, 3, 0]);
+        assert_eq!(written("a", 40..50, now + REFILL), 1);
+    }
 }

@@ -110,7 +110,8 @@ pub fn load(machine: &Machine, bytes: &[u8], wanted: World) -> Result<Loaded, Lo
     if !bytes.starts_with(b"\0asm") {
         return Err(LoadError::NotAComponent("the file does not begin like WebAssembly".to_owned()));
     }
-    let component = machine.compile(bytes).map_err(|e| LoadError::NotAComponent(format!("{e:#}")))?;
+    let digest = digest(bytes);
+    let component = machine.compile_digested(bytes, &digest).map_err(|e| LoadError::NotAComponent(format!("{e:#}")))?;
     let found = world_of(machine, &component)?;
     if found != wanted {
         return Err(LoadError::WrongWorld { found, wanted });
@@ -118,7 +119,7 @@ pub fn load(machine: &Machine, bytes: &[u8], wanted: World) -> Result<Loaded, Lo
     check_imports(machine, &component, found)?;
     let kind = component.component_type();
     let contract = contract::of(found, kind.imports(machine.engine()).map(|(name, _)| name)).map_err(LoadError::UnsupportedVersion)?;
-    Ok(Loaded { component, world: found, contract, digest: digest(bytes).into() })
+    Ok(Loaded { component, world: found, contract, digest: digest.into() })
 }
 
 /// As [`load`], of whatever world it is.

@@ -83,6 +83,8 @@ pub struct Listening {
 pub struct Undone {
     watches: Vec<Watch>,
     left: Left,
+    /// The plugin's: its next revision goes on with it.
+    recorder: Recorder,
 }
 
 /// Runs until stopped.
@@ -157,9 +159,8 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Pr
 
 impl Prepared {
     /// `logged`: what it decides is done, and goes into the decision log.
-    fn member(&self, shared: &Arc<Shared>, logged: bool) -> Member {
+    fn member(&self, shared: &Arc<Shared>, recorder: Recorder, logged: bool) -> Member {
         let whole = self.watches.iter().zip(&self.informers).filter(|(w, _)| w.subject == Subject::all(w.subject.resource.clone()));
-        let client = (shared.clients)(&self.revision.plugin);
         let primary = self.watches.first().map(|w| &w.subject.resource);
         let task: Arc<str> = primary.map(|r| qualified(&r.group, &r.resource)).unwrap_or_default().into();
         Member {
@@ -171,7 +172,7 @@ impl Prepared {
             relations: self.watches.iter().map(|w| w.relation.clone()).collect(),
             primary: self.informers.first().cloned(),
             watched: whole.map(|(w, i)| (w.subject.resource.clone(), i.clone())).collect(),
-            recorder: Recorder::new(client, &self.revision.plugin),
+            recorder,
         }
     }
 
@@ -191,7 +192,9 @@ impl Listening {
     /// Begins to reconcile, also what the revision before has not.
     pub fn start(self, shared: &Arc<Shared>, undone: Option<Undone>) -> Running {
         let Self { prepared, queue, listener } = self;
-        let live = prepared.member(shared, true);
+        let plugin = &prepared.revision.plugin;
+        let recorder = undone.as_ref().map_or_else(|| Recorder::new((shared.clients)(plugin), plugin), |undone| undone.recorder.clone());
+        let live = prepared.member(shared, recorder, true);
         let Prepared { watches, informers, .. } = prepared;
         if let Some(undone) = undone {
             undone.hand_over(&queue, &watches);
@@ -232,7 +235,7 @@ impl Running {
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             self.workers.shutdown().await;
         }
-        Undone { left: self.crew.queue.take_left(), watches: self.watches }
+        Undone { left: self.crew.queue.take_left(), watches: self.watches, recorder: self.crew.live.recorder.clone() }
     }
 
     /// Puts a candidate beside the live revision, in place of another, or takes it away. The keys that change hands, and those that a
@@ -245,7 +248,7 @@ impl Running {
         }
         let Some(Trial { stage, share, tally, holder }) = trial else { return };
         let extra: Vec<usize> = (0..holder.watches.len()).filter(|at| !self.watches.contains(&holder.watches[*at])).collect();
-        let member = holder.member(shared, stage == Stage::Canary);
+        let member = holder.member(shared, self.crew.live.recorder.clone(), stage == Stage::Canary);
         match stage {
             Stage::Canary => {
                 let canary = Arc::new(Canary::new(member, share, tally, &self.crew.queue, &holder, &extra));

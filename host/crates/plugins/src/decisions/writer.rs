@@ -24,7 +24,7 @@ use super::segment::{Draft, EXTENSION, LogError, SegmentReader, segments, write_
 use super::splice::splice;
 use super::tape::Recording;
 use crate::load::World;
-use crate::scheduler::nursery::some_of;
+use crate::pieces::some_of;
 
 /// On disk, all segments together: hours of a busy cluster, days of a quiet one.
 pub const MAX_LOG_BYTES: u64 = 64 << 20;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::types::{Problem, RouteTable};
 use super::{INPUTS, by_path};
 use crate::controller::world::regarding;
-use crate::events::{Event, Recorder, Regarding};
+use crate::events::{Event, PluginRecorder, Recorder, Regarding};
 use crate::index::{Entry, Informer};
 use crate::revision::Revision;
 use crate::shared::Shared;
@@ -19,7 +19,7 @@ use crate::shared::Shared;
 #[derive(Default)]
 pub struct Publisher {
     told: BTreeSet<String>,
-    recorder: Option<(Arc<str>, Recorder)>,
+    recorder: PluginRecorder,
 }
 
 impl Publisher {
@@ -67,16 +67,9 @@ impl Publisher {
                 action: "Compile".to_owned(),
                 note: problem.message.clone(),
             };
-            self.recorder(shared, &revision.plugin).record(event);
+            let plugin = &revision.plugin;
+            self.recorder.of(plugin, || Recorder::new((shared.clients)(plugin), plugin)).record(event);
         }
-    }
-
-    fn recorder(&mut self, shared: &Shared, plugin: &Arc<str>) -> &Recorder {
-        let stale = self.recorder.as_ref().is_none_or(|(of, _)| of != plugin);
-        if stale {
-            self.recorder = None;
-        }
-        &self.recorder.get_or_insert_with(|| (plugin.clone(), Recorder::new((shared.clients)(plugin), plugin))).1
     }
 }
 

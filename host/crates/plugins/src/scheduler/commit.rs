@@ -47,8 +47,7 @@ pub struct Committer {
 }
 
 impl Committer {
-    pub fn new(client: Arc<dyn Client>, scheduler: Arc<str>, report: mpsc::UnboundedSender<Report>) -> Self {
-        let recorder = Recorder::new(client.clone(), &scheduler);
+    pub fn new(client: Arc<dyn Client>, recorder: Recorder, scheduler: Arc<str>, report: mpsc::UnboundedSender<Report>) -> Self {
         let (bindings, writes) = (Arc::new(Semaphore::new(BINDINGS)), Arc::new(Semaphore::new(WRITES)));
         Self { client, recorder, scheduler, report, bindings, writes }
     }

@@ -9,13 +9,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::nursery::{Look, Misfortune, News, Nursery, Raised, retire};
+use super::nursery::{Look, Misfortune, News, Nursery, Raised};
 use super::spare::Spare;
 use super::{Holder, Instance};
 use crate::decisions::record::Feed;
 use crate::decisions::tape::Recording;
 use crate::decisions::{Log, Stream};
 use crate::guest::{Call, Fault, Moment};
+use crate::loader::retire;
 
 /// For one batch of changes.
 const FEED_DEADLINE: Duration = Duration::from_secs(10);

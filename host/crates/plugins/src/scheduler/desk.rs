@@ -11,12 +11,12 @@ use super::cluster::Cluster;
 use super::commit::Committer;
 use super::decider::{Decider, Told};
 use super::members::{self, Member};
-use super::nursery::retire;
 use super::shadow::Shadow;
 use super::{Extender, Holder, Team};
 use crate::decisions::Log;
 use crate::decisions::tape::Recording;
 use crate::guest::Fault;
+use crate::loader::retire;
 use crate::stages::Trial;
 use crate::stages::spec::{Difference, Stage};
 

@@ -19,6 +19,7 @@ use super::queue::{ANYTHING, POD_GONE, Queue};
 use super::spread::{Defaults, SERVICES};
 use super::volumes::{CLAIMS, CLASSES, VOLUMES, Volumes};
 use super::{Extenders, Team};
+use crate::events::{PluginRecorder, Recorder};
 use crate::index::{Informer, Listener, Subject};
 use crate::shared::Shared;
 
@@ -55,6 +56,7 @@ struct Driver {
     raised: Arc<Notify>,
     results: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
+    recorder: PluginRecorder,
     /// Where the next decision begins to look, so that sampling is fair.
     start: u32,
     /// Victims of a pod that are still there.
@@ -102,6 +104,7 @@ pub async fn drive(shared: Weak<Shared>, scheduler: Arc<str>, serving: watch::Re
         raised: Arc::default(),
         results,
         report,
+        recorder: PluginRecorder::default(),
         start: 0,
         evicting: HashMap::new(),
         healed: None,
@@ -201,7 +204,9 @@ impl Driver {
         }
         let revision = &team.live.revision;
         self.defaults.grant(&shared.informers, &revision.grants);
-        let committer = Committer::new((shared.clients)(&revision.plugin), self.scheduler.clone(), self.report.clone());
+        let client = (shared.clients)(&revision.plugin);
+        let recorder = self.recorder.of(&revision.plugin, || Recorder::new(client.clone(), &self.scheduler));
+        let committer = Committer::new(client, recorder, self.scheduler.clone(), self.report.clone());
         match self.desk.as_mut().filter(|desk| desk.can_wait()) {
             Some(desk) => desk.expect(team, committer),
             None => {

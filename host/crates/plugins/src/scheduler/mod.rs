@@ -14,7 +14,7 @@ mod inbox;
 mod members;
 mod message;
 mod nodespec;
-pub mod nursery;
+mod nursery;
 mod pairs;
 mod podspec;
 mod queue;

@@ -15,6 +15,7 @@ use super::decider::{FEED_BATCH, feed};
 use super::{Holder, Instance};
 use crate::decisions::tape::Recording;
 use crate::guest::Fault;
+use crate::pieces::some_of;
 
 /// Changes that may wait for an instance; with more, taking the cluster anew is cheaper.
 pub const MAX_NEWS: usize = 50_000;
@@ -218,16 +219,4 @@ pub fn spell_out(snapshot: Snapshot) -> mpsc::Receiver<Vec<Delta>> {
         }
     });
     batches
-}
-
-/// So many of what is left. The list does not grow on its way: each size that it passed through would leave memory behind.
-pub fn some_of(deltas: &mut impl Iterator<Item = Delta>, most: usize) -> Vec<Delta> {
-    let mut some = Vec::with_capacity(most);
-    some.extend(deltas.take(most));
-    some
-}
-
-/// Lets go of what holds much memory: giving an instance's back takes milliseconds, in which its owner may decide.
-pub fn retire(gone: impl Send + 'static) {
-    drop(tokio::task::spawn_blocking(move || drop(gone)));
 }

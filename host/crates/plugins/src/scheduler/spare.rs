@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::Holder;
 use super::cluster::Cluster;
-use super::nursery::{MAX_NEWS, Misfortune, News, Nursery, retire};
+use super::nursery::{MAX_NEWS, Misfortune, News, Nursery};
+use crate::loader::retire;
 use crate::revision::pause_after;
 use crate::stages::metrics::Meter;
 

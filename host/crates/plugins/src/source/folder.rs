@@ -79,7 +79,7 @@ impl Components {
         Some(text)
     }
 
-    /// A source that is on this machine. Reads files: call it on a blocking thread.
+    /// A source that is on this machine. Reads files: call it aside.
     pub fn read(&self, source: &Source) -> Result<Bytes, LoadError> {
         let Source { inline, file, embedded, digest, .. } = source;
         if !inline.is_empty() {

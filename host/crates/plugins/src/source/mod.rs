@@ -24,6 +24,7 @@ use web::Trust;
 
 use crate::engine::digest;
 use crate::load::{LoadError, MAX_COMPONENT_BYTES};
+use crate::loader;
 use crate::plugin::{HttpsSource, OciSource, SecretReference, Source, SourceStatus, Spec};
 
 const SECRETS: GroupVersionResource = GroupVersionResource::constant("", "v1", "secrets");
@@ -40,6 +41,7 @@ pub struct Sources {
 #[derive(Debug)]
 pub struct Fetched {
     pub bytes: Bytes,
+    pub digest: String,
     /// Set for a registry's: what the reference stands for.
     pub resolved: Option<SourceStatus>,
     /// The fingerprints of the keys that signed them.
@@ -84,7 +86,8 @@ impl Sources {
         }
         self.verify(spec, &keys, &found, &digest).await?;
         let keys = keys.iter().map(PublicKey::fingerprint).collect();
-        Ok(Fetched { bytes: found.bytes, resolved: found.resolved.map(|r| SourceStatus { digest, ..r }), keys })
+        let resolved = found.resolved.map(|r| SourceStatus { digest: digest.clone(), ..r });
+        Ok(Fetched { bytes: found.bytes, digest, resolved, keys })
     }
 
     async fn find(&self, spec: &Spec, before: Option<&SourceStatus>) -> Result<Found, LoadError> {
@@ -108,7 +111,7 @@ impl Sources {
             let signature = folder.signature_beside(&source).map(Signature::Blob);
             folder.read(&source).map(|bytes| (bytes, Beside::Here(signature.into_iter().collect())))
         };
-        let (bytes, beside) = tokio::task::spawn_blocking(read).await.map_err(|e| LoadError::Start(e.to_string()))??;
+        let (bytes, beside) = loader::run(read).await??;
         Ok(local(bytes, beside))
     }
 
@@ -146,7 +149,7 @@ impl Sources {
 
     async fn kept(&self, digest: &str) -> Option<Bytes> {
         let (folder, source) = (self.folder.clone(), Source { digest: digest.to_owned(), ..Source::default() });
-        let bytes = tokio::task::spawn_blocking(move || folder.read(&source)).await.ok()?.ok()?;
+        let bytes = loader::run(move || folder.read(&source)).await.ok()?.ok()?;
         // The folder is the host's own, but a torn file must not count as what it is called.
         digest_of(bytes).await.ok().and_then(|(bytes, found)| (found == digest).then_some(bytes))
     }
@@ -211,5 +214,5 @@ async fn digest_of(bytes: Bytes) -> Result<(Bytes, String), LoadError> {
         let digest = digest(&bytes);
         (bytes, digest)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|e| LoadError::Start(e.to_string()))
+    loader::run(work).await
 }

@@ -13,7 +13,6 @@ use super::super::commit::Victim;
 use super::super::decider::{Asked, nonsense};
 use super::super::desk::Who;
 use super::super::message::{self, Preemption};
-use super::super::nursery::retire;
 use super::super::queue::{ANYTHING, Happened, NODE_CHANGED, POD_CHANGED, POD_GONE, VOLUME_CHANGED};
 use super::super::volumes::Needs;
 use super::super::wish::wish;
@@ -21,6 +20,7 @@ use super::Driver;
 use crate::decisions::notes::PlacementNote;
 use crate::decisions::record::Verdict;
 use crate::guest::{Fault, Moment};
+use crate::loader::retire;
 
 /// A decision that takes longer is written to the plugin's log.
 const SLOW: Duration = Duration::from_millis(100);
