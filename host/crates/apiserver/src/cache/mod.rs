@@ -254,14 +254,27 @@ impl Cache {
         object: Option<&Arc<Object>>,
         turn: &Turn<'_>,
     ) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
-        let full_key = Bytes::from(format!("{}{key}", slot.prefix));
         let Some(object) = object else {
+            let full_key = Bytes::from(format!("{}{key}", slot.prefix));
             let transaction = Transaction { expect: vec![(full_key.clone(), expect)], ops: vec![Op::Delete { key: full_key }] };
             let revision = self.settle(transaction).await?;
             self.echo(revision).await?;
             return Ok(None);
         };
-        let value = stored::encode(object);
+        self.put_in_turn(slot, key, expect, object, stored::encode(object), turn).await
+    }
+
+    /// The same for an object of which `value` is the stored form.
+    pub async fn put_in_turn(
+        &self,
+        slot: &Slot,
+        key: &str,
+        expect: Expect,
+        object: &Arc<Object>,
+        value: Bytes,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
+        let full_key = Bytes::from(format!("{}{key}", slot.prefix));
         let index = slot.index(object);
         let address = value.as_ptr() as usize;
         lock(&self.prepared).insert(address, Prepared { bytes: value.clone(), index: index.clone(), object: object.clone() });

@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use pintle_api::{Object, Status, object::ObjectExt};
 use serde_json::Value;
 
+const MANAGERS: &str = "managedFields";
 const METADATA: &[u8] = b"\"metadata\":{";
 const VERSION: &[u8] = b"\"resourceVersion\":\"";
 const LINE_END: &[u8] = b"}\n";
@@ -273,6 +274,11 @@ impl PackedLine {
 
 /// The stored form: compact, `apiVersion`, `kind` and `metadata` first, no `resourceVersion`.
 pub fn encode(object: &Object) -> Bytes {
+    encode_with(object, "")
+}
+
+/// The same of an object whose `managedFields` are not in it but beside it, as JSON text. Empty: it has none.
+pub fn encode_with(object: &Object, managers: &str) -> Bytes {
     let mut out = Vec::with_capacity(COMMON_BYTES);
     let empty = serde_json::Map::new();
     let map = object.as_object().unwrap_or(&empty);
@@ -284,7 +290,7 @@ pub fn encode(object: &Object) -> Bytes {
         write_json(&mut out, &Value::String(key.to_owned()));
         out.push(b':');
         match (key, map.get(key)) {
-            ("metadata", Some(Value::Object(metadata))) => write_metadata(&mut out, metadata),
+            ("metadata", Some(Value::Object(metadata))) => write_metadata(&mut out, metadata, managers),
             ("metadata", _) => out.extend_from_slice(b"{}"),
             (_, Some(value)) => write_json(&mut out, value),
             (_, None) => out.extend_from_slice(b"\"\""),
@@ -303,19 +309,33 @@ pub fn encode(object: &Object) -> Bytes {
     out.into()
 }
 
-fn write_metadata(out: &mut Vec<u8>, metadata: &serde_json::Map<String, Value>) {
+fn write_metadata(out: &mut Vec<u8>, metadata: &serde_json::Map<String, Value>, managers: &str) {
     out.push(b'{');
     let mut first = true;
-    for (key, value) in metadata {
-        if matches!(key.as_str(), "resourceVersion" | "selfLink") {
-            continue;
-        }
+    let mut key_and_colon = |out: &mut Vec<u8>, key: &str| {
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
         write_json(out, key);
         out.push(b':');
+    };
+    let mut managers = Some(managers).filter(|text| !text.is_empty());
+    for (key, value) in metadata {
+        if matches!(key.as_str(), "resourceVersion" | "selfLink") {
+            continue;
+        }
+        if key.as_str() > MANAGERS
+            && let Some(text) = managers.take()
+        {
+            key_and_colon(out, MANAGERS);
+            out.extend_from_slice(text.as_bytes());
+        }
+        key_and_colon(out, key);
         write_json(out, value);
+    }
+    if let Some(text) = managers {
+        key_and_colon(out, MANAGERS);
+        out.extend_from_slice(text.as_bytes());
     }
     out.push(b'}');
 }
@@ -399,6 +419,18 @@ mod tests {
         assert_eq!((packed.line(Kind::Added), packed.json()), (plain.line(Kind::Added), plain.json()));
         assert_eq!(packed.deleted_line(9), plain.deleted_line(9));
         assert!(stored().packed().is_none(), "it is too short to be worth it");
+    }
+
+    #[test]
+    fn managers_beside_the_object_stand_where_they_would_in_it() {
+        let managers = json!([{"manager": "m", "fieldsV1": {"f:data": {}}}]);
+        for metadata in [json!({}), json!({"labels": {}, "name": "a", "uid": "u"}), json!({"annotations": {}}), json!({"name": "a", "resourceVersion": "1"})] {
+            let without = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+            let mut with = without.clone();
+            with["metadata"]["managedFields"] = managers.clone();
+            assert_eq!(encode_with(&without, &managers.to_string()), encode(&with));
+            assert_eq!(encode_with(&without, ""), encode(&without));
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub fn track(scope: &Scope, old: Option<&Object>, new: &mut Object, options: &Wr
     with_write(scope, options, now, |write| apply::track_update(old, new, write));
 }
 
+/// The list of a new object as text, which the object itself then lacks; empty: there is nothing to track. `None`: it has to be tracked in the object.
+pub fn track_create(scope: &Scope, new: &Object, options: &WriteOptions, now: jiff::Timestamp) -> Option<String> {
+    with_write(scope, options, now, |write| apply::track_create(new, write))
+}
+
 /// Server-side apply of a configuration onto what is there (`None`: nothing).
 pub fn apply(scope: &Scope, old: Option<&Object>, config: &Object, options: &WriteOptions) -> Result<Object, Status> {
     with_write(scope, options, jiff::Timestamp::now(), |write| apply::apply(old, config.clone(), options.force, write))

@@ -79,7 +79,7 @@ impl Core {
             let name = metadata::generated_name(object.str_at(&["metadata", "generateName"]), &random_ending());
             object.set_at(&["metadata", "name"], json!(name));
         }
-        let warnings = self.admit_create(scope, &mut object, options, tracked).await?;
+        let Admitted { warnings, managers } = self.admit_create(scope, &mut object, options, tracked).await?;
         let (resource, name) = (&scope.resource, object.name().to_owned());
         let key = resource.key(&scope.namespace, &name);
         let exists = || Status::already_exists(&resource.def().group, &resource.def().resource, &name);
@@ -87,7 +87,7 @@ impl Core {
             if self.cache.get(&resource.slot, &key).is_some() {
                 return Err(exists().warned(&warnings));
             }
-            return Ok(Some(Written { json: stored::encode(&object), revision: 0, created: true, warnings }));
+            return Ok(Some(Written { json: stored::encode_with(&object, &managers), revision: 0, created: true, warnings }));
         }
         let object = Arc::new(object);
         let kept = match resource.stored_form(&object).await {
@@ -97,7 +97,8 @@ impl Core {
                 return Err(why);
             }
         };
-        let outcome = self.cache.commit_in_turn(&resource.slot, &key, Expect::Absent, Some(&kept), &turn).await;
+        let value = stored::encode_with(&kept, &managers);
+        let outcome = self.cache.put_in_turn(&resource.slot, &key, Expect::Absent, &kept, value, &turn).await;
         if let Err(unknown @ StoreError::Unknown(_)) = outcome {
             // The claims stay: releasing what may have been written would hand a number out twice.
             return Err(store_error(unknown));
@@ -121,14 +122,21 @@ impl Core {
 }
 
 impl Core {
-    /// Everything between decoding and the commit of a creation; the warnings.
-    async fn admit_create(&self, scope: &Scope, object: &mut Object, options: &WriteOptions, tracked: bool) -> Result<Vec<String>, Status> {
-        let creation = Creation { core: self, scope, name: object.name().to_owned(), options, tracked };
+    /// Everything between decoding and the commit of a creation.
+    async fn admit_create(&self, scope: &Scope, object: &mut Object, options: &WriteOptions, tracked: bool) -> Result<Admitted, Status> {
+        let mut creation = Creation { core: self, scope, name: object.name().to_owned(), options, tracking: Tracking::Inside };
+        if tracked {
+            creation.tracking = Tracking::Done;
+        }
         if self.hooks.is_empty() {
+            // Nobody looks at the list on its way, and nothing but its text is kept of it.
+            if !tracked && !scope.resource.converts {
+                creation.tracking = Tracking::Beside;
+            }
             return self.with_context(&scope.user, options.dry_run, |context| {
-                creation.begin(object, context)?;
+                let managers = creation.begin(object, context)?;
                 creation.make(object, context)?;
-                creation.finish(object, context)
+                Ok(Admitted { warnings: creation.finish(object, context)?, managers })
             });
         }
         let request = webhook::Request {
@@ -146,8 +154,26 @@ impl Core {
         self.with_context(&scope.user, options.dry_run, |context| creation.make(object, context))?;
         warnings.extend(self.hooks.validate(&request, Some(object)).await?);
         warnings.extend(self.with_context(&scope.user, options.dry_run, |context| creation.finish(object, context))?);
-        Ok(warnings)
+        Ok(Admitted { warnings, managers: String::new() })
     }
+}
+
+/// What an admitted creation has besides its object.
+struct Admitted {
+    warnings: Vec<String>,
+    /// Its `managedFields` as text, where they are not in the object.
+    managers: String,
+}
+
+/// Where a creation's `managedFields` are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tracking {
+    /// Server-side apply has made them.
+    Done,
+    /// In the object, where all see them.
+    Inside,
+    /// As text beside it.
+    Beside,
 }
 
 /// One creation on its way, in the three steps between which webhooks are asked.
@@ -156,7 +182,7 @@ struct Creation<'a> {
     scope: &'a Scope,
     name: String,
     options: &'a WriteOptions,
-    tracked: bool,
+    tracking: Tracking,
 }
 
 impl Creation<'_> {
@@ -165,16 +191,21 @@ impl Creation<'_> {
         AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace, name: &self.name, old: None }
     }
 
-    /// Up to built-in mutation.
-    fn begin(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<(), Status> {
+    /// Up to built-in mutation. The text of what is tracked beside the object.
+    fn begin(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<String, Status> {
         self.scope.resource.stamp(object);
         metadata::prepare_create(object, &uuid::Uuid::new_v4().to_string(), &seconds(context.now));
         self.scope.resource.strategy.default(object);
         // What the server itself adds from here on is nobody's.
-        if !self.tracked {
+        let beside = match self.tracking {
+            Tracking::Beside => managed::track_create(self.scope, object, self.options, context.now),
+            Tracking::Done | Tracking::Inside => None,
+        };
+        if beside.is_none() && self.tracking != Tracking::Done {
             managed::track(self.scope, None, object, self.options, context.now);
         }
-        self.core.admission.mutate(object, &self.attributes(), context)
+        self.core.admission.mutate(object, &self.attributes(), context)?;
+        Ok(beside.unwrap_or_default())
     }
 
     /// The object as it is to be, and whether it is valid.

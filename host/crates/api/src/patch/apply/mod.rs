@@ -6,6 +6,7 @@
 //! The caller fills in defaults and validates afterwards, and does not write when the outcome equals the stored object.
 
 mod check;
+mod created;
 mod last_applied;
 mod managers;
 mod merge;
@@ -20,6 +21,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+pub use self::created::track_create;
 pub use self::scale::apply_scale;
 use self::managers::{Conflict, Entry, ManagerId, Managers, Operation, asks_to_forget, conflict_status};
 use self::set::FieldSet;

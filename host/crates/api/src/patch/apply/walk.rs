@@ -299,7 +299,7 @@ fn keyed<'v>(items: &'v [Value], keys: Keys<'_>) -> BTreeMap<String, Vec<&'v Val
 }
 
 /// `1` and `1.0` are the same number.
-fn same_scalar(old: &Value, new: &Value) -> bool {
+pub fn same_scalar(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Number(a), Value::Number(b)) => a == b || ((a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64()),
         _ => old == new,
