@@ -424,7 +424,9 @@ mod tests {
     #[test]
     fn managers_beside_the_object_stand_where_they_would_in_it() {
         let managers = json!([{"manager": "m", "fieldsV1": {"f:data": {}}}]);
-        for metadata in [json!({}), json!({"labels": {}, "name": "a", "uid": "u"}), json!({"annotations": {}}), json!({"name": "a", "resourceVersion": "1"})] {
+        for metadata in
+            [json!({}), json!({"labels": {}, "name": "a", "uid": "u"}), json!({"annotations": {}}), json!({"name": "a", "resourceVersion": "1"})]
+        {
             let without = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
             let mut with = without.clone();
             with["metadata"]["managedFields"] = managers.clone();
