@@ -1,5 +1,5 @@
 //! The control loops that are mechanics and not policy: what a cluster starts with, garbage collection, namespaces that
-//! end, service accounts, signing of certificates, aggregated roles, use of quotas, claims of ephemeral volumes.
+//! end, service accounts, signing of certificates, aggregated roles, use of quotas, claims of ephemeral volumes, type checks of policies.
 //!
 //! They act through a [`Client`] like everyone else, as superusers. The server calls [`bootstrap`] before it is ready and
 //! [`start`] once; dropping [`Bookkeeping`] ends the loops. Of several servers one runs them, see [`leader`]. Nothing here decides
@@ -14,6 +14,7 @@ pub mod leader;
 mod meta;
 mod namespaces;
 mod node_ipam;
+mod policy_types;
 mod queue;
 mod quota;
 mod rbac;
@@ -23,13 +24,15 @@ mod service_accounts;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use pintle_api::{Client, ResourceDef, Status};
+use pintle_api::openapi::{self, Published};
+use pintle_api::{Client, GroupVersion, ResourceDef, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::LocalClient;
 use crate::auth::{Auth, User};
 use crate::handlers::Core;
+use crate::http::nonresource::GIT_VERSION;
 use crate::server::Config;
 
 /// Every resource that is served now, custom ones too.
@@ -42,6 +45,7 @@ pub struct Context {
     pub client: Arc<dyn Client>,
     pub auth: Arc<Auth>,
     pub discover: Discover,
+    pub schemas: policy_types::Schemas,
     /// Where clients reach this server.
     pub advertise: IpAddr,
     pub port: u16,
@@ -56,10 +60,17 @@ impl Context {
     /// Of a server that is starting. `external`: where clients reach it.
     pub fn new(core: &Arc<Core>, auth: &Arc<Auth>, config: &Config, external: SocketAddr) -> Self {
         let resources = core.resources.clone();
+        let served = core.resources.clone();
         Self {
             client: Arc::new(LocalClient::new(core.clone(), User::loopback())),
             auth: auth.clone(),
             discover: Arc::new(move || resources.load().all.iter().map(|r| r.def().clone()).collect()),
+            schemas: Arc::new(move |group, version| {
+                let table = served.load();
+                let all: Vec<Published<'_>> = table.all.iter().map(|r| Published { def: r.def(), schema: r.strategy.openapi_schema() }).collect();
+                let path = openapi::v3_document_path(&GroupVersion { group: group.to_owned().into(), version: version.to_owned().into() });
+                serde_json::from_slice(&openapi::v3_json(&all, &path, GIT_VERSION)?).ok()
+            }),
             advertise: external.ip(),
             port: external.port(),
             service: config.service_address(),
@@ -104,6 +115,7 @@ fn loops(context: &Context) -> JoinSet<()> {
     tasks.spawn(ephemeral_claims::run(context.clone()));
     tasks.spawn(garbage::run(context.clone()));
     tasks.spawn(quota::run(context.clone()));
+    tasks.spawn(policy_types::run(context.clone()));
     if context.shared {
         tasks.spawn(servers::publish(context.clone()));
     }

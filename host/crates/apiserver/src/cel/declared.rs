@@ -46,8 +46,8 @@ impl Declared {
         Self { shape, max, min_bytes }
     }
 
-    /// `None`: expressions do not see such values. `escaped` makes identifiers of fields' names.
-    pub fn of(schema: &Value, is_root: bool, escaped: fn(&str) -> String) -> Option<Self> {
+    /// `None`: expressions do not see such values. `escaped` makes identifiers of fields' names, of those that have one.
+    pub fn of(schema: &Value, is_root: bool, escaped: fn(&str) -> Option<String>) -> Option<Self> {
         let limit = |field: &str| schema.get(field).and_then(Value::as_i64).map(|limit| u64::try_from(limit).unwrap_or(0));
         let text_max = |max: u64| limit("maxLength").map_or(max, |limit| limit.saturating_mul(4));
         if schema.bool_at(&["x-kubernetes-int-or-string"]) {
@@ -82,7 +82,7 @@ impl Declared {
         })
     }
 
-    fn object(schema: &Value, is_root: bool, escaped: fn(&str) -> String) -> Self {
+    fn object(schema: &Value, is_root: bool, escaped: fn(&str) -> Option<String>) -> Self {
         let mut fields = BTreeMap::new();
         let mut min_bytes = EMPTY;
         let is_required = |name: &str| schema.list_at(&["required"]).iter().any(|required| required == name);
@@ -91,14 +91,21 @@ impl Declared {
             if is_required(name) && property.get("default").is_none() {
                 min_bytes += name.len() as u64 + field.min_bytes + 4;
             }
-            fields.insert(escaped(name), field);
+            if let Some(name) = escaped(name) {
+                fields.insert(name, field);
+            }
         }
         if is_root {
             let text = || Self::plain(Shape::String, TEXT_MAX, EMPTY);
-            let named = ["name", "generateName"].map(|name| (name.to_owned(), text()));
-            fields.insert("metadata".to_owned(), Self::plain(Shape::Object(named.into()), 0, EMPTY));
-            for name in ["apiVersion", "kind"] {
-                fields.entry(name.to_owned()).or_insert_with(text);
+            let is_text = |name: &str, fields: &BTreeMap<String, Self>| matches!(fields.get(name).map(|field| &field.shape), Some(Shape::String));
+            let is_named = match fields.get("metadata").map(|field| &field.shape) {
+                Some(Shape::Object(metadata)) => is_text("name", metadata) && is_text("generateName", metadata),
+                _ => false,
+            };
+            if !(is_named && is_text("apiVersion", &fields) && is_text("kind", &fields)) {
+                let named = ["name", "generateName"].map(|name| (name.to_owned(), text()));
+                fields.insert("metadata".to_owned(), Self::plain(Shape::Object(named.into()), 0, EMPTY));
+                ["apiVersion", "kind"].into_iter().for_each(|name| drop(fields.insert(name.to_owned(), text())));
             }
         }
         Self::plain(Shape::Object(fields), 0, min_bytes)

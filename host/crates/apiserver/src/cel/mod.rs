@@ -6,8 +6,10 @@
 //! reckoned from the kind's schema before (`declared`, `estimate`).
 
 mod charged;
+pub mod check;
 mod declared;
 mod estimate;
+mod faults;
 mod library;
 mod meter;
 mod names;
@@ -26,10 +28,13 @@ use cel::common::value::CowVal;
 use cel::{Context, Env, ExecutionError, Value as Cel};
 use serde_json::Value;
 
+pub use check::Scope;
+pub use check::types::{NAMESPACE, REQUEST, Type};
 pub use declared::Declared;
 pub use library::authorizer::{Answer, Authorize, Authorizer, Question};
 pub use meter::{BUDGET_EXCEEDED, Budget, CALL_EXCEEDED, CONDITIONS_BUDGET};
 pub use names::Kind;
+pub use values::{Format, Shape};
 
 /// The longest message of a failed evaluation; some cite the values.
 const MAX_MESSAGE_BYTES: usize = 1 << 10;
@@ -40,8 +45,8 @@ pub struct Expression {
     program: IdedExpr,
     /// What it costs whatever its variables hold.
     cost: u64,
-    /// Of its result, where that can be told.
-    kind: Option<Kind>,
+    /// Of its result, where its scope says of which types its parts are.
+    result: Option<Type>,
     /// The stack that evaluating takes.
     stack: usize,
     variables: Vec<String>,
@@ -56,45 +61,40 @@ pub struct Variables<'v> {
 impl Expression {
     /// With whatever variables: those that are not there are missed when it is evaluated.
     pub fn compile(text: &str) -> Result<Self, String> {
-        Self::compiled(text, None)
+        Self::compile_in(text, &Scope::open())
     }
 
-    /// With these variables.
+    /// With these variables, of whatever types.
     pub fn compile_with(text: &str, variables: &[&str]) -> Result<Self, String> {
-        Self::compiled(text, Some(variables))
+        Self::compile_in(text, &Scope::of(variables))
     }
 
-    fn compiled(text: &str, variables: Option<&[&str]>) -> Result<Self, String> {
+    pub fn compile_in(text: &str, scope: &Scope) -> Result<Self, String> {
         stacker::maybe_grow(parse::STACK_BYTES / 2, parse::STACK_BYTES, || {
             let (mut program, source) = parse::parse(text)?;
-            let mut faults = names::undeclared(&program, variables, &source);
-            names::bad_patterns(&program, &source, &mut faults);
-            if !faults.is_empty() {
-                return Err(faults.join("\n"));
-            }
-            let kind = names::kind(&program);
+            let result = check::check(&program, scope, &source)?;
+            parse::plain_objects(&mut program);
             let variables = program.references().variables().into_iter().map(str::to_owned).collect();
             let cost = charged::charge_for(&mut program);
             let stack = STACK_A_LEVEL * (4 + parse::depth(&program));
-            Ok(Self { program, cost, kind, stack, variables })
+            Ok(Self { program, cost, result, stack, variables })
         })
     }
 
-    /// The type of the result, where it does not depend on values.
-    pub fn kind(&self) -> Option<Kind> {
-        self.kind
+    /// The type of the result, where its scope tells.
+    pub fn result(&self) -> Option<&Type> {
+        self.result.as_ref()
     }
 
-    /// Refuses what surely gives something else, in upstream's words.
+    /// Refuses what gives something else, in upstream's words.
     pub fn must_give(&self, wanted: &[Kind]) -> Result<(), String> {
-        match self.kind {
-            Some(kind) if !wanted.contains(&kind) => {
-                let names: Vec<&str> = wanted.iter().map(|kind| kind.name()).collect();
-                let wanted = if names.len() == 1 { names[0].to_owned() } else { format!("one of [{}]", names.join(" ")) };
-                Err(format!("must evaluate to {wanted} but got {}", kind.name()))
-            }
-            _ => Ok(()),
+        let Some(given) = self.result.as_ref().map(Type::result_name) else { return Ok(()) };
+        if wanted.iter().any(|kind| kind.name() == given) {
+            return Ok(());
         }
+        let names: Vec<&str> = wanted.iter().map(|kind| kind.name()).collect();
+        let wanted = if names.len() == 1 { names[0].to_owned() } else { format!("one of [{}]", names.join(" ")) };
+        Err(format!("must evaluate to {wanted} but got {given}"))
     }
 
     pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Value, String> {
@@ -127,9 +127,14 @@ impl Expression {
     }
 }
 
-/// What an expression may cost at most, by the schemas of its variables; `None`: it does not parse.
-pub fn most_cost(text: &str, variables: &[(&str, &Declared)]) -> Option<u64> {
-    stacker::maybe_grow(parse::STACK_BYTES / 2, parse::STACK_BYTES, || Some(estimate::most(&parse::parse(text).ok()?.0, variables)))
+/// What an expression may cost at most, by the schemas of its variables; `None`: it does not compile.
+pub fn most_cost(text: &str, variables: &[(&str, &Declared)], scope: &Scope) -> Option<u64> {
+    stacker::maybe_grow(parse::STACK_BYTES / 2, parse::STACK_BYTES, || {
+        let (mut program, source) = parse::parse(text).ok()?;
+        check::check(&program, scope, &source).ok()?;
+        parse::plain_objects(&mut program);
+        Some(estimate::most(&program, variables))
+    })
 }
 
 fn told(why: ExecutionError) -> String {
@@ -161,8 +166,12 @@ impl Variables<'_> {
         self
     }
     /// A value that may not be there, as CEL's optional.
-    pub fn set_optional(&mut self, name: &str, value: Option<&Value>) {
-        self.context.add_variable_as_val(name, Box::new(CelOptional::from(value.map(values::cel_of))));
+    pub fn set_optional(&mut self, name: &str, value: Option<&Value>, shape: &Shape) {
+        self.context.add_variable_as_val(name, Box::new(CelOptional::from(value.map(|value| shape.cel_of(value)))));
+    }
+    /// With what a schema makes of it.
+    pub fn set_shaped(&mut self, name: &str, value: &Value, shape: &Shape) {
+        self.context.add_variable_as_val(name, shape.cel_of(value));
     }
     pub fn set(&mut self, name: &str, value: &Value) {
         self.context.add_variable_as_val(name, values::cel_of(value));

@@ -22,11 +22,10 @@ pub fn parse(text: &str) -> Result<(IdedExpr, SourceInfo), String> {
         return Err(format!("the expression has more than {MAX_SIGNS} operators and brackets"));
     }
     let parsed = super::env().parser().parse_with_source_info(text);
-    let (mut program, source) = parsed.map_err(|why| as_upstream(&why.to_string()))?;
+    let (program, source) = parsed.map_err(|why| as_upstream(&why.to_string()))?;
     if depth(&program) > MAX_DEPTH {
         return Err(format!("ERROR: <input>:1:1: expression recursion limit exceeded: {MAX_DEPTH}"));
     }
-    plain_objects(&mut program);
     Ok((program, source))
 }
 
@@ -57,7 +56,7 @@ fn entry_depth(entry: &EntryExpr) -> usize {
 
 /// Makes `Object{...}`, `Object.spec{...}` and `JSONPatch{...}`, with which policies write what they want of an object, plain
 /// maps: what fields an object has is for its schema to say.
-fn plain_objects(expression: &mut IdedExpr) {
+pub fn plain_objects(expression: &mut IdedExpr) {
     if let Expr::Struct(object) = &mut expression.expr
         && (object.type_name == "Object" || object.type_name.starts_with("Object.") || object.type_name == "JSONPatch")
     {

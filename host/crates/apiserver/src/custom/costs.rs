@@ -7,7 +7,7 @@ use pintle_api::Cause;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use super::rules::escaped;
+use super::seen::{Types, escaped};
 use crate::cel::{Declared, most_cost};
 
 /// For one rule.
@@ -51,8 +51,9 @@ impl Costs {
             && let Some(declared) = Declared::of(schema, is_root, escaped)
         {
             let variables = [("self", &declared), ("oldSelf", &declared)];
-            let most = |text: &str| if text.trim().is_empty() { 0 } else { most_cost(text, &variables).unwrap_or(0) };
+            let types = Types::of(schema, is_root);
             for (i, rule) in rules.iter().enumerate() {
+                let most = |text: &str| if text.trim().is_empty() { 0 } else { most_cost(text, &variables, types.for_rule(rule)).unwrap_or(0) };
                 let place = |field: &str| format!("{path}.x-kubernetes-validations[{i}].{field}");
                 let cost = most(rule.str_at(&["rule"])).saturating_mul(times.unwrap_or_else(|| declared.cardinality()));
                 self.add(place("rule"), "estimated rule cost", cost);

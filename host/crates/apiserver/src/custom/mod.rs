@@ -8,6 +8,7 @@ mod conversion;
 pub mod costs;
 mod definition;
 pub mod rules;
+pub mod seen;
 mod strategy;
 
 use std::sync::Arc;

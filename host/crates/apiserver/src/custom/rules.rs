@@ -2,7 +2,7 @@
 //!
 //! Every rule sees its value as `self`, and on an update what the value was as `oldSelf`, where the two can be told to be the
 //! same: by field, by key of a map, by the keys of a list of type map. A value that an update leaves as it was is not judged
-//! again. All rules of one object share a budget; who exceeds it ends the checking. Values of date formats are texts.
+//! again. All rules of one object share a budget; who exceeds it ends the checking.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,8 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, CauseKind};
 use serde_json::{Map, Value};
 
-use crate::cel::{BUDGET_EXCEEDED, Budget, CALL_EXCEEDED, Expression, Kind, Variables};
-
-/// Words that CEL keeps for itself; fields of these names are written between underscores.
-const RESERVED: [&str; 19] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var",
-];
+use super::seen::{Types, shape_of};
+use crate::cel::{BUDGET_EXCEEDED, Budget, CALL_EXCEEDED, Expression, Kind, Scope, Shape, Variables};
 
 /// The rules of a schema's node and of those below it.
 #[derive(Default)]
@@ -29,7 +24,8 @@ pub struct Rules {
     each: Option<Box<Rules>>,
     /// Of a list of type map.
     keys: Vec<String>,
-    is_number: bool,
+    /// How the node's own rules see it.
+    shape: Shape,
     /// Whether anything is to be checked from here on down.
     any: bool,
 }
@@ -71,20 +67,29 @@ struct Change<'a> {
 }
 
 impl Rules {
-    /// The rules of a schema, and what is wrong with those that do not compile.
-    pub fn of(schema: &Value, path: &str) -> (Self, Vec<Cause>) {
-        let mut causes = Vec::new();
-        (Self::node(schema, path, &mut causes), causes)
+    /// The rules of a schema that was let in. Of which types its values are was looked at then.
+    pub fn of(schema: &Value) -> Self {
+        Self::node(schema, "", false, false, &mut Vec::new())
     }
 
-    fn node(schema: &Value, path: &str, causes: &mut Vec<Cause>) -> Self {
+    /// What is wrong with the rules of a schema.
+    pub fn faults(schema: &Value, path: &str) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        Self::node(schema, path, true, true, &mut causes);
+        causes
+    }
+
+    fn node(schema: &Value, path: &str, is_root: bool, is_typed: bool, causes: &mut Vec<Cause>) -> Self {
         let mut own = Vec::new();
+        let is_root = is_root || schema.bool_at(&["x-kubernetes-embedded-resource"]);
+        let has_rules = !schema.list_at(&["x-kubernetes-validations"]).is_empty();
+        let types = if has_rules && is_typed { Types::of(schema, is_root) } else { Types::default() };
         for (i, rule) in schema.list_at(&["x-kubernetes-validations"]).iter().enumerate() {
             if rule.str_at(&["rule"]).trim().is_empty() {
                 // Refused when the definition is written.
                 continue;
             }
-            match Rule::of(rule) {
+            match Rule::of(rule, types.for_rule(rule)) {
                 Ok(rule) => own.push(rule),
                 Err((field, why)) => {
                     let at = format!("{path}.x-kubernetes-validations[{i}].{field}");
@@ -96,15 +101,16 @@ impl Rules {
             .map_at(&["properties"])
             .into_iter()
             .flatten()
-            .map(|(name, schema)| (name.clone(), Self::node(schema, &format!("{path}.properties[{name}]"), causes)))
+            .map(|(name, schema)| (name.clone(), Self::node(schema, &format!("{path}.properties[{name}]"), false, is_typed, causes)))
             .collect();
         let below = ["items", "additionalProperties"].into_iter().find_map(|key| Some((key, schema.get(key).filter(|s| s.is_object())?)));
-        let each = below.map(|(key, schema)| Box::new(Self::node(schema, &format!("{path}.{key}"), causes)));
+        let each = below.map(|(key, schema)| Box::new(Self::node(schema, &format!("{path}.{key}"), false, is_typed, causes)));
         let is_map_list = schema.str_at(&["x-kubernetes-list-type"]) == "map";
         let keys =
             schema.list_at(&["x-kubernetes-list-map-keys"]).iter().filter(|_| is_map_list).filter_map(|k| k.as_str().map(str::to_owned)).collect();
         let any = !own.is_empty() || fields.values().any(|f| f.any) || each.as_ref().is_some_and(|e| e.any);
-        Self { own, kind: schema.str_at(&["type"]).to_owned(), fields, each, keys, is_number: schema.str_at(&["type"]) == "number", any }
+        let shape = if own.is_empty() { Shape::default() } else { shape_of(schema) };
+        Self { own, kind: schema.str_at(&["type"]).to_owned(), fields, each, keys, shape, any }
     }
 
     /// Whether there is any rule.
@@ -146,15 +152,16 @@ impl Rules {
 
     fn judge_own(&self, change: Change<'_>, path: &str, budget: &Budget, causes: &mut Vec<Cause>) {
         let Change { new, old } = change;
-        let mut variables = Variables::within(budget.clone()).with("self", &self.seen(new));
+        let mut variables = Variables::within(budget.clone());
+        variables.set_shaped("self", new, &self.shape);
         if let Some(old) = old {
-            variables.set("oldSelf", &self.seen(old));
+            variables.set_shaped("oldSelf", old, &self.shape);
         }
         for rule in self.own.iter().filter(|rule| old.is_some() || !rule.compares || rule.optional) {
             if rule.optional {
-                variables.set_optional("oldSelf", old.map(|old| self.seen(old)).as_ref());
+                variables.set_optional("oldSelf", old, &self.shape);
             } else if let Some(old) = old {
-                variables.set("oldSelf", &self.seen(old));
+                variables.set_shaped("oldSelf", old, &self.shape);
             }
             let cause = rule.judge(&variables, new, &self.kind, path);
             if cause.as_ref().is_some_and(|cause| cause.message.contains(CALL_EXCEEDED)) {
@@ -186,35 +193,13 @@ impl Rules {
         }
         old.as_array()?.iter().find(|o| self.keys.iter().all(|key| o.get(key) == item.get(key)))
     }
-
-    /// The value as expressions see it: fields under names that CEL can say, numbers as doubles where the schema says number.
-    fn seen(&self, value: &Value) -> Value {
-        match value {
-            Value::Object(map) => {
-                let seen = |(name, value): (&String, &Value)| match (self.fields.get(name), &self.each) {
-                    (Some(node), _) => (escaped(name), node.seen(value)),
-                    (None, Some(each)) => (name.clone(), each.seen(value)),
-                    (None, None) => (name.clone(), value.clone()),
-                };
-                Value::Object(map.iter().map(seen).collect())
-            }
-            Value::Array(items) => match &self.each {
-                Some(each) => items.iter().map(|item| each.seen(item)).collect(),
-                None => value.clone(),
-            },
-            Value::Number(number) if self.is_number => {
-                number.as_f64().and_then(serde_json::Number::from_f64).map_or_else(|| value.clone(), Value::Number)
-            }
-            other => other.clone(),
-        }
-    }
 }
 
 impl Rule {
     /// Where it is wrong: the field, and why.
-    fn of(rule: &Value) -> Result<Self, (&'static str, String)> {
+    fn of(rule: &Value, scope: &Scope) -> Result<Self, (&'static str, String)> {
         let text = |key: &str| rule.str_at(&[key]).to_owned();
-        let compile = |text: &str, why: &str| Expression::compile_with(text, &["self", "oldSelf"]).map_err(|fault| format!("{why}compilation failed: {fault}"));
+        let compile = |text: &str, why: &str| Expression::compile_in(text, scope).map_err(|fault| format!("{why}compilation failed: {fault}"));
         let expression = compile(&text("rule"), "").map_err(|why| ("rule", why))?;
         expression.must_give(&[Kind::Bool]).map_err(|_| ("rule", "cel expression must evaluate to a bool".to_owned()))?;
         let of_message = |why: String| ("messageExpression", why);
@@ -281,17 +266,6 @@ fn place(path: &str, below: &str) -> String {
     }
 }
 
-/// A field's name as an identifier.
-pub fn escaped(name: &str) -> String {
-    if RESERVED.contains(&name) {
-        return format!("__{name}__");
-    }
-    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.contains("__") {
-        return name.to_owned();
-    }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -305,11 +279,17 @@ mod tests {
             "properties": {"spec": {
                 "type": "object",
                 "x-kubernetes-validations": [
+                    {"rule": "!has(self.namespace) || self.namespace == self.__namespace__"},
                     {"rule": "self.min <= self.max", "message": "min is above max", "fieldPath": ".min"},
                     {"rule": "self.class == oldSelf.class", "message": "class is immutable", "reason": "FieldValueForbidden"},
                     {"rule": "!has(self.a__dash__b) || self.a__dash__b * 2.0 < 10.0", "messageExpression": "'a-b is ' + string(self.a__dash__b)"},
                 ],
                 "properties": {
+                    "when": {"type": "string", "format": "date-time", "x-kubernetes-validations": [{"rule": "self > timestamp('2026-01-01T00:00:00Z') && self.getDayOfMonth() > 0"}]},
+                    "date": {"type": "string", "format": "date", "x-kubernetes-validations": [{"rule": "self.getFullYear() == 2026"}]},
+                    "every": {"type": "string", "format": "duration", "x-kubernetes-validations": [{"rule": "self <= duration('1h')"}]},
+                    "key": {"type": "string", "format": "byte", "x-kubernetes-validations": [{"rule": "self == b'abc' && size(self) == 3"}]},
+                    "namespace": {"type": "string", "maxLength": 9},
                     "min": {"type": "integer"}, "max": {"type": "integer"}, "class": {"type": "string"}, "a-b": {"type": "number"},
                     "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": {
                         "type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer",
@@ -318,9 +298,8 @@ mod tests {
                 },
             }},
         });
-        let (rules, causes) = Rules::of(&schema, "schema");
-        assert!(causes.is_empty(), "{causes:?}");
-        rules.check(&object, old.as_ref()).into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
+        assert_eq!(Rules::faults(&schema, "schema").len(), 0);
+        Rules::of(&schema).check(&object, old.as_ref()).into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
     }
 
     fn object(spec: Value) -> Value {
@@ -329,9 +308,14 @@ mod tests {
 
     #[test]
     fn rules_are_judged() {
-        assert_eq!(check(object(json!({"min": 1, "max": 2, "class": "x"})), None), Vec::<String>::new());
+        assert_eq!(check(object(json!({"min": 1, "max": 2, "class": "x", "namespace": "n"})), None), Vec::<String>::new());
         let faults = check(object(json!({"min": 3, "max": 2, "class": "x", "a-b": 7})), None);
         assert_eq!(faults, ["spec.min: Invalid value: min is above max", "spec: Invalid value: a-b is 7"]);
+        let formats = |when: &str, date: &str, every: &str, key: &str| {
+            check(object(json!({"min": 1, "max": 2, "when": when, "date": date, "every": every, "key": key})), None).len()
+        };
+        assert_eq!(formats("2026-02-02T00:00:00Z", "2026-05-05", "30m", "YWJj"), 0);
+        assert_eq!(formats("2025-02-02T00:00:00Z", "2025-05-05", "90m", "YWJjZA=="), 4);
         assert_eq!(check(json!({"metadata": {"name": "bad"}}), None), ["<nil>: Invalid value: failed rule: self.metadata.name != 'bad'"]);
     }
 
@@ -349,13 +333,32 @@ mod tests {
 
     #[test]
     fn what_does_not_compile_or_is_not_known() {
-        let of = |rule: &str| Rules::of(&json!({"x-kubernetes-validations": [{"rule": rule}]}), "s");
-        assert!(of("self.x ==").1[0].message.contains("compilation failed"));
-        let said = |rule: &str| of(rule).1.pop().map(|cause| cause.message).unwrap_or_default();
-        assert!(said("foo(self.x)").contains("compilation failed: ERROR: <input>:1:4: undeclared reference to 'foo' (in container '')"), "{}", said("foo(self.x)"));
+        let schema = |rule: &str| {
+            json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}], "properties": {
+                "x": {"type": "string"}, "n": {"type": "integer"}, "y": {"type": "array", "items": {"type": "string"}}, "namespace": {"type": "string"}, "9": {"type": "string"},
+            }})
+        };
+        let said =
+            |rule: &str| Rules::faults(&schema(rule), "s").pop().map(|cause| format!("{}: {}", cause.field, cause.message)).unwrap_or_default();
+        assert!(said("self.x ==").contains("compilation failed"));
+        assert!(
+            said("foo(self.x)").contains("compilation failed: ERROR: <input>:1:4: undeclared reference to 'foo' (in container '')"),
+            "{}",
+            said("foo(self.x)")
+        );
         assert!(said("authorizer.path('/').check('get').allowed()").contains("undeclared reference to 'authorizer'"));
-        assert!(said("'a' + self").contains("cel expression must evaluate to a bool"));
-        assert_eq!(said("isURL(self.x)"), "");
-        assert_eq!(of("self.x.all(k, k.startsWith('a')) && size(self.x) > 0 && self.y.matches('^a$')").0.own.len(), 1);
+        assert!(said("'a' + self.x").contains("cel expression must evaluate to a bool"));
+        let wrong = "compilation failed: ERROR: <input>:1:5: undefined field 'foo'\n | self.foo\n | ....^";
+        assert!(said("self.foo").ends_with(wrong), "{}", said("self.foo"));
+        assert!(said("self.n + self.x == 'a'").contains("1:8: found no matching overload for '_+_' applied to '(int, string)'"));
+        for good in [
+            "isURL(self.x)",
+            "self.y.all(k, k.startsWith('a')) && size(self.x) > 0 && self.x.matches('^a$')",
+            "self.__namespace__ == self.metadata.name && self.kind != self.apiVersion",
+            "self.n < 2.5 && self == oldSelf",
+        ] {
+            assert_eq!(said(good), "", "{good}");
+            assert_eq!(Rules::of(&schema(good)).own.len(), 1);
+        }
     }
 }

@@ -68,7 +68,7 @@ impl CustomStrategy {
         Self {
             def: def(definition, name, has_status, scale.is_some()),
             schema,
-            rules: Rules::of(&raw, &path).0,
+            rules: Rules::of(&raw),
             columns: PrinterColumn::all(version.list_at(&["additionalPrinterColumns"])),
             fields: version.list_at(&["selectableFields"]).iter().map(|f| f.str_at(&["jsonPath"]).trim_start_matches('.').to_owned()).collect(),
             raw,

@@ -58,12 +58,7 @@ fn expand(helper: &mut Helper<'_>, target: &mut Option<IdedExpr>, args: &mut Vec
     Ok(Some(match name {
         "all" => fold(helper, pairs, pair, body, true),
         "exists" => fold(helper, pairs, pair, body, false),
-        "existsOne" | "exists_one" => {
-            let found = collect(helper, pairs, pair, Some(body), |helper| helper.next_expr(Expr::Literal(LiteralValue::Boolean(true.into()))));
-            let size = call(helper, "size", vec![found]);
-            let one = helper.next_expr(Expr::Literal(LiteralValue::Int(1.into())));
-            call(helper, operators::EQUALS, vec![size, one])
-        }
+        "existsOne" | "exists_one" => count(helper, pairs, pair, body),
         "transformList" => collect(helper, pairs, pair, filter, |_| body),
         "transformMap" => {
             let entries = collect(helper, pairs, pair.clone(), filter, |helper| {
@@ -107,6 +102,21 @@ fn fold(helper: &mut Helper<'_>, iter_range: IdedExpr, iter_var: String, body: I
     let so_far = ident(helper, RESULT);
     let loop_step = call(helper, if all { operators::LOGICAL_AND } else { operators::LOGICAL_OR }, vec![so_far, body]);
     let result = ident(helper, RESULT);
+    let whole = ComprehensionExpr { iter_range, iter_var, iter_var2: None, accu_var: RESULT.to_owned(), accu_init, loop_cond, loop_step, result };
+    helper.next_expr(Expr::Comprehension(Box::new(whole)))
+}
+
+/// Whether the body holds for one pair alone, in the shape of the evaluator's own.
+fn count(helper: &mut Helper<'_>, iter_range: IdedExpr, iter_var: String, body: IdedExpr) -> IdedExpr {
+    let number = |helper: &mut Helper<'_>, n: i64| helper.next_expr(Expr::Literal(LiteralValue::Int(n.into())));
+    let accu_init = number(helper, 0);
+    let loop_cond = truth(helper, true);
+    let (so_far, one) = (ident(helper, RESULT), number(helper, 1));
+    let more = call(helper, operators::ADD, vec![so_far, one]);
+    let same = ident(helper, RESULT);
+    let loop_step = call(helper, operators::CONDITIONAL, vec![body, more, same]);
+    let (found, one) = (ident(helper, RESULT), number(helper, 1));
+    let result = call(helper, operators::EQUALS, vec![found, one]);
     let whole = ComprehensionExpr { iter_range, iter_var, iter_var2: None, accu_var: RESULT.to_owned(), accu_init, loop_cond, loop_step, result };
     helper.next_expr(Expr::Comprehension(Box::new(whole)))
 }

@@ -6,17 +6,18 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use super::validate::{Place, expression, match_conditions, one_of_these, rules};
-use crate::cel::Kind;
+use super::validate::{Place, expression, match_conditions, one_of_these, rules, with_authorizer};
+use crate::cel::{Kind, NAMESPACE, REQUEST, Scope, Type};
 use crate::registry::checks::{label_selector, one_of};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
 use crate::registry::workload::SPEC;
 
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
+const VARIABLES: &str = "variables";
 
-/// Checks that validating and mutating policies share.
-fn policy(policy: &Value, faults: &mut Faults) {
+/// Checks that validating and mutating policies share. What the policy's other expressions may name.
+fn policy(policy: &Value, faults: &mut Faults) -> Scope {
     let spec = policy.get("spec").unwrap_or(&Value::Null);
     one_of_these(spec, "failurePolicy", &["Fail", "Ignore"], &SPEC, faults);
     if let Some(kind) = spec.get("paramKind").filter(|k| !k.is_null()) {
@@ -32,12 +33,12 @@ fn policy(policy: &Value, faults: &mut Faults) {
             match_resources(constraints, &here, faults);
         }
     }
-    match_conditions(spec.list_at(&["matchConditions"]), names_in(spec, false), &SPEC.field("matchConditions"), faults);
-    variables(spec, &SPEC.field("variables"), faults);
+    match_conditions(spec.list_at(&["matchConditions"]), &with_authorizer(scope(spec)), &SPEC.field("matchConditions"), faults);
+    variables(spec, &SPEC.field("variables"), faults)
 }
 
 pub fn validating(object: &Value, faults: &mut Faults) {
-    policy(object, faults);
+    let scope = policy(object, faults);
     let (checks, notes) = (object.list_at(&["spec", "validations"]), object.list_at(&["spec", "auditAnnotations"]));
     if checks.is_empty() && notes.is_empty() {
         for field in ["validations", "auditAnnotations"] {
@@ -45,9 +46,8 @@ pub fn validating(object: &Value, faults: &mut Faults) {
         }
     }
     let list = SPEC.field("validations");
-    let names = names_in(object.get("spec").unwrap_or(&Value::Null), true);
     for (i, check) in checks.iter().enumerate() {
-        validation(check, names, &list.index(i), faults);
+        validation(check, &scope, &list.index(i), faults);
     }
     let list = SPEC.field("auditAnnotations");
     if notes.len() > MAX_AUDIT_ANNOTATIONS {
@@ -56,13 +56,13 @@ pub fn validating(object: &Value, faults: &mut Faults) {
     }
     let mut keys = HashSet::new();
     for (i, note) in notes.iter().enumerate() {
-        audit_annotation(note, object.name(), !keys.insert(note.str_at(&["key"])), names, &list.index(i), faults);
+        audit_annotation(note, object.name(), !keys.insert(note.str_at(&["key"])), &scope, &list.index(i), faults);
     }
 }
 
-fn validation(check: &Value, names: &[&str], path: &Path<'_>, faults: &mut Faults) {
+fn validation(check: &Value, scope: &Scope, path: &Path<'_>, faults: &mut Faults) {
     let (text, message) = (check.str_at(&["expression"]), check.str_at(&["message"]));
-    expression(text.trim(), "expression is not specified", Place { variables: names, gives: &[Kind::Bool] }, &path.field("expression"), faults);
+    expression(text, "expression is not specified", Place { scope, gives: &[Kind::Bool] }, &path.field("expression"), faults);
     if !message.is_empty() && message.trim().is_empty() {
         faults.invalid_str(&path.field("message"), message, "must be non-empty if specified");
     } else if message.trim().contains('\n') {
@@ -75,13 +75,13 @@ fn validation(check: &Value, names: &[&str], path: &Path<'_>, faults: &mut Fault
         faults.invalid_str(&path.field("messageExpression"), told, "must be non-empty if specified");
     } else if !told.is_empty() {
         // Nobody who is told of a refusal learns from it what they may do.
-        let names: Vec<&str> = names.iter().copied().filter(|name| *name != "authorizer").collect();
-        expression(told, "", Place { variables: &names, gives: &[Kind::String] }, &path.field("messageExpression"), faults);
+        let scope = scope.without(&["authorizer", "authorizer.requestResource"]);
+        expression(told, "", Place { scope: &scope, gives: &[Kind::String] }, &path.field("messageExpression"), faults);
     }
     one_of_these(check, "reason", &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"], path, faults);
 }
 
-fn audit_annotation(note: &Value, policy: &str, again: bool, names: &[&str], path: &Path<'_>, faults: &mut Faults) {
+fn audit_annotation(note: &Value, policy: &str, again: bool, scope: &Scope, path: &Path<'_>, faults: &mut Faults) {
     let key = note.str_at(&["key"]);
     if policy.is_empty() {
         faults.invalid_str(&path.field("key"), key, "requires metadata.name be non-empty");
@@ -89,7 +89,7 @@ fn audit_annotation(note: &Value, policy: &str, again: bool, names: &[&str], pat
         let whole = format!("{policy}/{key}");
         faults.texts(&path.field("key"), &whole, names::qualified_name(&whole));
     }
-    let place = Place { variables: names, gives: &[Kind::String, Kind::Null] };
+    let place = Place { scope, gives: &[Kind::String, Kind::Null] };
     expression(note.str_at(&["valueExpression"]), "valueExpression is not specified", place, &path.field("valueExpression"), faults);
     if again {
         faults.duplicate(&path.field("key"), &key.into());
@@ -97,52 +97,56 @@ fn audit_annotation(note: &Value, policy: &str, again: bool, names: &[&str], pat
 }
 
 pub fn mutating(object: &Value, faults: &mut Faults) {
-    policy(object, faults);
+    let scope = policy(object, faults).with_patches();
     let again = object.str_at(&["spec", "reinvocationPolicy"]);
     one_of(again, &["IfNeeded", "Never"], &SPEC.field("reinvocationPolicy"), faults);
     let list = SPEC.field("mutations");
     let mutations = object.list_at(&["spec", "mutations"]);
-    let anything = Place { variables: names_in(object.get("spec").unwrap_or(&Value::Null), true), gives: &[] };
     if mutations.is_empty() {
         faults.required(&list, "mutations must contain at least one item");
     }
     for (i, mutation) in mutations.iter().enumerate() {
         let here = list.index(i);
-        let kinds = [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
+        let kinds = [("ApplyConfiguration", "applyConfiguration", Kind::Object), ("JSONPatch", "jsonPatch", Kind::Patches)];
         let kind = mutation.str_at(&["patchType"]);
-        one_of(kind, &kinds.map(|(name, _)| name), &here.field("patchType"), faults);
-        if !kinds.iter().any(|(name, _)| *name == kind) {
+        one_of(kind, &kinds.map(|(name, ..)| name), &here.field("patchType"), faults);
+        if !kinds.iter().any(|(name, ..)| *name == kind) {
             continue;
         }
-        for (name, field) in kinds {
+        for (name, field, gives) in kinds {
             let place = here.field(field);
             match mutation.get(field).filter(|m| !m.is_null()) {
                 None if name == kind => faults.required(&place, &format!("must be specified when patchType is {kind}")),
                 Some(_) if name != kind => {
                     faults.invalid_str(&place, &format!("{{{field}}}"), &format!("must not be specified when patchType is {kind}"));
                 }
-                Some(asked) => expression(asked.str_at(&["expression"]), "", anything, &place.field("expression"), faults),
+                Some(asked) => {
+                    let own = Place { scope: &scope, gives: &[gives] };
+                    expression(asked.str_at(&["expression"]), "", own, &place.field("expression"), faults);
+                }
                 None => {}
             }
         }
     }
 }
 
-/// What the policy's expressions may name. Without a kind of parameters there are none; match conditions have no variables of the policy.
-fn names_in(spec: &Value, own: bool) -> &'static [&'static str] {
-    const ALL: [&str; 7] = ["object", "oldObject", "request", "namespaceObject", "authorizer", "variables", "params"];
-    const WITHOUT_OWN: [&str; 6] = ["object", "oldObject", "request", "namespaceObject", "authorizer", "params"];
-    match (own, spec.get("paramKind").is_some_and(|kind| !kind.is_null())) {
-        (true, true) => &ALL,
-        (true, false) => &ALL[..6],
-        (false, true) => &WITHOUT_OWN,
-        (false, false) => &WITHOUT_OWN[..5],
-    }
+/// What all expressions of a policy may name. Without a kind of parameters there are none.
+fn scope(spec: &Value) -> Scope {
+    let scope = Scope::default()
+        .with("object", Type::Dyn)
+        .with("oldObject", Type::Dyn)
+        .with("request", REQUEST.clone())
+        .with("namespaceObject", NAMESPACE.clone());
+    if spec.get("paramKind").is_some_and(|kind| !kind.is_null()) { scope.with("params", Type::Dyn) } else { scope }
 }
 
-fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
+/// What may be named where the policy's variables, each of which sees those before it, are there as well.
+fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) -> Scope {
     let all = spec.list_at(&["variables"]);
-    let place = Place { variables: names_in(spec, true), gives: &[] };
+    let mut scope = with_authorizer(scope(spec));
+    if !all.is_empty() {
+        scope = scope.with(VARIABLES, Type::object("kubernetes.variables", []));
+    }
     let mut seen = HashSet::new();
     for (i, variable) in all.iter().enumerate() {
         let here = path.index(i);
@@ -155,8 +159,11 @@ fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         } else if again {
             faults.duplicate(&here.field("name"), &name.into());
         }
-        expression(variable.str_at(&["expression"]), "expression is not specified", place, &here.field("expression"), faults);
+        let place = Place { scope: &scope, gives: &[] };
+        let of = expression(variable.str_at(&["expression"]), "expression is not specified", place, &here.field("expression"), faults);
+        scope.declare(VARIABLES, name, of.map_or(Type::Dyn, Type::of_variable));
     }
+    scope
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -6,7 +6,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::cel::{Expression, Kind};
+use crate::cel::{Expression, Kind, Scope, Type};
 use crate::registry::checks::{label_selector, one_of_if_set};
 use crate::registry::faults::{Faults, Path};
 
@@ -56,7 +56,7 @@ fn webhook(webhook: &Value, path: &Path<'_>, faults: &mut Faults) {
     asking(webhook, path, faults);
     client_config(webhook.get("clientConfig").unwrap_or(&Value::Null), &path.field("clientConfig"), faults);
     review_versions(webhook, &path.field("admissionReviewVersions"), faults);
-    match_conditions(webhook.list_at(&["matchConditions"]), &CONDITION_VARIABLES, &path.field("matchConditions"), faults);
+    match_conditions(webhook.list_at(&["matchConditions"]), &condition_scope(), &path.field("matchConditions"), faults);
 }
 
 /// A policy that runs in process has a webhook's fields but for those that say where it is and what it wants.
@@ -64,7 +64,7 @@ pub fn component(policy: &Value, path: &Path<'_>, faults: &mut Faults) {
     one_of_if_set(policy.str_at(&["failurePolicy"]), &["Fail", "Ignore"], &path.field("failurePolicy"), faults);
     one_of_if_set(policy.str_at(&["matchPolicy"]), &["Equivalent", "Exact"], &path.field("matchPolicy"), faults);
     asking(policy, path, faults);
-    match_conditions(policy.list_at(&["matchConditions"]), &CONDITION_VARIABLES, &path.field("matchConditions"), faults);
+    match_conditions(policy.list_at(&["matchConditions"]), &condition_scope(), &path.field("matchConditions"), faults);
 }
 
 /// How long, how often and about which objects it is asked.
@@ -162,9 +162,16 @@ fn service(service: &Value, path: &Path<'_>, faults: &mut Faults) {
 }
 
 /// What match conditions of webhooks may name.
-const CONDITION_VARIABLES: [&str; 4] = ["object", "oldObject", "request", "authorizer"];
+fn condition_scope() -> Scope {
+    with_authorizer(Scope::default().with("object", Type::Dyn).with("oldObject", Type::Dyn).with("request", crate::cel::REQUEST.clone()))
+}
 
-pub fn match_conditions(conditions: &[Value], variables: &[&str], path: &Path<'_>, faults: &mut Faults) {
+pub fn with_authorizer(scope: Scope) -> Scope {
+    let of = |name: &str| Type::hidden(&format!("kubernetes.authorization.{name}"));
+    scope.with("authorizer", of("Authorizer")).with("authorizer.requestResource", of("ResourceCheck"))
+}
+
+pub fn match_conditions(conditions: &[Value], scope: &Scope, path: &Path<'_>, faults: &mut Faults) {
     if conditions.len() > MAX_CONDITIONS {
         faults.too_many(path, conditions.len(), MAX_CONDITIONS);
     }
@@ -180,31 +187,38 @@ pub fn match_conditions(conditions: &[Value], variables: &[&str], path: &Path<'_
                 faults.duplicate(&here.field("name"), &name.into());
             }
         }
-        expression(condition.str_at(&["expression"]), "", Place { variables, gives: &[Kind::Bool] }, &here.field("expression"), faults);
+        expression(condition.str_at(&["expression"]), "", Place { scope, gives: &[Kind::Bool] }, &here.field("expression"), faults);
     }
 }
 
 /// What an expression may name, and what it has to give.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
-    pub variables: &'a [&'a str],
+    pub scope: &'a Scope,
     /// Empty: anything.
     pub gives: &'a [Kind],
 }
 
-/// An expression must be there and compile. `missing` is said where there is none.
-pub fn expression(text: &str, missing: &str, place: Place<'_>, path: &Path<'_>, faults: &mut Faults) {
+/// An expression must be there and compile. `missing` is said where there is none. The type that it gives, where that could be told.
+pub fn expression(text: &str, missing: &str, place: Place<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Type> {
     if text.trim().is_empty() {
-        return faults.required(path, missing);
+        faults.required(path, missing);
+        return None;
     }
-    match Expression::compile_with(text, place.variables) {
-        Err(why) => faults.invalid_str(path, text, &format!("compilation failed: {why}")),
-        Ok(expression) if !place.gives.is_empty() => {
-            if let Err(why) = expression.must_give(place.gives) {
-                faults.invalid_str(path, text, &why);
-            }
+    match Expression::compile_in(text, place.scope) {
+        Err(why) => {
+            faults.invalid_str(path, text, &format!("compilation failed: {why}"));
+            None
         }
-        Ok(_) => {}
+        Ok(expression) => {
+            if !place.gives.is_empty()
+                && let Err(why) = expression.must_give(place.gives)
+            {
+                faults.invalid_str(path, text, &why);
+                return None;
+            }
+            expression.result().cloned()
+        }
     }
 }
 

@@ -29,13 +29,13 @@ pub fn kind() -> Kind {
             }
         },
         validate: validate::validate,
-        validate_new: |definition, faults| validate::costs(definition, None, faults),
+        validate_new: |definition, faults| validate::rules(definition, None, faults),
         repeats: Repeats::CUSTOM,
         validate_change: |new, old, part, faults| {
             if part != Part::Main {
                 return;
             }
-            validate::costs(new, Some(old), faults);
+            validate::rules(new, Some(old), faults);
             for path in [&["spec", "group"][..], &["spec", "names", "plural"]] {
                 unchanged(new, old, path, faults);
             }

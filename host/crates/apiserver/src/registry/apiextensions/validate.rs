@@ -51,8 +51,8 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
     }
 }
 
-/// Rules that cost too much. What was let through before passes until its schema is changed.
-pub fn costs(definition: &Value, old: Option<&Value>, faults: &mut Faults) {
+/// Rules that do not compile or cost too much. What was let through before passes until its schema is changed.
+pub fn rules(definition: &Value, old: Option<&Value>, faults: &mut Faults) {
     let schemas = |definition: &Value| -> Vec<Value> {
         let all = definition.list_at(&["spec", "versions"]).iter();
         all.map(|version| version.at(&["schema", "openAPIV3Schema"]).cloned().unwrap_or_default()).collect()
@@ -62,7 +62,11 @@ pub fn costs(definition: &Value, old: Option<&Value>, faults: &mut Faults) {
     }
     for_each(definition.list_at(&["spec", "versions"]), &["schema"], "validation", &mut |version, here| {
         let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) else { return };
-        costs::faults(schema, &here.field("openAPIV3Schema").to_string()).into_iter().for_each(|cause| faults.push(cause));
+        let place = here.field("openAPIV3Schema").to_string();
+        // Of a schema that is itself wrong, types cannot be told.
+        if Structural::from_json(schema, &place).is_ok() {
+            Rules::faults(schema, &place).into_iter().chain(costs::faults(schema, &place)).for_each(|cause| faults.push(cause));
+        }
     });
 }
 
@@ -202,7 +206,6 @@ fn schema(version: &Value, path: &Path<'_>, faults: &mut Faults) {
         let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         faults.invalid_str(&path.field("type"), kind, why);
     }
-    Rules::of(schema, &place).1.into_iter().for_each(|cause| faults.push(cause));
     rule_words(schema, &place, faults);
 }
 
