@@ -266,7 +266,7 @@ mod tests {
                 json!({"fieldRef": "spec.validations[0].expression", "warning":
                     "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replics'\n | object.spec.replics > 1\n | ...........^\n"}),
                 json!({"fieldRef": "spec.validations[0].messageExpression", "warning":
-                    "apps/v1, Kind=Deployment: ERROR: <input>:1:11: found no matching overload for '_+_' applied to '(string, int)'\n | 'n is ' + variables.n\n | ..........^\n"}),
+                    "apps/v1, Kind=Deployment: ERROR: <input>:1:9: found no matching overload for '_+_' applied to '(string, int)'\n | 'n is ' + variables.n\n | ........^\n"}),
             ]
         );
         assert_eq!(check(bad.clone(), json!(["*"])), Vec::<Value>::new());
