@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-/// Without uids and times, and not endless.
+/// Without uids and times and the numbers that upstream adds to the names of types it makes, and not endless.
 fn stable(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MESSAGE_BYTES));
     let mut rest = text;
@@ -67,6 +67,9 @@ fn stable(text: &str) -> String {
         if let Some(length) = volatile(rest) {
             out.push_str(if length == UUID_BYTES { "<uid>" } else { "<time>" });
             rest = &rest[length..];
+        } else if let Some(more) = rest.strip_prefix(MADE_TYPE) {
+            out.push_str(MADE_TYPE);
+            rest = more.trim_start_matches(|c: char| c.is_ascii_digit());
         } else {
             out.push(first);
             rest = &rest[first.len_utf8()..];
@@ -80,6 +83,8 @@ fn stable(text: &str) -> String {
 }
 
 const UUID_BYTES: usize = 36;
+/// Of `self` in a rule of a definition.
+const MADE_TYPE: &str = "selfType";
 
 /// The length of the uid or the time that the text begins with. Times that cases name are older than the corpus.
 fn volatile(text: &str) -> Option<usize> {
