@@ -33,7 +33,7 @@ pub enum Reason {
     Unknown,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CauseKind {
     FieldValueNotFound,
     FieldValueRequired,
@@ -50,10 +50,15 @@ pub enum CauseKind {
     UnexpectedServerResponse,
     NamespaceTerminating,
     DisruptionBudget,
+    /// Without a kind of its own, as a policy's refusal; or of one that is not known here.
+    #[default]
+    #[serde(rename = "", other)]
+    Unnamed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
+    #[serde(default, skip_serializing_if = "CauseKind::is_unnamed")]
     pub reason: CauseKind,
     pub message: String,
     #[serde(default)]
@@ -221,6 +226,12 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
+impl CauseKind {
+    fn is_unnamed(&self) -> bool {
+        *self == Self::Unnamed
+    }
+}
+
 impl Cause {
     pub fn new(reason: CauseKind, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason, field: field.into(), message: message.into() }
@@ -295,4 +306,18 @@ fn qualified(group: &str, resource: &str) -> String {
 
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_of_no_or_an_unknown_kind_are_read_and_one_of_none_is_written_without() {
+        let body = br#"{"kind": "Status", "code": 422, "details": {"causes": [{"message": "a"}, {"reason": "New", "message": "b", "field": "f"}]}}"#;
+        let read = Status::from_body(422, body);
+        let kinds: Vec<_> = read.details.as_ref().unwrap().causes.iter().map(|cause| (cause.reason, cause.message.as_str())).collect();
+        assert_eq!(kinds, [(CauseKind::Unnamed, "a"), (CauseKind::Unnamed, "b")]);
+        assert_eq!(read.to_value()["details"]["causes"][0].get("reason"), None);
+    }
 }

@@ -99,7 +99,45 @@ async fn requests(place: &Place) {
     streams_and_lists(admin).await;
     deployments(admin).await;
     pods(admin).await;
+    policies(&mut users).await;
     others(&mut users).await;
+}
+
+/// A policy that annotates, whose binding warns and audits, and one whose binding refuses.
+async fn policies(users: &mut Users) {
+    const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+    let matching = r#""matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]}"#;
+    let policy = |name: &str, validation: &str, annotations: &str| {
+        format!(r#"{{"metadata": {{"name": "{name}"}}, "spec": {{{matching}, "validations": [{{"expression": "true"}}, {validation}], "auditAnnotations": [{annotations}]}}}}"#)
+    };
+    let binding = |name: &str, actions: &str| {
+        let chosen = r#""matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ruled"}}}"#;
+        format!(r#"{{"metadata": {{"name": "{name}-here"}}, "spec": {{"policyName": "{name}", {chosen}, "validationActions": [{actions}]}}}}"#)
+    };
+    let noted = r#"{"key": "named", "valueExpression": "'made ' + object.metadata.name"}, {"key": "never", "valueExpression": "null"}"#;
+    let quiet = &mut users.quiet;
+    quiet.ask("POST", "/api/v1/namespaces", JSON, r#"{"metadata": {"name": "ruled"}}"#).await;
+    let short = r#"{"expression": "object.metadata.name.size() < 4", "message": "too long"}"#;
+    let dotless = r#"{"expression": "!object.metadata.name.contains('.')", "messageExpression": "'no dots in ' + object.metadata.name"}"#;
+    for (name, validation, annotations, actions) in [("short", short, noted, r#""Warn", "Audit""#), ("dotless", dotless, "", r#""Deny""#)] {
+        quiet.ask("POST", &format!("{GROUP}/validatingadmissionpolicies"), JSON, &policy(name, validation, annotations)).await;
+        quiet.ask("POST", &format!("{GROUP}/validatingadmissionpolicybindings"), JSON, &binding(name, actions)).await;
+    }
+    let maps = "/api/v1/namespaces/ruled/configmaps";
+    let map = |name: &str| format!(r#"{{"metadata": {{"name": "{name}"}}}}"#);
+    // Upstream takes a moment to act on them.
+    let until_they_act = async {
+        loop {
+            let answer = quiet.ask("POST", &format!("{maps}?dryRun=All"), JSON, &map("long.and-dotted")).await;
+            if answer.code == 422 && answer.headers.contains_key("warning") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(crate::LIMIT, until_they_act).await.expect("the policies act in time");
+    for name in ["abc", "abcde", "a.b", "abc.de"] {
+        users.admin.ask("POST", maps, JSON, &map(name)).await;
+    }
 }
 
 /// Whose namespace is of one mind about what is refused and of another about what is written down.

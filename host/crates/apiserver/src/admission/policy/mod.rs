@@ -3,7 +3,7 @@
 //!
 //! Mutating policies run before mutating webhooks, validating ones before validating webhooks. Expressions see `object`,
 //! `oldObject`, `request`, `params`, `namespaceObject`, `authorizer` and `variables`; when a policy is made names and functions are
-//! checked, and types as far as they follow from the expression alone. Audit annotations are not kept, for there is no audit log.
+//! checked, and their types. What a policy adds to audit events, and failures that a binding only audits, annotate the request's event.
 
 mod rules;
 
@@ -14,9 +14,10 @@ use arc_swap::ArcSwap;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
 use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Reason, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::webhook::Request;
+use crate::audit::annotating::annotate;
 use crate::cache::Cache;
 use crate::handlers::lookup::CacheLookup;
 use crate::registry::Lookup as _;
@@ -24,6 +25,8 @@ use crate::resources::{Resource, Table};
 use rules::{Binding, Denied, Policy};
 
 const GROUP: &str = "admissionregistration.k8s.io";
+/// The annotation of a failure that a binding audits.
+const FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 
 /// A policy that is compiled when it is first needed, not where the cache is fed.
@@ -91,9 +94,9 @@ impl Policies {
         Ok(())
     }
 
-    /// Refuses what a policy refuses; the warnings of those that only warn.
+    /// Refuses what a policy refuses, once all were asked; the warnings of those that only warn.
     pub async fn validate(&self, request: &Request<'_>, object: Option<&Object>) -> Result<Vec<String>, Status> {
-        let mut warnings = Vec::new();
+        let mut said = Said::default();
         for (policy, binding) in self.validating.bound.load_full().iter() {
             let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, object)? else { continue };
@@ -104,25 +107,76 @@ impl Policies {
             };
             for params in params {
                 let mut variables = policy.variables(request, &seen, shown.as_ref(), request.old, &params, &namespace_object(request));
-                let denied = match policy.applies(&mut variables) {
-                    Ok(true) => policy.denials(&variables),
-                    Ok(false) => Vec::new(),
-                    Err(_) if policy.ignores_failure => Vec::new(),
-                    Err(why) => vec![Denied::failed(why)],
-                };
-                for denied in denied {
-                    if binding.denies {
-                        return Err(refused(request, policy, binding, &denied));
+                match policy.applies(&mut variables) {
+                    Ok(true) => {
+                        policy.denials(&variables).iter().for_each(|(i, denied)| said.denial(request, policy, binding, *i, denied));
+                        match policy.annotations(&variables) {
+                            Ok(annotations) => said.annotations(&policy.name, annotations),
+                            Err(denied) => said.refuse(request, policy, binding, &denied),
+                        }
                     }
-                    if binding.warns {
-                        let (policy, binding) = (&policy.name, &binding.name);
-                        warnings.push(format!("Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}", denied.message));
-                    }
+                    Err(why) if !policy.ignores_failure => said.denial(request, policy, binding, 0, &Denied::failed(why)),
+                    Ok(false) | Err(_) => {}
                 }
             }
         }
-        Ok(warnings)
+        said.outcome()
     }
+}
+
+/// What the validating policies came to.
+#[derive(Default)]
+struct Said {
+    warnings: Vec<String>,
+    /// The first refusal is the answer.
+    refusal: Option<Status>,
+    /// Values by key; several parameters may make several.
+    annotations: BTreeMap<String, Vec<String>>,
+}
+
+impl Said {
+    fn denial(&mut self, request: &Request<'_>, policy: &Policy, binding: &Binding, place: usize, denied: &Denied) {
+        if binding.denies {
+            self.refuse(request, policy, binding, denied);
+        }
+        if binding.audits {
+            annotate(FAILURE, || Some(failure(policy, binding, place, denied)));
+        }
+        if binding.warns {
+            let (policy, binding) = (&policy.name, &binding.name);
+            self.warnings.push(format!("Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}", denied.message));
+        }
+    }
+
+    fn refuse(&mut self, request: &Request<'_>, policy: &Policy, binding: &Binding, denied: &Denied) {
+        self.refusal.get_or_insert_with(|| refused(request, policy, binding, denied));
+    }
+
+    fn annotations(&mut self, policy: &str, annotations: Vec<(&str, String)>) {
+        for (key, value) in annotations {
+            let values = self.annotations.entry(format!("{policy}/{key}")).or_default();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+    }
+
+    fn outcome(self) -> Result<Vec<String>, Status> {
+        for (key, values) in &self.annotations {
+            annotate(key, || Some(values.join(", ")));
+        }
+        match self.refusal {
+            Some(refusal) => Err(refusal.warned(&self.warnings)),
+            None => Ok(self.warnings),
+        }
+    }
+}
+
+/// In upstream's order of fields.
+fn failure(policy: &Policy, binding: &Binding, place: usize, denied: &Denied) -> String {
+    let [message, policy, name] = [&denied.message, &policy.name, &binding.name].map(|text| json!(text));
+    let (place, actions) = (json!(place), &binding.actions);
+    format!(r#"[{{"message":{message},"policy":{policy},"binding":{name},"expressionIndex":{place},"validationActions":{actions}}}]"#)
 }
 
 fn observe(cache: &Cache, table: &Table, resource: &str, put: impl Fn(&str, Option<&Object>) + Send + Sync + 'static) {
@@ -222,6 +276,6 @@ fn refused(request: &Request<'_>, policy: &Policy, binding: &Binding, denied: &D
         "RequestEntityTooLarge" => (413, Reason::RequestEntityTooLarge),
         _ => (422, Reason::Invalid),
     };
-    status.details_mut().causes = vec![Cause::new(CauseKind::FieldValueInvalid, "", denied.message.clone())];
+    status.details_mut().causes = vec![Cause::new(CauseKind::Unnamed, "", why)];
     status
 }

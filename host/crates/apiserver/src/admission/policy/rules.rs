@@ -24,7 +24,14 @@ pub struct Policy {
     conditions: Conditions,
     variables: Vec<(String, Compiled)>,
     validations: Vec<Validation>,
+    audit_annotations: Vec<AuditAnnotation>,
     mutations: Vec<Mutation>,
+}
+
+struct AuditAnnotation {
+    key: String,
+    text: String,
+    value: Compiled,
 }
 
 struct Validation {
@@ -48,6 +55,9 @@ pub struct Binding {
     pub param_ref: Option<Value>,
     pub denies: bool,
     pub warns: bool,
+    pub audits: bool,
+    /// `validationActions` as they are written.
+    pub actions: Value,
 }
 
 /// Why a policy says no.
@@ -74,6 +84,8 @@ impl Binding {
             param_ref: spec.get("paramRef").filter(|r| !r.is_null()).cloned(),
             denies: acts("Deny"),
             warns: acts("Warn"),
+            audits: acts("Audit"),
+            actions: spec.get("validationActions").cloned().unwrap_or(Value::Null),
         }
     }
 }
@@ -92,6 +104,7 @@ impl Policy {
             conditions: conditions_of(spec),
             variables: spec.list_at(&["variables"]).iter().map(|v| (v.str_at(&["name"]).to_owned(), compiled(v))).collect(),
             validations: spec.list_at(&["validations"]).iter().map(Validation::of).collect(),
+            audit_annotations: spec.list_at(&["auditAnnotations"]).iter().map(AuditAnnotation::of).collect(),
             mutations: spec.list_at(&["mutations"]).iter().map(Mutation::of).collect(),
         }
     }
@@ -117,17 +130,30 @@ impl Policy {
         Ok(applies)
     }
 
-    /// The validations that say no.
-    pub fn denials(&self, variables: &Variables<'_>) -> Vec<Denied> {
+    /// The validations that say no, by their places.
+    pub fn denials(&self, variables: &Variables<'_>) -> Vec<(usize, Denied)> {
         let mut denied = Vec::new();
-        for validation in &self.validations {
+        for (i, validation) in self.validations.iter().enumerate() {
             match validation.denial(variables, self.ignores_failure) {
                 // Whatever the others said.
-                Some(spent) if spent.message == BUDGET_EXCEEDED => return vec![spent],
-                said => denied.extend(said),
+                Some(spent) if spent.message == BUDGET_EXCEEDED => return vec![(i, spent)],
+                said => denied.extend(said.map(|said| (i, said))),
             }
         }
         denied
+    }
+
+    /// What the policy has to add to an audit event. A value that cannot be made is a refusal, unless failures are ignored.
+    pub fn annotations(&self, variables: &Variables<'_>) -> Result<Vec<(&str, String)>, Denied> {
+        let mut all = Vec::new();
+        for annotation in &self.audit_annotations {
+            match annotation.value(variables) {
+                Ok(value) => all.extend(value.map(|value| (annotation.key.as_str(), value))),
+                Err(_) if self.ignores_failure => {}
+                Err(why) => return Err(Denied::failed(why)),
+            }
+        }
+        Ok(all)
     }
 
     /// The object with every mutation made.
@@ -153,6 +179,24 @@ impl Mutation {
         match mutation.str_at(&["patchType"]) {
             "JSONPatch" => Self::JsonPatch(Expression::compile(mutation.str_at(&["jsonPatch", "expression"]))),
             _ => Self::Apply(Expression::compile(mutation.str_at(&["applyConfiguration", "expression"]))),
+        }
+    }
+}
+
+impl AuditAnnotation {
+    fn of(annotation: &Value) -> Self {
+        let text = annotation.str_at(&["valueExpression"]).to_owned();
+        Self { key: annotation.str_at(&["key"]).to_owned(), value: Expression::compile(&text), text }
+    }
+
+    /// `None`: the expression gives null, and there is none this time.
+    fn value(&self, variables: &Variables<'_>) -> Result<Option<String>, String> {
+        let text = self.text.trim();
+        match self.value.as_ref().map_err(Clone::clone).and_then(|e| e.evaluate(variables)) {
+            Ok(Value::Null) => Ok(None),
+            Ok(Value::String(value)) => Ok(Some(value.trim().to_owned()).filter(|value| !value.is_empty())),
+            Ok(_) => Err(format!("valueExpression '{text}' resulted in unsupported return type. Return type must be either string or null.")),
+            Err(why) => Err(format!("valueExpression '{text}' resulted in error: {why}")),
         }
     }
 }
@@ -207,9 +251,9 @@ mod tests {
             {"expression": "true"},
         ]}}));
         let variables = Variables::new().with("object", &json!({"metadata": {"name": "a"}, "spec": {"replicas": 1}}));
-        let said: Vec<String> = policy.denials(&variables).into_iter().map(|d| format!("{} {}", d.reason, d.message)).collect();
-        assert_eq!(said[..2], [" got 1", "Forbidden no a"]);
-        assert!(said[2].starts_with(" expression 'object.spec.none' resulted in error:"), "{said:?}");
+        let said: Vec<String> = policy.denials(&variables).into_iter().map(|(i, d)| format!("{i} {} {}", d.reason, d.message)).collect();
+        assert_eq!(said[..2], ["0  got 1", "1 Forbidden no a"]);
+        assert!(said[2].starts_with("2  expression 'object.spec.none' resulted in error:"), "{said:?}");
         assert_eq!(said.len(), 3);
     }
 }
