@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::{AdmissionAttributes, Operation};
 use crate::registry::WriteContext;
 use crate::registry::fields::is_zero;
+use crate::registry::podspec::annotations::MIRROR;
 
 const ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
-const MIRROR: &str = "kubernetes.io/config.mirror";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 /// An hour and seven seconds: old clients that never read the file again are told apart by this odd figure.

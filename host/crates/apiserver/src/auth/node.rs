@@ -12,6 +12,7 @@ use pintle_api::{GroupVersionResource, Object};
 use super::bootstrap_policy;
 use super::rules::Rule;
 use super::{Attributes, Auth, Decision, User};
+use crate::registry::podspec::CONTAINER_LISTS;
 
 const CLAIMS: GroupVersionResource = GroupVersionResource::constant("", "v1", "persistentvolumeclaims");
 const VOLUMES: GroupVersionResource = GroupVersionResource::constant("", "v1", "persistentvolumes");
@@ -152,7 +153,7 @@ pub fn references(pod: &Object) -> Vec<(Referred, Box<str>)> {
     for secret in pod.list_at(&["spec", "imagePullSecrets"]) {
         note(Referred::Secret, secret.str_at(&["name"]));
     }
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
+    for list in CONTAINER_LISTS {
         for container in pod.list_at(&["spec", list]) {
             for env in container.list_at(&["env"]) {
                 note(Referred::Secret, env.str_at(&["valueFrom", "secretKeyRef", "name"]));

@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::gate::{Operation, Write};
 use super::{User, node};
 use crate::registry::Lookup;
+use crate::registry::podspec::annotations::MIRROR;
 
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The `kubernetes.io` labels that kubelets set.
 const KUBELET_LABELS: [&str; 14] = [
     "kubernetes.io/hostname",

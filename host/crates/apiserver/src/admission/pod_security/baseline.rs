@@ -4,6 +4,7 @@ use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
 use super::pod::{Pod, Violation, counted, plural, quoted, set, setters, setting};
+use crate::registry::podspec::annotations::{APPARMOR, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD};
 
 const DEFAULT_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
@@ -35,9 +36,6 @@ const SAFE_SYSCTLS: [(&str, u32); 12] = [
     ("net.ipv4.tcp_rmem", 32),
     ("net.ipv4.tcp_wmem", 32),
 ];
-const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 pub fn apparmor_profile(pod: &Pod<'_>, _: u32) -> Option<Violation> {
     let bad = |of: &'_ Value| {

@@ -3,6 +3,8 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use crate::registry::podspec::CONTAINER_LISTS;
+
 pub struct Pod<'a> {
     metadata: &'a Value,
     pub spec: &'a Value,
@@ -23,7 +25,7 @@ impl<'a> Pod<'a> {
     }
     pub fn containers(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
         let spec = self.spec;
-        ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| spec.list_at(&[list]))
+        CONTAINER_LISTS.into_iter().flat_map(move |list| spec.list_at(&[list]))
     }
     pub fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let map = self.metadata.map_at(&["annotations"]);

@@ -3,15 +3,15 @@
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
+use super::CONTAINER_LISTS;
 use super::volumes::descending;
 use crate::registry::faults::{Faults, Path};
 
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+pub const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+pub const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+pub const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 /// `object`: a pod or a template; `path`: of its annotations.
 pub fn validate(object: &Value, path: &Path<'_>, faults: &mut Faults) {
@@ -43,7 +43,7 @@ pub fn validate_profiles(object: &Value, spec_path: &Path<'_>, faults: &mut Faul
         same_profile("seccomp", &profile, annotation, &spec_path.field("securityContext.seccompProfile"), faults);
     }
     let is_windows = spec.str_at(&["os", "name"]) == "windows";
-    for kind in CONTAINERS {
+    for kind in CONTAINER_LISTS {
         let list = spec_path.field(kind);
         for (i, container) in spec.list_at(&[kind]).iter().enumerate() {
             let (here, name) = (list.index(i), container.str_at(&["name"]));
@@ -66,7 +66,7 @@ pub fn set_apparmor_fields(pod: &mut Value) {
         return;
     }
     let of_pod = pod.at(&["spec", "securityContext", "appArmorProfile"]).cloned();
-    for kind in CONTAINERS {
+    for kind in CONTAINER_LISTS {
         for container in pod.get_mut("spec").and_then(|spec| spec.get_mut(kind)).and_then(Value::as_array_mut).into_iter().flatten() {
             let Some((_, field)) = said.iter().find(|(name, _)| name == container.str_at(&["name"])) else { continue };
             let has_one = container.at(&["securityContext", "appArmorProfile"]).is_some_and(|profile| !profile.is_null());
@@ -117,7 +117,7 @@ fn seccomp(profile: &str, path: &Path<'_>, faults: &mut Faults) {
 }
 
 fn apparmor(spec: &Value, container: &str, profile: &str, path: &Path<'_>, faults: &mut Faults) {
-    if !CONTAINERS.iter().flat_map(|kind| spec.list_at(&[kind])).any(|c| c.str_at(&["name"]) == container) {
+    if !CONTAINER_LISTS.iter().flat_map(|kind| spec.list_at(&[kind])).any(|c| c.str_at(&["name"]) == container) {
         faults.invalid_str(path, container, "container not found");
     }
     if !matches!(profile, "" | "runtime/default" | "unconfined") && !profile.starts_with("localhost/") {

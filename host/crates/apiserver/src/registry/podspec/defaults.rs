@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::CONTAINER_LISTS;
 use crate::registry::fields::{Fields, default_empty, default_missing, each_mut, ensure_object, object_mut};
 
 const FILE_MODE: i64 = 0o644;
 const TERMINATION_GRACE_SECONDS: i64 = 30;
 const TOKEN_SECONDS: i64 = 3600;
-const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Defaults of a `template` field, found in `parent`.
 /// A template that is missing is an empty one: most kinds hold it by value.

@@ -21,3 +21,6 @@ pub mod volumes;
 pub use defaults::{default_spec, default_template};
 pub use template::{validate_template, validate_template_labels};
 pub use validate::validate_spec;
+
+/// Where a pod's containers stand, in upstream's order.
+pub const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];

@@ -3,10 +3,10 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use super::CONTAINER_LISTS;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
 
-const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 const NOT_FOR_WINDOWS: &str = "cannot be set for a windows pod";
 const NOT_FOR_LINUX: &str = "windows options cannot be set for a linux pod";
 
@@ -109,7 +109,7 @@ fn forbid(context: Option<&Value>, fields: &[&str], path: &Path<'_>, faults: &mu
 }
 
 fn each_container(spec: &Value, path: &Path<'_>, mut visit: impl FnMut(&Value, &Path<'_>)) {
-    for kind in CONTAINERS {
+    for kind in CONTAINER_LISTS {
         let list = path.field(kind);
         for (i, container) in spec.list_at(&[kind]).iter().enumerate() {
             visit(container, &list.index(i));
