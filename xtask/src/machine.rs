@@ -17,8 +17,9 @@ const fn package(name: &'static str, proof: &'static [&'static str]) -> Package 
     Package { name, proof }
 }
 
-/// Compiling the CRI and containerd clients needs protoc.
-const BUILD: &[Package] = &[package("protobuf-compiler", &["/usr/bin/protoc"])];
+/// Compiling the CRI, containerd and etcd clients needs protoc, and etcd's the well-known types, which stand in a package of their own.
+const BUILD: &[Package] =
+    &[package("protobuf-compiler", &["/usr/bin/protoc"]), package("libprotobuf-dev", &["/usr/include/google/protobuf/descriptor.proto"])];
 
 const NODE: &[Package] = &[
     package("containerd", &["/usr/bin/containerd"]),
@@ -69,8 +70,7 @@ fn require_rust_targets() -> Result<()> {
 }
 
 fn install(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&str> =
-        packages.iter().filter(|p| !p.proof.iter().any(|f| Path::new(f).exists())).map(|p| p.name).collect();
+    let missing: Vec<&str> = packages.iter().filter(|p| !p.proof.iter().any(|f| Path::new(f).exists())).map(|p| p.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
