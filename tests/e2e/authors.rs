@@ -38,7 +38,7 @@ fn node(server: &Server, name: &str, cpu: &str, labels: &Value) {
     let size = json!({"cpu": cpu, "memory": "64Gi", "pods": "110"});
     let status = json!({"capacity": size, "allocatable": size, "conditions": [{"type": "Ready", "status": "True"}]});
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status});
-    server.kubectl_with_input(&["create", "-f", "-"], &node.to_string()).ok();
+    server.make_node(&node.to_string());
 }
 
 /// Makes a pod for that scheduler and waits for its node.

@@ -67,6 +67,12 @@ impl Server {
         output_with_input(self.client(kubectl()).args(args), input)
     }
 
+    /// A node that nobody reports for. Its first taint is taken away here: the plugin that would do it is paused in such tests.
+    pub fn make_node(&self, manifest: &str) {
+        let name = self.kubectl_with_input(&["create", "-f", "-", "-o", "name"], manifest).ok();
+        self.kubectl(&["patch", name.trim(), "--type=merge", "-p", r#"{"spec":{"taints":null}}"#]).ok();
+    }
+
     pub fn pintle(&self, args: &[&str]) -> Output {
         output(self.client(pintle()).args(args))
     }

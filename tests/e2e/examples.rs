@@ -60,7 +60,7 @@ fn add_node(server: &Server, name: &str, holds: &str) {
         "status": {"capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"}, "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
             "conditions": [{"type": "Ready", "status": "True"}]},
     });
-    server.kubectl_with_input(&["create", "-f", "-"], &node.to_string()).ok();
+    server.make_node(&node.to_string());
 }
 
 fn get(server: &Server, what: &[&str], path: &str) -> String {

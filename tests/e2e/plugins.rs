@@ -19,7 +19,7 @@ pub fn with_a_node() -> Server {
     });
     // Nobody reports for the node, so nobody may judge it by its reports.
     server.kubectl(&["patch", "plugin", "controller-node-lifecycle", "--type=merge", "-p", r#"{"spec":{"paused":true}}"#]).ok();
-    server.kubectl_with_input(&["create", "-f", "-"], NODE).ok();
+    server.make_node(NODE);
     server
 }
 
@@ -106,7 +106,7 @@ fn revision(server: &Server) -> String {
 #[test]
 fn a_scheduler_in_the_shadow_disagrees_is_promoted_and_rolled_back() {
     let server = with_a_node();
-    server.kubectl_with_input(&["create", "-f", "-"], &NODE.replace("\"n1\"", "\"n2\"")).ok();
+    server.make_node(&NODE.replace("\"n1\"", "\"n2\""));
     let component = super::run::workspace().join("target/plugins/scheduler-default.wasm").display().to_string();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("config.json").display().to_string();

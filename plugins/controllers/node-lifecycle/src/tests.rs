@@ -104,6 +104,29 @@ fn a_node_that_comes_back_keeps_its_pods() {
 }
 
 #[test]
+fn the_taint_of_a_new_node_goes_when_it_is_ready() {
+    let cluster = cluster(&["a", "b"]);
+    cluster.change(NODES, "", "a", |n| {
+        n["spec"]["taints"] = json!([{"key": "mine", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+        n["status"]["conditions"][0]["status"] = json!("False");
+    });
+    let mut controller = NodeLifecycleController::default();
+    check(&cluster, &mut controller, expect![[r#"
+        event a Normal RegisteredNode: Node a event: Registered Node a in Controller
+        patch nodes /a {"metadata":{"resourceVersion":"5"},"spec":{"taints":[{"effect":"NoSchedule","key":"mine"},{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"},{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","timeAdded":"2023-11-14T22:13:20Z"}]}}
+        Ready=False mine:NoSchedule node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute
+        Ok(Some(41s))"#]]);
+    cluster.change(NODES, "", "a", |n| n["status"]["conditions"][0]["status"] = json!("True"));
+    check(&cluster, &mut controller, expect![[r#"
+        patch nodes /a {"metadata":{"resourceVersion":"7"},"spec":{"taints":[{"effect":"NoSchedule","key":"mine"}]}}
+        Ready=True mine:NoSchedule
+        Ok(Some(41s))"#]]);
+    check(&cluster, &mut controller, expect![[r#"
+        Ready=True mine:NoSchedule
+        Ok(Some(41s))"#]]);
+}
+
+#[test]
 fn nothing_is_emptied_when_no_node_is_ready() {
     let cluster = cluster(&["a"]);
     pod(&cluster, "p", json!([]));

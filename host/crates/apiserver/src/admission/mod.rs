@@ -11,6 +11,7 @@ pub mod default_toleration_seconds;
 pub mod limit_ranger;
 pub mod matching;
 pub mod namespace_lifecycle;
+pub mod node_taint;
 pub mod pod_security;
 pub mod policy;
 pub mod priority;
@@ -78,6 +79,7 @@ impl Chain {
                 namespace_lifecycle::admit,
                 limit_ranger::admit,
                 service_account::admit,
+                node_taint::admit,
                 topology_labels::admit,
                 priority::admit,
                 default_toleration_seconds::admit,

@@ -215,6 +215,20 @@ async fn a_pod_on_a_node_carries_its_zone_and_region() {
 }
 
 #[tokio::test]
+async fn a_new_node_is_tainted_whatever_it_says_of_itself() {
+    let taints = async |spec: Value| {
+        let node = json!({"metadata": {"name": "n"}, "spec": spec, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        create(&world(&[]), "nodes", node).await.unwrap()["spec"]["taints"].to_string()
+    };
+    expect![[r#"[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"}]"#]].assert_eq(&taints(json!({})).await);
+    let own = json!({"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]});
+    expect![[r#"[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready"},{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready"}]"#]]
+        .assert_eq(&taints(own).await);
+    let there = json!({"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule", "value": "v"}]});
+    expect![[r#"[{"effect":"NoSchedule","key":"node.kubernetes.io/not-ready","value":"v"}]"#]].assert_eq(&taints(there).await);
+}
+
+#[tokio::test]
 async fn a_claim_grows_once_it_is_bound_and_its_class_allows() {
     let class = |name: &str, grows: bool| json!({"metadata": {"name": name}, "allowVolumeExpansion": grows});
     let mut world = world(&[]);

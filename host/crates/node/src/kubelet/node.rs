@@ -167,7 +167,12 @@ impl NodeKeeper {
         if s.unschedulable {
             spec.insert("unschedulable".into(), json!(true));
         }
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": s.name, "labels": labels}, "spec": spec});
+        // Until it has looked at itself the node is not ready: without a condition its first taint would be taken away too early.
+        let now = seconds(Timestamp::now());
+        let ready = json!({"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "the container runtime was not looked at yet",
+                           "lastHeartbeatTime": now, "lastTransitionTime": now});
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": s.name, "labels": labels}, "spec": spec,
+                          "status": {"conditions": [ready]}});
         match self.client.create(&Target::collection(NODES, None), node, &WriteOptions::default()).await {
             Ok(_) => Ok(()),
             Err(e) if e.is(Reason::AlreadyExists) => {
