@@ -154,6 +154,7 @@ impl Server {
             cache,
             resources,
             allocators: Arc::new(registry::allocator::Allocators::over(config.service_cidr)),
+            pod_security: Default::default(),
             admission: Chain::standard(),
             hooks,
             ends: AtomicBool::new(false),

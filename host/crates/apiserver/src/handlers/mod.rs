@@ -50,6 +50,7 @@ pub struct Core {
     pub cache: Arc<Cache>,
     pub resources: Arc<ArcSwap<Table>>,
     pub allocators: Arc<Allocators>,
+    pub pod_security: crate::admission::pod_security::tally::Tally,
     pub admission: Chain,
     pub hooks: Hooks,
     /// The server ends: what is asked is still answered, but nobody should come any more.
@@ -204,7 +205,8 @@ impl Core {
     pub fn with_context<T>(&self, user: &User, dry_run: bool, act: impl FnOnce(&WriteContext<'_>) -> T) -> T {
         let table = self.resources.load_full();
         let objects = lookup::CacheLookup { cache: &self.cache, table: &table };
-        act(&WriteContext { now: jiff::Timestamp::now(), user, dry_run, objects: &objects, allocators: &self.allocators })
+        let (allocators, pod_security) = (&*self.allocators, &self.pod_security);
+        act(&WriteContext { now: jiff::Timestamp::now(), user, dry_run, objects: &objects, allocators, pod_security })
     }
 }
 

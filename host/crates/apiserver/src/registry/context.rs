@@ -10,6 +10,7 @@ pub struct WriteContext<'a> {
     /// The objects of any resource as the cache holds them.
     pub objects: &'a dyn Lookup,
     pub allocators: &'a super::allocator::Allocators,
+    pub pod_security: &'a crate::admission::pod_security::tally::Tally,
 }
 
 /// Reads of current objects, for checks across kinds (does the namespace end, which PriorityClass is the default).

@@ -71,6 +71,12 @@ impl Modes {
     }
 }
 
+impl Modes {
+    pub fn ask_nothing(&self) -> bool {
+        [self.enforce, self.audit, self.warn].iter().all(|asked| asked.level == Level::Privileged)
+    }
+}
+
 impl Level {
     fn parse(text: &str) -> Option<Self> {
         match text {
@@ -82,13 +88,19 @@ impl Level {
     }
 }
 
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        })
+    }
+}
+
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = match self.level {
-            Level::Privileged => "privileged",
-            Level::Baseline => "baseline",
-            Level::Restricted => "restricted",
-        };
+        let level = self.level;
         match self.minor {
             None => write!(f, "{level}:latest"),
             Some(minor) => write!(f, "{level}:v1.{minor}"),

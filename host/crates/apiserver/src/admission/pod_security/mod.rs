@@ -9,6 +9,7 @@ mod checks;
 mod levels;
 mod pod;
 mod restricted;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -45,15 +46,13 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
         return namespace(object, attributes, context);
     }
     if attributes.is("", "pods") {
-        let counts = PARTS.contains(&attributes.subresource) && attributes.old.is_none_or(|old| brings_containers(object, old));
-        return if counts { of_pod(object, attributes, context) } else { Ok(Vec::new()) };
+        return if PARTS.contains(&attributes.subresource) { of_pod(object, attributes, context) } else { Ok(Vec::new()) };
     }
     match template(attributes).filter(|_| attributes.is_main()).map(|path| object.at(path)) {
         Some(Some(template)) => {
-            let modes = modes(attributes, context);
-            let pod = Pod::new(template);
-            annotate(AUDITED, || would_violate(modes.audit, &pod));
-            Ok(would_violate(modes.warn, &pod).into_iter().collect())
+            let (modes, pod) = (modes(attributes, context), Pod::new(template));
+            audit(modes.audit, &pod, attributes, context);
+            Ok(warn(modes.warn, &pod, attributes, context))
         }
         _ => Ok(Vec::new()),
     }
@@ -61,15 +60,39 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
 
 fn of_pod(object: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
     let modes = modes(attributes, context);
-    let pod = Pod::new(object);
-    annotate(ENFORCED, || Some(modes.enforce.to_string()));
-    annotate(AUDITED, || would_violate(modes.audit, &pod));
-    let found = violations(modes.enforce, &pod);
-    if !found.is_empty() {
-        return Err(attributes.forbidden(&format!("violates PodSecurity \"{}\": {}", modes.enforce, checks::detailed(&found))));
+    let asked = modes.enforce;
+    if modes.ask_nothing() {
+        annotate(ENFORCED, || Some(asked.to_string()));
+        context.pod_security.evaluated(true, "enforce", asked, attributes);
+        return Ok(Vec::new());
     }
-    let warns_of_more = modes.warn != modes.enforce;
-    Ok(would_violate(modes.warn, &pod).filter(|_| warns_of_more).into_iter().collect())
+    if attributes.old.is_some_and(|old| !brings_containers(object, old)) {
+        return Ok(Vec::new());
+    }
+    let pod = Pod::new(object);
+    annotate(ENFORCED, || Some(asked.to_string()));
+    let found = violations(asked, &pod);
+    context.pod_security.evaluated(found.is_empty(), "enforce", asked, attributes);
+    audit(modes.audit, &pod, attributes, context);
+    if !found.is_empty() {
+        return Err(attributes.forbidden(&format!("violates PodSecurity \"{asked}\": {}", checks::detailed(&found))));
+    }
+    Ok(if modes.warn == asked { Vec::new() } else { warn(modes.warn, &pod, attributes, context) })
+}
+
+fn audit(asked: Asked, pod: &Pod<'_>, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) {
+    if let Some(told) = would_violate(asked, pod) {
+        context.pod_security.evaluated(false, "audit", asked, attributes);
+        annotate(AUDITED, || Some(told));
+    }
+}
+
+fn warn(asked: Asked, pod: &Pod<'_>, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Vec<String> {
+    let told = would_violate(asked, pod);
+    if told.is_some() {
+        context.pod_security.evaluated(false, "warn", asked, attributes);
+    }
+    told.into_iter().collect()
 }
 
 fn would_violate(asked: Asked, pod: &Pod<'_>) -> Option<String> {
@@ -79,7 +102,11 @@ fn would_violate(asked: Asked, pod: &Pod<'_>) -> Option<String> {
 
 fn modes(attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Modes {
     let namespace = context.objects.get(&NAMESPACES, None, attributes.namespace);
-    Modes::of(namespace.as_deref().unwrap_or(&Value::Null)).0
+    let (modes, causes) = Modes::of(namespace.as_deref().unwrap_or(&Value::Null));
+    if !causes.is_empty() {
+        context.pod_security.misread(attributes);
+    }
+    modes
 }
 
 /// Where kinds have their pods' template.

@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use super::checks::{reasons, violations};
 use super::levels::Modes;
 use super::pod::Pod;
+use crate::admission::{AdmissionAttributes, Operation};
+use crate::cache::{Cache, Limits};
+use crate::registry::tests::{World, strategy};
+use crate::resources::Resource;
 
 fn check(labels: Value, expected: Expect) {
     let labels: serde_json::Map<_, _> =
@@ -47,4 +51,52 @@ fn a_version_that_is_not_there_yet_asks_what_the_newest_asks() {
     let pod = json!({"spec": {"containers": [{"name": "c"}]}});
     expect!["allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"]
         .assert_eq(&reasons(&violations(far.enforce, &Pod::new(&pod))));
+}
+
+#[tokio::test]
+async fn evaluations_are_counted() {
+    let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
+    let resource = |name: &str| Resource::new(strategy(name).into(), &cache, false);
+    let (pods, deployments) = (resource("pods"), resource("apps/deployments"));
+    let mut world = World::default();
+    let space = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
+    let namespaces = vec![
+        space("free", json!({})),
+        space(
+            "strict",
+            json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.30",
+                "pod-security.kubernetes.io/warn": "restricted", "pod-security.kubernetes.io/warn-version": "v1.99"}),
+        ),
+        space("wrong", json!({"pod-security.kubernetes.io/enforce": "x"})),
+    ];
+    world.objects.insert("namespaces".to_owned(), namespaces);
+    let plain = json!({"containers": [{"name": "c"}]});
+    let of_host = json!({"hostNetwork": true, "containers": [{"name": "c"}]});
+    let ask = |resource: &Resource, namespace: &str, object: Value| {
+        let attributes = AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace, name: "p", old: None };
+        world.with(|context| super::validate(&object, &attributes, context).is_ok())
+    };
+    assert!(ask(&pods, "free", json!({"spec": of_host})) && ask(&pods, "free", json!({"spec": plain})));
+    assert!(ask(&pods, "strict", json!({"spec": plain})) && !ask(&pods, "strict", json!({"spec": of_host})));
+    assert!(!ask(&pods, "wrong", json!({"spec": plain})));
+    assert!(ask(&deployments, "strict", json!({"spec": {"template": {"spec": of_host}}})));
+    expect![[r##"
+        # HELP pod_security_evaluations_total Evaluations of pods and templates by outcome.
+        # TYPE pod_security_evaluations_total counter
+        pod_security_evaluations_total{decision="deny",mode="enforce",policy_level="baseline",policy_version="v1.30",request_operation="create",resource="pod",subresource=""} 1
+        pod_security_evaluations_total{decision="deny",mode="enforce",policy_level="restricted",policy_version="latest",request_operation="create",resource="pod",subresource=""} 1
+        pod_security_evaluations_total{decision="deny",mode="warn",policy_level="restricted",policy_version="future",request_operation="create",resource="controller",subresource=""} 1
+        pod_security_evaluations_total{decision="deny",mode="warn",policy_level="restricted",policy_version="future",request_operation="create",resource="pod",subresource=""} 1
+        pod_security_evaluations_total{decision="allow",mode="enforce",policy_level="privileged",policy_version="latest",request_operation="create",resource="pod",subresource=""} 2
+        pod_security_evaluations_total{decision="allow",mode="enforce",policy_level="baseline",policy_version="v1.30",request_operation="create",resource="pod",subresource=""} 1
+        # HELP pod_security_errors_total Faults in what namespaces ask for.
+        # TYPE pod_security_errors_total counter
+        pod_security_errors_total{fatal="false",request_operation="create",resource="pod",subresource=""} 1
+        # HELP pod_security_exemptions_total Requests that were exempt.
+        # TYPE pod_security_exemptions_total counter
+        pod_security_exemptions_total{request_operation="create",resource="controller",subresource=""} 0
+        pod_security_exemptions_total{request_operation="create",resource="pod",subresource=""} 0
+        pod_security_exemptions_total{request_operation="update",resource="controller",subresource=""} 0
+        pod_security_exemptions_total{request_operation="update",resource="pod",subresource=""} 0
+    "##]].assert_eq(&world.pod_security.render());
 }

@@ -28,6 +28,7 @@ pub struct World {
     pub objects: BTreeMap<String, Vec<Object>>,
     pub allocators: Allocators,
 }
+    pub pod_security: crate::admission::pod_security::tally::Tally,
 
 impl Lookup for World {
     fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
@@ -43,7 +44,7 @@ impl World {
     pub fn with<T>(&self, run: impl FnOnce(&WriteContext<'_>) -> T) -> T {
         let user = User { name: "alice".to_owned(), groups: vec!["system:authenticated".to_owned()], ..User::default() };
         let now = NOW.parse().unwrap();
-        run(&WriteContext { now, user: &user, dry_run: false, objects: self, allocators: &self.allocators })
+        run(&WriteContext { now, user: &user, dry_run: false, objects: self, allocators: &self.allocators, pod_security: &self.pod_security })
     }
 }
 
