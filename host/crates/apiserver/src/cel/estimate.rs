@@ -279,6 +279,8 @@ fn call_cost<'s>(name: &str, all: &[Known<'s>], args: &[IdedExpr]) -> Found<'s> 
             _ => (1, Known::plain(Type::Unknown)),
         },
         "orValue" | "or" => (1, union(first, second)),
+        "first" | "last" if first.of == Type::List => (1, first.element()),
+        "unwrapOpt" | "optional.unwrap" => (1, first),
         "value" | "optional.of" | "optional.ofNonZeroValue" | "dyn" => (1, first),
         "@pairs" => (0, pairs(first)),
         "@mapOf" | "@merged" => (0, Known { size: first.size, ..Known::plain(Type::Map) }),

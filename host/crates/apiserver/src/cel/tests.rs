@@ -84,6 +84,8 @@ fn lists_and_sets() {
         "[1, 3].sum() == 4 && [1.0, 3.0].sum() == 4.0 && [].sum() == 0 && [duration('1m'), duration('1s')].sum() == duration('61s')",
         "[1, 3].min() == 1 && ['a', 'b'].max() == 'b' && [duration('1m'), duration('1s')].max() == duration('1m')",
         "[1, 2, 2, 3].indexOf(2) == 1 && [1, 2, 2, 3].lastIndexOf(2) == 2 && [1].indexOf(2) == -1 && 'abab'.lastIndexOf('ab') == 2",
+        "[1, 2].first().value() == 1 && [1, 2].last() == optional.of(2) && ![].first().hasValue() && [].last().orValue(3) == 3",
+        "[optional.of(1), optional.none()].unwrapOpt() == [1] && optional.unwrap([optional.none(), optional.of('a')]) == ['a'] && optional.unwrap([]) == []",
         "[[1], [2, 3]].flatten() == [1, 2, 3] && [1, 2, 1].distinct() == [1, 2] && [3, 1].sort() == [1, 3] && lists.range(3) == [0, 1, 2]",
         "[1, 2, 3].slice(1, 3) == [2, 3] && [1, 2].reverse() == [2, 1] && 'abc'.reverse() == 'cba'",
         "sets.contains([1, 2, 2], [2, 1]) && !sets.contains([1], [2]) && sets.contains([1], []) && sets.equivalent([1, 1], [1]) && !sets.equivalent([1, 2], [1])",

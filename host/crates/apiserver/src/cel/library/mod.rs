@@ -8,6 +8,7 @@ pub mod authorizer;
 pub mod formats;
 pub mod json_patch;
 pub mod lists;
+pub mod optionals;
 pub mod pairs;
 pub mod quantities;
 pub mod regexes;
@@ -29,6 +30,7 @@ pub fn register(env: &mut Env) -> Result<(), DeclarationError> {
         formats::register,
         json_patch::register,
         lists::register,
+        optionals::register,
         pairs::register,
         quantities::register,
         regexes::register,
