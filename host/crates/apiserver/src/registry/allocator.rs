@@ -110,7 +110,9 @@ impl Allocators {
 
     pub fn claim_address(&self, owner: &str, address: IpAddr, dry_run: bool) -> Result<(), ClaimError> {
         let IpAddr::V4(address) = address else { return Err(ClaimError::OutOfRange("IP")) };
-        lock(&self.addresses).claim(owner, u32::from(address), dry_run, "IP")
+        let mut held = lock(&self.addresses);
+        // A dry run is told whether the range has the address, and not who has it, as upstream does.
+        if dry_run && held.has(u32::from(address)) { Ok(()) } else { held.claim(owner, u32::from(address), dry_run, "IP") }
     }
     pub fn pick_address(&self, owner: &str, dry_run: bool) -> Result<IpAddr, ClaimError> {
         lock(&self.addresses).pick(owner, dry_run).map(|n| IpAddr::V4(Ipv4Addr::from(n)))
@@ -131,7 +133,9 @@ impl Allocators {
         held.owners.extend(ports.iter().map(|port| (*port, owner.into())));
     }
     pub fn claim_port(&self, owner: &str, port: u32, dry_run: bool) -> Result<(), ClaimError> {
-        lock(&self.ports).claim(owner, port, dry_run, "port")
+        let mut held = lock(&self.ports);
+        // Of ports it is the other way round.
+        if dry_run && !held.has(port) { Ok(()) } else { held.claim(owner, port, dry_run, "port") }
     }
     pub fn pick_port(&self, owner: &str, dry_run: bool) -> Result<u32, ClaimError> {
         lock(&self.ports).pick(owner, dry_run)
@@ -145,8 +149,11 @@ impl Band {
     fn new(first: u32, last: u32, lower: u32) -> Self {
         Self { first, last, dynamic: (first + lower).min(last), owners: HashMap::new() }
     }
+    fn has(&self, number: u32) -> bool {
+        (self.first..=self.last).contains(&number)
+    }
     fn claim(&mut self, owner: &str, number: u32, dry_run: bool, what: &'static str) -> Result<(), ClaimError> {
-        if !(self.first..=self.last).contains(&number) {
+        if !self.has(number) {
             return Err(ClaimError::OutOfRange(what));
         }
         match self.owners.get(&number) {

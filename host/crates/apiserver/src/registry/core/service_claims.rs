@@ -1,10 +1,10 @@
 //! Addresses and node ports of Services: chosen or claimed before a write, given back after it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use pintle_api::object::ObjectExt;
-use pintle_api::{Cause, Status};
+use pintle_api::{Cause, GroupVersionResource, Status};
 use serde_json::{Value, json};
 
 use super::services::{is_type, needs_address, needs_health_port, needs_node_port, node_port, ports};
@@ -12,20 +12,29 @@ use crate::registry::allocator::{Allocators, ClaimError, NODE_PORT_FIRST, NODE_P
 use crate::registry::context::WriteContext;
 use crate::registry::fields::{default_missing, same, spec_mut};
 
+const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
+
 pub fn before_commit(new: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) -> Result<(), Status> {
     let claims = claims_of(new);
     let result = allocate(new, old, context);
     if result.is_err() && !context.dry_run {
-        // What was picked before the failure goes back, what the old state holds stays.
-        claims_of(new).release_missing(old, context.allocators);
-        claims.release_missing(old, context.allocators);
+        // What was picked before the failure goes back; what the stored service holds stays, also where a new one was refused for its name.
+        let stored = stored(new, context);
+        let keeper = old.or(stored.as_deref());
+        claims_of(new).release_missing(keeper, context.allocators);
+        claims.release_missing(keeper, context.allocators);
     }
     result
 }
 
+fn stored(service: &Value, context: &WriteContext<'_>) -> Option<std::sync::Arc<Value>> {
+    context.objects.get(&SERVICES, Some(service.namespace()), service.name())
+}
+
 pub fn after_commit(new: Option<&Value>, old: Option<&Value>, context: &WriteContext<'_>) {
     if let Some(old) = old {
-        claims_of(old).release_missing(new, context.allocators);
+        let stored = if new.is_none() { stored(old, context) } else { None };
+        claims_of(old).release_missing(new.or(stored.as_deref()), context.allocators);
     }
 }
 
@@ -38,12 +47,20 @@ fn allocate(service: &mut Value, old: Option<&Value>, context: &WriteContext<'_>
             allocate_address(service, &owner, &old_claims, context)?;
         }
     }
+    let holder = if old.is_none() { stored(service, context).as_deref().map(claims_of) } else { None };
+    let mut taking = Taking { owner, old: old.map(|_| old_claims.ports), others: holder.unwrap_or_default().ports, made: HashSet::new(), context };
     if needs_node_port(service) {
-        allocate_node_ports(service, &owner, context)?;
+        allocate_node_ports(service, &mut taking)?;
     }
     if needs_health_port(service) {
         let asked = service.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0);
-        let port = claim_or_pick_port(&owner, asked, context).map_err(|e| port_fault(service, "spec.healthCheckNodePort", asked, e))?;
+        let port = taking.claim_or_pick(asked).map_err(|fault| {
+            let why = port_fault(fault);
+            Status::internal(match asked {
+                0 => format!("failed to allocate a HealthCheck NodePort 0: {why}"),
+                _ => format!("failed to allocate requested HealthCheck NodePort {asked}: {why}"),
+            })
+        })?;
         service.set_at(&["spec", "healthCheckNodePort"], port.into());
     }
     Ok(())
@@ -113,41 +130,82 @@ fn address_fault(service: &Value, asked: &str, why: &str) -> Status {
     Status::invalid("", "Service", service.name(), vec![Cause::invalid("spec.clusterIPs", &value, why)])
 }
 
-fn allocate_node_ports(service: &mut Value, owner: &str, context: &WriteContext<'_>) -> Result<(), Status> {
+fn allocate_node_ports(service: &mut Value, taking: &mut Taking<'_>) -> Result<(), Status> {
     let wants_all = !is_type(service, "LoadBalancer") || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
     // One number serves the protocols of one port: DNS has TCP and UDP behind the same node port.
-    let mut by_port: HashMap<i64, Vec<(String, i64)>> = HashMap::new();
+    let mut by_port: HashMap<i64, i64> = HashMap::new();
     for i in 0..ports(service).len() {
-        let entry = &ports(service)[i];
-        let (port, protocol, asked) = (entry.i64_at(&["port"]).unwrap_or(0), entry.str_at(&["protocol"]).to_owned(), node_port(entry));
+        let (port, asked) = (ports(service)[i].i64_at(&["port"]).unwrap_or(0), node_port(&ports(service)[i]));
         if asked == 0 && !wants_all {
             continue;
         }
-        let shared = by_port.get(&port).and_then(|taken| taken.iter().find(|(other, _)| *other != protocol)).map(|(_, number)| *number);
-        let asked = if asked == 0 { shared.unwrap_or(0) } else { asked };
-        let number = claim_or_pick_port(owner, asked, context).map_err(|e| port_fault(service, &format!("spec.ports[{i}].nodePort"), asked, e))?;
-        by_port.entry(port).or_default().push((protocol, number));
+        let number = match by_port.get(&port) {
+            Some(number) if asked == 0 || asked == *number => *number,
+            None if asked == 0 && taking.old.is_none() => {
+                let later = ports(service).iter().filter(|other| other.i64_at(&["port"]) == Some(port)).map(node_port).find(|number| *number != 0);
+                taking.node_port(service, i, later.unwrap_or(0))?
+            }
+            _ => taking.node_port(service, i, asked)?,
+        };
+        by_port.entry(port).or_insert(number);
         service["spec"]["ports"][i]["nodePort"] = number.into();
     }
     Ok(())
 }
 
-fn claim_or_pick_port(owner: &str, asked: i64, context: &WriteContext<'_>) -> Result<i64, ClaimError> {
-    if asked == 0 {
-        return context.allocators.pick_port(owner, context.dry_run).map(i64::from);
-    }
-    let port = u32::try_from(asked).map_err(|_| ClaimError::OutOfRange("port"))?;
-    context.allocators.claim_port(owner, port, context.dry_run).map(|()| asked)
+/// The ports that one write claims.
+struct Taking<'a> {
+    owner: String,
+    /// What the service had before, of an update.
+    old: Option<Vec<u32>>,
+    /// What the stored service of that name has, of a creation that will be refused for its name.
+    others: Vec<u32>,
+    made: HashSet<u32>,
+    context: &'a WriteContext<'a>,
 }
 
-fn port_fault(service: &Value, field: &str, asked: i64, fault: ClaimError) -> Status {
-    let why = match fault {
+impl Taking<'_> {
+    fn node_port(&mut self, service: &Value, at: usize, asked: i64) -> Result<i64, Status> {
+        self.claim_or_pick(asked).map_err(|fault| {
+            let why = port_fault(fault);
+            match asked {
+                0 => Status::internal(format!("failed to allocate a nodePort: {why}")),
+                _ => {
+                    let cause = Cause::invalid(format!("spec.ports[{at}].nodePort"), &asked.into(), &why);
+                    Status::invalid("", "Service", service.name(), vec![cause])
+                }
+            }
+        })
+    }
+
+    fn claim_or_pick(&mut self, asked: i64) -> Result<i64, ClaimError> {
+        let Self { owner, old, others, made, context } = self;
+        if asked == 0 {
+            return context.allocators.pick_port(owner, context.dry_run).map(i64::from);
+        }
+        let port = match u32::try_from(asked) {
+            Ok(port) => port,
+            Err(_) if context.dry_run => return Ok(asked),
+            Err(_) => return Err(ClaimError::OutOfRange("port")),
+        };
+        match old {
+            Some(old) if old.contains(&port) || made.contains(&port) => return Ok(asked),
+            None if others.contains(&port) || made.contains(&port) => return Err(ClaimError::Taken("port")),
+            _ => {}
+        }
+        context.allocators.claim_port(owner, port, context.dry_run)?;
+        made.insert(port);
+        Ok(asked)
+    }
+}
+
+fn port_fault(fault: ClaimError) -> String {
+    match fault {
         ClaimError::OutOfRange(_) => {
             format!("provided port is not in the valid range. The range of valid ports is {NODE_PORT_FIRST}-{NODE_PORT_LAST}")
         }
         other => other.to_string(),
-    };
-    Status::invalid("", "Service", service.name(), vec![Cause::invalid(field, &asked.into(), &why)])
+    }
 }
 
 /// What one state of a service holds.

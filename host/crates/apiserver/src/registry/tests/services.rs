@@ -162,3 +162,30 @@ fn wrong_services_are_told() {
     });
     expect![[r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set"#]].assert_eq(&changed);
 }
+
+#[test]
+fn a_second_service_of_that_name_neither_takes_nor_gives_back_the_numbers_of_the_first() {
+    let mut world = World::default();
+    let on = |name: &str, port: i64| {
+        let mut made = service(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}));
+        made["metadata"]["name"] = name.into();
+        made
+    };
+    let first = create(&world, on("s", 31000)).unwrap();
+    world.objects.insert("services".to_owned(), vec![first]);
+    let taken = create(&world, on("s", 31000)).unwrap_err();
+    expect![[r#"Service "s" is invalid: spec.ports[0].nodePort: Invalid value: 31000: provided port is already allocated"#]].assert_eq(&taken.message);
+    let second = create(&world, on("s", 31001)).unwrap();
+    world.with(|context| strategy("services").after_commit(None, Some(&second), context));
+    assert!(create(&world, on("t", 31000)).is_err(), "still the first one's");
+    assert!(create(&world, on("t", 31001)).is_ok(), "given back");
+}
+
+#[test]
+fn ports_with_one_number_are_one_port() {
+    let world = World::default();
+    let two = |second: Value| create(&world, service(json!({"type": "NodePort", "ports": [{"name": "a", "port": 80, "nodePort": 31002}, second]})));
+    let told = two(json!({"name": "b", "port": 81, "protocol": "UDP", "nodePort": 31002})).unwrap_err().message;
+    expect![[r#"Service "s" is invalid: spec.ports[1].nodePort: Invalid value: 31002: provided port is already allocated"#]].assert_eq(&told);
+    assert!(two(json!({"name": "b", "port": 80, "protocol": "UDP", "nodePort": 31002})).is_ok());
+}
