@@ -13,11 +13,21 @@ pub fn kind() -> Kind {
     Kind {
         create_on_update: true,
         unconditional_update: false,
+        create: |lease, _| take_away_disabled(lease, &Value::Null),
+        update: |new, old, _, _| take_away_disabled(new, old),
         validate,
-        ..Kind::new(namespaced("coordination.k8s.io/v1", "leases", "Lease"))
-            .table(&[NAME, text("Holder", "Who holds it."), AGE], |lease, now| {
-                vec![lease.name().into(), lease.str_at(&["spec", "holderIdentity"]).into(), age(lease, now)]
-            })
+        ..Kind::new(namespaced("coordination.k8s.io/v1", "leases", "Lease")).table(&[NAME, text("Holder", "Who holds it."), AGE], |lease, now| {
+            vec![lease.name().into(), lease.str_at(&["spec", "holderIdentity"]).into(), age(lease, now)]
+        })
+    }
+}
+
+/// Of elections that upstream has not switched on: nobody may begin with them.
+fn take_away_disabled(lease: &mut Value, old: &Value) {
+    for field in ["strategy", "preferredHolder"] {
+        if !is_set(old.at(&["spec", field])) {
+            lease.remove_at(&["spec", field]);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{self, by_name, ensure_object, spec_mut, text};
 use crate::registry::kind::{Kind, restore};
 use crate::registry::podspec::validate::Context;
-use crate::registry::podspec::{annotations as pod_annotations, change, default_spec, defaults, qos, resize, validate_spec};
+use crate::registry::podspec::{annotations as pod_annotations, change, default_spec, defaults, disabled, qos, resize, validate_spec};
 use crate::registry::strategy::Part;
 use crate::registry::warnings;
 
@@ -65,6 +65,7 @@ fn default(pod: &mut Value) {
 }
 
 fn create(pod: &mut Value, context: &WriteContext<'_>) {
+    disabled::take_away(pod);
     let class = qos::class(&pod["spec"]);
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !pod.list_at(&["spec", "schedulingGates"]).is_empty() {

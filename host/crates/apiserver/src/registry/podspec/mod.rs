@@ -7,6 +7,7 @@ pub mod annotations;
 pub mod change;
 pub mod containers;
 pub mod defaults;
+pub mod disabled;
 pub mod environment;
 pub mod qos;
 pub mod resize;
