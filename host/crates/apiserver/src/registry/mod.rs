@@ -6,6 +6,7 @@ pub mod checks;
 pub mod def;
 pub mod faults;
 pub mod fields;
+pub mod internal;
 pub mod kind;
 pub mod podspec;
 pub mod print;

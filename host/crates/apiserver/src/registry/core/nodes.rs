@@ -10,6 +10,7 @@ use crate::registry::checks::{cidr, nonnegative_quantity, one_of};
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{default_missing, ensure_object, is_zero, same};
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::affinity::EFFECTS;
 use crate::registry::print::{AGE, NAME, NONE, UNKNOWN, age, text, text_or, wide};
@@ -133,7 +134,8 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
         let list = Path::root("status.addresses");
         let addresses = new.list_at(&["status", "addresses"]);
         for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
-            faults.duplicate(&list.index(i), address);
+            let shown = internal::shown(address, internal::NODE_ADDRESS);
+            faults.push(pintle_api::Cause::new(pintle_api::CauseKind::FieldValueDuplicate, list.index(i).to_string(), format!("Duplicate value: {shown}")));
         }
     }
     let outside = |node: &Value| node.str_at(&["spec", "externalID"]).to_owned();

@@ -153,7 +153,9 @@ fn validate_ports(service: &Value, kind: &str, faults: &mut Faults) {
             }
         }
         if !ports_seen.insert((protocol, number)) {
-            faults.duplicate(&here, &json!({"protocol": protocol, "port": number}));
+            // Upstream shows what it compares as a port that has nothing else.
+            let shown = format!("{{\"Name\":\"\",\"Protocol\":{protocol:?},\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\"NodePort\":0}}");
+            faults.push(pintle_api::Cause::new(pintle_api::CauseKind::FieldValueDuplicate, here.to_string(), format!("Duplicate value: {shown}")));
         }
     }
 }

@@ -6,7 +6,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::{label_selector, one_of_if_set, positive};
+use crate::registry::checks::{label_selector, one_of_if_set};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
 
@@ -156,7 +156,7 @@ pub fn spread_constraints(constraints: &[Value], path: &Path<'_>, faults: &mut F
     let last: HashMap<_, usize> = constraints.iter().enumerate().map(|(i, c)| (pair(c), i)).collect();
     for (i, constraint) in constraints.iter().enumerate() {
         let here = path.index(i);
-        positive(constraint.get("maxSkew"), &here.field("maxSkew"), faults);
+        above_zero(constraint.get("maxSkew"), &here.field("maxSkew"), faults);
         let (key, action) = (constraint.str_at(&["topologyKey"]), constraint.str_at(&["whenUnsatisfiable"]));
         if key.is_empty() {
             faults.required(&here.field("topologyKey"), "can not be empty");
@@ -168,7 +168,7 @@ pub fn spread_constraints(constraints: &[Value], path: &Path<'_>, faults: &mut F
             faults.duplicate(&here.field("{topologyKey, whenUnsatisfiable}"), &format!("{{{key}, {action}}}").into());
         }
         if let Some(domains) = constraint.get("minDomains").filter(|d| !d.is_null()) {
-            positive(Some(domains), &here.field("minDomains"), faults);
+            above_zero(Some(domains), &here.field("minDomains"), faults);
             if action != "DoNotSchedule" {
                 let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
                 faults.invalid(&here.field("minDomains"), domains, &detail);
@@ -214,8 +214,14 @@ pub fn tolerations(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
                 faults.invalid_str(&here.field("operator"), value, "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
-            other => faults.not_supported(&here.field("operator"), other, &["Equal", "Exists"]),
+            other => faults.not_supported(&here.field("operator"), other, &["Equal", "Exists", "Lt", "Gt"]),
         }
         one_of_if_set(effect, &EFFECTS, &here.field("effect"), faults);
+    }
+}
+
+fn above_zero(value: Option<&Value>, path: &Path<'_>, faults: &mut Faults) {
+    if value.and_then(Value::as_i64).unwrap_or(0) <= 0 {
+        faults.invalid(path, value.unwrap_or(&Value::from(0)), "must be greater than zero");
     }
 }

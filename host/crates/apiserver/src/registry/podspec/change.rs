@@ -108,7 +108,7 @@ fn node_selector_additions(new: &Value, old: &Value, faults: &mut Faults) {
     let kept = old.map_at(&["nodeSelector"]).into_iter().flatten().all(|(key, value)| after.is_some_and(|a| a.get(key) == Some(value)));
     if !kept {
         let value = new.get("nodeSelector").unwrap_or(&Value::Null);
-        faults.invalid(&SPEC.field("nodeSelector"), value, "only additions are allowed (no mutations or deletions)");
+        faults.invalid(&SPEC.field("nodeSelector"), value, "only additions to spec.nodeSelector are allowed (no mutations or deletions)");
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::registry::checks::one_of_if_set;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
+use crate::registry::internal;
 
 const MAX_SYSCTL_BYTES: usize = 253;
 
@@ -55,11 +56,12 @@ pub fn validate_container(context: &Value, host_users: bool, path: &Path<'_>, fa
         }
     }
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
+        let shown = || internal::shown(context, internal::SECURITY_CONTEXT);
         if context.bool_at(&["privileged"]) {
-            faults.invalid(path, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+            faults.invalid_shown(path, &shown(), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
         if context.list_at(&["capabilities", "add"]).iter().any(|c| c == "CAP_SYS_ADMIN") {
-            faults.invalid(path, context, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+            faults.invalid_shown(path, &shown(), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
         }
     }
     profiles(context, path, faults);
@@ -98,12 +100,12 @@ fn profiles(context: &Value, path: &Path<'_>, faults: &mut Faults) {
                 faults.required(&here.field(local), detail);
             }
             "RuntimeDefault" | "Unconfined" if is_set(file) => {
-                let detail = if field == "seccompProfile" {
-                    "can only be set when seccomp type is Localhost"
+                if field == "seccompProfile" {
+                    let shown = internal::shown(profile, internal::PROFILE);
+                    faults.invalid_shown(&here.field(local), &shown, "can only be set when seccomp type is Localhost");
                 } else {
-                    "can only be set when AppArmor type is Localhost"
-                };
-                faults.invalid(&here.field(local), file.unwrap_or(&Value::Null), detail);
+                    faults.invalid(&here.field(local), file.unwrap_or(&Value::Null), "can only be set when AppArmor type is Localhost");
+                }
             }
             "Localhost" => local_profile(field, file.and_then(Value::as_str).unwrap_or(""), &here.field(local), faults),
             "RuntimeDefault" | "Unconfined" => {}

@@ -10,10 +10,14 @@ use super::{affinity, containers, resources, security, system, volumes};
 use crate::registry::checks::{ip, label_map, nonnegative_quantity, one_of};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
+use crate::registry::internal;
 
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCH_PATHS: usize = 32;
 const MAX_SEARCH_LIST_BYTES: usize = 2048;
+const UNDERSCORES: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an \
+                           alphanumeric character (e.g. 'example.com', regex used for validation is \
+                           '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 
 /// Where the spec lies.
 #[derive(Clone, Copy)]
@@ -86,9 +90,12 @@ fn resource_claims(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         }
         let sources = [claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName")];
         match sources.iter().filter(|s| is_set(**s)).count() {
-            0 => faults.invalid(&here, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
+            0 => faults.invalid_shown(&here, &internal::shown(claim, internal::RESOURCE_CLAIM), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
             1 => {}
-            _ => faults.invalid(&here, claim, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
+            _ => {
+                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                faults.invalid_shown(&here, &internal::shown(claim, internal::RESOURCE_CLAIM), detail);
+            }
         }
         for field in ["resourceClaimName", "resourceClaimTemplateName"] {
             if let Some(name) = claim.get(field).and_then(Value::as_str) {
@@ -156,10 +163,17 @@ fn dns_searches(config: &Value, path: &Path<'_>, faults: &mut Faults) {
         faults.invalid(path, &config["searches"], &detail);
     }
     for (i, search) in searches.iter().filter_map(Value::as_str).enumerate().filter(|(_, s)| *s != ".") {
-        let name = search.strip_suffix('.').unwrap_or(search).replace('_', "-").to_owned();
-        let name = name.split('.').map(|part| part.trim_start_matches('-')).collect::<Vec<_>>().join(".");
-        faults.texts(&path.index(i), search, names::dns1123_subdomain(&name));
+        let name = search.strip_suffix('.').unwrap_or(search);
+        faults.texts(&path.index(i), search, subdomain_with_underscores(name));
     }
+}
+
+/// A subdomain whose labels may have underscores, also at their beginning.
+fn subdomain_with_underscores(name: &str) -> Vec<String> {
+    let plain: Vec<String> = name.split('.').map(|part| part.strip_prefix('_').unwrap_or(part).replace('_', "-")).collect();
+    let faults = names::dns1123_subdomain(&plain.join("."));
+    let is_shape = |fault: &str| fault.starts_with("a lowercase RFC 1123 subdomain");
+    faults.into_iter().map(|fault| if is_shape(&fault) { UNDERSCORES.to_owned() } else { fault }).collect()
 }
 
 fn gates(spec: &Value, path: &Path<'_>, faults: &mut Faults) {

@@ -20,7 +20,7 @@ pub type Known<'a> = HashMap<&'a str, &'a Value>;
 const MAX_MODE: i64 = 0o777;
 const MODE_RANGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 const VOLUME_FIELDS: [&str; 5] = ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
-const HOST_PATH_TYPES: [&str; 7] = ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+const HOST_PATH_TYPES: [&str; 8] = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 pub fn validate<'a>(volumes: &'a [Value], pod_name: &str, path: &Path<'_>, faults: &mut Faults) -> Known<'a> {
     let mut known = Known::new();
