@@ -265,13 +265,16 @@ impl Update<'_> {
         Ok(true)
     }
 
-    /// What may still refuse it, and the claims that the commit confirms.
+    /// What may still refuse it, and the claims that the commit confirms. What the kind warns of is told either way.
     fn finish(&self, new: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
         let (strategy, attributes) = (&self.scope.resource.strategy, self.attributes());
-        let mut warnings = self.core.admission.validate(new, &attributes, context)?;
-        self.core.gate(context.user, Some(new), &attributes)?;
-        warnings.extend(strategy.warnings(new, Some(self.old)));
-        strategy.before_commit(new, Some(self.old), context)?;
+        let mut warnings = if self.scope.part() == Part::Status { Vec::new() } else { strategy.warnings(new, Some(self.old)) };
+        let outcome = self.core.admission.validate(new, &attributes, context).and_then(|more| {
+            warnings.extend(more);
+            self.core.gate(context.user, Some(new), &attributes)?;
+            strategy.before_commit(new, Some(self.old), context)
+        });
+        outcome.map_err(|refused| refused.warned(&warnings))?;
         Ok(warnings)
     }
 }

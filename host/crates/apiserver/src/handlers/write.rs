@@ -135,8 +135,8 @@ impl Core {
             }
             return self.with_context(&scope.user, options.dry_run, |context| {
                 let managers = creation.begin(object, context)?;
-                creation.make(object, context)?;
-                Ok(Admitted { warnings: creation.finish(object, context)?, managers })
+                let warnings = creation.make(object, context)?;
+                Ok(Admitted { warnings: creation.finish(object, warnings, context)?, managers })
             });
         }
         let request = webhook::Request {
@@ -151,9 +151,9 @@ impl Core {
         self.with_context(&scope.user, options.dry_run, |context| creation.begin(object, context))?;
         let mut warnings = self.hooks.mutate(&request, object).await?;
         super::patch::checked(scope, object, FieldValidation::Ignore)?;
-        self.with_context(&scope.user, options.dry_run, |context| creation.make(object, context))?;
-        warnings.extend(self.hooks.validate(&request, Some(object)).await?);
-        warnings.extend(self.with_context(&scope.user, options.dry_run, |context| creation.finish(object, context))?);
+        warnings.extend(self.with_context(&scope.user, options.dry_run, |context| creation.make(object, context))?);
+        warnings.extend(self.hooks.validate(&request, Some(object)).await.map_err(|refused| refused.warned(&warnings))?);
+        let warnings = self.with_context(&scope.user, options.dry_run, |context| creation.finish(object, warnings, context))?;
         Ok(Admitted { warnings, managers: String::new() })
     }
 }
@@ -208,10 +208,11 @@ impl Creation<'_> {
         Ok(beside.unwrap_or_default())
     }
 
-    /// The object as it is to be, and whether it is valid.
-    fn make(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<(), Status> {
+    /// The object as it is to be, and whether it is valid; what the kind warns of.
+    fn make(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
         let (resource, strategy) = (&self.scope.resource, &self.scope.resource.strategy);
         strategy.default(object);
+        let mut warnings = strategy.early_warnings(object);
         strategy.prepare_create(object, context);
         if strategy.has_generation() {
             object.set_at(&["metadata", "generation"], json!(1));
@@ -219,16 +220,20 @@ impl Creation<'_> {
         let mut causes =
             metadata::validate_create(object, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(Part::Main).own_finalizers);
         causes.extend(strategy.validate_create(object));
-        refuse_invalid(self.scope, &self.name, causes)
+        refuse_invalid(self.scope, &self.name, causes).map_err(|refused| refused.warned(&warnings))?;
+        warnings.extend(strategy.warnings(object, None));
+        Ok(warnings)
     }
 
-    /// What may still refuse it, and the claims that the commit confirms.
-    fn finish(&self, object: &mut Object, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+    /// What may still refuse it, and the claims that the commit confirms. Warnings so far are told either way.
+    fn finish(&self, object: &mut Object, mut warnings: Vec<String>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
         let (strategy, attributes) = (&self.scope.resource.strategy, self.attributes());
-        let mut warnings = self.core.admission.validate(object, &attributes, context)?;
-        self.core.gate(context.user, Some(object), &attributes)?;
-        warnings.extend(strategy.warnings(object, None));
-        strategy.before_commit(object, None, context)?;
+        let outcome = self.core.admission.validate(object, &attributes, context).and_then(|more| {
+            warnings.extend(more);
+            self.core.gate(context.user, Some(object), &attributes)?;
+            strategy.before_commit(object, None, context)
+        });
+        outcome.map_err(|refused| refused.warned(&warnings))?;
         Ok(warnings)
     }
 }

@@ -140,7 +140,7 @@ pub fn cidr(text: &str, path: &Path<'_>, faults: &mut Faults) {
 }
 
 /// The text without zeros before the numbers of an IPv4 address and of a prefix, if it has such.
-fn without_leading_zeros(text: &str) -> Option<String> {
+pub fn without_leading_zeros(text: &str) -> Option<String> {
     if text.contains(':') {
         return None;
     }

@@ -36,6 +36,8 @@ pub struct Kind {
     pub validate_change: fn(&Object, &Object, Part, &mut Faults),
     /// Of an update of the main part.
     pub repeats: Repeats,
+    /// Told of a creation even if it is refused.
+    pub warn_early: fn(&Object) -> Vec<String>,
     pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
     pub before_commit: fn(&mut Object, Option<&Object>, &WriteContext<'_>) -> Result<(), Status>,
     pub after_commit: fn(Option<&Object>, Option<&Object>, &WriteContext<'_>),
@@ -90,6 +92,7 @@ impl Kind {
             validate_new: |_, _| {},
             validate_change: |_, _, _, _| {},
             repeats: Repeats::BOTH,
+            warn_early: |_| Vec::new(),
             warn: |_, _| Vec::new(),
             before_commit: |_, _, _| Ok(()),
             after_commit: |_, _, _| {},
@@ -180,6 +183,10 @@ impl Strategy for Kind {
             _ => Repeats::UPDATE,
         }
     }
+    fn early_warnings(&self, new: &Object) -> Vec<String> {
+        (self.warn_early)(new)
+    }
+
     fn warnings(&self, new: &Object, old: Option<&Object>) -> Vec<String> {
         (self.warn)(new, old)
     }

@@ -72,7 +72,12 @@ pub trait Strategy: Send + Sync + 'static {
         if part == Part::Main { Repeats::BOTH } else { Repeats::UPDATE }
     }
 
-    /// Texts for the `Warning` header.
+    /// Texts for the `Warning` header that are told of a creation even if it is refused. Before [`Strategy::prepare_create`].
+    fn early_warnings(&self, _new: &Object) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Texts for the `Warning` header, of an object that is valid.
     fn warnings(&self, _new: &Object, _old: Option<&Object>) -> Vec<String> {
         Vec::new()
     }

@@ -12,6 +12,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, count, number, text};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 use crate::registry::workload::{SPEC, int_or_percent_value, no_smaller_collision_count, nonnegative_spec, validate_selector_and_template};
 
 const HISTORY: i64 = 10;
@@ -37,6 +38,7 @@ pub fn kind() -> Kind {
     Kind {
         repeats: Repeats::UPDATE,
         generation: true,
+        warn: warnings::daemon_set,
         default,
         create: |set, _| {
             set.set_at(&["status"], json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}));

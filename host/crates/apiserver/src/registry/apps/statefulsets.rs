@@ -16,6 +16,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, age, text};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 use crate::registry::workload::{
     SPEC, int_or_percent_value, no_smaller_collision_count, nonnegative_spec, validate_replica_status, validate_selector_and_template,
 };
@@ -31,11 +32,7 @@ pub fn kind() -> Kind {
         repeats: Repeats::UPDATE,
         names: NameRule::Label,
         generation: true,
-        warn: |set, _| {
-            let negative = set.i64_at(&["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0);
-            let said = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
-            if negative { vec![said.to_owned()] } else { Vec::new() }
-        },
+        warn: warnings::stateful_set,
         default,
         create: |set, _| set.set_at(&["status"], json!({"replicas": 0, "availableReplicas": 0})),
         validate,

@@ -29,7 +29,7 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     Kind {
-        warn: warnings::workload,
+        warn: warnings::job,
         repeats: Repeats::UPDATE,
         generation: true,
         propagation: "orphan",

@@ -15,6 +15,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::affinity::EFFECTS;
 use crate::registry::print::{AGE, NAME, NONE, UNKNOWN, age, text, text_or, wide};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 
 /// Fields of the status that upstream always shows.
 const NODE_INFO: [&str; 10] = [
@@ -44,6 +45,7 @@ pub fn kind() -> Kind {
     );
     Kind {
         keeps_status_on_create: true,
+        warn: warnings::node,
         default,
         validate,
         validate_change,

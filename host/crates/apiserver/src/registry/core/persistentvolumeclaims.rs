@@ -13,6 +13,7 @@ use crate::registry::kind::Kind;
 use crate::registry::podspec::resources::is_extended;
 use crate::registry::print::{AGE, NAME, UNSET, age, text, text_or, wide};
 use crate::registry::strategy::{Column, Part};
+use crate::registry::warnings;
 
 pub const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const COLUMNS: &[Column] = &[
@@ -30,6 +31,7 @@ const COLUMNS: &[Column] = &[
 pub fn kind() -> Kind {
     let def = namespaced("v1", "persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).status();
     Kind {
+        warn: warnings::claim,
         default: |claim| {
             if let Some(spec) = spec_mut(claim) {
                 default_claim_spec(spec);

@@ -10,7 +10,9 @@ use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{self, by_name, ensure_object, spec_mut, text};
 use crate::registry::kind::{Kind, restore};
 use crate::registry::podspec::validate::Context;
-use crate::registry::podspec::{annotations as pod_annotations, change, default_spec, defaults, disabled, qos, resize, validate_spec};
+use crate::registry::podspec::{
+    annotations as pod_annotations, change, default_spec, defaults, disabled, qos, resize, validate_spec, warnings as pod_warnings,
+};
 use crate::registry::strategy::Part;
 use crate::registry::warnings;
 
@@ -32,6 +34,7 @@ pub fn kind() -> Kind {
         .sub_of_kind("proxy", "v1", "PodProxyOptions", &["create", "delete", "get", "patch", "update"])
         .sub("resize", &["get", "patch", "update"]);
     Kind {
+        warn_early: pod_warnings::of_profiles,
         warn: warnings::pod,
         generation: true,
         default,

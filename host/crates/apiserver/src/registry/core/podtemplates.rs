@@ -8,10 +8,12 @@ use crate::registry::faults::Path;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::{default_template, validate_template};
 use crate::registry::print::{self, NAME, text};
+use crate::registry::warnings;
 
 pub fn kind() -> Kind {
     Kind {
         generation: true,
+        warn: warnings::pod_template,
         default: |object| {
             if let Some(fields) = object.as_object_mut() {
                 default_template(fields);

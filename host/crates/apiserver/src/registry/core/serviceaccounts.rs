@@ -3,8 +3,10 @@
 use crate::registry::def::namespaced;
 use crate::registry::kind::Kind;
 use crate::registry::print::{NAME_AND_AGE, name_and_age};
+use crate::registry::warnings;
 
 pub fn kind() -> Kind {
     let def = namespaced("v1", "serviceaccounts", "ServiceAccount").short(&["sa"]);
-    Kind::new(def.sub_of_kind("token", "authentication.k8s.io/v1", "TokenRequest", &["create"])).table(NAME_AND_AGE, name_and_age)
+    let def = def.sub_of_kind("token", "authentication.k8s.io/v1", "TokenRequest", &["create"]);
+    Kind { warn: warnings::service_account, ..Kind::new(def).table(NAME_AND_AGE, name_and_age) }
 }

@@ -13,6 +13,7 @@ use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, text, text_or};
 use crate::registry::strategy::{Column, Part};
 use crate::registry::workload::SPEC;
+use crate::registry::warnings;
 
 const SHOWN_HOSTS: usize = 3;
 const COLUMNS: &[Column] = &[
@@ -27,6 +28,7 @@ const COLUMNS: &[Column] = &[
 pub fn kind() -> Kind {
     Kind {
         generation: true,
+        warn: warnings::ingress,
         create: |ingress, _| ingress.set_at(&["status"], json!({"loadBalancer": {}})),
         validate,
         validate_change: |ingress, _, part, faults| {

@@ -125,7 +125,8 @@ fn apparmor(spec: &Value, container: &str, profile: &str, path: &Path<'_>, fault
     }
 }
 
-fn apparmor_field(annotation: &str) -> Option<Value> {
+/// The field that an AppArmor annotation stands for.
+pub fn apparmor_field(annotation: &str) -> Option<Value> {
     match annotation.strip_prefix("localhost/") {
         Some(file) if !file.is_empty() => Some(json!({"type": "Localhost", "localhostProfile": file})),
         _ if annotation == "unconfined" => Some(json!({"type": "Unconfined"})),

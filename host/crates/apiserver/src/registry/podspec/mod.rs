@@ -9,6 +9,7 @@ pub mod containers;
 pub mod defaults;
 pub mod disabled;
 pub mod environment;
+mod overlaps;
 pub mod qos;
 pub mod resize;
 pub mod resources;
@@ -18,6 +19,7 @@ pub mod template;
 pub mod totals;
 pub mod validate;
 pub mod volumes;
+pub mod warnings;
 
 pub use defaults::{default_spec, default_template};
 pub use template::{validate_template, validate_template_labels};

@@ -6,6 +6,7 @@ mod faults;
 mod rows;
 mod services;
 mod subresources;
+mod warnings;
 
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ pub const NOW: &str = "2026-01-01T12:00:00Z";
 pub struct World {
     pub objects: BTreeMap<String, Vec<Object>>,
     pub allocators: Allocators,
-}
     pub pod_security: crate::admission::pod_security::tally::Tally,
+}
 
 impl Lookup for World {
     fn get(&self, resource: &GroupVersionResource, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
