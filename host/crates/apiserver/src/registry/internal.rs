@@ -48,6 +48,7 @@ pub const RESOURCE_CLAIM: Fields = &[
     ("resourceClaimName", "ResourceClaimName", Optional),
     ("resourceClaimTemplateName", "ResourceClaimTemplateName", Optional),
 ];
+pub const ROLE_REF: Fields = &[("apiGroup", "APIGroup", Text), ("kind", "Kind", Text), ("name", "Name", Text)];
 pub const NODE_ADDRESS: Fields = &[("type", "Type", Text), ("address", "Address", Text)];
 
 pub fn shown(object: &Value, fields: Fields) -> String {

@@ -26,7 +26,7 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
     let spec = definition.get("spec").unwrap_or(&Value::Null);
     let (group, plural) = (spec.str_at(&["group"]), spec.str_at(&["names", "plural"]));
     let expected = format!("{plural}.{group}");
-    if definition.name() != expected {
+    if !definition.name().is_empty() && definition.name() != expected {
         faults.invalid_str(&Path::root("metadata.name"), definition.name(), "must be spec.names.plural+\".\"+spec.group");
     }
     if group.is_empty() {
@@ -81,12 +81,12 @@ fn validate_names(spec: &Value, faults: &mut Faults) {
         let name = at(field);
         let may_be_mixed = matches!(field, "kind" | "listKind");
         let said = names::dns1035_label(&if may_be_mixed { name.to_lowercase() } else { name.to_owned() });
-        if name.is_empty() && field != "singular" {
+        if name.is_empty() {
             faults.required(&path.field(field), "");
         } else if may_be_mixed {
             let said = said.into_iter().map(|m| format!("may have mixed case, but should otherwise match: {m}")).collect();
             faults.texts(&path.field(field), name, said);
-        } else if !name.is_empty() {
+        } else {
             faults.texts(&path.field(field), name, said);
         }
     }

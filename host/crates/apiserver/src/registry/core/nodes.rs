@@ -17,6 +17,8 @@ use crate::registry::print::{AGE, NAME, NONE, UNKNOWN, age, text, text_or, wide}
 use crate::registry::strategy::{Column, Part};
 use crate::registry::warnings;
 
+const FEATURE_SHAPE: &str = "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or \
+                             MyFeature/mySubFeature), and contain only alphanumeric characters and slashes";
 /// Fields of the status that upstream always shows.
 const NODE_INFO: [&str; 10] = [
     "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID", "operatingSystem",
@@ -130,14 +132,36 @@ fn resources(node: &Value, faults: &mut Faults) {
     }
 }
 
+/// `Feature` or `Feature/part`, in order and each once.
+fn declared_features(node: &Value, faults: &mut Faults) {
+    let list = Path::root("status.declaredFeatures");
+    let names: Vec<&str> = node.list_at(&["status", "declaredFeatures"]).iter().map(|name| name.as_str().unwrap_or_default()).collect();
+    for (i, name) in names.iter().enumerate() {
+        let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.split('/').all(is_part) {
+            faults.invalid_str(&list.index(i), name, &format!("invalid feature name {name:?}: {FEATURE_SHAPE}"));
+        }
+        match names.get(i + 1) {
+            Some(next) if next == name => faults.duplicate(&list.index(i + 1), &(*next).into()),
+            Some(next) if next < name => faults.invalid_str(&list.index(i + 1), next, "list must be sorted alphabetically"),
+            _ => {}
+        }
+    }
+}
+
 fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if part == Part::Status {
         resources(new, faults);
+        declared_features(new, faults);
         let list = Path::root("status.addresses");
         let addresses = new.list_at(&["status", "addresses"]);
         for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
             let shown = internal::shown(address, internal::NODE_ADDRESS);
-            faults.push(pintle_api::Cause::new(pintle_api::CauseKind::FieldValueDuplicate, list.index(i).to_string(), format!("Duplicate value: {shown}")));
+            faults.push(pintle_api::Cause::new(
+                pintle_api::CauseKind::FieldValueDuplicate,
+                list.index(i).to_string(),
+                format!("Duplicate value: {shown}"),
+            ));
         }
     }
     let outside = |node: &Value| node.str_at(&["spec", "externalID"]).to_owned();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use pintle_api::object::ObjectExt;
-use pintle_api::{Cause, GroupVersionResource, Status};
+use pintle_api::{Cause, CauseKind, GroupVersionResource, Status};
 use serde_json::{Value, json};
 
 use super::services::{is_type, needs_address, needs_health_port, needs_node_port, node_port, ports};
@@ -56,10 +56,12 @@ fn allocate(service: &mut Value, old: Option<&Value>, context: &WriteContext<'_>
         let asked = service.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0);
         let port = taking.claim_or_pick(asked).map_err(|fault| {
             let why = port_fault(fault);
-            Status::internal(match asked {
+            let mut status = Status::internal(match asked {
                 0 => format!("failed to allocate a HealthCheck NodePort 0: {why}"),
                 _ => format!("failed to allocate requested HealthCheck NodePort {asked}: {why}"),
-            })
+            });
+            status.details_mut().causes.iter_mut().for_each(|cause| cause.reason = CauseKind::Unnamed);
+            status
         })?;
         service.set_at(&["spec", "healthCheckNodePort"], port.into());
     }

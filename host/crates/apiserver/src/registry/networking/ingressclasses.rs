@@ -67,13 +67,7 @@ fn validate(class: &Value, faults: &mut Faults) {
         faults.texts(&here.field(field), word, names::path_segment(word, false));
     }
     for field in ["kind", "name"].iter().filter(|f| parameters.str_at(&[f]).is_empty()) {
-        faults.required(
-            &here.field(field),
-            match *field {
-                "kind" => "kind is required",
-                _ => "name is required",
-            },
-        );
+        faults.required(&here.field(field), "");
     }
     one_of(parameters.str_at(&["scope"]), &["Cluster", "Namespace"], &here.field("scope"), faults);
     match (parameters.str_at(&["scope"]), parameters.str_at(&["namespace"])) {

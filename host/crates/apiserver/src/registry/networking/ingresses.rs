@@ -12,10 +12,12 @@ use crate::registry::fields::is_set;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, NONE, age, text, text_or};
 use crate::registry::strategy::{Column, Part};
-use crate::registry::workload::SPEC;
 use crate::registry::warnings;
+use crate::registry::workload::SPEC;
 
 const SHOWN_HOSTS: usize = 3;
+/// The class in older clients' words.
+const CLASS: &str = "kubernetes.io/ingress.class";
 const COLUMNS: &[Column] = &[
     NAME,
     text("Class", "Class of the controller that serves it."),
@@ -31,6 +33,7 @@ pub fn kind() -> Kind {
         warn: warnings::ingress,
         create: |ingress, _| ingress.set_at(&["status"], json!({"loadBalancer": {}})),
         validate,
+        validate_new,
         validate_change: |ingress, _, part, faults| {
             if part == Part::Status {
                 let list = Path::root("status.loadBalancer.ingress");
@@ -60,6 +63,15 @@ fn hosts(ingress: &Value) -> String {
         0 => "*".to_owned(),
         n if n > SHOWN_HOSTS => format!("{} + {} more...", named[..SHOWN_HOSTS].join(","), rules.len() - SHOWN_HOSTS),
         _ => named.join(","),
+    }
+}
+
+fn validate_new(ingress: &Value, faults: &mut Faults) {
+    let class = ingress.at(&["spec", "ingressClassName"]).and_then(Value::as_str);
+    if let (Some(said), Some(class)) = (ingress.annotation(CLASS), class)
+        && said != class
+    {
+        faults.invalid_str(&Path::root("annotations").field(CLASS), said, "must match `ingressClassName` when both are specified");
     }
 }
 

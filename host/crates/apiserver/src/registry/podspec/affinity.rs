@@ -214,7 +214,9 @@ pub fn tolerations(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
                 faults.invalid_str(&here.field("operator"), value, "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
-            other => faults.not_supported(&here.field("operator"), other, &["Equal", "Exists", "Lt", "Gt"]),
+            // Upstream has these two behind a feature that is off, and names them to those who know of them.
+            "Lt" | "Gt" => faults.not_supported(&here.field("operator"), operator, &["Equal", "Exists", "Lt", "Gt"]),
+            other => faults.not_supported(&here.field("operator"), other, &["Equal", "Exists"]),
         }
         one_of_if_set(effect, &EFFECTS, &here.field("effect"), faults);
     }

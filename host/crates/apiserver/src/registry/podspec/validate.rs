@@ -90,7 +90,11 @@ fn resource_claims(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         }
         let sources = [claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName")];
         match sources.iter().filter(|s| is_set(**s)).count() {
-            0 => faults.invalid_shown(&here, &internal::shown(claim, internal::RESOURCE_CLAIM), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
+            0 => faults.invalid_shown(
+                &here,
+                &internal::shown(claim, internal::RESOURCE_CLAIM),
+                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            ),
             1 => {}
             _ => {
                 let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";

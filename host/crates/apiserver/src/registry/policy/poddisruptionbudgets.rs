@@ -3,7 +3,7 @@
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::{int_or_percent, label_selector, nonnegative, not_over_100_percent, one_of_if_set};
+use crate::registry::checks::{int_or_percent, label_selector, nonnegative, not_over_100_percent};
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
@@ -52,6 +52,8 @@ pub fn kind() -> Kind {
     }
 }
 
+const UNHEALTHY: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
+
 fn validate(budget: &Value, faults: &mut Faults) {
     let at = |field: &str| budget.at(&["spec", field]).filter(|v| !v.is_null());
     if is_set(at("minAvailable")) && is_set(at("maxUnavailable")) {
@@ -66,6 +68,7 @@ fn validate(budget: &Value, faults: &mut Faults) {
     if let Some(selector) = at("selector") {
         label_selector(selector, &SPEC.field("selector"), faults);
     }
-    let policy = budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]);
-    one_of_if_set(policy, &["AlwaysAllow", "IfHealthyBudget"], &SPEC.field("unhealthyPodEvictionPolicy"), faults);
+    if let Some(policy) = at("unhealthyPodEvictionPolicy").and_then(Value::as_str).filter(|policy| !UNHEALTHY.contains(policy)) {
+        faults.not_supported(&SPEC.field("unhealthyPodEvictionPolicy"), policy, &UNHEALTHY);
+    }
 }

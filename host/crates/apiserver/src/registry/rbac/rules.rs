@@ -5,7 +5,8 @@ use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::{default_empty, each_mut, object_mut, same};
+use crate::registry::fields::{default_empty, each_mut, ensure_object, same};
+use crate::registry::internal;
 use crate::registry::print::{AGE, NAME, age, text, wide};
 use crate::registry::strategy::Column;
 
@@ -51,9 +52,7 @@ pub fn validate_rule(rule: &Value, is_namespaced: bool, path: &Path<'_>, faults:
 
 pub fn default_binding(binding: &mut Value) {
     let Some(fields) = binding.as_object_mut() else { return };
-    if let Some(reference) = object_mut(fields, "roleRef") {
-        default_empty(reference, "apiGroup", GROUP);
-    }
+    default_empty(ensure_object(fields, "roleRef"), "apiGroup", GROUP);
     for subject in each_mut(fields, "subjects") {
         if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
             default_empty(subject, "apiGroup", GROUP);
@@ -107,8 +106,8 @@ fn validate_subject(subject: &Value, is_namespaced: bool, path: &Path<'_>, fault
 
 pub fn fixed_role(new: &Value, old: &Value, faults: &mut Faults) {
     if !same(new.get("roleRef"), old.get("roleRef")) {
-        let shown = new.get("roleRef").unwrap_or(&Value::Null);
-        faults.invalid(&Path::root("roleRef"), shown, "cannot change roleRef");
+        let shown = internal::shown(new.get("roleRef").unwrap_or(&Value::Null), internal::ROLE_REF);
+        faults.invalid_shown(&Path::root("roleRef"), &shown, "cannot change roleRef");
     }
 }
 

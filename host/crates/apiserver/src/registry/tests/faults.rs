@@ -124,7 +124,7 @@ fn access() {
         rules[1].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs"#]]);
     let binding = json!({"roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": [{"kind": "User", "name": "u"}]});
     check("rbac.authorization.k8s.io/rolebindings", binding.clone(), expect![""]);
-    check_change("rbac.authorization.k8s.io/rolebindings", binding, |b| b["roleRef"]["name"] = "edit".into(), expect![[r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}: cannot change roleRef"#]]);
+    check_change("rbac.authorization.k8s.io/rolebindings", binding, |b| b["roleRef"]["name"] = "edit".into(), expect![[r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"edit"}: cannot change roleRef"#]]);
 }
 
 #[test]
