@@ -54,7 +54,7 @@ pub async fn run(context: Context) {
         let queue = queue.clone();
         follow(context.client.clone(), Interest::all(REQUESTS), move |change| {
             let Change::Now(object) = change else { return };
-            if let Ok(meta) = object.parse_as::<super::meta::Meta>() {
+            if let Ok(meta) = super::meta::Meta::read(object) {
                 queue.add(meta.metadata.name);
             }
         })

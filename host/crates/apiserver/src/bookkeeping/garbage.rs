@@ -120,11 +120,11 @@ impl Collector {
     fn hear(&self, resource: &Arc<GroupVersionResource>, change: Change<'_>) {
         let tasks = match change {
             Change::Restart => self.graph().objects_of(resource).into_iter().map(Task::Attempt).collect(),
-            Change::Now(object) => match object.parse_as::<Meta>() {
+            Change::Now(object) => match Meta::read(object) {
                 Ok(meta) => self.graph().seen(resource, &meta.metadata, waits_for_dependents(&meta.metadata)),
                 Err(_) => return,
             },
-            Change::Gone(object) => match object.parse_as::<Meta>() {
+            Change::Gone(object) => match Meta::read(object) {
                 Ok(meta) => self.graph().gone(&meta.metadata.uid),
                 Err(_) => return,
             },
@@ -141,7 +141,7 @@ impl Collector {
     /// The object as it is now; `None`: gone, or another one has its name.
     async fn live(&self, place: &Place, uid: &str) -> Result<Option<Metadata>, Status> {
         match self.context.client.get(&place.target()).await {
-            Ok(served) => Ok(Some(served.parse_as::<Meta>()?.metadata).filter(|m| m.uid == uid)),
+            Ok(served) => Ok(Some(Meta::read(&served)?.metadata).filter(|m| m.uid == uid)),
             Err(status) if status.is(Reason::NotFound) => Ok(None),
             Err(status) => Err(status),
         }
@@ -277,7 +277,7 @@ impl Collector {
             };
             let resource = Arc::new(def.gvr());
             for served in listed.items.iter().filter(|s| memchr::memmem::find(&s.json, uid.as_bytes()).is_some()) {
-                let meta = served.parse_as::<Meta>()?.metadata;
+                let meta = Meta::read(served)?.metadata;
                 if meta.owners().iter().any(|o| o.uid == uid) {
                     found.push((Place::of(&resource, &meta), meta));
                 }

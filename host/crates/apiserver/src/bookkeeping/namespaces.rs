@@ -43,7 +43,7 @@ pub async fn run(context: Context) {
         let queue = queue.clone();
         follow(context.client.clone(), Interest::all(NAMESPACES), move |change| {
             let Change::Now(object) = change else { return };
-            let Ok(meta) = object.parse_as::<Meta>() else { return };
+            let Ok(meta) = Meta::read(object) else { return };
             if meta.metadata.is_being_deleted() {
                 queue.add(meta.metadata.name);
             }
@@ -133,7 +133,7 @@ async fn delete_all(context: &Context, namespace: &str, def: &ResourceDef, remai
         Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return,
         Err(status) => return remains.failures.push(format!("{}: {status}", def.gvr())),
     };
-    let metas = listed.items.iter().filter_map(|i| i.parse_as::<Meta>().ok());
+    let metas = listed.items.iter().filter_map(|i| Meta::read(i).ok());
     let deletions: Vec<_> = metas.map(|meta| delete_one(context, namespace, def, meta.metadata)).collect();
     let outcomes: Vec<_> = futures::stream::iter(deletions).buffer_unordered(DELETIONS).collect().await;
     for (meta, failure) in outcomes {

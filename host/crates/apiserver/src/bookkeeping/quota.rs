@@ -54,7 +54,7 @@ pub async fn run(context: Context) {
             if known.is_empty() {
                 return;
             }
-            if let Ok(meta) = object.parse_as::<Meta>()
+            if let Ok(meta) = Meta::read(object)
                 && known.contains_key(&meta.metadata.namespace)
             {
                 queue.add_after(meta.metadata.namespace, GATHER);
@@ -88,12 +88,12 @@ fn watch_quotas(context: &Context, known: Known, queue: Queue<String>) -> impl F
             Change::Restart => known.clear(),
             Change::Synced => {}
             Change::Now(object) => {
-                let Ok(meta) = object.parse_as::<Meta>() else { return };
+                let Ok(meta) = Meta::read(object) else { return };
                 known.entry(meta.metadata.namespace.clone()).or_default().insert(meta.metadata.name);
                 queue.add(meta.metadata.namespace);
             }
             Change::Gone(object) => {
-                let Ok(meta) = object.parse_as::<Meta>() else { return };
+                let Ok(meta) = Meta::read(object) else { return };
                 if let Some(names) = known.get_mut(&meta.metadata.namespace) {
                     names.remove(&meta.metadata.name);
                     if names.is_empty() {

@@ -45,7 +45,7 @@ pub async fn run(context: Context) {
                 Change::Gone(object) => (object, true),
                 Change::Restart | Change::Synced => return,
             };
-            let Ok(meta) = object.parse_as::<Meta>() else { return };
+            let Ok(meta) = Meta::read(object) else { return };
             if let Some(task) = tasks(&meta, gone) {
                 queue.add(task);
             }
@@ -92,7 +92,7 @@ async fn work(context: &Context, task: Task) -> Result<(), Status> {
 }
 
 async fn furnish(context: &Context, namespace: &str) -> Result<(), Status> {
-    let live = context.client.get(&Target::object(NAMESPACES, None, namespace)).await?.parse_as::<Meta>()?;
+    let live = Meta::read(&context.client.get(&Target::object(NAMESPACES, None, namespace)).await?)?;
     if live.metadata.is_being_deleted() {
         return Ok(());
     }
