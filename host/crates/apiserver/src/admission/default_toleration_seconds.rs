@@ -16,11 +16,13 @@ pub fn admit(pod: &mut Object, attributes: &AdmissionAttributes<'_>, _: &WriteCo
         return Ok(());
     }
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let list = pod.list_at(&["spec", "tolerations"]);
-        if !list.iter().any(|t| tolerates(t, key)) {
-            let mut list = list.to_vec();
-            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}));
-            pod.set_at(&["spec", "tolerations"], list.into());
+        if pod.list_at(&["spec", "tolerations"]).iter().any(|t| tolerates(t, key)) {
+            continue;
+        }
+        let added = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
+        match pod.get_mut("spec").and_then(|spec| spec.get_mut("tolerations")).and_then(Value::as_array_mut) {
+            Some(list) => list.push(added),
+            None => pod.set_at(&["spec", "tolerations"], Value::Array(vec![added])),
         }
     }
     Ok(())

@@ -36,8 +36,12 @@ const NOTHING: Asked = Asked { level: Level::Privileged, minor: None };
 impl Modes {
     /// Always something to go by: a wrong label enforces the strictest, and neither warns nor is audited. The causes tell of it.
     pub fn of(namespace: &Value) -> (Self, Vec<Cause>) {
-        let mut causes = Vec::new();
         let labels = namespace.map_at(&["metadata", "labels"]);
+        // Most namespaces ask for nothing, and each new pod's is asked.
+        if !labels.is_some_and(|all| all.keys().any(|key| key.starts_with(PREFIX))) {
+            return (Self { enforce: NOTHING, audit: NOTHING, warn: NOTHING }, Vec::new());
+        }
+        let mut causes = Vec::new();
         let label = |name: &str| labels.and_then(|all| all.get(&format!("{PREFIX}{name}"))).and_then(Value::as_str);
         let mut mode = |name: &str, level_if_wrong: Level| {
             let mut asked = NOTHING;

@@ -36,6 +36,10 @@ pub fn validate(object: &Value, path: &Path<'_>, faults: &mut Faults) {
 
 /// Annotations that stand for fields say the same as these, where both are there when an object is made.
 pub fn validate_profiles(object: &Value, spec_path: &Path<'_>, faults: &mut Faults) {
+    let names_profile = |key: &str| key == SECCOMP_OF_POD || key.starts_with(SECCOMP_OF_CONTAINER) || key.starts_with(APPARMOR);
+    if !annotations(object).any(|(key, _)| names_profile(key)) {
+        return;
+    }
     let spec = object.get("spec").unwrap_or(&Value::Null);
     let said = |key: &str| annotations(object).find(|(k, _)| *k == key).map(|(_, value)| value);
     let own = |of: &'_ Value, field: &str| of.at(&["securityContext", field]).filter(|profile| !profile.is_null()).cloned();
