@@ -22,6 +22,8 @@ pub struct Findings {
     pub unknown: Vec<String>,
     /// The first value that the type cannot hold, as the decoder says it: a body with one cannot be decoded.
     pub mismatch: Option<String>,
+    /// Whether [`super::prune_unknown`] might change anything: there is a null, an unknown field, or a scalar that an encoder might write otherwise.
+    pub is_loose: bool,
 }
 
 /// Compares a body with its type.
@@ -75,7 +77,8 @@ enum Segment<'a> {
 impl Checker {
     fn value(&mut self, value: &Value, of: TypeRef<'_>, place: &Place<'_>) {
         match (of.node(), value) {
-            (Node::Unknown, _) | (_, Value::Null) => {}
+            (_, Value::Null) => self.findings.is_loose = true,
+            (Node::Unknown, _) => {}
             (Node::Object(_), Value::Object(members)) => {
                 for (name, member) in members {
                     self.member(name, member, of, place);
@@ -100,7 +103,11 @@ impl Checker {
         } else if let Some(additional) = of.additional() {
             let step = Step { before: place.path, segment: Segment::Key(name), within: None };
             self.value(value, additional, &Place { owner: place.owner, path: Some(&step) });
-        } else if self.findings.unknown.len() < MAX_UNKNOWN_FIELDS {
+        } else {
+            self.findings.is_loose = true;
+            if self.findings.unknown.len() >= MAX_UNKNOWN_FIELDS {
+                return;
+            }
             let step = Step { before: place.path, segment: Segment::Field(name), within: None };
             self.findings.unknown.push(step.full_path());
         }
@@ -110,21 +117,28 @@ impl Checker {
         let fits = match (kind, value) {
             (ScalarKind::String, Value::String(_)) | (ScalarKind::Boolean, Value::Bool(_)) => true,
             (ScalarKind::Number, Value::Number(_)) => true,
-            (ScalarKind::Int32, Value::Number(number)) => whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
-            (ScalarKind::Int64, Value::Number(number)) => whole(number).is_some(),
+            (ScalarKind::Int32, Value::Number(number)) => self.whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
+            (ScalarKind::Int64, Value::Number(number)) => self.whole(number).is_some(),
             (ScalarKind::Any, _) => !value.is_array() && !value.is_object(),
             (ScalarKind::IntOrString, Value::String(_)) => true,
-            (ScalarKind::IntOrString, Value::Number(number)) => whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
+            (ScalarKind::IntOrString, Value::Number(number)) => self.whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
             (ScalarKind::Bytes, Value::String(text)) => match base64::engine::general_purpose::STANDARD.decode(text) {
                 Ok(_) => return,
                 Err(error) => return self.mismatch(|| illegal_base64(&error)),
             },
             (ScalarKind::Quantity, Value::String(text)) => match quantity::canonical(text) {
-                Ok(_) => return,
+                Ok(canonical) => {
+                    self.findings.is_loose |= canonical != *text;
+                    return;
+                }
                 Err(error) => return self.mismatch(|| error.to_string()),
             },
-            (ScalarKind::Quantity, Value::Number(_)) => true,
+            (ScalarKind::Quantity, Value::Number(_)) => {
+                self.findings.is_loose = true;
+                true
+            }
             (ScalarKind::Time | ScalarKind::MicroTime, Value::String(text)) => {
+                self.findings.is_loose |= kind == ScalarKind::MicroTime || !times::is_plain(text);
                 if times::is_rfc3339(text) {
                     return;
                 }
@@ -135,6 +149,12 @@ impl Checker {
         if !fits {
             self.wrong_type(value, of, place);
         }
+    }
+
+    /// One written as `1.0` is a whole number, which an encoder writes as such.
+    fn whole(&mut self, number: &serde_json::Number) -> Option<i64> {
+        self.findings.is_loose |= number.is_f64();
+        whole(number)
     }
 
     fn wrong_type(&mut self, value: &Value, of: TypeRef<'_>, place: &Place<'_>) {

@@ -85,6 +85,35 @@ mod tests {
     use expect_test::expect;
     use serde_json::json;
 
+    /// Who checks a body knows whether anything is left to do here.
+    #[test]
+    fn what_is_not_loose_is_in_the_encoders_form_already() {
+        let kind = builtin().for_kind(&GroupVersionKind::new("", "v1", "Pod")).unwrap();
+        let container = |of: Value| json!({"spec": {"containers": [of]}});
+        let bodies = [
+            (
+                false,
+                json!({"metadata": {"name": "a", "labels": {"x": "y"}, "creationTimestamp": "2026-01-02T03:04:05Z"}, "spec": {"hostUsers": false}}),
+            ),
+            (false, container(json!({"name": "c", "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}}, "ports": [{"containerPort": 80}]}))),
+            (true, json!({"metadata": {"creationTimestamp": null}})),
+            (true, json!({"metadata": {"labels": {"x": null}}})),
+            (true, json!({"metadata": {"creationTimestamp": "2026-01-02T03:04:05+01:00"}})),
+            (true, json!({"bogus": 1})),
+            (true, json!({"spec": {"containers": [null]}})),
+            (true, json!({"spec": {"terminationGracePeriodSeconds": 30.0}})),
+            (true, container(json!({"resources": {"requests": {"cpu": "0.5"}}}))),
+            (true, container(json!({"resources": {"requests": {"cpu": 1}}}))),
+            (true, container(json!({"livenessProbe": {"httpGet": {"port": 80.0}}}))),
+        ];
+        for (loose, mut body) in bodies {
+            let before = body.clone();
+            assert_eq!(crate::schema::check(&body, kind).is_loose, loose, "{body}");
+            prune_unknown(&mut body, kind);
+            assert_eq!(body != before, loose, "{before}");
+        }
+    }
+
     #[test]
     fn a_pod_takes_the_encoders_form() {
         let mut pod = json!({

@@ -43,7 +43,7 @@ fn first_fault(text: &str) -> (&str, &'static str) {
 }
 
 /// `2026-01-02T03:04:05Z` and a real date: by far the most frequent form, accepted without a parser.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     if bytes.len() != 20 {
         return false;

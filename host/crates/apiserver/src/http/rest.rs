@@ -424,7 +424,9 @@ pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &Du
     let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
     let findings = schema::check(object, of);
     let warnings = judge(&findings, gvk, duplicates, validation)?;
-    schema::prune_unknown(object, of);
+    if findings.is_loose {
+        schema::prune_unknown(object, of);
+    }
     Ok(warnings)
 }
 
