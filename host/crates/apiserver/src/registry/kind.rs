@@ -258,6 +258,8 @@ impl Strategy for Kind {
 /// Gives `new` the field as `old` has it, or takes it away.
 pub fn restore(new: &mut Object, old: &Object, field: &str) {
     match old.get(field) {
+        // Comparing costs far less than a copy.
+        Some(value) if new.get(field) == Some(value) => {}
         Some(value) => new.set_at(&[field], value.clone()),
         None => {
             new.remove_at(&[field]);
@@ -268,9 +270,11 @@ pub fn restore(new: &mut Object, old: &Object, field: &str) {
 fn keep_only_status(new: &mut Object, old: &Object) {
     let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
     let mine = |key: &str| matches!(key, "apiVersion" | "kind" | "metadata" | "status");
-    new.retain(|key, _| mine(key));
-    for (key, value) in old.iter().filter(|(key, _)| !mine(key)) {
-        new.insert(key.clone(), value.clone());
+    new.retain(|key, value| mine(key) || old.get(key) == Some(value));
+    for (key, value) in old {
+        if !mine(key) && !new.contains_key(key) {
+            new.insert(key.clone(), value.clone());
+        }
     }
 }
 
