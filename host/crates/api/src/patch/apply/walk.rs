@@ -128,12 +128,29 @@ impl<'t> Keys<'t> {
         found.sort_unstable_by_key(|(name, _)| *name);
         let mut step = String::from("k:{");
         for (index, (name, value)) in found.into_iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            step.push_str(&format!("{comma}{}:{value}", Value::from(name)));
+            if index > 0 {
+                step.push(',');
+            }
+            push_quoted(&mut step, name);
+            step.push(':');
+            match value {
+                Value::String(text) => push_quoted(&mut step, text),
+                other => step.push_str(&other.to_string()),
+            }
         }
         step.push('}');
         Ok(step)
     }
+}
+
+/// As JSON. Nearly all keys are plain words, which need no writer.
+fn push_quoted(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        return out.push_str(&Value::from(text).to_string());
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
 
 /// The set below a node, and whether the node itself is a leaf that belongs to it.
