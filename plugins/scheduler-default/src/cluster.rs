@@ -108,17 +108,17 @@ impl Cluster {
             Delta::UpsertNode(node) => self.upsert_node(&node),
             Delta::RemoveNode(id) => self.remove_node(id),
             Delta::Place(placement) => {
-                let pod = PlacedPod::compile(placement.pod, placement.node, &mut self.symbols);
-                self.withdraw(&pod.uid);
-                self.take_away(&pod.uid);
-                self.place(pod);
+                let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
+                self.settle(pod);
             }
+            // Of the pod that was asked about last, which is not known here.
+            Delta::Assume(_) => {}
             Delta::Forget(uid) => {
                 self.withdraw(&uid);
                 self.take_away(&uid);
             }
             Delta::Nominate(placement) => {
-                let pod = PlacedPod::compile(placement.pod, placement.node, &mut self.symbols);
+                let pod = PlacedPod::compile(&placement.pod, placement.node, &mut self.symbols);
                 self.withdraw(&pod.uid);
                 self.nominated.entry(placement.node).or_default().push(pod);
             }
@@ -229,6 +229,13 @@ impl Cluster {
         }
     }
 
+    /// The pod is there from now on, wherever it was before.
+    pub fn settle(&mut self, pod: PlacedPod) {
+        self.withdraw(&pod.uid);
+        self.take_away(&pod.uid);
+        self.place(pod);
+    }
+
     /// Puts a pod on its node. A pod of an unknown node is not kept: the host feeds nodes first.
     pub fn place(&mut self, pod: PlacedPod) {
         let Some(node) = self.nodes.get_mut(pod.node as usize).and_then(Option::as_mut) else { return };
@@ -307,15 +314,16 @@ impl Amounts {
 }
 
 impl PlacedPod {
-    fn compile(pod: api::Pod, node: NodeId, symbols: &mut Symbols) -> Self {
+    fn compile(pod: &api::Pod, node: NodeId, symbols: &mut Symbols) -> Self {
         let terms = |list: &[api::PodAffinityTerm], symbols: &mut Symbols| list.iter().map(|t| PodTerm::compile(t, symbols)).collect();
+        let asked = pod.asks();
         let mut preferred: Vec<(i64, PodTerm)> = Vec::new();
-        for (list, sign) in [(&pod.preferred_affinity, 1), (&pod.preferred_anti_affinity, -1)] {
+        for (list, sign) in [(&asked.preferred_affinity, 1), (&asked.preferred_anti_affinity, -1)] {
             preferred.extend(list.iter().map(|t| (sign * i64::from(t.weight), PodTerm::compile(&t.term, symbols))));
         }
         Self {
-            uid: pod.uid.into(),
-            name: pod.name.into(),
+            uid: pod.uid.as_str().into(),
+            name: pod.name.as_str().into(),
             node,
             namespace: symbols.intern(&pod.namespace),
             labels: labels(&pod.labels, symbols),
@@ -325,11 +333,33 @@ impl PlacedPod {
             requests: Amounts::compile(&pod.requests, symbols),
             scored_milli_cpu: pod.scored_milli_cpu,
             scored_memory: pod.scored_memory,
-            claims: pod.claims.iter().map(|c| symbols.intern(c)).collect(),
-            ports: pod.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
-            required_affinity: terms(&pod.required_affinity, symbols),
-            required_anti_affinity: terms(&pod.required_anti_affinity, symbols),
+            claims: asked.claims.iter().map(|c| symbols.intern(c)).collect(),
+            ports: asked.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
+            required_affinity: terms(&asked.required_affinity, symbols),
+            required_anti_affinity: terms(&asked.required_anti_affinity, symbols),
             preferred: preferred.into(),
+        }
+    }
+
+    /// One that was decided about: what was compiled for that is not compiled again.
+    pub fn decided(pod: api::Pod, wish: Wish, node: NodeId, symbols: &mut Symbols) -> Self {
+        Self {
+            claims: pod.asks().claims.iter().map(|c| symbols.intern(c)).collect(),
+            uid: wish.uid,
+            name: pod.name.into(),
+            node,
+            namespace: wish.namespace,
+            labels: wish.labels,
+            priority: wish.priority,
+            started: pod.started,
+            deleting: pod.deleting,
+            requests: wish.requests,
+            scored_milli_cpu: wish.scored_milli_cpu,
+            scored_memory: wish.scored_memory,
+            ports: wish.ports.into(),
+            required_affinity: wish.required_affinity.into(),
+            required_anti_affinity: wish.required_anti_affinity.into(),
+            preferred: wish.preferred.into(),
         }
     }
 }

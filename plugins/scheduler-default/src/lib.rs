@@ -16,9 +16,9 @@ mod spread;
 mod wish;
 
 use pintle_sdk::Env;
-use pintle_sdk::scheduler::{Attempt, Choice, Delta, NodeId, Outcome, Pod, Ranking, Reason, Scheduler, Scope};
+use pintle_sdk::scheduler::{Assumption, Attempt, Choice, Delta, NodeId, Outcome, Pod, Ranking, Reason, Scheduler, Scope};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PlacedPod};
 use crate::config::Config;
 use crate::filter::{Facts, Rejections, Sifted, Why};
 use crate::wish::Wish;
@@ -27,9 +27,50 @@ use crate::wish::Wish;
 pub struct DefaultScheduler {
     cluster: Cluster,
     config: Config,
+    asked: Option<Asked>,
+}
+
+/// The pod that was asked about last: it may be told of as assumed.
+struct Asked {
+    pod: Pod,
+    wish: Wish,
+}
+
+impl DefaultScheduler {
+    fn decide(&mut self, wish: &Wish, nominated: Option<NodeId>, scope: Scope) -> Outcome {
+        let mut rejections = Rejections::default();
+        if wish.names_none() {
+            rejections.add(Why::NoSuchNode);
+            return Outcome::None(rejections.report(&self.cluster.symbols));
+        }
+        let facts = Facts::gather(&self.cluster, wish);
+        let count = self.cluster.nodes.len();
+        let start = if count == 0 { 0 } else { scope.start as usize % count };
+        let limit = if scope.limit == 0 { usize::MAX } else { scope.limit as usize };
+        // The nominated node first: victims were evicted there for this pod.
+        let nominated = nominated.filter(|id| filter::check(&mut self.cluster, wish, &facts, *id, &mut Rejections::default()));
+        let Sifted { feasible, looked_at, next_start } = match nominated {
+            Some(id) => Sifted { feasible: vec![id], looked_at: 1, next_start: start as u32 },
+            None => filter::sift(&mut self.cluster, wish, &facts, start, limit, &mut rejections),
+        };
+        if feasible.is_empty() {
+            return Outcome::None(rejections.report(&self.cluster.symbols));
+        }
+        let ranked = score::rank(&self.cluster, &self.config, wish, &feasible, scope.top as usize, scope.seed);
+        Outcome::Fits(Choice { ranked, feasible: feasible.len() as u32, looked_at, next_start })
+    }
+
+    fn assume(&mut self, Assumption { uid, node }: &Assumption) {
+        if let Some(Asked { pod, wish }) = self.asked.take_if(|asked| asked.pod.uid == *uid) {
+            let placed = PlacedPod::decided(pod, wish, *node, &mut self.cluster.symbols);
+            self.cluster.settle(placed);
+        }
+    }
 }
 
 impl Scheduler for DefaultScheduler {
+    const TAKES_ASSUMPTIONS: bool = true;
+
     fn configure(&mut self, _env: &dyn Env, config: &str) -> Result<(), String> {
         self.config = Config::parse(config)?;
         Ok(())
@@ -37,36 +78,23 @@ impl Scheduler for DefaultScheduler {
 
     fn reset(&mut self) {
         self.cluster = Cluster::default();
+        self.asked = None;
     }
 
     fn feed(&mut self, _env: &dyn Env, deltas: Vec<Delta>) {
         for delta in deltas {
-            self.cluster.apply(delta);
+            match &delta {
+                Delta::Assume(assumption) => self.assume(assumption),
+                _ => self.cluster.apply(delta),
+            }
         }
     }
 
-    fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
+    fn schedule(&mut self, _env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String> {
         let wish = Wish::compile(&pod, &mut self.cluster.symbols);
-        let mut rejections = Rejections::default();
-        if wish.names_none() {
-            rejections.add(Why::NoSuchNode);
-            return Ok(Outcome::None(rejections.report(&self.cluster.symbols)));
-        }
-        let facts = Facts::gather(&self.cluster, &wish);
-        let count = self.cluster.nodes.len();
-        let start = if count == 0 { 0 } else { scope.start as usize % count };
-        let limit = if scope.limit == 0 { usize::MAX } else { scope.limit as usize };
-        // The nominated node first: victims were evicted there for this pod.
-        let nominated = pod.nominated.filter(|id| filter::check(&mut self.cluster, &wish, &facts, *id, &mut Rejections::default()));
-        let Sifted { feasible, looked_at, next_start } = match nominated {
-            Some(id) => Sifted { feasible: vec![id], looked_at: 1, next_start: start as u32 },
-            None => filter::sift(&mut self.cluster, &wish, &facts, start, limit, &mut rejections),
-        };
-        if feasible.is_empty() {
-            return Ok(Outcome::None(rejections.report(&self.cluster.symbols)));
-        }
-        let ranked = score::rank(&self.cluster, &self.config, &wish, &feasible, scope.top as usize, draw(env));
-        Ok(Outcome::Fits(Choice { ranked, feasible: feasible.len() as u32, looked_at, next_start }))
+        let outcome = self.decide(&wish, pod.nominated, scope);
+        self.asked = Some(Asked { pod, wish });
+        Ok(outcome)
     }
 
     fn rank(&mut self, _env: &dyn Env, pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {

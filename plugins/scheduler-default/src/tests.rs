@@ -47,8 +47,21 @@ fn requirement(key: &str, value: &str) -> Requirement {
     Requirement { key: key.to_owned(), operator: Operator::In, values: vec![value.to_owned()] }
 }
 
+fn near(topology_key: &str, app: &str) -> PodAffinityTerm {
+    PodAffinityTerm {
+        selector: Some(vec![requirement("app", app)]),
+        namespaces: vec!["default".to_owned()],
+        namespace_selector: None,
+        topology_key: topology_key.to_owned(),
+    }
+}
+
+fn on_port(name: &str, host_ports: Vec<HostPort>) -> Pod {
+    Pod { constraints: Some(Constraints { host_ports, ..Constraints::default() }), ..Pod::named(name) }
+}
+
 fn check(scheduler: &mut DefaultScheduler, pod: Pod, expected: Expect) {
-    let outcome = scheduler.schedule(&Fixed, pod, Scope { start: 0, limit: 0, top: 10 }).expect("decides");
+    let outcome = scheduler.schedule(&Fixed, pod, Scope { start: 0, limit: 0, top: 10, seed: 7 }).expect("decides");
     let text = match outcome {
         Outcome::Fits(choice) => {
             let mut ranked: Vec<String> = choice.ranked.iter().map(|r| format!("n{}={}", r.node, r.score)).collect();
@@ -89,28 +102,23 @@ fn taints_and_selectors_keep_pods_off() {
     tainted.taints = vec![Taint { key: "gpu".to_owned(), value: "yes".to_owned(), effect: Effect::NoSchedule }];
     scheduler.feed(&Fixed, vec![Delta::UpsertNode(tainted)]);
     let mut pod = asking("picky", 100, GIB);
-    pod.node_selector = vec![Pair::new("zone", "c")];
+    pod.constraints.get_or_insert_default().node_selector = vec![Pair::new("zone", "c")];
     check(
         &mut scheduler,
         pod.clone(),
         expect!["1 node(s) had untolerated taint(s) (TaintToleration, final); 2 node(s) didn't match Pod's node affinity/selector (NodeAffinity, final)"],
     );
-    pod.node_selector = vec![Pair::new("zone", "b")];
+    pod.constraints.get_or_insert_default().node_selector = vec![Pair::new("zone", "b")];
     check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
 }
 
 #[test]
 fn anti_affinity_holds_both_ways() {
     let mut scheduler = three_nodes();
-    let term = PodAffinityTerm {
-        selector: Some(vec![requirement("app", "db")]),
-        namespaces: vec!["default".to_owned()],
-        namespace_selector: None,
-        topology_key: "zone".to_owned(),
-    };
+    let term = near("zone", "db");
     let mut alone = asking("alone", 100, GIB);
     alone.labels = vec![Pair::new("app", "db")];
-    alone.required_anti_affinity = vec![term];
+    alone.constraints.get_or_insert_default().required_anti_affinity = vec![term];
     place(&mut scheduler, alone.clone(), 0);
     let mut other = asking("other", 100, GIB);
     other.labels = vec![Pair::new("app", "db")];
@@ -125,12 +133,7 @@ fn affinity_lets_the_first_of_a_group_in() {
     let mut scheduler = three_nodes();
     let mut pod = asking("first", 100, GIB);
     pod.labels = vec![Pair::new("app", "web")];
-    pod.required_affinity = vec![PodAffinityTerm {
-        selector: Some(vec![requirement("app", "web")]),
-        namespaces: vec!["default".to_owned()],
-        namespace_selector: None,
-        topology_key: "zone".to_owned(),
-    }];
+    pod.constraints.get_or_insert_default().required_affinity = vec![near("zone", "web")];
     check(&mut scheduler, pod.clone(), expect!["3 of 3: n0=464 n1=464 n2=464"]);
     place(&mut scheduler, pod.clone(), 2);
     pod.uid = "second".to_owned();
@@ -142,7 +145,7 @@ fn hard_spread_keeps_the_skew() {
     let mut scheduler = three_nodes();
     let mut pod = asking("a", 100, GIB);
     pod.labels = vec![Pair::new("app", "web")];
-    pod.spread = vec![SpreadConstraint {
+    pod.constraints.get_or_insert_default().spread = vec![SpreadConstraint {
         max_skew: 1,
         topology_key: "zone".to_owned(),
         when_unsatisfiable: Unsatisfiable::DoNotSchedule,
@@ -160,11 +163,11 @@ fn hard_spread_keeps_the_skew() {
 fn host_ports_clash_on_one_node() {
     let mut scheduler = three_nodes();
     let port = |ip: &str| HostPort { ip: ip.to_owned(), protocol: "TCP".to_owned(), port: 80 };
-    place(&mut scheduler, Pod { host_ports: vec![port("0.0.0.0")], ..Pod::named("old") }, 0);
-    place(&mut scheduler, Pod { host_ports: vec![port("10.0.0.1")], ..Pod::named("old1") }, 1);
-    place(&mut scheduler, Pod { host_ports: vec![port("10.0.0.2")], ..Pod::named("old2") }, 2);
+    place(&mut scheduler, on_port("old", vec![port("0.0.0.0")]), 0);
+    place(&mut scheduler, on_port("old1", vec![port("10.0.0.1")]), 1);
+    place(&mut scheduler, on_port("old2", vec![port("10.0.0.2")]), 2);
     let mut pod = Pod::named("new");
-    pod.host_ports = vec![port("10.0.0.1")];
+    pod.constraints.get_or_insert_default().host_ports = vec![port("10.0.0.1")];
     check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
 }
 
@@ -211,4 +214,32 @@ fn a_bad_configuration_is_refused() {
     let mut scheduler = DefaultScheduler::default();
     let error = scheduler.configure(&Fixed, r#"{"weights": {"Luck": 1}}"#).expect_err("no such score");
     expect!["config: weights.Luck: no such score; there are TaintToleration, NodeAffinity, PodTopologySpread, InterPodAffinity, NodeResourcesFit, NodeResourcesBalancedAllocation, ImageLocality"].assert_eq(&error);
+}
+
+#[test]
+fn what_is_assumed_of_the_last_pod_counts_as_placed() {
+    let full = |tell: &dyn Fn(&mut DefaultScheduler, Pod)| {
+        let mut scheduler = DefaultScheduler::default();
+        scheduler.feed(&Fixed, vec![Delta::UpsertNode(Node::sized(0, "n0", 1000, 1 << 30, 110))]);
+        let mut pod = Pod::named("first");
+        pod.requests.milli_cpu = 600;
+        pod.labels = vec![Pair::new("app", "a")];
+        pod.constraints.get_or_insert_default().required_anti_affinity = vec![near("kubernetes.io/hostname", "a")];
+        let scope = Scope { start: 0, limit: 0, top: 1, seed: 0 };
+        scheduler.schedule(&Fixed, pod.clone(), scope).expect("decides");
+        tell(&mut scheduler, pod);
+        let mut next = Pod::named("next");
+        next.requests.milli_cpu = 400;
+        next.labels = vec![Pair::new("app", "a")];
+        format!("{:?}", scheduler.schedule(&Fixed, next, scope).expect("decides"))
+    };
+    let assume = |uid: &'static str| move |scheduler: &mut DefaultScheduler, _: Pod| {
+        scheduler.feed(&Fixed, vec![Delta::Assume(Assumption { uid: uid.to_owned(), node: 0 })]);
+    };
+    let placed = full(&|scheduler, pod| place(scheduler, pod, 0));
+    assert_eq!(full(&assume("first")), placed);
+    assert!(placed.contains("existing pods anti-affinity"), "{placed}");
+    let untold = full(&|_, _| {});
+    assert_eq!(full(&assume("another")), untold);
+    assert!(untold.contains("Fits"), "{untold}");
 }

@@ -55,10 +55,11 @@ struct Toleration {
 
 impl Wish {
     pub fn compile(pod: &api::Pod, symbols: &mut Symbols) -> Self {
+        let asked = pod.asks();
         let node_terms = |list: &[api::NodeSelectorTerm], s: &mut Symbols| list.iter().map(|t| NodeTerm::compile(t, s)).collect::<Vec<_>>();
         let pod_terms = |list: &[api::PodAffinityTerm], s: &mut Symbols| list.iter().map(|t| PodTerm::compile(t, s)).collect::<Vec<_>>();
         let mut preferred = Vec::new();
-        for (list, sign) in [(&pod.preferred_affinity, 1), (&pod.preferred_anti_affinity, -1)] {
+        for (list, sign) in [(&asked.preferred_affinity, 1), (&asked.preferred_anti_affinity, -1)] {
             preferred.extend(list.iter().map(|t| (sign * i64::from(t.weight), PodTerm::compile(&t.term, symbols))));
         }
         let requests = Amounts::compile(&pod.requests, symbols);
@@ -70,21 +71,21 @@ impl Wish {
             scored_milli_cpu: pod.scored_milli_cpu,
             scored_memory: pod.scored_memory,
             requests,
-            node_selector: labels(&pod.node_selector, symbols),
-            required_nodes: pod.required_nodes.as_deref().map(|t| node_terms(t, symbols)),
-            preferred_nodes: pod.preferred_nodes.iter().map(|t| (i64::from(t.weight), NodeTerm::compile(&t.term, symbols))).collect(),
-            named: named(pod.required_nodes.as_deref().unwrap_or_default(), symbols),
-            volumes: demands(pod, symbols),
-            exclusive_claims: pod.exclusive_claims.iter().map(|c| symbols.intern(c)).collect(),
+            node_selector: labels(&asked.node_selector, symbols),
+            required_nodes: asked.required_nodes.as_deref().map(|t| node_terms(t, symbols)),
+            preferred_nodes: asked.preferred_nodes.iter().map(|t| (i64::from(t.weight), NodeTerm::compile(&t.term, symbols))).collect(),
+            named: named(asked.required_nodes.as_deref().unwrap_or_default(), symbols),
+            volumes: demands(asked, symbols),
+            exclusive_claims: asked.exclusive_claims.iter().map(|c| symbols.intern(c)).collect(),
             tolerations: pod.tolerations.iter().map(|t| Toleration::compile(t, symbols)).collect(),
-            required_affinity: pod_terms(&pod.required_affinity, symbols),
-            required_anti_affinity: pod_terms(&pod.required_anti_affinity, symbols),
+            required_affinity: pod_terms(&asked.required_affinity, symbols),
+            required_anti_affinity: pod_terms(&asked.required_anti_affinity, symbols),
             preferred,
-            spread: pod.spread.iter().map(|c| Constraint::compile(c, symbols)).collect(),
-            spread_by_default: pod.spread_by_default,
-            ports: pod.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
+            spread: asked.spread.iter().map(|c| Constraint::compile(c, symbols)).collect(),
+            spread_by_default: asked.spread_by_default,
+            ports: asked.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
             images: pod.images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
-            volume_images: pod.volume_images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
+            volume_images: asked.volume_images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
             nominated: pod.nominated,
             hostname_key: symbols.intern("kubernetes.io/hostname"),
         }
@@ -152,18 +153,18 @@ impl Demand {
     }
 }
 
-fn demands(pod: &api::Pod, symbols: &mut Symbols) -> Vec<Demand> {
+fn demands(asked: &api::Constraints, symbols: &mut Symbols) -> Vec<Demand> {
     let unnamed =
         api::VolumeReason { filter: "VolumeBinding".to_owned(), message: "node(s) didn't match PersistentVolume's node affinity".to_owned() };
     let demand = |(i, terms): (usize, &Vec<api::NodeSelectorTerm>)| {
-        let reason = pod.volume_reasons.get(i).unwrap_or(&unnamed);
+        let reason = asked.volume_reasons.get(i).unwrap_or(&unnamed);
         Demand {
             filter: symbols.intern(&reason.filter),
             message: symbols.intern(&reason.message),
             nodes: terms.iter().map(|t| NodeTerm::compile(t, symbols)).collect(),
         }
     };
-    pod.volume_nodes.iter().enumerate().map(demand).collect()
+    asked.volume_nodes.iter().enumerate().map(demand).collect()
 }
 
 /// The names that the terms demand, if each demands some: then no other node is worth a look.

@@ -90,6 +90,8 @@ impl Scheduler for FirstFit {
                     self.placed.insert(placement.pod.uid, (placement.node, cpu));
                 }
                 Delta::Forget(uid) => self.forget(&uid),
+                // The SDK spells it out.
+                Delta::Assume(_) => {}
                 Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) | Delta::Nominate(_) | Delta::Withdraw(_) => {}
             }
         }

@@ -5,7 +5,7 @@
 
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::scheduler::types::{
-    Attempt, Budget, Choice, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
+    Assumption, Attempt, Budget, Choice, Constraints, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
     PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Ranking, Reason, Rejection, Requirement, Resources, Scope,
     SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason,
 };
@@ -15,6 +15,9 @@ use std::collections::BTreeSet;
 use crate::Env;
 
 pub trait Scheduler: Default {
+    /// `feed` takes `assume` as the host says it. Otherwise it gets `place` in its stead: the SDK keeps the pod that was asked about last.
+    const TAKES_ASSUMPTIONS: bool = false;
+
     /// Takes `spec.config`; an error refuses the plugin with its words. Called once, before anything is fed.
     fn configure(&mut self, _env: &dyn Env, _config: &str) -> Result<(), String> {
         Ok(())
@@ -22,7 +25,7 @@ pub trait Scheduler: Default {
     /// Forgets everything that was fed.
     fn reset(&mut self);
     fn feed(&mut self, env: &dyn Env, deltas: Vec<Delta>);
-    /// Filters and scores. Must not place the pod: the host feeds `place` when it assumes the choice.
+    /// Filters and scores. Must not place the pod: the host feeds its placement when it takes the choice.
     fn schedule(&mut self, env: &dyn Env, pod: Pod, scope: Scope) -> Result<Outcome, String>;
     /// Filters and scores these nodes and no others, in a profile of several components. Made of `schedule` and `explain` where a policy
     /// does not write it, which looks at every node.
@@ -39,10 +42,37 @@ pub trait Scheduler: Default {
     }
 }
 
+/// The pod that a policy was asked about last, to spell out what the host assumes of it.
+#[derive(Default)]
+pub struct LastAsked(Option<Pod>);
+
+impl LastAsked {
+    pub fn remember<P: Scheduler>(&mut self, pod: &Pod) {
+        if !P::TAKES_ASSUMPTIONS {
+            self.0 = Some(pod.clone());
+        }
+    }
+
+    /// `assume` as `place`; of another pod than the last one there is nothing to say.
+    pub fn spell_out<P: Scheduler>(&mut self, deltas: Vec<Delta>) -> Vec<Delta> {
+        if P::TAKES_ASSUMPTIONS || !deltas.iter().any(|delta| matches!(delta, Delta::Assume(_))) {
+            return deltas;
+        }
+        let spell_out = |delta| match delta {
+            Delta::Assume(Assumption { uid, node }) => {
+                let pod = self.0.take_if(|pod| pod.uid == uid)?;
+                Some(Delta::Place(Placement { pod, node }))
+            }
+            other => Some(other),
+        };
+        deltas.into_iter().filter_map(spell_out).collect()
+    }
+}
+
 fn rank_by_schedule<P: Scheduler>(policy: &mut P, env: &dyn Env, mut pod: Pod, nodes: Vec<NodeId>) -> Result<Ranking, String> {
     // A nominated node that fits would be the only answer.
     pod.nominated = None;
-    let mut ranked = match policy.schedule(env, pod.clone(), Scope { start: 0, limit: 0, top: u32::MAX })? {
+    let mut ranked = match policy.schedule(env, pod.clone(), Scope { start: 0, limit: 0, top: u32::MAX, seed: 0 })? {
         Outcome::Fits(choice) => choice.ranked,
         Outcome::None(_) => Vec::new(),
     };
@@ -69,9 +99,10 @@ macro_rules! export_scheduler {
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code)]
         const _: () = {
-            use $crate::scheduler::{Scheduler, bindings, set_up};
+            use $crate::scheduler::{LastAsked, Scheduler, bindings, set_up};
             ::std::thread_local! {
                 static POLICY: ::std::cell::RefCell<$policy> = ::std::default::Default::default();
+                static LAST_ASKED: ::std::cell::RefCell<LastAsked> = ::std::default::Default::default();
             }
             fn with<T>(call: impl FnOnce(&mut $policy) -> T) -> T {
                 set_up();
@@ -84,12 +115,15 @@ macro_rules! export_scheduler {
                     with(|p| p.configure(HOST, &config))
                 }
                 fn reset() {
+                    LAST_ASKED.set(LastAsked::default());
                     with(|p| p.reset())
                 }
                 fn feed(deltas: Vec<$crate::scheduler::Delta>) {
+                    let deltas = LAST_ASKED.with_borrow_mut(|last| last.spell_out::<$policy>(deltas));
                     with(|p| p.feed(HOST, deltas))
                 }
                 fn schedule(pod: $crate::scheduler::Pod, scope: $crate::scheduler::Scope) -> Result<$crate::scheduler::Outcome, String> {
+                    LAST_ASKED.with_borrow_mut(|last| last.remember::<$policy>(&pod));
                     with(|p| p.schedule(HOST, pod, scope))
                 }
                 fn rank(pod: $crate::scheduler::Pod, nodes: Vec<$crate::scheduler::NodeId>) -> Result<$crate::scheduler::Ranking, String> {
@@ -124,8 +158,40 @@ impl Default for Resources {
     }
 }
 
-/// A pod without any wish, for tests: `Pod { requests, ..Pod::named("a") }`.
+// As above.
+#[allow(clippy::derivable_impls)]
+impl Default for Constraints {
+    fn default() -> Self {
+        NO_CONSTRAINTS
+    }
+}
+
+const NO_CONSTRAINTS: Constraints = Constraints {
+    node_selector: Vec::new(),
+    required_nodes: None,
+    preferred_nodes: Vec::new(),
+    volume_nodes: Vec::new(),
+    volume_reasons: Vec::new(),
+    claims: Vec::new(),
+    exclusive_claims: Vec::new(),
+    required_affinity: Vec::new(),
+    preferred_affinity: Vec::new(),
+    required_anti_affinity: Vec::new(),
+    preferred_anti_affinity: Vec::new(),
+    spread: Vec::new(),
+    spread_by_default: false,
+    host_ports: Vec::new(),
+    volume_images: Vec::new(),
+};
+
 impl Pod {
+    /// What it asks of its node beside room; of a pod that asks for nothing, empty lists.
+    pub fn asks(&self) -> &Constraints {
+        static NOTHING: Constraints = NO_CONSTRAINTS;
+        self.constraints.as_ref().unwrap_or(&NOTHING)
+    }
+
+    /// A pod without any wish, for tests: `Pod { requests, ..Pod::named("a") }`.
     pub fn named(name: &str) -> Self {
         Self {
             uid: name.to_owned(),
@@ -138,23 +204,9 @@ impl Pod {
             requests: Resources::default(),
             scored_milli_cpu: 0,
             scored_memory: 0,
-            node_selector: Vec::new(),
-            required_nodes: None,
-            preferred_nodes: Vec::new(),
-            volume_nodes: Vec::new(),
-            volume_reasons: Vec::new(),
-            claims: Vec::new(),
-            exclusive_claims: Vec::new(),
             tolerations: Vec::new(),
-            required_affinity: Vec::new(),
-            preferred_affinity: Vec::new(),
-            required_anti_affinity: Vec::new(),
-            preferred_anti_affinity: Vec::new(),
-            spread: Vec::new(),
-            spread_by_default: false,
-            host_ports: Vec::new(),
             images: Vec::new(),
-            volume_images: Vec::new(),
+            constraints: None,
             nominated: None,
             started: 0,
             deleting: false,
@@ -201,4 +253,31 @@ pub mod bindings {
     #[cfg(feature = "serde")]
     generate!(, serde::Serialize, serde::Deserialize);
     pub use export_scheduler_world as export_world;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Policy;
+
+    impl Scheduler for Policy {
+        fn reset(&mut self) {}
+        fn feed(&mut self, _env: &dyn Env, _deltas: Vec<Delta>) {}
+        fn schedule(&mut self, _env: &dyn Env, _pod: Pod, _scope: Scope) -> Result<Outcome, String> {
+            Ok(Outcome::None(Vec::new()))
+        }
+    }
+
+    #[test]
+    fn what_is_assumed_of_the_last_pod_is_spelled_out_once() {
+        let mut last = LastAsked::default();
+        last.remember::<Policy>(&Pod::named("a"));
+        let assume = |uid: &str| Delta::Assume(Assumption { uid: uid.to_owned(), node: 3 });
+        assert_eq!(last.spell_out::<Policy>(vec![assume("b"), Delta::RemoveNode(1)]), [Delta::RemoveNode(1)]);
+        let placed = Delta::Place(Placement { pod: Pod::named("a"), node: 3 });
+        assert_eq!(last.spell_out::<Policy>(vec![assume("a"), Delta::RemoveNode(1)]), [placed, Delta::RemoveNode(1)]);
+        assert_eq!(last.spell_out::<Policy>(vec![assume("a")]), []);
+    }
 }

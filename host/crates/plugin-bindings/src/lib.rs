@@ -30,17 +30,16 @@ pub mod scheduler {
     });
 }
 
-/// The version before. What did not change since is the same type: the engine compares each with the component's when it links, so
-/// a type that changed must be made here, and converted by whoever calls.
+/// The version before. Its pod has another shape, and records hold records, so that all of its types are its own: whoever calls converts.
 pub mod scheduler_0_1 {
     wasmtime::component::bindgen!({
         path: ["../../../wit/released/host@0.1.0", "../../../wit/released/scheduler@0.1.0"],
         world: "pintle:scheduler/scheduler",
         exports: { default: async },
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
         with: {
             "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
             "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
-            "pintle:scheduler/types@0.1.0": crate::scheduler::pintle::scheduler::types,
         },
     });
 }

@@ -98,7 +98,7 @@ async fn decide(store: &mut Store<Host>, exports: &Scheduler, limit: u32) -> was
     let mut sum = Duration::ZERO;
     for n in 0..DECISIONS + 5 {
         let begun = Instant::now();
-        let outcome = exports.call_schedule(&mut *store, &pod(&format!("new-{n}")), Scope { start: 0, limit, top: 3 }).await?;
+        let outcome = exports.call_schedule(&mut *store, &pod(&format!("new-{n}")), Scope { start: 0, limit, top: 3, seed: 7 }).await?;
         if n >= 5 {
             sum += begun.elapsed();
         }
@@ -148,23 +148,9 @@ fn pod(name: &str) -> Pod {
         requests: resources(100, 128 << 20),
         scored_milli_cpu: 100,
         scored_memory: 128 << 20,
-        node_selector: Vec::new(),
-        required_nodes: None,
-        preferred_nodes: Vec::new(),
-        volume_nodes: Vec::new(),
-        volume_reasons: Vec::new(),
-        claims: Vec::new(),
-        exclusive_claims: Vec::new(),
         tolerations: Vec::new(),
-        required_affinity: Vec::new(),
-        preferred_affinity: Vec::new(),
-        required_anti_affinity: Vec::new(),
-        preferred_anti_affinity: Vec::new(),
-        spread: Vec::new(),
-        spread_by_default: false,
-        host_ports: Vec::new(),
         images: vec!["web:1".to_owned()],
-        volume_images: Vec::new(),
+        constraints: None,
         nominated: None,
         started: 0,
         deleting: false,

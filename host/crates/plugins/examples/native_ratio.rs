@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pintle_plugin_bindings::common::env;
 use pintle_plugin_bindings::common::types::Pair;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
-    self, Choice, Delta, HostPort, Node, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm,
+    self, Assumption, Choice, Constraints, Delta, HostPort, Node, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm,
     Requirement, Resources, Scope, SpreadConstraint, Taint, Unsatisfiable,
 };
 use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
@@ -163,7 +163,7 @@ async fn measure(bytes: &[u8], pod: Workload, options: &Options) -> wasmtime::Re
         let mut took = [Times::ZERO; 2];
         for _ in 0..DECISIONS_A_ROUND {
             number += 1;
-            let (asked, scope) = (pod(number), Scope { start, limit: ENOUGH, top: 3 });
+            let (asked, scope) = (pod(number), Scope { start, limit: ENOUGH, top: 3, seed: u64::from(number) });
             let (native_pod, native_scope) = (across(&asked), across(&scope));
             let begun = Instant::now();
             let theirs = native.schedule(&Host, native_pod, native_scope).expect("decides");
@@ -174,7 +174,7 @@ async fn measure(bytes: &[u8], pod: Workload, options: &Options) -> wasmtime::Re
             assert_eq!(across::<_, Outcome>(&theirs), ours, "the same policy decides the same");
             let Outcome::Fits(Choice { ranked, next_start, .. }) = ours else { panic!("some node fits {}", asked.name) };
             start = next_start;
-            let placed = vec![Delta::Place(Placement { pod: asked, node: ranked[0].node })];
+            let placed = vec![Delta::Assume(Assumption { uid: asked.uid, node: ranked[0].node })];
             let native_placed = across(&placed);
             let begun = Instant::now();
             native.feed(&Host, native_placed);
@@ -258,28 +258,36 @@ fn plain(number: u32) -> Pod {
         requests: Resources { milli_cpu: 100, memory: 128 << 20, ephemeral_storage: 0, extended: Vec::new() },
         scored_milli_cpu: 100,
         scored_memory: 128 << 20,
-        node_selector: Vec::new(),
-        required_nodes: None,
-        preferred_nodes: Vec::new(),
-        volume_nodes: Vec::new(),
-        volume_reasons: Vec::new(),
-        claims: Vec::new(),
-        exclusive_claims: Vec::new(),
         tolerations: Vec::new(),
-        required_affinity: Vec::new(),
-        preferred_affinity: Vec::new(),
-        required_anti_affinity: Vec::new(),
-        preferred_anti_affinity: Vec::new(),
-        spread: Vec::new(),
-        spread_by_default: false,
-        host_ports: Vec::new(),
         images: vec!["registry.example/web:1".to_owned()],
-        volume_images: Vec::new(),
+        constraints: None,
         nominated: None,
         started: i64::MAX,
         deleting: false,
     }
 }
+
+fn constrained(number: u32, constraints: Constraints) -> Pod {
+    Pod { constraints: Some(constraints), ..plain(number) }
+}
+
+const NONE: Constraints = Constraints {
+    node_selector: Vec::new(),
+    required_nodes: None,
+    preferred_nodes: Vec::new(),
+    volume_nodes: Vec::new(),
+    volume_reasons: Vec::new(),
+    claims: Vec::new(),
+    exclusive_claims: Vec::new(),
+    required_affinity: Vec::new(),
+    preferred_affinity: Vec::new(),
+    required_anti_affinity: Vec::new(),
+    preferred_anti_affinity: Vec::new(),
+    spread: Vec::new(),
+    spread_by_default: false,
+    host_ports: Vec::new(),
+    volume_images: Vec::new(),
+};
 
 /// Over zones by force and over nodes by preference, among the pods of its application.
 fn spread(number: u32) -> Pod {
@@ -297,7 +305,7 @@ fn spread(number: u32) -> Pod {
         constraint("topology.kubernetes.io/zone", Unsatisfiable::DoNotSchedule),
         constraint("kubernetes.io/hostname", Unsatisfiable::ScheduleAnyway),
     ];
-    Pod { spread, ..plain(number) }
+    constrained(number, Constraints { spread, ..NONE })
 }
 
 /// A fifth each: plain, spread, node affinity, anti-affinity by node, host port and preferred affinity by zone.
@@ -313,12 +321,15 @@ fn mixed(number: u32) -> Pod {
     match number % 5 {
         0 => plain(number),
         1 => spread(number),
-        2 => Pod { preferred_nodes: vec![PreferredNodeTerm { weight: 50, term: term("ssd") }], required_nodes: Some(vec![term("ssd"), term("hdd")]), ..plain(number) },
-        3 => Pod { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..plain(number) },
+        2 => {
+            let preferred_nodes = vec![PreferredNodeTerm { weight: 50, term: term("ssd") }];
+            constrained(number, Constraints { preferred_nodes, required_nodes: Some(vec![term("ssd"), term("hdd")]), ..NONE })
+        },
+        3 => constrained(number, Constraints { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..NONE }),
         _ => {
             let port = HostPort { ip: "0.0.0.0".to_owned(), protocol: "TCP".to_owned(), port: 8000 + (number % 1000) as u16 };
             let wish = PreferredPodTerm { weight: 10, term: near("topology.kubernetes.io/zone") };
-            Pod { preferred_affinity: vec![wish], host_ports: vec![port], ..plain(number) }
+            constrained(number, Constraints { preferred_affinity: vec![wish], host_ports: vec![port], ..NONE })
         }
     }
 }

@@ -30,6 +30,8 @@ impl State {
                     self.nominated.remove(&placement.pod.uid);
                     self.placed.insert(placement.pod.uid.clone(), placement);
                 }
+                // A shorthand of the crossing: what is written down is the placement.
+                Delta::Assume(_) => {}
                 Delta::Forget(uid) => {
                     self.nominated.remove(&uid);
                     self.placed.remove(&uid);

@@ -36,7 +36,7 @@ fn namespace(name: &str) -> Delta {
 }
 
 fn place(stream: &Stream, name: &str) {
-    let scope = Scope { start: 0, limit: 0, top: 3 };
+    let scope = Scope { start: 0, limit: 0, top: 3, seed: 7 };
     let placement = Placement {
         pod: Bytes::from_static(b"pod"),
         scope,
@@ -264,7 +264,7 @@ fn a_torn_end_is_passed_over_and_another_format_is_refused() {
     other[8] = 99;
     std::fs::write(&path, &other).expect("written");
     let error = each(&path, |_| Ok(())).expect_err("another format");
-    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 4"), "{error}");
+    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 5"), "{error}");
     std::fs::write(&path, b"hello").expect("written");
     assert!(each(&path, |_| Ok(())).expect_err("no log").to_string().ends_with("not a decision log"));
 }
@@ -308,7 +308,7 @@ fn handing_over_costs_microseconds() {
     let count = 5000;
     let begun = std::time::Instant::now();
     for _ in 0..count {
-        let mut note = PlacementNote::new(&pod, Scope { start: 0, limit: 0, top: 3 }, 5000);
+        let mut note = PlacementNote::new(&pod, Scope { start: 0, limit: 0, top: 3, seed: 7 }, 5000);
         let ranked = (0..3).map(|node| Ranked { node, score: 100 }).collect();
         let choice = Choice { ranked, feasible: 500, looked_at: 500, next_start: 500 };
         note.answered(Duration::ZERO, Default::default(), &Ok(Ok(Outcome::Fits(choice))), |_| Some("node-with-a-name"));
@@ -336,23 +336,9 @@ fn usual_pod() -> Pod {
         requests: resources,
         scored_milli_cpu: 250,
         scored_memory: 1 << 28,
-        node_selector: Vec::new(),
-        required_nodes: None,
-        preferred_nodes: Vec::new(),
-        volume_nodes: Vec::new(),
-        volume_reasons: Vec::new(),
-        claims: Vec::new(),
-        exclusive_claims: Vec::new(),
         tolerations: vec![toleration(), toleration()],
-        required_affinity: Vec::new(),
-        preferred_affinity: Vec::new(),
-        required_anti_affinity: Vec::new(),
-        preferred_anti_affinity: Vec::new(),
-        spread: Vec::new(),
-        spread_by_default: false,
-        host_ports: Vec::new(),
         images: vec!["registry.example/team/web:v1.2.3".to_owned()],
-        volume_images: Vec::new(),
+        constraints: None,
         nominated: None,
         started: 1_700_000_000,
         deleting: false,

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Delta, Namespace, Node, Placement, Pod, Preemption, Resources};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
+    Budget, Delta, HostPort, Namespace, Node, Placement, Pod, Preemption, Resources,
+};
 
 use super::amounts;
 use super::commit::Victim;
@@ -345,7 +347,10 @@ impl Cluster {
 
 /// Equal but for what a binding changes by itself.
 fn same_to_policy(a: &Pod, b: &Pod) -> bool {
-    a.labels == b.labels && a.deleting == b.deleting && a.requests == b.requests && a.host_ports == b.host_ports && a.priority == b.priority
+    fn ports(pod: &Pod) -> &[HostPort] {
+        pod.constraints.as_ref().map_or(&[], |asked| &asked.host_ports)
+    }
+    a.labels == b.labels && a.deleting == b.deleting && a.requests == b.requests && a.priority == b.priority && ports(a) == ports(b)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Delta, Ranked};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Assumption, Delta, Ranked};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -33,6 +33,8 @@ pub struct Decider {
     pub spare: Spare,
     /// Where its next instance is brought up.
     nursery: Option<Nursery>,
+    /// The pod that the instance was asked about last, where its answer was taken as it was asked: it need not be told of it again in full.
+    assumed: Option<String>,
     pub rest_until: Option<Instant>,
 }
 
@@ -62,7 +64,7 @@ pub enum Told {
 
 impl Decider {
     pub fn new(holder: Arc<Holder>) -> Self {
-        Self { holder, decisions: None, instance: None, spare: Spare::default(), nursery: None, rest_until: None }
+        Self { holder, decisions: None, instance: None, spare: Spare::default(), nursery: None, assumed: None, rest_until: None }
     }
 
     /// One whose decisions count from the first.
@@ -128,6 +130,12 @@ impl Decider {
         self.rest_until = (!pause.is_zero()).then(|| Instant::now() + pause);
     }
 
+    /// The pod that was asked about last is taken to run on a node, with nothing else said of it than when it was asked about. To be
+    /// said before the cluster's placement is fed.
+    pub fn assumes(&mut self, uid: &str) {
+        self.assumed = self.instance.as_ref().filter(|instance| instance.exports.remembers()).map(|_| uid.to_owned());
+    }
+
     pub fn log_is_broken(&self) -> bool {
         self.instance.is_some() && self.decisions.as_ref().is_some_and(Stream::is_broken)
     }
@@ -152,12 +160,13 @@ impl Decider {
     /// Feeds what changed; without an instance, has one brought up and takes it once it is.
     pub async fn tell(&mut self, news: &News, cluster: &mut Cluster, wake: &Arc<Notify>) -> Result<Told, Misfortune> {
         self.spare.tell(news);
+        let assumed = self.assumed.take();
         if self.rests() {
             return Ok(Told::Nothing);
         }
         if let Some(mut instance) = self.instance.take() {
             instance.store.data_mut().tape.start();
-            feed(&mut instance, news).await.map_err(|fault| (fault, "feed"))?;
+            feed_to_decider(&mut instance, news, assumed).await.map_err(|fault| (fault, "feed"))?;
             let recording = instance.store.data_mut().tape.stop();
             self.instance = Some(instance);
             return Ok(Told::News(recording));
@@ -193,6 +202,19 @@ impl Decider {
 pub fn nonsense(ranked: &[Ranked], mut is_new: impl FnMut(u32) -> bool, may_be: impl Fn(u32) -> bool, foreign: &str) -> Option<String> {
     let node = ranked.iter().map(|r| r.node).find(|node| !is_new(*node))?;
     Some(if may_be(node) { format!("the node {node} is ranked more than once") } else { format!("the node {node} {foreign}") })
+}
+
+/// Feeds an instance the placement of the pod that it was asked about last without spelling the pod out.
+async fn feed_to_decider(instance: &mut Instance, deltas: &[Delta], assumed: Option<String>) -> Result<(), Fault> {
+    let placement = |uid: &String| {
+        let at = deltas.iter().position(|delta| matches!(delta, Delta::Place(placement) if placement.pod.uid == *uid))?;
+        let Delta::Place(placement) = &deltas[at] else { return None };
+        Some((at, placement.node))
+    };
+    let Some((at, node)) = assumed.as_ref().and_then(placement) else { return feed(instance, deltas).await };
+    feed(instance, &deltas[..at]).await?;
+    feed(instance, &[Delta::Assume(Assumption { uid: assumed.unwrap_or_default(), node })]).await?;
+    feed(instance, &deltas[at + 1..]).await
 }
 
 pub async fn feed(instance: &mut Instance, deltas: &[Delta]) -> Result<(), Fault> {

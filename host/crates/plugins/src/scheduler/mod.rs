@@ -15,6 +15,7 @@ mod members;
 mod message;
 mod nodespec;
 mod nursery;
+mod older;
 mod pairs;
 mod podspec;
 mod queue;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
-    HostPort, NodeSelectorTerm, Operator, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm, Requirement, Resources,
+    Constraints, HostPort, NodeSelectorTerm, Operator, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm, Requirement, Resources,
     SpreadConstraint, Toleration, Unsatisfiable,
 };
 use serde::Deserialize;
@@ -43,6 +43,25 @@ pub struct ClaimUse {
 const SCORED_MILLI_CPU: i64 = 100;
 const SCORED_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
 
+/// Of a pod that asks for nothing but room.
+pub const NO_CONSTRAINTS: Constraints = Constraints {
+    node_selector: Vec::new(),
+    required_nodes: None,
+    preferred_nodes: Vec::new(),
+    volume_nodes: Vec::new(),
+    volume_reasons: Vec::new(),
+    claims: Vec::new(),
+    exclusive_claims: Vec::new(),
+    required_affinity: Vec::new(),
+    preferred_affinity: Vec::new(),
+    required_anti_affinity: Vec::new(),
+    preferred_anti_affinity: Vec::new(),
+    spread: Vec::new(),
+    spread_by_default: false,
+    host_ports: Vec::new(),
+    volume_images: Vec::new(),
+};
+
 impl PodSpec {
     /// As it counts on a node.
     pub fn in_place(self) -> Pod {
@@ -74,6 +93,20 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
     let lasting = || spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(|c| c.is_sidecar()));
     let labels = metadata.labels.0;
     let constraints = spec.topology_spread_constraints.unwrap_or_default();
+    let asked = Constraints {
+        node_selector: spec.node_selector.0,
+        required_nodes: node_affinity.required_during_scheduling_ignored_during_execution.map(NodeSelector::lift),
+        preferred_nodes: node_affinity.preferred_during_scheduling_ignored_during_execution.unwrap_or_default().into_iter().map(Preference::lift).collect(),
+        claims: volumes().filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| c.claim_name.to_string()).collect(),
+        required_affinity: terms(pod_affinity.required_during_scheduling_ignored_during_execution),
+        preferred_affinity: weighted(pod_affinity.preferred_during_scheduling_ignored_during_execution),
+        required_anti_affinity: terms(anti.required_during_scheduling_ignored_during_execution),
+        preferred_anti_affinity: weighted(anti.preferred_during_scheduling_ignored_during_execution),
+        spread: constraints.into_iter().map(|c| c.lift(&labels)).collect(),
+        host_ports: lasting().flat_map(Container::host_ports).collect(),
+        volume_images: volumes().filter_map(|v| v.image.as_ref()).map(|i| i.reference.to_string()).collect(),
+        ..NO_CONSTRAINTS
+    };
     let pod = Pod {
         uid: metadata.uid.into_owned(),
         name: metadata.name.into_owned(),
@@ -83,23 +116,9 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
         requests,
         scored_milli_cpu: scored.milli_cpu,
         scored_memory: scored.memory,
-        node_selector: spec.node_selector.0,
-        required_nodes: node_affinity.required_during_scheduling_ignored_during_execution.map(NodeSelector::lift),
-        preferred_nodes: node_affinity.preferred_during_scheduling_ignored_during_execution.unwrap_or_default().into_iter().map(Preference::lift).collect(),
-        volume_nodes: Vec::new(),
-        volume_reasons: Vec::new(),
-        claims: volumes().filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| c.claim_name.to_string()).collect(),
-        exclusive_claims: Vec::new(),
         tolerations: spec.tolerations.unwrap_or_default().into_iter().map(RawToleration::lift).collect(),
-        required_affinity: terms(pod_affinity.required_during_scheduling_ignored_during_execution),
-        preferred_affinity: weighted(pod_affinity.preferred_during_scheduling_ignored_during_execution),
-        required_anti_affinity: terms(anti.required_during_scheduling_ignored_during_execution),
-        preferred_anti_affinity: weighted(anti.preferred_during_scheduling_ignored_during_execution),
-        spread: constraints.into_iter().map(|c| c.lift(&labels)).collect(),
-        spread_by_default: false,
-        host_ports: lasting().flat_map(Container::host_ports).collect(),
         images: containers().map(|c| c.image.to_string()).collect(),
-        volume_images: volumes().filter_map(|v| v.image.as_ref()).map(|i| i.reference.to_string()).collect(),
+        constraints: (asked != NO_CONSTRAINTS).then_some(asked),
         nominated: None,
         started: status.start_time.as_deref().map_or(i64::MAX, seconds),
         deleting: metadata.deletion_timestamp.is_some(),

@@ -1,8 +1,9 @@
 //! The exports of a scheduler component, whichever version of the contract it was built against: 0.2, or 0.1, which is mapped to it here.
 //! Drivers, shadow and replays call these and know of no version.
 //!
-//! The types of both are the same (see the bindings), so nothing is copied. What 0.1 has not:
+//! What crosses to a component of 0.1 is converted ([`super::older`]). What 0.1 has not:
 //!
+//! - `assume`: it is told of placements in full ([`Exports::remembers`]).
 //! - `rank`: all nodes are asked for by `schedule`, and the reasons of those that it leaves out by `explain`.
 //! - `preempt`'s `among`: a choice of another node counts as none.
 
@@ -11,10 +12,12 @@ use std::collections::HashSet;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
     self, Attempt, Delta, Outcome, Pod, Preemption, Ranking, Reason, Rejection, Scope,
 };
+use pintle_plugin_bindings::scheduler_0_1::pintle::scheduler::types as old;
 use pintle_plugin_bindings::{scheduler, scheduler_0_1};
 use wasmtime::Store;
 use wasmtime::component::{Component, HasSelf};
 
+use super::older;
 use crate::engine::Machine;
 use crate::guest::{self, HostState};
 use crate::load::{Loaded, Version};
@@ -41,8 +44,7 @@ pub fn link(machine: &Machine, loaded: &Loaded) -> wasmtime::Result<Linked> {
     let component: &Component = &loaded.component;
     let mut linker = guest::linker::<()>(machine, component)?;
     if loaded.contract.version < Version::new(0, 2, 0) {
-        // The interface has types alone, and those are the newer version's.
-        linker.instance("pintle:scheduler/types@0.1.0")?;
+        old::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         return Ok(Linked::V0_1(scheduler_0_1::SchedulerPre::new(linker.instantiate_pre(component)?)?));
     }
     types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
@@ -50,6 +52,7 @@ pub fn link(machine: &Machine, loaded: &Loaded) -> wasmtime::Result<Linked> {
 }
 
 impl types::Host for HostState<()> {}
+impl old::Host for HostState<()> {}
 
 impl Linked {
     pub async fn instantiate_async(&self, store: &mut Store<State>) -> wasmtime::Result<Exports> {
@@ -61,6 +64,11 @@ impl Linked {
 }
 
 impl Exports {
+    /// It keeps the pod that it was asked about last, and may be told of its placement by `assume`.
+    pub fn remembers(&self) -> bool {
+        matches!(self, Self::V0_2(_))
+    }
+
     pub async fn call_configure(&self, store: &mut Store<State>, config: &str) -> Answer<()> {
         match self {
             Self::V0_1(exports) => exports.call_configure(store, config).await,
@@ -70,14 +78,14 @@ impl Exports {
 
     pub async fn call_feed(&self, store: &mut Store<State>, deltas: &[Delta]) -> wasmtime::Result<()> {
         match self {
-            Self::V0_1(exports) => exports.call_feed(store, deltas).await,
+            Self::V0_1(exports) => exports.call_feed(store, &older::deltas(deltas)?).await,
             Self::V0_2(exports) => exports.call_feed(store, deltas).await,
         }
     }
 
     pub async fn call_schedule(&self, store: &mut Store<State>, pod: &Pod, scope: Scope) -> Answer<Outcome> {
         match self {
-            Self::V0_1(exports) => exports.call_schedule(store, pod, scope).await,
+            Self::V0_1(exports) => schedule(exports, store, pod, scope).await,
             Self::V0_2(exports) => exports.call_schedule(store, pod, scope).await,
         }
     }
@@ -91,24 +99,31 @@ impl Exports {
 
     pub async fn call_preempt(&self, store: &mut Store<State>, pod: &Pod, among: Option<&[u32]>) -> Answer<Attempt> {
         match self {
-            Self::V0_1(exports) => Ok(exports.call_preempt(store, pod).await?.map(|attempt| confined(attempt, among))),
+            Self::V0_1(exports) => match exports.call_preempt(store, &older::pod(pod)?).await? {
+                Ok(attempt) => Ok(Ok(confined(older::same(&attempt)?, among))),
+                Err(why) => Ok(Err(why)),
+            },
             Self::V0_2(exports) => exports.call_preempt(store, pod, among).await,
         }
     }
 
     pub async fn call_explain(&self, store: &mut Store<State>, pod: &Pod, node: u32) -> wasmtime::Result<Vec<Reason>> {
         match self {
-            Self::V0_1(exports) => exports.call_explain(store, pod, node).await,
+            Self::V0_1(exports) => older::same(&exports.call_explain(store, &older::pod(pod)?, node).await?),
             Self::V0_2(exports) => exports.call_explain(store, pod, node).await,
         }
     }
 }
 
+async fn schedule(exports: &scheduler_0_1::Scheduler, store: &mut Store<State>, pod: &Pod, scope: Scope) -> Answer<Outcome> {
+    older::same(&exports.call_schedule(store, &older::pod(pod)?, older::scope(scope)).await?)
+}
+
 async fn rank(exports: &scheduler_0_1::Scheduler, store: &mut Store<State>, pod: &Pod, nodes: &[u32]) -> Answer<Ranking> {
     // A nominated node that fits is the only one that `schedule` gives.
     let pod = &Pod { nominated: None, ..pod.clone() };
-    let everything = Scope { start: 0, limit: 0, top: u32::MAX };
-    let mut ranked = match exports.call_schedule(&mut *store, pod, everything).await? {
+    let everything = Scope { start: 0, limit: 0, top: u32::MAX, seed: 0 };
+    let mut ranked = match schedule(exports, store, pod, everything).await? {
         Ok(Outcome::Fits(choice)) => choice.ranked,
         Ok(Outcome::None(_)) => Vec::new(),
         Err(why) => return Ok(Err(why)),
@@ -117,9 +132,10 @@ async fn rank(exports: &scheduler_0_1::Scheduler, store: &mut Store<State>, pod:
     ranked.retain(|r| asked.contains(&r.node));
     let passed: HashSet<u32> = ranked.iter().map(|r| r.node).collect();
     let refused: Vec<u32> = nodes.iter().copied().filter(|node| !passed.contains(node)).collect();
+    let older = older::pod(pod)?;
     let mut told = Vec::with_capacity(refused.len().min(MAX_EXPLAINED));
     for node in refused.iter().take(MAX_EXPLAINED) {
-        told.push(exports.call_explain(&mut *store, pod, *node).await?);
+        told.push(older::same(&exports.call_explain(&mut *store, &older, *node).await?)?);
     }
     Ok(Ok(Ranking { ranked, rejections: counted(&told, refused.len()) }))
 }

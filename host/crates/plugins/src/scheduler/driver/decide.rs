@@ -38,13 +38,13 @@ impl Driver {
             Ok(asked) => asked,
             Err(why) => return self.hold_back(&uid, message::blocked(self.cluster.nodes(), &why), VOLUME_CHANGED | NODE_CHANGED, None),
         };
-        let scope = self.scope();
+        let moment = Moment::present();
+        let scope = self.scope(moment.seed);
         let Some(desk) = &mut self.desk else { return };
         let who = desk.who(&pod);
         let decider = desk.decider(who);
         let mut note = PlacementNote::new(&pod, scope, self.cluster.nodes());
-        let Some(mut question) = decider.question(Moment::present()) else { return };
-        let moment = question.moment;
+        let Some(mut question) = decider.question(moment) else { return };
         let outcome = question.instance.exports.call_schedule(&mut question.instance.store, &pod, scope).await;
         let Asked { answer: outcome, took, recording } = decider.answered(question, outcome, |_| None);
         note.answered(took, recording, &outcome, |id| self.cluster.name(id));
@@ -120,10 +120,10 @@ impl Driver {
         Verdict::Failed(fault.to_string())
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, seed: u64) -> Scope {
         // Extenders have a say in all nodes that fit.
         let top = if self.desk.as_ref().is_none_or(|desk| desk.extenders.is_empty()) { TOP } else { u32::MAX };
-        Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top }
+        Scope { start: self.start, limit: enough(u32::try_from(self.cluster.nodes()).unwrap_or(u32::MAX)), top, seed }
     }
 
     fn fits(&mut self, uid: Uid, who: Who, pod: Pod, needs: Needs, choice: Choice) -> Verdict {
@@ -141,6 +141,9 @@ impl Driver {
         if needs.to_select.is_empty() {
             desk.committer.bind(waiting.entry.clone(), name.clone());
             let (scored_milli_cpu, scored_memory) = waiting.spec.scored_in_place;
+            if (scored_milli_cpu, scored_memory) == (pod.scored_milli_cpu, pod.scored_memory) {
+                desk.decider(who).assumes(&pod.uid);
+            }
             self.cluster.assume(Pod { scored_milli_cpu, scored_memory, ..pod }, node);
             Verdict::Placed(name)
         } else {

@@ -114,7 +114,7 @@ impl World {
 
     fn decide(&self, pod: &Pod, policy: &mut impl Policy) -> Decision {
         let name = |id: u32| self.cluster.name(id).unwrap_or_default().to_owned();
-        match policy.schedule(pod, Scope { start: 0, limit: 0, top: u32::MAX }) {
+        match policy.schedule(pod, Scope { start: 0, limit: 0, top: u32::MAX, seed: 1 }) {
             Outcome::Fits(choice) => Decision {
                 best: choice.ranked.first().map(|r| name(r.node)).unwrap_or_default(),
                 fit: choice.ranked.iter().map(|r| (name(r.node), r.score)).collect(),

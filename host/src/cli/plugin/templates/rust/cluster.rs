@@ -80,6 +80,8 @@ impl Cluster {
                 self.placed.insert(placement.pod.uid.clone(), (placement.node, placement.pod));
             }
             Delta::Forget(uid) => self.forget(&uid),
+            // The SDK spells `assume` out as `place`.
+            Delta::Assume(_) => {}
             Delta::UpsertNamespace(_) | Delta::RemoveNamespace(_) | Delta::Budgets(_) | Delta::Nominate(_) | Delta::Withdraw(_) => {}
         }
     }
@@ -134,7 +136,7 @@ impl OnNode {
                 None => self.used.extended.push((name.clone(), sign * amount)),
             }
         }
-        for port in &pod.host_ports {
+        for port in &pod.asks().host_ports {
             if sign > 0 {
                 self.ports.push(port.clone());
             } else if let Some(at) = self.ports.iter().position(|p| p == port) {
@@ -155,9 +157,10 @@ impl OnNode {
     /// The pod's node selector, required node affinity, and the nodes that its volumes are bound to.
     pub fn labels_match(&self, pod: &Pod) -> bool {
         let any = |terms: &Vec<NodeSelectorTerm>| terms.iter().any(|term| self.term_matches(term));
-        pod.node_selector.iter().all(|wanted| self.label(&wanted.key) == Some(&wanted.value))
-            && pod.required_nodes.as_ref().is_none_or(any)
-            && pod.volume_nodes.iter().all(any)
+        let asks = pod.asks();
+        asks.node_selector.iter().all(|wanted| self.label(&wanted.key) == Some(&wanted.value))
+            && asks.required_nodes.as_ref().is_none_or(any)
+            && asks.volume_nodes.iter().all(any)
     }
 
     fn term_matches(&self, term: &NodeSelectorTerm) -> bool {
@@ -186,7 +189,7 @@ impl OnNode {
             Some("Insufficient ephemeral-storage")
         } else if wants.extended.iter().any(|(name, amount)| short(extended(&self.used, name), *amount, extended(has, name))) {
             Some("Insufficient extended resources")
-        } else if pod.host_ports.iter().any(|port| self.ports.iter().any(|taken| collide(port, taken))) {
+        } else if pod.asks().host_ports.iter().any(|port| self.ports.iter().any(|taken| collide(port, taken))) {
             Some("node(s) didn't have free ports for the requested pod ports")
         } else {
             None

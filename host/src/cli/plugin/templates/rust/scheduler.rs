@@ -40,7 +40,7 @@ mod tests {
     use pintle_sdk::scheduler::{Delta, Node, Outcome, Placement, Scheduler, Scope};
     use pintle_sdk::testing::FakeCluster;
 
-    const WHOLE: Scope = Scope { start: 0, limit: 0, top: 1 };
+    const WHOLE: Scope = Scope { start: 0, limit: 0, top: 1, seed: 0 };
 
     /// The names of the nodes that pods of 500 millicores go to, each placed before the next is asked for.
     fn places(count: usize, nodes: Vec<Node>) -> Vec<Option<String>> {
