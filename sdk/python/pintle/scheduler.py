@@ -1,8 +1,8 @@
 """The scheduler world: inherit from `Scheduler` and write `filter` and `score`.
 
 The SDK keeps the nodes and the pods on them, applies the filters that every pod is owed (resources, selectors, taints, ports, volumes,
-affinity, spread), looks at as many nodes as the host asks for, starting where the last decision ended, and breaks ties by the host's
-randomness. A policy sees none of that.
+affinity, spread), looks at as many nodes as the host asks for, starting where the last decision ended, and breaks ties by the seed that
+the host draws for each decision. A policy sees none of that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from . import env
 from .preempt import Victims, choose
 from .rules import Refusal, Rules
 from .snapshot import Cluster, HostPort, Node, NodeTerm, Pod, PodTerm, Requirement, Resources, Spread, Taint, Toleration
@@ -58,10 +57,14 @@ class Loop:
     def __init__(self, policy: Scheduler):
         self.policy = policy
         self.cluster = Cluster()
+        # The pod of the last decision, until it is assumed to run somewhere.
+        self._asked: Pod | None = None
         # A policy without a filter of its own costs no call.
         self.filter = policy.filter if type(policy).filter is not Scheduler.filter else None
 
-    def decide(self, pod: Pod, start: int = 0, limit: int = 0, top: int = 1) -> Decision:
+    def decide(self, pod: Pod, start: int = 0, limit: int = 0, top: int = 1, seed: int = 0) -> Decision:
+        """`seed`: any number; says which of the equally best nodes comes first."""
+        self._asked = pod
         nodes = self.cluster.ordered()
         rules = Rules(self.cluster, pod)
         rejected: dict[Refusal, int] = {}
@@ -80,7 +83,13 @@ class Loop:
                 break
         score = self.policy.score
         ranked = [(node, score(pod, node)) for node in feasible]
-        return Decision(_best(ranked, max(top, 1)), rejected, len(feasible), looked_at, (start + looked_at) % max(len(nodes), 1))
+        return Decision(_best(ranked, max(top, 1), seed), rejected, len(feasible), looked_at, (start + looked_at) % max(len(nodes), 1))
+
+    def assume(self, uid: str, node_id: int) -> None:
+        """The pod of the last decision is taken to run there. Of another pod there is nothing to place."""
+        if self._asked is not None and self._asked.uid == uid:
+            self.cluster.place(self._asked, node_id)
+            self._asked = None
 
     def rank(self, pod: Pod, ids: list[int]) -> tuple[list[tuple[Node, float]], dict[Refusal, int]]:
         """Of these nodes and no others: who passes with which score, and why the others do not."""
@@ -121,8 +130,8 @@ class Loop:
         return [(type(self.policy).__name__, message, False)]
 
 
-def _best(ranked: list[tuple[Node, float]], top: int) -> list[tuple[Node, float]]:
-    """The best `top`; which of the equally best comes first is drawn."""
+def _best(ranked: list[tuple[Node, float]], top: int, seed: int) -> list[tuple[Node, float]]:
+    """The best `top`; which of the equally best comes first is the seed's choice."""
     if not ranked:
         return []
     # Stable: equal ones stay in the order in which they were looked at.
@@ -131,9 +140,8 @@ def _best(ranked: list[tuple[Node, float]], top: int) -> list[tuple[Node, float]
     equal = 1
     while equal < len(ranked) and ranked[equal][1] == best:
         equal += 1
-    if equal > 1:
-        drawn = env.random_below(equal)
-        ranked[0], ranked[drawn] = ranked[drawn], ranked[0]
+    drawn = seed % equal
+    ranked[0], ranked[drawn] = ranked[drawn], ranked[0]
     return ranked[:top]
 
 

@@ -108,7 +108,8 @@ class Nodes:
         """Where the pod would go. It is not placed."""
         count = len(self._loop.cluster.nodes)
         limit = 0 if count <= LOOK_AT_ALL else max(count * max(50 - count // 125, 5) // 100, LOOK_AT_ALL)
-        found = self._loop.decide(pod, self._start, limit, top=count)
+        seed = int.from_bytes(self.host.random(8), "little")
+        found = self._loop.decide(pod, self._start, limit, top=count, seed=seed)
         self._start = found.next_start
         if not found.ranked:
             return Decision(None, reasons={message: nodes for (_, message, _), nodes in found.rejected.items()})
@@ -118,7 +119,7 @@ class Nodes:
         """Decides and places the pod; gives the node's name."""
         found = self.decide(pod).node
         if found is not None:
-            self.add(pod, found)
+            self._loop.assume(pod.uid, self[found].id)
         return found
 
     def add(self, pod: Pod, on: str) -> None:

@@ -1,11 +1,15 @@
 """The filters and the loop behind a policy that says little itself."""
 
 import json
+import random
+from collections import Counter
 
 import pytest
 
 from pintle.objects import pod_of, quantity, requests
-from pintle.scheduler import BadConfig, HostPort, NodeTerm, PodTerm, Requirement, Scheduler, Spread, Taint, Toleration, config_object
+from pintle.scheduler import (
+    BadConfig, HostPort, Loop, Node, NodeTerm, PodTerm, Requirement, Resources, Scheduler, Spread, Taint, Toleration, config_object,
+)
 from pintle.testing import Nodes, node, pod
 
 
@@ -14,6 +18,18 @@ class First(Scheduler):
 
     def score(self, pod, node):
         return 100 - ord(node.name[0])
+
+
+class Evens(Scheduler):
+    def score(self, pod, node):
+        return node.id % 2
+
+
+def loop_of(policy, names):
+    loop = Loop(policy)
+    for id, name in enumerate(names):
+        loop.cluster.upsert_node(Node(name, id=id, allocatable=Resources(4000)))
+    return loop
 
 
 def app(name, **more):
@@ -151,6 +167,31 @@ def test_many_nodes_are_sampled_and_each_has_its_turn():
 def test_which_of_equal_nodes_wins_is_drawn():
     nodes = Nodes(Scheduler(), [node(name) for name in "abcdef"])
     assert len({nodes.decide(pod(f"p{n}")).node for n in range(50)}) > 3
+
+
+def test_each_of_the_best_is_as_likely_and_the_seed_says_which():
+    loop = loop_of(Evens(), "abcdefgh")
+    chosen = lambda seed: loop.decide(pod("p"), seed=seed).ranked[0][0].name
+    drawn = random.Random(7)
+    seeds = [drawn.getrandbits(64) for _ in range(4000)]
+    counts = Counter(map(chosen, seeds))
+    assert counts.keys() == set("bdfh") and all(900 < count < 1100 for count in counts.values())
+    assert [chosen(seed) for seed in seeds[:9]] == [chosen(seed) for seed in seeds[:9]]
+
+
+def test_what_is_assumed_of_the_last_pod_is_placed_and_of_no_other():
+    loop = loop_of(First(), "ab")
+    placed = lambda: {uid: at for uid, (at, _) in loop.cluster.placed.items()}
+    loop.assume("default/p", 1)
+    loop.decide(pod("o"))
+    loop.decide(pod("p", cpu=1))
+    loop.assume("default/o", 1)
+    assert placed() == {}
+    loop.assume("default/p", 1)
+    assert placed() == {"default/p": 1} and loop.cluster.nodes[1].used.milli_cpu == 1000
+    loop.cluster.forget("default/p")
+    loop.assume("default/p", 1)
+    assert placed() == {}, "once"
 
 
 def test_a_configuration_is_an_object():

@@ -51,13 +51,12 @@ class WitWorld:
 
     @host_env.told
     def feed(self, deltas):
-        cluster = loop.cluster
         for delta in deltas:
-            FEED[type(delta)](cluster, delta.value)
+            FEED[type(delta)](loop, delta.value)
 
     @host_env.told
     def schedule(self, pod, scope):
-        found = loop.decide(lift_pod(pod), scope.start, scope.limit, scope.top)
+        found = loop.decide(lift_pod(pod), scope.start, scope.limit, scope.top, scope.seed)
         if not found.ranked:
             return wit.Outcome_None_(rejections(found.rejected))
         return wit.Outcome_Fits(wit.Choice(scores(found.ranked), found.feasible, found.looked_at, found.next_start))
@@ -115,6 +114,7 @@ def spread(fed):
 
 def lift_pod(fed):
     return Pod(
+        **({} if fed.constraints is None else asked(fed.constraints)),
         name=fed.name,
         namespace=fed.namespace,
         uid=fed.uid,
@@ -123,20 +123,26 @@ def lift_pod(fed):
         priority=fed.priority,
         may_preempt=fed.may_preempt,
         requests=resources(fed.requests),
+        tolerations=[Toleration(t.key, t.exists, t.value, EFFECTS[t.effect]) for t in fed.tolerations],
+        images=fed.images,
+        started=fed.started,
+        deleting=fed.deleting,
+    )
+
+
+def asked(fed):
+    """What a pod asks of its node beside room: fields of the SDK's pod, which are empty where it asks for nothing."""
+    return dict(
         node_selector=pairs(fed.node_selector),
         required_nodes=node_terms(fed.required_nodes),
         preferred_nodes=[(p.weight, node_terms([p.term])[0]) for p in fed.preferred_nodes],
         volume_nodes=[node_terms(terms) for terms in fed.volume_nodes],
-        tolerations=[Toleration(t.key, t.exists, t.value, EFFECTS[t.effect]) for t in fed.tolerations],
         required_affinity=[pod_term(t) for t in fed.required_affinity],
         preferred_affinity=[pod_term(t.term, t.weight) for t in fed.preferred_affinity],
         required_anti_affinity=[pod_term(t) for t in fed.required_anti_affinity],
         preferred_anti_affinity=[pod_term(t.term, t.weight) for t in fed.preferred_anti_affinity],
         spread=[spread(c) for c in fed.spread],
         host_ports=[HostPort(p.port, p.protocol, p.ip) for p in fed.host_ports],
-        images=fed.images,
-        started=fed.started,
-        deleting=fed.deleting,
     )
 
 
@@ -154,18 +160,23 @@ def lift_node(fed):
     )
 
 
-def budgets(cluster, fed):
-    cluster.budgets = [Budget(b.namespace, b.name, requirements(b.selector), b.allowed) for b in fed]
+def upsert_namespace(loop, fed):
+    loop.cluster.namespaces[fed.name] = pairs(fed.labels)
+
+
+def budgets(loop, fed):
+    loop.cluster.budgets = [Budget(b.namespace, b.name, requirements(b.selector), b.allowed) for b in fed]
 
 
 FEED = {
-    wit.Delta_UpsertNode: lambda cluster, node: cluster.upsert_node(lift_node(node)),
-    wit.Delta_RemoveNode: lambda cluster, id: cluster.remove_node(id),
-    wit.Delta_Place: lambda cluster, placement: cluster.place(lift_pod(placement.pod), placement.node),
-    wit.Delta_Forget: lambda cluster, uid: cluster.forget(uid),
-    wit.Delta_UpsertNamespace: lambda cluster, fed: cluster.namespaces.__setitem__(fed.name, pairs(fed.labels)),
-    wit.Delta_RemoveNamespace: lambda cluster, name: cluster.namespaces.pop(name, None),
+    wit.Delta_UpsertNode: lambda loop, node: loop.cluster.upsert_node(lift_node(node)),
+    wit.Delta_RemoveNode: lambda loop, id: loop.cluster.remove_node(id),
+    wit.Delta_Place: lambda loop, placement: loop.cluster.place(lift_pod(placement.pod), placement.node),
+    wit.Delta_Assume: lambda loop, assumption: loop.assume(assumption.uid, assumption.node),
+    wit.Delta_Forget: lambda loop, uid: loop.cluster.forget(uid),
+    wit.Delta_UpsertNamespace: upsert_namespace,
+    wit.Delta_RemoveNamespace: lambda loop, name: loop.cluster.namespaces.pop(name, None),
     wit.Delta_Budgets: budgets,
-    wit.Delta_Nominate: lambda cluster, placement: None,
-    wit.Delta_Withdraw: lambda cluster, uid: None,
+    wit.Delta_Nominate: lambda loop, placement: None,
+    wit.Delta_Withdraw: lambda loop, uid: None,
 }
