@@ -23,7 +23,7 @@ export function scheduler(policy) {
       cluster = new Cluster();
     },
     feed: (deltas) => deltas.forEach((delta) => cluster.apply(delta)),
-    schedule: (pod, scope) => said(() => decide(cluster, judge, cluster.lift(pod), scope)),
+    schedule: (pod, scope) => said(() => decide(cluster, judge, cluster.ask(pod), scope)),
     rank: (pod, ids) => said(() => rank(cluster, judge, cluster.lift(pod), ids)),
     preempt: (pod, among) => said(() => attempt(chooseVictims(cluster, cluster.lift(pod), judge, among ?? null))),
     explain: (pod, id) => explain(cluster, judge, cluster.lift(pod), id),
@@ -90,10 +90,15 @@ function fits(feasible, judge, pod, scope, lookedAt, nextStart) {
   ranked.sort((a, b) => b.score - a.score || a.node - b.node);
   // Among equals the dice choose, or the first node would get every pod.
   const equals = ranked.findIndex((r) => r.score !== ranked[0].score);
-  const chosen = Math.floor(Math.random() * (equals < 0 ? ranked.length : equals));
+  const chosen = drawn(scope.seed, equals < 0 ? ranked.length : equals);
   [ranked[0], ranked[chosen]] = [ranked[chosen], ranked[0]];
   const best = ranked.slice(0, Math.max(scope.top, 1));
   return { tag: "fits", val: { ranked: best, feasible: feasible.length, lookedAt, nextStart } };
+}
+
+/** A whole number from 0 up to, not including, `limit`. Of the seed's 64 bits a number here holds the upper 53, so those decide. */
+function drawn(seed, limit) {
+  return Math.min(Math.floor((Number(seed) / 2 ** 64) * limit), limit - 1);
 }
 
 /** Of these nodes and no others: who passes with which score, and why the others do not. */

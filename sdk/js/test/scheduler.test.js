@@ -5,6 +5,7 @@ import { scheduler } from "../src/scheduler.js";
 import { FakeScheduler } from "../src/testing.js";
 
 const fewestPods = { score: (pod, node) => 100 - node.pods.length };
+const ONE = { start: 0, limit: 0, top: 1, seed: 0 };
 const LABEL = "kubernetes.io/hostname";
 const zone = (name) => ({ "topology.kubernetes.io/zone": name });
 
@@ -60,19 +61,19 @@ test("pods that are fed before their node count when it comes", () => {
   const pod = lowered({ uid: "u", name: "p" });
   exports.feed([{ tag: "place", val: { pod, node: 7 } }]);
   exports.feed([{ tag: "upsert-node", val: node(7) }]);
-  const reason = () => exports.schedule(lowered({ uid: "v" }), { start: 0, limit: 0, top: 1 }).val[0].message;
+  const reason = () => exports.schedule(lowered({ uid: "v" }), ONE).val[0].message;
   assert.equal(reason(), "1 pods");
   exports.feed([{ tag: "remove-node", val: 7 }]);
   exports.feed([{ tag: "upsert-node", val: node(7) }]);
   assert.equal(reason(), "1 pods");
   exports.reset();
-  assert.deepEqual(exports.schedule(pod, { start: 3, limit: 0, top: 1 }), { tag: "none", val: [] });
+  assert.deepEqual(exports.schedule(pod, { ...ONE, start: 3 }), { tag: "none", val: [] });
 });
 
 test("a limit stops the search, and the next one goes on behind it", () => {
   const exports = scheduler({ score: () => 1 });
   exports.feed(Array.from({ length: 10 }, (_, id) => ({ tag: "upsert-node", val: node(id) })));
-  const { val } = exports.schedule(lowered({}), { start: 8, limit: 4, top: 2 });
+  const { val } = exports.schedule(lowered({}), { start: 8, limit: 4, top: 2, seed: 0 });
   assert.deepEqual([val.feasible, val.lookedAt, val.nextStart, val.ranked.length], [4, 4, 2, 2]);
   assert.ok(val.ranked.every((r) => [8, 9, 0, 1].includes(r.node)));
 });
@@ -80,9 +81,57 @@ test("a limit stops the search, and the next one goes on behind it", () => {
 test("a policy that must see every node does", () => {
   const exports = scheduler({ score: (pod, node) => node.id, everyNode: (pod) => pod.name === "thorough" });
   exports.feed(Array.from({ length: 10 }, (_, id) => ({ tag: "upsert-node", val: node(id) })));
-  const looks = (name) => exports.schedule(lowered({ name }), { start: 0, limit: 4, top: 1 }).val;
+  const looks = (name) => exports.schedule(lowered({ name }), { ...ONE, limit: 4 }).val;
   assert.equal(looks("quick").lookedAt, 4);
   assert.deepEqual([looks("thorough").lookedAt, looks("thorough").ranked[0].node], [10, 9]);
+});
+
+test("each of the best is as likely, and the seed says which", () => {
+  const exports = scheduler({ score: (pod, { id }) => id % 2 });
+  exports.feed(Array.from({ length: 8 }, (_, id) => ({ tag: "upsert-node", val: node(id) })));
+  const chosen = (seed) => exports.schedule(lowered({}), { ...ONE, seed }).val.ranked[0].node;
+  // Over the whole range, as a component has them: numbers, of which the lowest bits are lost.
+  const counts = {};
+  for (const seed of Array.from({ length: 4000 }, (_, i) => ((i + 0.5) / 4000) * 2 ** 64)) counts[chosen(seed)] = (counts[chosen(seed)] ?? 0) + 1;
+  assert.deepEqual(counts, { 1: 1000, 3: 1000, 5: 1000, 7: 1000 });
+  assert.deepEqual([chosen(0n), chosen(0), chosen(2n ** 64n - 1n), chosen(2 ** 64)], [1, 1, 7, 7]);
+});
+
+test("what is assumed of the last pod is placed, and of no other", () => {
+  const exports = scheduler({ filter: (pod, { pods }) => `${pods.map((p) => p.name)} there` });
+  exports.feed([{ tag: "upsert-node", val: node(7) }]);
+  const asked = (uid) => exports.schedule(lowered({ uid, name: uid }), ONE).val[0].message;
+  const assume = (uid) => exports.feed([{ tag: "assume", val: { uid, node: 7 } }]);
+  assume("a");
+  asked("a");
+  asked("b");
+  assume("a");
+  assert.equal(asked("c"), " there");
+  assume("c");
+  assert.equal(asked("d"), "c there");
+  assume("d");
+  exports.feed([{ tag: "forget", val: "d" }]);
+  assume("d");
+  assert.equal(asked("e"), "c there");
+  exports.reset();
+  assume("e");
+  exports.feed([{ tag: "upsert-node", val: node(7) }]);
+  assert.equal(asked("f"), " there");
+});
+
+test("authors see a flat pod, whether it asks for something or not", () => {
+  const seen = [];
+  const exports = scheduler({ score: (pod) => (seen.push(pod), 0) });
+  exports.feed([{ tag: "upsert-node", val: node(0) }]);
+  const lists = ["preferredNodes", "volumeNodes", "volumeReasons", "claims", "exclusiveClaims", "requiredAffinity", "preferredAffinity"];
+  const more = ["requiredAntiAffinity", "preferredAntiAffinity", "spread", "hostPorts", "volumeImages"];
+  const nothing = Object.fromEntries([...lists, ...more].map((name) => [name, []]));
+  const constraints = { ...nothing, nodeSelector: [], requiredNodes: null, spreadByDefault: false };
+  const claims = { ...constraints, claims: ["data"] };
+  for (const asks of [null, constraints, claims]) exports.schedule(lowered({ constraints: asks }), ONE);
+  assert.deepEqual(seen[0], seen[1]);
+  assert.deepEqual({ ...seen[0], claims: ["data"] }, seen[2]);
+  assert.deepEqual([seen[0].nodeSelector, seen[0].requiredNodes, seen[0].hostPorts, "constraints" in seen[0]], [{}, null, [], false]);
 });
 
 test("anti-affinity keeps apart, both ways, and affinity brings together", () => {
@@ -166,9 +215,8 @@ function node(id) {
 }
 
 function lowered(given) {
-  const lists = ["labels", "annotations", "nodeSelector", "preferredNodes", "volumeNodes", "tolerations", "requiredAffinity"];
-  const more = ["preferredAffinity", "requiredAntiAffinity", "preferredAntiAffinity", "spread", "hostPorts", "images"];
   const requests = { milliCpu: 0, memory: 0, ephemeralStorage: 0, extended: [] };
-  const empty = Object.fromEntries([...lists, ...more].map((name) => [name, []]));
-  return { ...empty, uid: "x", namespace: "n", name: "x", priority: 0, mayPreempt: true, requests, requiredNodes: null, nominated: null, started: 0, deleting: false, ...given };
+  const empty = Object.fromEntries(["labels", "annotations", "tolerations", "images"].map((name) => [name, []]));
+  const plain = { uid: "x", namespace: "n", name: "x", priority: 0, mayPreempt: true, requests, constraints: null };
+  return { ...empty, ...plain, nominated: null, started: 0, deleting: false, ...given };
 }

@@ -3,6 +3,25 @@
 /** Shared by everything that has none: most pods wish for nothing. */
 const NONE = Object.freeze([]);
 
+/** What the SDK's pod has of constraints where the world's has none. */
+export const NO_CONSTRAINTS = Object.freeze({
+  nodeSelector: Object.freeze({}),
+  requiredNodes: null,
+  preferredNodes: NONE,
+  volumeNodes: NONE,
+  volumeReasons: NONE,
+  claims: NONE,
+  exclusiveClaims: NONE,
+  requiredAffinity: NONE,
+  preferredAffinity: NONE,
+  requiredAntiAffinity: NONE,
+  preferredAntiAffinity: NONE,
+  spread: NONE,
+  spreadByDefault: false,
+  hostPorts: NONE,
+  volumeImages: NONE,
+});
+
 export class Node {
   constructor(fed) {
     this.pods = [];
@@ -71,6 +90,8 @@ export class Cluster {
   /** Uids of pods that were fed before their node, by its id. */
   #early = new Map();
   #order = null;
+  /** The pod that was decided about last, until it is assumed to run somewhere. */
+  #asked = null;
 
   apply({ tag, val }) {
     switch (tag) {
@@ -80,6 +101,8 @@ export class Cluster {
         return this.#drop(val);
       case "place":
         return this.place(this.lift(val.pod), val.node);
+      case "assume":
+        return this.#assume(val);
       case "forget":
         return void this.forget(val);
       case "upsert-namespace":
@@ -118,25 +141,31 @@ export class Cluster {
     return entry;
   }
 
-  /** The world's pod as authors see it: labels and the like are objects. */
-  lift(pod) {
+  /** Lifts the pod that is to be decided about. */
+  ask(pod) {
+    this.#asked = this.lift(pod);
+    return this.#asked;
+  }
+
+  /** The world's pod as authors see it: labels and the like are objects, and what it asks of its node are fields of its own. */
+  lift({ constraints, ...pod }) {
     return {
       ...pod,
+      ...(constraints ? liftConstraints(constraints) : NO_CONSTRAINTS),
       labels: map(pod.labels),
       annotations: map(pod.annotations),
       requests: amounts(pod.requests),
-      nodeSelector: map(pod.nodeSelector),
-      preferredNodes: some(pod.preferredNodes),
-      volumeNodes: some(pod.volumeNodes),
       tolerations: some(pod.tolerations),
-      requiredAffinity: some(pod.requiredAffinity),
-      preferredAffinity: some(pod.preferredAffinity),
-      requiredAntiAffinity: some(pod.requiredAntiAffinity),
-      preferredAntiAffinity: some(pod.preferredAntiAffinity),
-      spread: some(pod.spread),
-      hostPorts: some(pod.hostPorts),
       images: some(pod.images),
     };
+  }
+
+  /** Of another pod than the last one there is nothing to place. */
+  #assume({ uid, node }) {
+    const pod = this.#asked;
+    if (pod?.uid !== uid) return;
+    this.#asked = null;
+    this.place(pod, node);
   }
 
   #upsert(fed) {
@@ -162,6 +191,25 @@ export class Cluster {
     if (!this.#early.has(id)) this.#early.set(id, new Set());
     return this.#early.get(id);
   }
+}
+
+function liftConstraints(fed) {
+  return {
+    ...fed,
+    nodeSelector: map(fed.nodeSelector),
+    preferredNodes: some(fed.preferredNodes),
+    volumeNodes: some(fed.volumeNodes),
+    volumeReasons: some(fed.volumeReasons),
+    claims: some(fed.claims),
+    exclusiveClaims: some(fed.exclusiveClaims),
+    requiredAffinity: some(fed.requiredAffinity),
+    preferredAffinity: some(fed.preferredAffinity),
+    requiredAntiAffinity: some(fed.requiredAntiAffinity),
+    preferredAntiAffinity: some(fed.preferredAntiAffinity),
+    spread: some(fed.spread),
+    hostPorts: some(fed.hostPorts),
+    volumeImages: some(fed.volumeImages),
+  };
 }
 
 function some(list) {

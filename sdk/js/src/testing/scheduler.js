@@ -3,6 +3,7 @@
 // Fed through the same exports that the component has, so that a test sees what the host would.
 
 import { scheduler } from "../scheduler.js";
+import { NO_CONSTRAINTS } from "../scheduler/cluster.js";
 
 const GIB = 1024 ** 3;
 const NO_RESOURCES = { milliCpu: 0, memory: 0, ephemeralStorage: 0, extended: {} };
@@ -55,18 +56,18 @@ export class FakeScheduler {
   /** Decides and places: `{ node, score, feasible }`, or `{ node: null, reasons }` with a line for each. */
   schedule(pod = {}) {
     const lowered = this.#lower(pod);
-    const outcome = this.#exports.schedule(lowered, { start: 0, limit: 0, top: 10 });
+    const outcome = this.#exports.schedule(lowered, scope(10));
     if (outcome.tag === "none") {
       return { node: null, reasons: outcome.val.map(({ nodes, message }) => `${nodes} ${message}`).sort() };
     }
     const [best] = outcome.val.ranked;
-    this.#exports.feed([{ tag: "place", val: { pod: lowered, node: best.node } }]);
+    this.#exports.feed([{ tag: "assume", val: { uid: lowered.uid, node: best.node } }]);
     return { node: this.#name(best.node), score: best.score, feasible: outcome.val.feasible };
   }
 
   /** Every feasible node's score by name. Places nothing. */
   scores(pod = {}) {
-    const outcome = this.#exports.schedule(this.#lower(pod), { start: 0, limit: 0, top: 2 ** 31 - 1 });
+    const outcome = this.#exports.schedule(this.#lower(pod), scope(2 ** 31 - 1));
     if (outcome.tag === "none") return {};
     return Object.fromEntries(outcome.val.ranked.map(({ node, score }) => [this.#name(node), score]).sort());
   }
@@ -97,7 +98,8 @@ export class FakeScheduler {
 
   /** As the host would give it; what a test does not say is as in a pod that wishes for nothing. */
   #lower(pod) {
-    const { name = `pod-${this.#pods++}`, namespace = "default", labels = {}, annotations = {}, requests = {}, nodeSelector = {}, ...rest } = pod;
+    const { name = `pod-${this.#pods++}`, namespace = "default", labels = {}, annotations = {}, requests = {}, ...rest } = pod;
+    const { own, constraints } = parted(rest);
     return {
       uid: `${namespace}/${name}`,
       namespace,
@@ -109,29 +111,30 @@ export class FakeScheduler {
       requests: resources(requests),
       scoredMilliCpu: 0,
       scoredMemory: 0,
-      nodeSelector: pairs(nodeSelector),
-      requiredNodes: null,
-      preferredNodes: [],
-      volumeNodes: [],
-      volumeReasons: [],
-      claims: [],
-      exclusiveClaims: [],
       tolerations: [],
-      requiredAffinity: [],
-      preferredAffinity: [],
-      requiredAntiAffinity: [],
-      preferredAntiAffinity: [],
-      spread: [],
-      spreadByDefault: false,
-      hostPorts: [],
       images: [],
-      volumeImages: [],
+      constraints,
       nominated: null,
       started: 0,
       deleting: false,
-      ...rest,
+      ...own,
     };
   }
+}
+
+/** A decision over all nodes. The seed has 64 bits, of which a number holds the upper ones, as in a component. */
+function scope(top) {
+  return { start: 0, limit: 0, top, seed: Math.random() * 2 ** 64 };
+}
+
+/** A test's pod is flat, as authors see it; in the world's what it asks of its node is a record of its own, or nothing at all. */
+function parted(pod) {
+  const asks = ([name]) => name in NO_CONSTRAINTS;
+  const asked = Object.entries(pod).filter(asks);
+  const own = Object.fromEntries(Object.entries(pod).filter((entry) => !asks(entry)));
+  if (asked.length === 0) return { own, constraints: null };
+  const constraints = { ...NO_CONSTRAINTS, ...Object.fromEntries(asked) };
+  return { own, constraints: { ...constraints, nodeSelector: pairs(constraints.nodeSelector) } };
 }
 
 function pairs(object) {
