@@ -30,18 +30,19 @@ func exportConfigure(at, count uint32) uint32 {
 func doneConfigure(uint32) { abi.Release() }
 
 //go:wasmexport reset
-func exportReset() { running.cluster = newCluster() }
+func exportReset() { running.cluster, running.asked = newCluster(), nil }
 
 //go:wasmexport feed
 func exportFeed(at, count uint32) {
 	deltas := abi.List[witDelta]{At: at, Count: count}.Slice()
 	for i := range deltas {
-		running.cluster.apply(&deltas[i])
+		running.apply(&deltas[i])
 	}
 	abi.Release()
 }
 
-func (c *cluster) apply(delta *witDelta) {
+func (l *loop) apply(delta *witDelta) {
+	c := l.cluster
 	value := unsafe.Pointer(&delta.value)
 	switch delta.tag {
 	case witDeltaUpsertNode:
@@ -51,6 +52,9 @@ func (c *cluster) apply(delta *witDelta) {
 	case witDeltaPlace:
 		placed := (*witPlacement)(value)
 		c.place(liftPod(&placed.pod), placed.node)
+	case witDeltaAssume:
+		assumed := (*witAssumption)(value)
+		l.assume(abi.Text(assumed.uid), assumed.node)
 	case witDeltaForget:
 		c.forget(abi.Text(*(*abi.String)(value)))
 	case witDeltaUpsertNamespace:
@@ -69,7 +73,7 @@ func exportSchedule(at uint32) uint32 {
 		scope witScope
 	})(abi.Pointer(at))
 	scope := &asked.scope
-	found := running.decide(liftPod(&asked.pod), int(scope.start), int(scope.limit), int(scope.top))
+	found := running.decide(liftPod(&asked.pod), int(scope.start), int(scope.limit), int(scope.top), scope.seed)
 	var answer struct {
 		failed  bool
 		outcome witOutcome

@@ -104,35 +104,43 @@ func liftNode(from *witNode) *Node {
 }
 
 func liftPod(from *witPod) *Pod {
-	return &Pod{
-		UID:                   abi.Text(from.uid),
-		Namespace:             abi.Text(from.namespace),
-		Name:                  abi.Text(from.name),
-		Labels:                pairs(from.labels),
-		Annotations:           pairs(from.annotations),
-		Priority:              from.priority,
-		MayPreempt:            from.mayPreempt,
-		Requests:              liftResources(&from.requests),
-		ScoredMilliCPU:        from.scoredMilliCpu,
-		ScoredMemory:          from.scoredMemory,
-		NodeSelector:          pairs(from.nodeSelector),
-		RequiredNodes:         abi.LiftOption(from.requiredNodes, liftNodeTerm),
-		PreferredNodes:        abi.Lift(from.preferredNodes, liftPreferredNodes),
-		VolumeNodes:           abi.Lift(from.volumeNodes, liftNodeTerms),
-		VolumeReasons:         abi.Lift(from.volumeReasons, liftVolumeReason),
-		Claims:                abi.Lift(from.claims, text),
-		ExclusiveClaims:       abi.Lift(from.exclusiveClaims, text),
-		Tolerations:           abi.Lift(from.tolerations, liftToleration),
-		RequiredAffinity:      abi.Lift(from.requiredAffinity, liftPodTerm),
-		PreferredAffinity:     abi.Lift(from.preferredAffinity, liftPreferredPods),
-		RequiredAntiAffinity:  abi.Lift(from.requiredAntiAffinity, liftPodTerm),
-		PreferredAntiAffinity: abi.Lift(from.preferredAntiAffinity, liftPreferredPods),
-		Spread:                abi.Lift(from.spread, liftSpread),
-		SpreadByDefault:       from.spreadByDefault,
-		HostPorts:             abi.Lift(from.hostPorts, liftHostPort),
-		Images:                abi.Lift(from.images, text),
-		VolumeImages:          abi.Lift(from.volumeImages, text),
-		Started:               from.started,
-		Deleting:              from.deleting,
+	made := &Pod{
+		UID:            abi.Text(from.uid),
+		Namespace:      abi.Text(from.namespace),
+		Name:           abi.Text(from.name),
+		Labels:         pairs(from.labels),
+		Annotations:    pairs(from.annotations),
+		Priority:       from.priority,
+		MayPreempt:     from.mayPreempt,
+		Requests:       liftResources(&from.requests),
+		ScoredMilliCPU: from.scoredMilliCpu,
+		ScoredMemory:   from.scoredMemory,
+		Tolerations:    abi.Lift(from.tolerations, liftToleration),
+		Images:         abi.Lift(from.images, text),
+		Started:        from.started,
+		Deleting:       from.deleting,
 	}
+	if from.constraints.Some {
+		liftConstraints(made, &from.constraints.Value)
+	}
+	return made
+}
+
+// What a pod asks of its node beside room: fields of the SDK's pod, which are empty where it asks for nothing.
+func liftConstraints(to *Pod, from *witConstraints) {
+	to.NodeSelector = pairs(from.nodeSelector)
+	to.RequiredNodes = abi.LiftOption(from.requiredNodes, liftNodeTerm)
+	to.PreferredNodes = abi.Lift(from.preferredNodes, liftPreferredNodes)
+	to.VolumeNodes = abi.Lift(from.volumeNodes, liftNodeTerms)
+	to.VolumeReasons = abi.Lift(from.volumeReasons, liftVolumeReason)
+	to.Claims = abi.Lift(from.claims, text)
+	to.ExclusiveClaims = abi.Lift(from.exclusiveClaims, text)
+	to.RequiredAffinity = abi.Lift(from.requiredAffinity, liftPodTerm)
+	to.PreferredAffinity = abi.Lift(from.preferredAffinity, liftPreferredPods)
+	to.RequiredAntiAffinity = abi.Lift(from.requiredAntiAffinity, liftPodTerm)
+	to.PreferredAntiAffinity = abi.Lift(from.preferredAntiAffinity, liftPreferredPods)
+	to.Spread = abi.Lift(from.spread, liftSpread)
+	to.SpreadByDefault = from.spreadByDefault
+	to.HostPorts = abi.Lift(from.hostPorts, liftHostPort)
+	to.VolumeImages = abi.Lift(from.volumeImages, text)
 }

@@ -3,14 +3,14 @@ package scheduler
 import (
 	"cmp"
 	"slices"
-
-	"pintle.dev/sdk/env"
 )
 
 // loop runs a policy over the cluster.
 type loop struct {
 	policy  *Policy
 	cluster *cluster
+	// The pod of the last decision, until it is assumed to run somewhere.
+	asked *Pod
 }
 
 type scored struct {
@@ -28,7 +28,9 @@ type decision struct {
 	nextStart int
 }
 
-func (l *loop) decide(pod *Pod, start, limit, top int) *decision {
+// seed says which of the equally best nodes comes first.
+func (l *loop) decide(pod *Pod, start, limit, top int, seed uint64) *decision {
+	l.asked = pod
 	nodes := l.cluster.ordered()
 	rules := rulesFor(l.cluster, pod)
 	made := &decision{}
@@ -46,8 +48,17 @@ func (l *loop) decide(pod *Pod, start, limit, top int) *decision {
 	}
 	made.feasible = len(made.ranked)
 	made.nextStart = (start + made.lookedAt) % len(nodes)
-	made.ranked = best(made.ranked, max(top, 1))
+	made.ranked = best(made.ranked, max(top, 1), seed)
 	return made
+}
+
+// assume takes the pod of the last decision to run there. Of another pod there is nothing to place.
+func (l *loop) assume(uid string, at uint32) {
+	if l.asked == nil || l.asked.UID != uid {
+		return
+	}
+	l.cluster.place(l.asked, at)
+	l.asked = nil
 }
 
 // Of these nodes and no others.
@@ -93,8 +104,8 @@ func (d *decision) reject(why refusal) {
 	d.counts[why]++
 }
 
-// The best of them; which of the equally best comes first is drawn.
-func best(ranked []scored, top int) []scored {
+// The best of them; which of the equally best comes first is the seed's choice.
+func best(ranked []scored, top int, seed uint64) []scored {
 	if len(ranked) == 0 {
 		return ranked
 	}
@@ -104,10 +115,8 @@ func best(ranked []scored, top int) []scored {
 	for equal < len(ranked) && ranked[equal].score == ranked[0].score {
 		equal++
 	}
-	if equal > 1 {
-		drawn := env.RandomBelow(equal)
-		ranked[0], ranked[drawn] = ranked[drawn], ranked[0]
-	}
+	drawn := seed % uint64(equal)
+	ranked[0], ranked[drawn] = ranked[drawn], ranked[0]
 	return ranked[:min(top, len(ranked))]
 }
 

@@ -3,8 +3,8 @@
 //	func init() { scheduler.Use(scheduler.Policy{Filter: filter, Score: score}) }
 //
 // The SDK keeps the nodes and the pods on them, applies the filters that every pod is owed (resources, selectors, taints, ports, volumes,
-// affinity, spread), looks at as many nodes as the host asks for, starting where the last decision ended, and breaks ties by the host's
-// randomness. A policy sees none of that. It does not evict pods for others.
+// affinity, spread), looks at as many nodes as the host asks for, starting where the last decision ended, and breaks ties by the seed that
+// the host draws for each decision. A policy sees none of that. It does not evict pods for others.
 package scheduler
 
 // Policy is what an author writes. Each part may be left out.

@@ -1,5 +1,11 @@
 package scheduler
 
+import (
+	"encoding/binary"
+
+	"pintle.dev/sdk/env"
+)
+
 // Snapshot is for tests: nodes and pods in, decisions out, without a cluster.
 //
 //	nodes := scheduler.NewSnapshot(scheduler.NewNode("a", 2000, 4<<30), scheduler.NewNode("b", 500, 4<<30))
@@ -66,7 +72,7 @@ func (s *Snapshot) Decide(pod *Pod) Decision {
 	if count > lookAtAll {
 		limit = max(count*max(50-count/125, 5)/100, lookAtAll)
 	}
-	found := s.loop.decide(pod, s.start, limit, count)
+	found := s.loop.decide(pod, s.start, limit, count, binary.LittleEndian.Uint64(env.Random(8)))
 	s.start = found.nextStart
 	told := found.told()
 	if len(found.ranked) > 0 {
@@ -80,7 +86,7 @@ func (s *Snapshot) Decide(pod *Pod) Decision {
 func (s *Snapshot) Place(pod *Pod) string {
 	on := s.Decide(pod).Node
 	if on != "" {
-		s.Add(pod, on)
+		s.loop.assume(pod.UID, s.Node(on).ID)
 	}
 	return on
 }

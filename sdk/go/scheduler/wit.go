@@ -149,17 +149,7 @@ type witVolumeReason struct {
 
 var _ = [1]struct{}{}[unsafe.Sizeof(witVolumeReason{})-16]
 
-type witPod struct {
-	uid                   abi.String
-	namespace             abi.String
-	name                  abi.String
-	labels                abi.List[witPair]
-	annotations           abi.List[witPair]
-	priority              int32
-	mayPreempt            bool
-	requests              witResources
-	scoredMilliCpu        int64
-	scoredMemory          int64
+type witConstraints struct {
 	nodeSelector          abi.List[witPair]
 	requiredNodes         abi.Option[abi.List[witNodeSelectorTerm]]
 	preferredNodes        abi.List[witPreferredNodeTerm]
@@ -167,7 +157,6 @@ type witPod struct {
 	volumeReasons         abi.List[witVolumeReason]
 	claims                abi.List[abi.String]
 	exclusiveClaims       abi.List[abi.String]
-	tolerations           abi.List[witToleration]
 	requiredAffinity      abi.List[witPodAffinityTerm]
 	preferredAffinity     abi.List[witPreferredPodTerm]
 	requiredAntiAffinity  abi.List[witPodAffinityTerm]
@@ -175,21 +164,38 @@ type witPod struct {
 	spread                abi.List[witSpreadConstraint]
 	spreadByDefault       bool
 	hostPorts             abi.List[witHostPort]
-	images                abi.List[abi.String]
 	volumeImages          abi.List[abi.String]
-	nominated             abi.Option[uint32]
-	started               int64
-	deleting              bool
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witPod{})-256]
+var _ = [1]struct{}{}[unsafe.Sizeof(witConstraints{})-120]
+
+type witPod struct {
+	uid            abi.String
+	namespace      abi.String
+	name           abi.String
+	labels         abi.List[witPair]
+	annotations    abi.List[witPair]
+	priority       int32
+	mayPreempt     bool
+	requests       witResources
+	scoredMilliCpu int64
+	scoredMemory   int64
+	tolerations    abi.List[witToleration]
+	images         abi.List[abi.String]
+	constraints    abi.Option[witConstraints]
+	nominated      abi.Option[uint32]
+	started        int64
+	deleting       bool
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witPod{})-264]
 
 type witPlacement struct {
 	pod  witPod
 	node uint32
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witPlacement{})-264]
+var _ = [1]struct{}{}[unsafe.Sizeof(witPlacement{})-272]
 
 type witNamespace struct {
 	name   abi.String
@@ -208,10 +214,18 @@ type witBudget struct {
 
 var _ = [1]struct{}{}[unsafe.Sizeof(witBudget{})-40]
 
+type witAssumption struct {
+	uid  abi.String
+	node uint32
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witAssumption{})-12]
+
 const (
 	witDeltaUpsertNode = iota
 	witDeltaRemoveNode
 	witDeltaPlace
+	witDeltaAssume
 	witDeltaForget
 	witDeltaUpsertNamespace
 	witDeltaRemoveNamespace
@@ -225,15 +239,16 @@ type witDelta struct {
 	value witPlacement
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witDelta{})-272]
+var _ = [1]struct{}{}[unsafe.Sizeof(witDelta{})-280]
 
 type witScope struct {
 	start uint32
 	limit uint32
 	top   uint32
+	seed  uint64
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witScope{})-12]
+var _ = [1]struct{}{}[unsafe.Sizeof(witScope{})-24]
 
 type witRanked struct {
 	node  uint32
