@@ -5,7 +5,7 @@
 #include "pintle_map.h"
 
 typedef pintle_scheduler_types_pod_affinity_term_t pintle_term;
-typedef pintle_scheduler_types_spread_constraint_t pintle_constraint;
+typedef pintle_scheduler_types_spread_constraint_t pintle_spread;
 typedef pintle_scheduler_types_list_requirement_t pintle_requirements;
 
 typedef struct pintle_placed {
@@ -53,6 +53,7 @@ typedef struct pintle_refusal {
 typedef struct pintle_rules {
     const pintle_cluster *cluster;
     const pintle_pod *pod;
+    const pintle_constraints *asks;
     bool tolerates_unschedulable;
     /* For each required affinity term: domains with a pod that matches all of them. */
     pintle_map *wanted;
@@ -75,9 +76,6 @@ void pintle_rules_free(pintle_rules *rules);
 #define PINTLE_MAX_REFUSALS 16
 /* How many there are; 0 when the pod can run there. */
 size_t pintle_refusals(const pintle_rules *rules, const pintle_node *node, pintle_refusal refusals[PINTLE_MAX_REFUSALS]);
-
-/* The export `schedule`, which leaves the pod to its caller. */
-void pintle_schedule(const pintle_pod *pod, const scheduler_scope_t *scope, scheduler_outcome_t *ret);
 
 /* Parts of the rules, for one another. */
 pintle_string pintle_value_of(const pintle_host_types_list_pair_t *pairs, pintle_string key);

@@ -15,6 +15,11 @@ static const pintle_refusal VOLUME_NODE = {"VolumeBinding", "node(s) didn't matc
 
 bool pintle_is(pintle_string string, const char *text) { return string.len == strlen(text) && (!string.len || memcmp(string.ptr, text, string.len) == 0); }
 
+const pintle_constraints *pintle_asks(const pintle_pod *pod) {
+    static const pintle_constraints NOTHING;
+    return pod->constraints.is_some ? &pod->constraints.val : &NOTHING;
+}
+
 pintle_string pintle_value_of(const pintle_host_types_list_pair_t *pairs, pintle_string key) {
     for (size_t i = 0; i < pairs->len; i++) {
         if (pintle_equal(pairs->ptr[i].key, key)) return pairs->ptr[i].value;
@@ -101,12 +106,13 @@ static bool any_term(const pintle_scheduler_types_list_node_selector_term_t *ter
 }
 
 bool pintle_matches_node(const pintle_pod *pod, const pintle_node *node) {
-    for (size_t i = 0; i < pod->node_selector.len; i++) {
+    const pintle_constraints *asks = pintle_asks(pod);
+    for (size_t i = 0; i < asks->node_selector.len; i++) {
         pintle_string value;
-        if (!find((const void *)&node->as_fed.labels, pod->node_selector.ptr[i].key, &value)) return false;
-        if (!pintle_equal(value, pod->node_selector.ptr[i].value)) return false;
+        if (!find((const void *)&node->as_fed.labels, asks->node_selector.ptr[i].key, &value)) return false;
+        if (!pintle_equal(value, asks->node_selector.ptr[i].value)) return false;
     }
-    return !pod->required_nodes.is_some || any_term(&pod->required_nodes.val, node);
+    return !asks->required_nodes.is_some || any_term(&asks->required_nodes.val, node);
 }
 
 static bool tolerates(const pintle_pod *pod, pintle_string key, pintle_string value, uint8_t effect) {
@@ -129,12 +135,13 @@ bool pintle_tolerates_taints(const pintle_pod *pod, const pintle_node *node) {
 
 static bool is_any(pintle_string ip) { return !ip.len || pintle_is(ip, "0.0.0.0"); }
 
-static bool ports_free(const pintle_pod *pod, const pintle_node *node) {
+static bool ports_free(const pintle_constraints *asks, const pintle_node *node) {
     for (const pintle_placed *placed = node->first; placed; placed = placed->next) {
-        for (size_t i = 0; i < placed->pod.host_ports.len; i++) {
-            const pintle_scheduler_types_host_port_t *taken = &placed->pod.host_ports.ptr[i];
-            for (size_t j = 0; j < pod->host_ports.len; j++) {
-                const pintle_scheduler_types_host_port_t *port = &pod->host_ports.ptr[j];
+        const pintle_constraints *theirs = pintle_asks(&placed->pod);
+        for (size_t i = 0; i < theirs->host_ports.len; i++) {
+            const pintle_scheduler_types_host_port_t *taken = &theirs->host_ports.ptr[i];
+            for (size_t j = 0; j < asks->host_ports.len; j++) {
+                const pintle_scheduler_types_host_port_t *port = &asks->host_ports.ptr[j];
                 bool same = port->port == taken->port && pintle_equal(port->protocol, taken->protocol);
                 if (same && (is_any(port->ip) || is_any(taken->ip) || pintle_equal(port->ip, taken->ip))) return false;
             }
@@ -162,10 +169,10 @@ static size_t lacks(const pintle_pod *pod, const pintle_node *node, pintle_refus
 }
 
 static const pintle_refusal *other(const pintle_rules *rules, const pintle_node *node) {
-    const pintle_pod *pod = rules->pod;
-    if (pod->host_ports.len && !ports_free(pod, node)) return &PORTS;
-    for (size_t i = 0; i < pod->volume_nodes.len; i++) {
-        if (!any_term(&pod->volume_nodes.ptr[i], node)) return &VOLUME_NODE;
+    const pintle_constraints *asks = rules->asks;
+    if (asks->host_ports.len && !ports_free(asks, node)) return &PORTS;
+    for (size_t i = 0; i < asks->volume_nodes.len; i++) {
+        if (!any_term(&asks->volume_nodes.ptr[i], node)) return &VOLUME_NODE;
     }
     return pintle_domain_refusal(rules, node);
 }
@@ -191,7 +198,7 @@ size_t pintle_refusals(const pintle_rules *rules, const pintle_node *node, pintl
 pintle_rules pintle_rules_for(const pintle_cluster *cluster, const pintle_pod *pod) {
     static const char TAINT_KEY[] = "node.kubernetes.io/unschedulable";
     pintle_string key = {(uint8_t *)TAINT_KEY, sizeof TAINT_KEY - 1}, empty = {(uint8_t *)"", 0};
-    pintle_rules rules = {.cluster = cluster, .pod = pod};
+    pintle_rules rules = {.cluster = cluster, .pod = pod, .asks = pintle_asks(pod)};
     rules.tolerates_unschedulable = tolerates(pod, key, empty, PINTLE_SCHEDULER_TYPES_EFFECT_NO_SCHEDULE);
     pintle_count_domains(&rules);
     return rules;

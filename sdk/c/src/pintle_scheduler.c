@@ -29,6 +29,9 @@ typedef struct decision {
 } decision;
 
 static pintle_cluster cluster;
+/* The pod of the last decision, until it is assumed to run somewhere. */
+static pintle_pod asked;
+static bool is_asked;
 
 __attribute__((weak)) const char *policy_filter(const pintle_pod *pod, const pintle_node *node) {
     (void)pod, (void)node;
@@ -120,8 +123,8 @@ static decision judge(const pintle_pod *pod, const scheduler_list_node_id_t *ids
     return made;
 }
 
-/* Brings the best `top` to the front; which of the equally best comes first is drawn. */
-static size_t rank(decision *made, size_t top) {
+/* Brings the best `top` to the front; which of the equally best comes first is the seed's choice. */
+static size_t rank(decision *made, size_t top, uint64_t seed) {
     if (top > made->fit_count) top = made->fit_count;
     for (size_t place = 0; place < top; place++) {
         size_t best = place, equal = 1;
@@ -133,7 +136,7 @@ static size_t rank(decision *made, size_t top) {
                 equal++;
             }
         }
-        size_t drawn = place == 0 && equal > 1 ? pintle_random_below((uint32_t)equal) : 0;
+        size_t drawn = place == 0 ? (size_t)(seed % equal) : 0;
         for (size_t i = best; drawn; ) {
             if (made->fits[++i].score != made->fits[best].score) continue;
             if (!--drawn) best = i;
@@ -166,7 +169,7 @@ static void answer_scores(const decision *made, size_t count, pintle_scheduler_t
 }
 
 static void answer_fits(decision *made, const scheduler_scope_t *scope, uint32_t start, scheduler_outcome_t *ret) {
-    size_t top = rank(made, scope->top ? scope->top : 1);
+    size_t top = rank(made, scope->top ? scope->top : 1, scope->seed);
     ret->tag = PINTLE_SCHEDULER_TYPES_OUTCOME_FITS;
     pintle_scheduler_types_choice_t *choice = &ret->val.fits;
     answer_scores(made, top, &choice->ranked);
@@ -202,13 +205,32 @@ bool exports_scheduler_configure(scheduler_string_t *config, scheduler_string_t 
     return !wrong;
 }
 
-void exports_scheduler_reset(void) { pintle_reset(&cluster); }
+static void forget_asked(void) {
+    if (is_asked) scheduler_pod_free(&asked);
+    is_asked = false;
+}
+
+void exports_scheduler_reset(void) {
+    pintle_reset(&cluster);
+    forget_asked();
+}
+
+/* Of another pod than the last one there is nothing to place. */
+static void assume(const pintle_scheduler_types_assumption_t *assumption) {
+    if (!is_asked || !pintle_equal(asked.uid, assumption->uid)) return;
+    is_asked = false;
+    pintle_place(&cluster, &asked, assumption->node);
+}
 
 static void apply(scheduler_delta_t *delta) {
     switch (delta->tag) {
     case PINTLE_SCHEDULER_TYPES_DELTA_UPSERT_NODE: pintle_upsert_node(&cluster, &delta->val.upsert_node); break;
     case PINTLE_SCHEDULER_TYPES_DELTA_REMOVE_NODE: pintle_remove_node(&cluster, delta->val.remove_node); break;
     case PINTLE_SCHEDULER_TYPES_DELTA_PLACE: pintle_place(&cluster, &delta->val.place.pod, delta->val.place.node); break;
+    case PINTLE_SCHEDULER_TYPES_DELTA_ASSUME:
+        assume(&delta->val.assume);
+        scheduler_delta_free(delta);
+        break;
     case PINTLE_SCHEDULER_TYPES_DELTA_FORGET:
         pintle_forget(&cluster, delta->val.forget);
         scheduler_string_free(&delta->val.forget);
@@ -229,9 +251,13 @@ void exports_scheduler_feed(scheduler_list_delta_t *deltas) {
     if (deltas->len) free(deltas->ptr);
 }
 
-void pintle_schedule(const pintle_pod *pod, const scheduler_scope_t *scope, scheduler_outcome_t *ret) {
+bool exports_scheduler_schedule(scheduler_pod_t *pod, scheduler_scope_t *scope, scheduler_outcome_t *ret, scheduler_string_t *err) {
+    (void)err;
+    forget_asked();
+    asked = *pod;
+    is_asked = true;
     uint32_t start = cluster.node_count ? scope->start % cluster.node_count : 0;
-    decision made = decide(pod, start, scope->limit);
+    decision made = decide(&asked, start, scope->limit);
     if (made.fit_count) {
         answer_fits(&made, scope, start, ret);
     } else {
@@ -239,12 +265,6 @@ void pintle_schedule(const pintle_pod *pod, const scheduler_scope_t *scope, sche
     }
     free(made.fits);
     free(made.reasons);
-}
-
-bool exports_scheduler_schedule(scheduler_pod_t *pod, scheduler_scope_t *scope, scheduler_outcome_t *ret, scheduler_string_t *err) {
-    (void)err;
-    pintle_schedule(pod, scope, ret);
-    scheduler_pod_free(pod);
     return true;
 }
 

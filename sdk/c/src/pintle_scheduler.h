@@ -2,7 +2,7 @@
  *
  * The SDK keeps the nodes and the pods on them, applies the filters that every pod is owed (resources, selectors, taints, ports,
  * volumes, affinity, spread), looks at as many nodes as the host asks for, starting where the last decision ended, and breaks ties by
- * the host's randomness. A policy sees none of that. It does not evict pods for others.
+ * the seed that the host draws for each decision. A policy sees none of that. It does not evict pods for others.
  *
  * The types are the WIT's own; `wit/scheduler/scheduler.wit` documents each field. Strings are not terminated by a zero. */
 #ifndef PINTLE_SCHEDULER_H
@@ -17,6 +17,7 @@
 typedef scheduler_string_t pintle_string;
 typedef scheduler_pod_t pintle_pod;
 typedef pintle_scheduler_types_resources_t pintle_resources;
+typedef pintle_scheduler_types_constraints_t pintle_constraints;
 
 struct pintle_placed;
 
@@ -38,6 +39,10 @@ const char *policy_filter(const pintle_pod *pod, const pintle_node *node);
 
 /* Takes `spec.config`, before anything else. An answer other than NULL refuses it, with what is wrong. Leave it out to take any. */
 const char *policy_configure(const char *config);
+
+/* What the pod asks of its node beside room: selectors, affinity, spread, volumes, host ports. Of a pod that asks for nothing, which most
+ * are, empty lists; `pod->constraints.val` is not to be read then. */
+const pintle_constraints *pintle_asks(const pintle_pod *pod);
 
 /* The value of a label of the node; `ptr` is NULL where it has none. */
 pintle_string pintle_label(const pintle_node *node, const char *key);

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pintle_cluster.h"
-
 #define MAX_TESTS 1000
 /* Upstream's rule, which the host uses: below so many nodes every one is looked at, above a share that shrinks. */
 #define LOOK_AT_ALL 100
@@ -19,6 +17,7 @@ static size_t test_count, failures;
 /* Names by id. */
 static char *nodes[1 << 16];
 static uint32_t node_count, start, drawn;
+static uint64_t seed = 1;
 static char said[1 << 12];
 
 void test_register(const char *name, test_function function) {
@@ -70,6 +69,11 @@ pintle_pod new_pod(const char *name, int64_t milli_cpu, int64_t memory) {
     return pod;
 }
 
+pintle_constraints *constrain(pintle_pod *pod) {
+    if (!pod->constraints.is_some) pod->constraints = (pintle_scheduler_types_option_constraints_t){.is_some = true};
+    return &pod->constraints.val;
+}
+
 /* Lists of pairs are of one shape, whatever the bindings call them. */
 void add_pair(void *pairs, const char *key, const char *value) {
     pintle_host_types_list_pair_t *list = pairs;
@@ -101,20 +105,16 @@ void feed_node(test_node node) {
     feed(delta);
 }
 
-static void feed_placement(pintle_pod pod, uint32_t at) {
+void feed_pod(pintle_pod pod, const char *on) {
+    uint32_t at = 0;
+    while (at < node_count && strcmp(nodes[at], on)) at++;
+    if (at == node_count) {
+        test_failed(__FILE__, __LINE__, "there is no such node");
+        return;
+    }
     scheduler_delta_t delta = {.tag = PINTLE_SCHEDULER_TYPES_DELTA_PLACE};
     delta.val.place = (pintle_scheduler_types_placement_t){pod, at};
     feed(delta);
-}
-
-void feed_pod(pintle_pod pod, const char *on) {
-    for (uint32_t id = 0; id < node_count; id++) {
-        if (!strcmp(nodes[id], on)) {
-            feed_placement(pod, id);
-            return;
-        }
-    }
-    test_failed(__FILE__, __LINE__, "there is no such node");
 }
 
 static uint32_t enough(void) {
@@ -133,11 +133,18 @@ static void tell(const pintle_scheduler_types_list_rejection_t *rejections) {
     }
 }
 
-/* The pod stays the caller's. */
-static const char *asked(const pintle_pod *pod, uint32_t *id) {
-    scheduler_scope_t scope = {start, enough(), 1};
+/* Marsaglia's xorshift: the same numbers in each run, so that tests repeat. */
+static uint64_t next_seed(void) {
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    return seed ^= seed << 17;
+}
+
+static const char *asked(pintle_pod pod, uint32_t *id) {
+    scheduler_scope_t scope = {.start = start, .limit = enough(), .top = 1, .seed = next_seed()};
     scheduler_outcome_t outcome;
-    pintle_schedule(pod, &scope, &outcome);
+    scheduler_string_t error;
+    exports_scheduler_schedule(&pod, &scope, &outcome, &error);
     const char *name = NULL;
     said[0] = 0;
     if (outcome.tag == PINTLE_SCHEDULER_TYPES_OUTCOME_FITS) {
@@ -153,18 +160,18 @@ static const char *asked(const pintle_pod *pod, uint32_t *id) {
 
 const char *decide_pod(pintle_pod pod) {
     uint32_t id;
-    const char *name = asked(&pod, &id);
-    scheduler_pod_free(&pod);
-    return name;
+    return asked(pod, &id);
 }
 
 const char *place_pod(pintle_pod pod) {
-    uint32_t id;
-    const char *name = asked(&pod, &id);
+    /* The decision takes the pod and keeps it. */
+    scheduler_delta_t delta = {.tag = PINTLE_SCHEDULER_TYPES_DELTA_ASSUME};
+    scheduler_string_dup_n(&delta.val.assume.uid, (const char *)pod.uid.ptr, pod.uid.len);
+    const char *name = asked(pod, &delta.val.assume.node);
     if (name) {
-        feed_placement(pod, id);
+        feed(delta);
     } else {
-        scheduler_pod_free(&pod);
+        scheduler_delta_free(&delta);
     }
     return name;
 }

@@ -114,16 +114,15 @@ TEST(selectors_and_node_affinity) {
     add_labelled("a", "gen", "3");
     add_labelled("b", "gen", "5");
     pintle_pod pod = new_pod("selects", 0, 0);
-    add_pair(&pod.node_selector, "gen", "5");
+    add_pair(&constrain(&pod)->node_selector, "gen", "5");
     CHECK_NODE(decide_pod(pod), "b");
     pintle_pod newer = new_pod("newer", 0, 0);
-    newer.required_nodes.is_some = true;
-    newer.required_nodes.val.ptr = calloc(1, sizeof *newer.required_nodes.val.ptr);
-    newer.required_nodes.val.len = 1;
-    newer.required_nodes.val.ptr[0].labels = only(requirement("gen", PINTLE_SCHEDULER_TYPES_OPERATOR_GT, "4"));
+    pintle_scheduler_types_list_node_selector_term_t terms = {calloc(1, sizeof *terms.ptr), 1};
+    terms.ptr[0].labels = only(requirement("gen", PINTLE_SCHEDULER_TYPES_OPERATOR_GT, "4"));
+    constrain(&newer)->required_nodes = (pintle_scheduler_types_option_list_node_selector_term_t){true, terms};
     CHECK_NODE(decide_pod(newer), "b");
     pintle_pod nowhere = new_pod("nowhere", 0, 0);
-    nowhere.required_nodes.is_some = true;
+    constrain(&nowhere)->required_nodes.is_some = true;
     CHECK_NODE(decide_pod(nowhere), NULL);
     CHECK(!strcmp(reasons(), "2 node(s) didn't match Pod's node affinity/selector"));
 }
@@ -134,10 +133,11 @@ TEST(host_ports) {
         char name[8];
         snprintf(name, sizeof name, "p%d", i);
         pintle_pod pod = new_pod(name, 0, 0);
-        pod.host_ports.ptr = malloc(sizeof *pod.host_ports.ptr);
-        pod.host_ports.len = 1;
+        pintle_scheduler_types_list_host_port_t *ports = &constrain(&pod)->host_ports;
+        ports->ptr = malloc(sizeof *ports->ptr);
+        ports->len = 1;
         /* The third is on another protocol. */
-        pod.host_ports.ptr[0] = (pintle_scheduler_types_host_port_t){copy(i == 0 ? "0.0.0.0" : "10.0.0.1"), copy(i == 2 ? "UDP" : "TCP"), 80};
+        ports->ptr[0] = (pintle_scheduler_types_host_port_t){copy(i == 0 ? "0.0.0.0" : "10.0.0.1"), copy(i == 2 ? "UDP" : "TCP"), 80};
         CHECK_NODE(place_pod(pod), i == 1 ? NULL : "a");
     }
 }
@@ -145,19 +145,19 @@ TEST(host_ports) {
 TEST(affinity_and_anti_affinity) {
     zones();
     pintle_pod lost = app("web-0", "web");
-    lost.required_affinity = near("cache", "zone");
+    constrain(&lost)->required_affinity = near("cache", "zone");
     CHECK_NODE(decide_pod(lost), NULL);
     CHECK(!strcmp(reasons(), "3 node(s) didn't match pod affinity rules"));
     pintle_pod first = app("cache-1", "cache");
-    first.required_affinity = near("cache", "zone");
-    add_pair(&first.node_selector, "kubernetes.io/hostname", "a");
+    constrain(&first)->required_affinity = near("cache", "zone");
+    add_pair(&constrain(&first)->node_selector, "kubernetes.io/hostname", "a");
     CHECK_NODE(place_pod(first), "a");
     pintle_pod away = app("web-1", "web");
-    away.required_anti_affinity = near("cache", "zone");
+    constrain(&away)->required_anti_affinity = near("cache", "zone");
     CHECK_NODE(place_pod(away), "c");
     /* The web pod's own rule keeps caches out of its zone. */
     pintle_pod unwelcome = app("cache-2", "cache");
-    add_pair(&unwelcome.node_selector, "zone", "z2");
+    add_pair(&constrain(&unwelcome)->node_selector, "zone", "z2");
     CHECK_NODE(decide_pod(unwelcome), NULL);
     CHECK(!strcmp(reasons(), "2 node(s) didn't match Pod's node affinity/selector, 1 node(s) didn't satisfy existing pods anti-affinity rules"));
 }
@@ -169,13 +169,13 @@ TEST(spread) {
         char name[8];
         snprintf(name, sizeof name, "web-%d", i);
         pintle_pod pod = app(name, "web");
-        pod.spread.ptr = calloc(1, sizeof *pod.spread.ptr);
-        pod.spread.len = 1;
-        pod.spread.ptr[0].max_skew = 1;
-        pod.spread.ptr[0].topology_key = copy("zone");
-        pod.spread.ptr[0].honor_node_affinity = true;
-        pod.spread.ptr[0].selector.is_some = true;
-        pod.spread.ptr[0].selector.val = only(requirement("app", PINTLE_SCHEDULER_TYPES_OPERATOR_IN, "web"));
+        pintle_scheduler_types_spread_constraint_t *spread = calloc(1, sizeof *spread);
+        constrain(&pod)->spread = (pintle_scheduler_types_list_spread_constraint_t){spread, 1};
+        spread->max_skew = 1;
+        spread->topology_key = copy("zone");
+        spread->honor_node_affinity = true;
+        spread->selector.is_some = true;
+        spread->selector.val = only(requirement("app", PINTLE_SCHEDULER_TYPES_OPERATOR_IN, "web"));
         const char *node = place_pod(pod);
         CHECK(node);
         in_first_zone += node && strcmp(node, "c") != 0;
@@ -200,4 +200,79 @@ TEST(many_nodes_are_sampled_in_turn) {
     int count = 0;
     for (int i = 0; i < 300; i++) count += seen[i];
     CHECK(count == 200);
+}
+
+/* The exports as the host calls them, with the nodes 0 to 7. */
+static uint32_t chosen_by(uint64_t seed) {
+    pintle_pod pod = new_pod("p", 0, 0);
+    scheduler_scope_t scope = {.top = 1, .seed = seed};
+    scheduler_outcome_t outcome;
+    scheduler_string_t error;
+    CHECK(exports_scheduler_schedule(&pod, &scope, &outcome, &error) && outcome.tag == PINTLE_SCHEDULER_TYPES_OUTCOME_FITS);
+    uint32_t node = outcome.val.fits.ranked.ptr[0].node;
+    scheduler_outcome_free(&outcome);
+    return node;
+}
+
+TEST(each_of_the_best_is_as_likely_and_the_seed_says_which) {
+    char name[8];
+    for (int i = 0; i < 8; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        add_node(name, 1000, GIB);
+        /* Even ones have a pod, so that the odd ones are better. */
+        if (i % 2 == 0) add_pod(name, 0, 0, name);
+    }
+    uint64_t seed = 1;
+    int counts[8] = {0};
+    for (int i = 0; i < 4000; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint64_t mixed = seed ^ seed >> 29;
+        uint32_t node = chosen_by(mixed);
+        counts[node]++;
+        CHECK(chosen_by(mixed) == node);
+    }
+    for (int i = 0; i < 8; i++) CHECK(i % 2 ? counts[i] > 900 && counts[i] < 1100 : !counts[i]);
+}
+
+static void assume(const char *uid, uint32_t node) {
+    scheduler_list_delta_t deltas = {calloc(1, sizeof *deltas.ptr), 1};
+    deltas.ptr[0].tag = PINTLE_SCHEDULER_TYPES_DELTA_ASSUME;
+    deltas.ptr[0].val.assume = (pintle_scheduler_types_assumption_t){copy(uid), node};
+    exports_scheduler_feed(&deltas);
+}
+
+TEST(what_is_assumed_of_the_last_pod_is_placed_and_of_no_other) {
+    add_node("a", 1000, GIB);
+    assume("p", 0);
+    CHECK_NODE(decide("o", 600, 0), "a");
+    CHECK_NODE(decide("p", 600, 0), "a");
+    assume("o", 0);
+    CHECK_NODE(decide("p", 600, 0), "a");
+    assume("p", 0);
+    CHECK_NODE(decide("q", 600, 0), NULL);
+    assume("p", 0);
+    CHECK_NODE(decide("r", 400, 0), "a");
+    exports_scheduler_reset();
+    assume("r", 0);
+}
+
+TEST(a_pod_that_is_assumed_keeps_others_away_by_its_own_rule) {
+    zones();
+    pintle_pod cache = app("cache-1", "cache");
+    constrain(&cache)->required_anti_affinity = near("web", "zone");
+    add_pair(&constrain(&cache)->node_selector, "zone", "z1");
+    CHECK(place_pod(cache));
+    CHECK_NODE(decide_pod(app("web-1", "web")), "c");
+}
+
+/* As the bindings hand a pod over that asks for nothing: what would be its constraints was never written. */
+TEST(constraints_that_are_not_there_are_not_read) {
+    add_node("a", 1000, GIB);
+    for (int i = 0; i < 2; i++) {
+        pintle_pod pod = new_pod(i ? "p1" : "p0", 500, 0);
+        memset(&pod.constraints.val, 0xa5, sizeof pod.constraints.val);
+        CHECK(!pintle_asks(&pod)->host_ports.len && !pintle_asks(&pod)->required_nodes.is_some);
+        CHECK_NODE(place_pod(pod), "a");
+    }
+    CHECK_NODE(decide("p2", 500, 0), NULL);
 }
