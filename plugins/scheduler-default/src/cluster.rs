@@ -4,7 +4,9 @@ use pintle_sdk::scheduler as api;
 use pintle_sdk::scheduler::{Delta, Effect, NodeId, Unsatisfiable};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::domains::Domains;
 use crate::intern::{Symbol, Symbols};
+use crate::members::Members;
 use crate::select::{Labels, PodTerm, Selector, labels};
 use crate::wish::Wish;
 
@@ -16,7 +18,8 @@ pub struct Cluster {
     pub pods: Vec<Option<PlacedPod>>,
     free: Vec<usize>,
     by_uid: FxHashMap<Box<str>, usize>,
-    pub by_namespace: FxHashMap<Symbol, FxHashSet<usize>>,
+    pub members: Members,
+    pub domains: Domains,
     /// Pods with required anti-affinity: they may forbid a node to others.
     pub with_anti_affinity: FxHashSet<usize>,
     /// Pods with affinity of any kind: their wishes count when others are scored.
@@ -54,6 +57,8 @@ pub struct Node {
     /// As `requested`, but containers that ask for nothing count as small ones: so that scores tell nodes apart.
     pub scored_milli_cpu: i64,
     pub scored_memory: i64,
+    /// How even CPU and memory are in use: it changes less often than it is asked for.
+    pub evenness: i64,
     pub pods: Vec<usize>,
     pub images: FxHashMap<Symbol, u64>,
 }
@@ -143,6 +148,17 @@ impl Cluster {
         self.nodes.get(id as usize)?.as_ref()
     }
 
+    /// Makes ready for what the pod's constraints count.
+    pub fn prepare(&mut self, wish: &Wish) {
+        for selector in wish.spread.iter().filter_map(|constraint| constraint.selector.as_ref()) {
+            self.members.prepare(wish.namespace, selector, &self.pods);
+        }
+        let keys = wish.spread_keys();
+        if !keys.is_empty() {
+            self.domains.prepare(&keys, &self.nodes);
+        }
+    }
+
     /// Whether any pod waits for room somewhere.
     pub fn nominates(&self) -> bool {
         !self.nominated.is_empty()
@@ -192,12 +208,16 @@ impl Cluster {
             requested: Amounts::default(),
             scored_milli_cpu: 0,
             scored_memory: 0,
+            evenness: 0,
             pods: Vec::new(),
             images,
         };
         let slot = fed.id as usize;
         if self.nodes.len() <= slot {
             self.nodes.resize_with(slot + 1, || None);
+        }
+        if self.nodes[slot].as_ref().is_none_or(|old| old.labels != node.labels) {
+            self.domains.forget();
         }
         if let Some(old) = self.nodes[slot].take() {
             self.count_images(&old, -1);
@@ -208,6 +228,7 @@ impl Cluster {
         } else {
             self.node_count += 1;
         }
+        node.evenness = node.evenness_with(&Amounts::default());
         self.count_images(&node, 1);
         self.nodes[slot] = Some(node);
     }
@@ -215,6 +236,7 @@ impl Cluster {
     fn remove_node(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(id as usize).and_then(Option::take) else { return };
         self.node_count -= 1;
+        self.domains.forget();
         self.nominated.remove(&id);
         self.count_images(&node, -1);
         for index in node.pods {
@@ -243,7 +265,7 @@ impl Cluster {
         node.pods.push(index);
         node.charge(&pod, 1);
         self.by_uid.insert(pod.uid.clone(), index);
-        self.by_namespace.entry(pod.namespace).or_default().insert(index);
+        self.members.insert(index, &pod);
         if !pod.required_anti_affinity.is_empty() {
             self.with_anti_affinity.insert(index);
         }
@@ -271,9 +293,7 @@ impl Cluster {
     fn release(&mut self, index: usize) -> Option<PlacedPod> {
         let pod = self.pods.get_mut(index)?.take()?;
         self.by_uid.remove(&pod.uid);
-        if let Some(members) = self.by_namespace.get_mut(&pod.namespace) {
-            members.remove(&index);
-        }
+        self.members.remove(index, &pod);
         self.with_anti_affinity.remove(&index);
         self.with_affinity.remove(&index);
         self.free.push(index);
@@ -295,6 +315,20 @@ impl Node {
         }
         self.scored_milli_cpu += sign * pod.scored_milli_cpu;
         self.scored_memory += sign * pod.scored_memory;
+        self.evenness = self.evenness_with(&Amounts::default());
+    }
+
+    /// How near the shares of CPU and memory in use come to each other with these requests added: 100 are equal shares.
+    #[inline]
+    pub fn evenness_with(&self, added: &Amounts) -> i64 {
+        let share = |used: i64, of: i64| (of > 0).then(|| if used < of { used as f64 / of as f64 } else { 1.0 });
+        let cpu = share(self.requested.milli_cpu + added.milli_cpu, self.allocatable.milli_cpu);
+        let memory = share(self.requested.memory + added.memory, self.allocatable.memory);
+        let deviation = match (cpu, memory) {
+            (Some(cpu), Some(memory)) => ((cpu - memory) / 2.0).abs(),
+            _ => 0.0,
+        };
+        ((1.0 - deviation) * 100.0) as i64
     }
 }
 

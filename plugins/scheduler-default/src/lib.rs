@@ -7,8 +7,10 @@
 mod affinity;
 mod cluster;
 mod config;
+mod domains;
 mod filter;
 mod intern;
+mod members;
 mod preempt;
 mod score;
 mod select;
@@ -43,7 +45,7 @@ impl DefaultScheduler {
             rejections.add(Why::NoSuchNode);
             return Outcome::None(rejections.report(&self.cluster.symbols));
         }
-        let facts = Facts::gather(&self.cluster, wish);
+        let facts = Facts::gather(&mut self.cluster, wish);
         let count = self.cluster.nodes.len();
         let start = if count == 0 { 0 } else { scope.start as usize % count };
         let limit = if scope.limit == 0 { usize::MAX } else { scope.limit as usize };
@@ -104,7 +106,7 @@ impl Scheduler for DefaultScheduler {
             rejections.add(Why::NoSuchNode);
             return Ok(Ranking { ranked: Vec::new(), rejections: rejections.report(&self.cluster.symbols) });
         }
-        let facts = Facts::gather(&self.cluster, &wish);
+        let facts = Facts::gather(&mut self.cluster, &wish);
         let mut feasible = nodes;
         feasible.retain(|id| filter::accepts(&mut self.cluster, &wish, &facts, *id, &mut rejections));
         // The order means nothing here, so nothing is drawn for it.
@@ -118,7 +120,7 @@ impl Scheduler for DefaultScheduler {
 
     fn explain(&mut self, _env: &dyn Env, pod: Pod, node: NodeId) -> Vec<Reason> {
         let wish = Wish::compile(&pod, &mut self.cluster.symbols);
-        let facts = Facts::gather(&self.cluster, &wish);
+        let facts = Facts::gather(&mut self.cluster, &wish);
         let mut rejections = Rejections::default();
         let mut reasons = Vec::new();
         if filter::accepts(&mut self.cluster, &wish, &facts, node, &mut rejections) {

@@ -184,19 +184,7 @@ fn wants_balance(wish: &Wish) -> bool {
 /// Whether the pod brings the shares of CPU and memory in use nearer to each other.
 #[inline]
 fn balance(node: &Node, wish: &Wish) -> i64 {
-    let after = evenness(node, node.requested.milli_cpu + wish.requests.milli_cpu, node.requested.memory + wish.requests.memory);
-    let before = evenness(node, node.requested.milli_cpu, node.requested.memory);
-    MAX / 2 + (MAX / 2 + after - before) / 2
-}
-
-#[inline]
-fn evenness(node: &Node, milli_cpu: i64, memory: i64) -> i64 {
-    let share = |used: i64, of: i64| (of > 0).then(|| if used < of { used as f64 / of as f64 } else { 1.0 });
-    let deviation = match (share(milli_cpu, node.allocatable.milli_cpu), share(memory, node.allocatable.memory)) {
-        (Some(cpu), Some(memory)) => ((cpu - memory) / 2.0).abs(),
-        _ => 0.0,
-    };
-    ((1.0 - deviation) * MAX as f64) as i64
+    MAX / 2 + (MAX / 2 + node.evenness_with(&wish.requests) - node.evenness) / 2
 }
 
 /// How much of the pod's images is there already; an image on few nodes counts less, or pods would crowd on them.

@@ -38,7 +38,12 @@ impl Selector {
             let key = symbols.intern(&r.key);
             let number = || r.values.first().and_then(|v| v.parse().ok());
             let test = match r.operator {
-                Operator::In => Test::In(r.values.iter().map(|v| symbols.intern(v)).collect()),
+                Operator::In => {
+                    let mut values: Vec<Symbol> = r.values.iter().map(|v| symbols.intern(v)).collect();
+                    values.sort_unstable();
+                    values.dedup();
+                    Test::In(values.into())
+                }
                 Operator::NotIn => Test::NotIn(r.values.iter().map(|v| symbols.intern(v)).collect()),
                 Operator::Exists => Test::Exists,
                 Operator::DoesNotExist => Test::Absent,
@@ -53,6 +58,14 @@ impl Selector {
     /// Demands nothing and so matches everything; some of upstream's counts leave it out.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// A label that whatever it selects must have, and with which values, each once.
+    pub fn wanted(&self) -> Option<(Symbol, &[Symbol])> {
+        self.0.iter().find_map(|(key, test)| match test {
+            Test::In(values) => Some((*key, &**values)),
+            _ => None,
+        })
     }
 
     pub fn matches(&self, labels: &[(Symbol, Symbol)], symbols: &Symbols) -> bool {

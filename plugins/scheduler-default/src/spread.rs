@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::cluster::{Cluster, Constraint, Node, PlacedPod};
+use crate::domains::Counts;
 use crate::intern::Symbol;
 use crate::select::value;
 use crate::wish::Wish;
@@ -10,7 +11,7 @@ use crate::wish::Wish;
 /// One hard constraint's counts.
 #[derive(Clone)]
 pub struct Spread {
-    counts: FxHashMap<Symbol, i64>,
+    counts: Counts,
     least: i64,
     matches_itself: bool,
 }
@@ -27,20 +28,13 @@ pub fn gather(cluster: &Cluster, wish: &Wish) -> Vec<Spread> {
     if hard.is_empty() {
         return Vec::new();
     }
-    let mut spreads: Vec<Spread> = Vec::with_capacity(hard.len());
-    for constraint in &hard {
-        let counts = FxHashMap::default();
-        spreads.push(Spread { counts, least: 0, matches_itself: selects(constraint, &wish.labels, cluster) });
-    }
-    for node in cluster.nodes.iter().flatten().filter(|node| complete(&hard, node)) {
-        for (constraint, spread) in hard.iter().zip(&mut spreads) {
-            if counts_node(constraint, wish, node, cluster)
-                && let Some(domain) = value(&node.labels, constraint.topology_key)
-            {
-                spread.counts.entry(domain).or_default();
-            }
-        }
-    }
+    let keys = wish.spread_keys();
+    let spread = |(place, constraint): (usize, &&Constraint)| {
+        let known = if counts_all_nodes(constraint, wish) { cluster.domains.of(&keys, place).cloned() } else { None };
+        let counts = known.unwrap_or_else(|| domains(cluster, wish, &hard, constraint));
+        Spread { counts, least: 0, matches_itself: selects(constraint, &wish.labels, cluster) }
+    };
+    let mut spreads: Vec<Spread> = hard.iter().enumerate().map(spread).collect();
     for (constraint, spread) in hard.iter().zip(&mut spreads) {
         count_pods(cluster, wish, constraint, |node| {
             if complete(&hard, node)
@@ -53,6 +47,13 @@ pub fn gather(cluster: &Cluster, wish: &Wish) -> Vec<Spread> {
         spread.find_least(constraint);
     }
     spreads
+}
+
+/// The domains that the constraint counts, none of them with a pod yet.
+fn domains(cluster: &Cluster, wish: &Wish, hard: &[&Constraint], constraint: &Constraint) -> Counts {
+    let counted = |node: &&Node| complete(hard, node) && counts_node(constraint, wish, node, cluster);
+    let nodes = cluster.nodes.iter().flatten().filter(counted);
+    nodes.filter_map(|node| Some((value(&node.labels, constraint.topology_key)?, 0))).collect()
 }
 
 /// As if the pod came to or left the node. Upstream counts pods here that are being deleted, and those that an empty selector selects:
@@ -140,11 +141,8 @@ impl Spread {
 /// Calls back with the node of each placed pod of the wish's namespace that the constraint counts.
 fn count_pods(cluster: &Cluster, wish: &Wish, constraint: &Constraint, mut found: impl FnMut(&Node)) {
     // An empty selector selects every pod, and upstream counts none of them.
-    if constraint.selector.as_ref().is_none_or(|s| s.is_empty()) {
-        return;
-    }
-    let Some(members) = cluster.by_namespace.get(&wish.namespace) else { return };
-    for pod in members.iter().filter_map(|i| cluster.pod(*i)) {
+    let Some(selector) = constraint.selector.as_ref().filter(|s| !s.is_empty()) else { return };
+    for pod in cluster.members.selected(wish.namespace, selector).filter_map(|i| cluster.pod(i)) {
         if !pod.deleting
             && selects(constraint, &pod.labels, cluster)
             && let Some(node) = cluster.node(pod.node)
@@ -160,6 +158,11 @@ fn complete(constraints: &[&Constraint], node: &Node) -> bool {
 
 fn selects(constraint: &Constraint, labels: &[(Symbol, Symbol)], cluster: &Cluster) -> bool {
     constraint.selector.as_ref().is_some_and(|s| s.matches(labels, &cluster.symbols))
+}
+
+/// No node is left out for what the pod asks of nodes or tolerates.
+fn counts_all_nodes(constraint: &Constraint, wish: &Wish) -> bool {
+    !constraint.honor_taints && (!constraint.honor_affinity || wish.accepts_every_node())
 }
 
 fn counts_node(constraint: &Constraint, wish: &Wish, node: &Node, cluster: &Cluster) -> bool {

@@ -243,3 +243,37 @@ fn what_is_assumed_of_the_last_pod_counts_as_placed() {
     assert_eq!(full(&assume("another")), untold);
     assert!(untold.contains("Fits"), "{untold}");
 }
+
+#[test]
+fn domains_follow_the_nodes_labels() {
+    let mut scheduler = three_nodes();
+    let mut pod = asking("p", 100, GIB);
+    pod.labels = vec![Pair::new("app", "web")];
+    pod.constraints.get_or_insert_default().spread = vec![SpreadConstraint {
+        max_skew: 1,
+        topology_key: "zone".to_owned(),
+        when_unsatisfiable: Unsatisfiable::DoNotSchedule,
+        selector: Some(vec![requirement("app", "web")]),
+        min_domains: None,
+        honor_node_affinity: true,
+        honor_node_taints: false,
+    }];
+    let decide = |scheduler: &mut DefaultScheduler| {
+        let scope = Scope { start: 0, limit: 0, top: 10, seed: 7 };
+        match scheduler.schedule(&Fixed, pod.clone(), scope).expect("decides") {
+            Outcome::Fits(choice) => choice.ranked.len(),
+            Outcome::None(_) => 0,
+        }
+    };
+    place(&mut scheduler, Pod { uid: "other".to_owned(), ..pod.clone() }, 0);
+    let before = decide(&mut scheduler);
+    let mut fourth = Node::sized(3, "n3", 16_000, 64 * GIB, 110);
+    fourth.labels.push(Pair::new("zone", "empty"));
+    scheduler.feed(&Fixed, vec![Delta::UpsertNode(fourth.clone())]);
+    assert_eq!(decide(&mut scheduler), before + 1, "a domain more");
+    fourth.labels.pop();
+    scheduler.feed(&Fixed, vec![Delta::UpsertNode(fourth)]);
+    assert_eq!(decide(&mut scheduler), before, "and without it");
+    scheduler.feed(&Fixed, vec![Delta::RemoveNode(1), Delta::RemoveNode(2)]);
+    assert_eq!(decide(&mut scheduler), 1, "one domain is as full as the least full");
+}

@@ -91,10 +91,21 @@ impl Wish {
         }
     }
 
+    /// Topology keys of the constraints that forbid, in their order.
+    pub fn spread_keys(&self) -> Vec<Symbol> {
+        self.spread.iter().filter(|constraint| constraint.hard).map(|constraint| constraint.topology_key).collect()
+    }
+
+    /// Neither `nodeSelector` nor required node affinity.
+    #[inline]
+    pub fn accepts_every_node(&self) -> bool {
+        self.node_selector.is_empty() && self.required_nodes.is_none()
+    }
+
     /// `nodeSelector` and required node affinity.
     #[inline]
     pub fn accepts_node(&self, node: &Node, symbols: &Symbols) -> bool {
-        (self.node_selector.is_empty() && self.required_nodes.is_none()) || self.selects_node(node, symbols)
+        self.accepts_every_node() || self.selects_node(node, symbols)
     }
 
     fn selects_node(&self, node: &Node, symbols: &Symbols) -> bool {
