@@ -3,6 +3,7 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
+use super::warnings::{ENOUGH, MAX_COMPARED};
 use crate::registry::fields::is_set;
 
 struct File<'a> {
@@ -69,7 +70,10 @@ fn tell(volume: &Value, what: &str, files: Vec<File<'_>>, said: &mut Vec<String>
         if file.source.is_empty() { format!("{:?}", file.path) } else { format!("{:?} ({})", file.path, file.source) }
     };
     let below = |inner: &str, outer: &str| inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
-    for (i, file) in files.iter().enumerate().filter(|(_, file)| !file.path.is_empty()) {
+    for (i, file) in files.iter().enumerate().take(MAX_COMPARED).filter(|(_, file)| !file.path.is_empty()) {
+        if said.len() >= ENOUGH {
+            break;
+        }
         let earlier = files.iter().take(i).filter(|other| !other.path.is_empty());
         for other in earlier.filter(|other| below(file.path, other.path) || below(other.path, file.path)) {
             let volume = volume.str_at(&["name"]);

@@ -33,6 +33,10 @@ const OLD_VOLUMES: [(&str, &str); 9] = [
 ];
 const SECCOMP_IS_A_FIELD: &str = r#"non-functional in v1.27+; use the "seccompProfile" field instead"#;
 const APPARMOR_IS_A_FIELD: &str = r#"deprecated since v1.30; use the "appArmorProfile" field instead"#;
+/// Entries of a list that are compared with each other. Upstream compares all, which takes it minutes for a body full of ports.
+pub(super) const MAX_COMPARED: usize = 1000;
+/// Warnings after which nothing more is compared: an answer's headers have room for fewer.
+pub(super) const ENOUGH: usize = 100;
 /// Quantities of these have no use for a fraction.
 const WHOLE_BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 
@@ -224,7 +228,10 @@ fn ports(spec: &Value, path: &Path<'_>, said: &mut Vec<String>) {
         }
     }
     let number = |port: &Value, field: &str| port.i64_at(&[field]).unwrap_or(0);
-    for (i, (place, port)) in all.iter().enumerate() {
+    for (i, (place, port)) in all.iter().enumerate().take(MAX_COMPARED) {
+        if said.len() >= ENOUGH {
+            break;
+        }
         let (on, address) = (number(port, "hostPort"), port.str_at(&["hostIP"]));
         if !address.is_empty() && on == 0 {
             let (name, inside, protocol) = (port.str_at(&["name"]), number(port, "containerPort"), port.str_at(&["protocol"]));
