@@ -175,22 +175,27 @@ fn profiles(object: &Value, is_template: bool, metadata: &Path<'_>, path: &Path<
     let spec = object.get("spec").unwrap_or(&Value::Null);
     let own = |of: &'_ Value, field: &str| of.at(&["securityContext", field]).filter(|profile| !profile.is_null()).cloned();
     let of_pod = own(spec, "appArmorProfile");
+    // Each new pod comes here, and few have annotations: their names are made for those alone.
+    let is_annotated = object.map_at(&["metadata", "annotations"]).is_some_and(|all| !all.is_empty());
     if own(spec, "seccompProfile").is_none() && object.annotation(SECCOMP_OF_POD).is_some() {
         said.push(format!("{}: {SECCOMP_IS_A_FIELD}", metadata.key(SECCOMP_OF_POD)));
     }
     for kind in CONTAINER_LISTS {
         let list = path.field(kind);
         for (i, container) in spec.list_at(&[kind]).iter().enumerate() {
-            let (here, name) = (list.index(i), container.str_at(&["name"]));
-            let key = format!("{SECCOMP_OF_CONTAINER}{name}");
-            if own(container, "seccompProfile").is_none() && object.annotation(&key).is_some() {
-                said.push(format!("{}: {SECCOMP_IS_A_FIELD}", metadata.key(&key)));
-            }
-            let key = format!("{APPARMOR}{name}");
-            if let Some(annotation) = object.annotation(&key).filter(|_| is_template && own(container, "appArmorProfile").is_none())
-                && (of_pod.is_none() || of_pod != annotations::apparmor_field(annotation))
-            {
-                said.push(format!("{}: {APPARMOR_IS_A_FIELD}", metadata.key(&key)));
+            let here = list.index(i);
+            if is_annotated {
+                let name = container.str_at(&["name"]);
+                let key = format!("{SECCOMP_OF_CONTAINER}{name}");
+                if own(container, "seccompProfile").is_none() && object.annotation(&key).is_some() {
+                    said.push(format!("{}: {SECCOMP_IS_A_FIELD}", metadata.key(&key)));
+                }
+                let key = format!("{APPARMOR}{name}");
+                if let Some(annotation) = object.annotation(&key).filter(|_| is_template && own(container, "appArmorProfile").is_none())
+                    && (of_pod.is_none() || of_pod != annotations::apparmor_field(annotation))
+                {
+                    said.push(format!("{}: {APPARMOR_IS_A_FIELD}", metadata.key(&key)));
+                }
             }
             for name in WHOLE_BYTES {
                 for of in ["limits", "requests"] {
