@@ -56,6 +56,20 @@ fn near(topology_key: &str, app: &str) -> PodAffinityTerm {
     }
 }
 
+/// Web pods, at most one more in a zone than in another.
+fn spread_over_zones(pod: &mut Pod) {
+    pod.labels = vec![Pair::new("app", "web")];
+    pod.constraints.get_or_insert_default().spread = vec![SpreadConstraint {
+        max_skew: 1,
+        topology_key: "zone".to_owned(),
+        when_unsatisfiable: Unsatisfiable::DoNotSchedule,
+        selector: Some(vec![requirement("app", "web")]),
+        min_domains: None,
+        honor_node_affinity: true,
+        honor_node_taints: false,
+    }];
+}
+
 fn on_port(name: &str, host_ports: Vec<HostPort>) -> Pod {
     Pod { constraints: Some(Constraints { host_ports, ..Constraints::default() }), ..Pod::named(name) }
 }
@@ -144,16 +158,7 @@ fn affinity_lets_the_first_of_a_group_in() {
 fn hard_spread_keeps_the_skew() {
     let mut scheduler = three_nodes();
     let mut pod = asking("a", 100, GIB);
-    pod.labels = vec![Pair::new("app", "web")];
-    pod.constraints.get_or_insert_default().spread = vec![SpreadConstraint {
-        max_skew: 1,
-        topology_key: "zone".to_owned(),
-        when_unsatisfiable: Unsatisfiable::DoNotSchedule,
-        selector: Some(vec![requirement("app", "web")]),
-        min_domains: None,
-        honor_node_affinity: true,
-        honor_node_taints: false,
-    }];
+    spread_over_zones(&mut pod);
     place(&mut scheduler, pod.clone(), 0);
     pod.uid = "b".to_owned();
     check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
@@ -248,16 +253,7 @@ fn what_is_assumed_of_the_last_pod_counts_as_placed() {
 fn domains_follow_the_nodes_labels() {
     let mut scheduler = three_nodes();
     let mut pod = asking("p", 100, GIB);
-    pod.labels = vec![Pair::new("app", "web")];
-    pod.constraints.get_or_insert_default().spread = vec![SpreadConstraint {
-        max_skew: 1,
-        topology_key: "zone".to_owned(),
-        when_unsatisfiable: Unsatisfiable::DoNotSchedule,
-        selector: Some(vec![requirement("app", "web")]),
-        min_domains: None,
-        honor_node_affinity: true,
-        honor_node_taints: false,
-    }];
+    spread_over_zones(&mut pod);
     let decide = |scheduler: &mut DefaultScheduler| {
         let scope = Scope { start: 0, limit: 0, top: 10, seed: 7 };
         match scheduler.schedule(&Fixed, pod.clone(), scope).expect("decides") {

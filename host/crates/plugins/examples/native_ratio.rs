@@ -271,23 +271,9 @@ fn constrained(number: u32, constraints: Constraints) -> Pod {
     Pod { constraints: Some(constraints), ..plain(number) }
 }
 
-const NONE: Constraints = Constraints {
-    node_selector: Vec::new(),
-    required_nodes: None,
-    preferred_nodes: Vec::new(),
-    volume_nodes: Vec::new(),
-    volume_reasons: Vec::new(),
-    claims: Vec::new(),
-    exclusive_claims: Vec::new(),
-    required_affinity: Vec::new(),
-    preferred_affinity: Vec::new(),
-    required_anti_affinity: Vec::new(),
-    preferred_anti_affinity: Vec::new(),
-    spread: Vec::new(),
-    spread_by_default: false,
-    host_ports: Vec::new(),
-    volume_images: Vec::new(),
-};
+fn nothing() -> Constraints {
+    across(&pintle_sdk::scheduler::Constraints::default())
+}
 
 /// Over zones by force and over nodes by preference, among the pods of its application.
 fn spread(number: u32) -> Pod {
@@ -305,7 +291,7 @@ fn spread(number: u32) -> Pod {
         constraint("topology.kubernetes.io/zone", Unsatisfiable::DoNotSchedule),
         constraint("kubernetes.io/hostname", Unsatisfiable::ScheduleAnyway),
     ];
-    constrained(number, Constraints { spread, ..NONE })
+    constrained(number, Constraints { spread, ..nothing() })
 }
 
 /// A fifth each: plain, spread, node affinity, anti-affinity by node, host port and preferred affinity by zone.
@@ -323,13 +309,13 @@ fn mixed(number: u32) -> Pod {
         1 => spread(number),
         2 => {
             let preferred_nodes = vec![PreferredNodeTerm { weight: 50, term: term("ssd") }];
-            constrained(number, Constraints { preferred_nodes, required_nodes: Some(vec![term("ssd"), term("hdd")]), ..NONE })
+            constrained(number, Constraints { preferred_nodes, required_nodes: Some(vec![term("ssd"), term("hdd")]), ..nothing() })
         },
-        3 => constrained(number, Constraints { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..NONE }),
+        3 => constrained(number, Constraints { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..nothing() }),
         _ => {
             let port = HostPort { ip: "0.0.0.0".to_owned(), protocol: "TCP".to_owned(), port: 8000 + (number % 1000) as u16 };
             let wish = PreferredPodTerm { weight: 10, term: near("topology.kubernetes.io/zone") };
-            constrained(number, Constraints { preferred_affinity: vec![wish], host_ports: vec![port], ..NONE })
+            constrained(number, Constraints { preferred_affinity: vec![wish], host_ports: vec![port], ..nothing() })
         }
     }
 }
