@@ -49,6 +49,19 @@ pub struct UpArgs {
 }
 
 pub async fn up(args: UpArgs) -> Result<()> {
+    let data_dir = args.data_dir.clone();
+    bring_up(args).await.inspect_err(|_| tell_of_remains(&data_dir))
+}
+
+/// What came up before the failure stays, so that it can be looked at and a second `up` goes on from there.
+fn tell_of_remains(data_dir: &Path) {
+    let server = Layout::open(data_dir).and_then(|layout| Ok(State::load(&layout)?.server.filter(|s| process::alive(s.pid, &layout.cgroup()))));
+    if let Ok(Some(server)) = server {
+        eprintln!("The API server (process {}) still runs: `pintle up` goes on from here, `pintle down --data-dir {}` ends it.", server.pid, data_dir.display());
+    }
+}
+
+async fn bring_up(args: UpArgs) -> Result<()> {
     if args.nodes == 0 || args.nodes > MAX_NODES {
         bail!("--nodes takes 1 to {MAX_NODES}");
     }

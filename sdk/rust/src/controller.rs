@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pintle_partial::Needed;
 use serde_json::Value;
 
 use crate::Env;
@@ -50,11 +51,26 @@ pub struct Watch {
     pub relation: Relation,
     pub label_selector: &'static str,
     pub field_selector: &'static str,
+    /// See [`Watch::reading`]. Empty: all of the object.
+    pub reads: &'static [&'static str],
 }
 
 impl Watch {
     pub const fn new(resource: Resource, relation: Relation) -> Self {
-        Self { resource, relation, label_selector: "", field_selector: "" }
+        Self { resource, relation, label_selector: "", field_selector: "", reads: &[] }
+    }
+
+    /// What [`Controller::route`] looks at, as paths: `metadata.labels`, or `status.conditions.type` for the types of all conditions. It is
+    /// given nothing else of the object, and not asked about a change of anything else. Most changes of a Pod are of its status alone: a
+    /// controller that says what it reads passes over them without making values of the object.
+    pub const fn reading(mut self, paths: &'static [&'static str]) -> Self {
+        self.reads = paths;
+        self
+    }
+
+    pub(crate) fn part(&self, json: &[u8]) -> Option<Value> {
+        let needed = if self.reads.is_empty() { Needed::All } else { Needed::paths(self.reads) };
+        if json.is_empty() { None } else { pintle_partial::read(json, needed).ok() }
     }
 }
 
@@ -162,13 +178,24 @@ pub trait Controller: Default {
     /// The first watch is the primary one: its objects' names are the keys.
     fn watches() -> Vec<Watch>;
 
-    /// Keys concerned by a change of an object of a [`Relation::Routed`] watch.
+    /// Keys concerned by a change of an object of a [`Relation::Routed`] watch: what it [reads](Watch::reading) of the object before and after.
     fn route(&mut self, _api: &dyn Api, _index: usize, _before: Option<&Value>, _after: Option<&Value>) -> Vec<Key> {
         Vec::new()
     }
 
     /// Brings the world nearer to what the key's object asks for. `Some(after)`: come again then, even if nothing changes.
     fn reconcile(&mut self, api: &dyn Api, key: &Key) -> std::result::Result<Option<Duration>, Failure>;
+}
+
+/// What a component does with a change: reads of the object what the watch says, and asks the controller, when that has changed. `before`
+/// and `after` are JSON, empty where there was or is no object.
+pub fn route<C: Controller>(controller: &mut C, api: &dyn Api, watches: &[Watch], index: usize, before: &[u8], after: &[u8]) -> Vec<Key> {
+    let Some(watch) = watches.get(index) else { return Vec::new() };
+    let (before, after) = (watch.part(before), watch.part(after));
+    if !watch.reads.is_empty() && before == after {
+        return Vec::new();
+    }
+    controller.route(api, index, before.as_ref(), after.as_ref())
 }
 
 impl From<ApiError> for Failure {

@@ -18,6 +18,7 @@ macro_rules! export_controller {
             use $crate::controller_glue::{self as glue, bindings};
             ::std::thread_local! {
                 static POLICY: ::std::cell::RefCell<$policy> = ::std::default::Default::default();
+                static WATCHES: ::std::vec::Vec<$crate::controller::Watch> = <$policy as Controller>::watches();
             }
             struct Component;
             impl bindings::Guest for Component {
@@ -27,8 +28,10 @@ macro_rules! export_controller {
                 }
                 fn route(index: u32, before: Vec<u8>, after: Vec<u8>) -> Vec<bindings::Key> {
                     glue::set_up();
-                    let (before, after) = (glue::optional(&before), glue::optional(&after));
-                    let keys = POLICY.with_borrow_mut(|p| p.route(&glue::Host, index as usize, before.as_ref(), after.as_ref()));
+                    let routed = |policy: &mut $policy, watches: &[_]| {
+                        $crate::controller::route(policy, &glue::Host, watches, index as usize, &before, &after)
+                    };
+                    let keys = WATCHES.with(|watches| POLICY.with_borrow_mut(|policy| routed(policy, watches)));
                     keys.into_iter().map(glue::lower_key).collect()
                 }
                 fn reconcile(key: bindings::Key) -> ::std::result::Result<Option<u64>, bindings::Failure> {
@@ -43,10 +46,6 @@ macro_rules! export_controller {
 
 pub fn watches(watches: Vec<Watch>) -> Vec<types::Watch> {
     watches.into_iter().map(lower_watch).collect()
-}
-
-pub fn optional(json: &[u8]) -> Option<Value> {
-    if json.is_empty() { None } else { serde_json::from_slice(json).ok() }
 }
 
 pub fn lift_key(key: types::Key) -> Key {

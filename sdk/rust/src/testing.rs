@@ -97,6 +97,21 @@ impl FakeCluster {
         controller.reconcile(self, &Key { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
+    /// The keys of a change of an object of the watch, by what it [reads](crate::controller::Watch::reading).
+    ///
+    /// # Panics
+    ///
+    /// Where the whole of the object leads to other keys: the watch reads less than `route` looks at.
+    pub fn route<C: Controller>(&self, controller: &mut C, index: usize, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
+        let json = |object: Option<&Value>| object.map(|object| object.to_string().into_bytes()).unwrap_or_default();
+        let (watches, was, is) = (C::watches(), json(before), json(after));
+        let keys = crate::controller::route(controller, self, &watches, index, &was, &is);
+        if watches[index].part(&was) != watches[index].part(&is) {
+            assert_eq!(controller.route(self, index, before, after), keys, "watch {index} reads less than is looked at");
+        }
+        keys
+    }
+
     fn stamp(&self, object: &mut Value) {
         self.revision.set(self.revision.get() + 1);
         object["metadata"]["resourceVersion"] = json!(self.revision.get().to_string());

@@ -40,6 +40,7 @@ mod tests {
             "sdk/c/src",
             "sdk/go",
             "sdk/js/src",
+            "sdk/partial/src",
             "sdk/python/pintle",
             "sdk/python/worlds",
             "sdk/rust/src",

@@ -10,6 +10,19 @@ use crate::resources;
 
 pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
+/// What [`of_pod`] looks at.
+pub const POD_READS: &[&str] = &[
+    "metadata.namespace",
+    "metadata.labels",
+    "metadata.deletionTimestamp",
+    "spec.nodeName",
+    "status.phase",
+    "status.conditions.type",
+    "status.conditions.status",
+    "status.podIP",
+    "status.podIPs",
+];
+
 /// The Services whose selector matches the pod as it was or as it is.
 pub fn of_pod(api: &dyn Api, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
     if before.zip(after).is_some_and(|(b, a)| !matters(b, a)) {

@@ -35,7 +35,7 @@ impl Controller for DaemonSetController {
         vec![
             Watch::new(resources::DAEMON_SETS, Relation::Primary),
             Watch::new(resources::PODS, Relation::Claimed("DaemonSet")),
-            Watch::new(resources::NODES, Relation::Routed),
+            Watch::new(resources::NODES, Relation::Routed).reading(&["metadata.name", "metadata.labels", "spec.taints"]),
             // History that somebody else touches is looked at when the set is next; only orphans may belong to it now.
             Watch::new(resources::CONTROLLER_REVISIONS, Relation::Local),
         ]
@@ -109,10 +109,6 @@ fn prune(fleet: &Fleet<'_>, history: &[Value], newest: usize) -> Result<(), Fail
 
 /// The sets for which the node begins or ceases to fit.
 fn of_node(api: &dyn Api, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
-    let matters = |n: &Value| (n.labels().cloned(), n["spec"]["taints"].clone());
-    if before.zip(after).is_some_and(|(b, a)| matters(b) == matters(a)) {
-        return Vec::new();
-    }
     let all = api.list(resources::DAEMON_SETS, &Query::default()).unwrap_or_default();
     let concerned = |set: &&Value| {
         let placement = Placement::of(set);

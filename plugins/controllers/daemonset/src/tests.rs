@@ -168,3 +168,20 @@ fn a_failed_pod_is_replaced_ever_more_slowly() {
         nothing Some(1s)
         nothing Some(1s)"#]].assert_eq(&seen.join("\n"));
 }
+
+#[test]
+fn sets_are_asked_for_when_a_node_begins_or_ceases_to_fit() {
+    let cluster = cluster(&[], rolling(1, 0));
+    let node = json!({"metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {}, "status": {"phase": "x"}});
+    let (mut beating, mut tainted) = (node.clone(), node.clone());
+    beating["status"]["phase"] = json!("y");
+    tainted["spec"]["taints"] = json!([{"key": "k", "effect": "NoExecute"}]);
+    let check = |before: Option<&Value>, after: Option<&Value>, expected: &[&str]| {
+        let keys = cluster.route(&mut DaemonSetController::default(), 2, before, after);
+        assert_eq!(keys.iter().map(|key| &*key.name).collect::<Vec<_>>(), expected, "{before:?} {after:?}");
+    };
+    check(None, Some(&node), &["d"]);
+    check(Some(&node), Some(&beating), &[]);
+    check(Some(&node), Some(&tainted), &["d"]);
+    check(Some(&node), None, &["d"]);
+}

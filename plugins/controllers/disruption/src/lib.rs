@@ -22,7 +22,7 @@ impl Controller for DisruptionController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::POD_DISRUPTION_BUDGETS, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Local),
+            Watch::new(resources::PODS, Relation::Local).reading(POD_READS),
             Watch::new(resources::REPLICA_SETS, Relation::Indexed),
             Watch::new(resources::DEPLOYMENTS, Relation::Indexed),
             Watch::new(resources::STATEFUL_SETS, Relation::Indexed),
@@ -76,6 +76,16 @@ impl Controller for DisruptionController {
 fn selector(budget: &Value) -> Option<Selector> {
     Selector::from_object(budget.at(&["spec", "selector"]).filter(|s| !s.is_null()))
 }
+
+/// What [`DisruptionController::route`] looks at.
+const POD_READS: &[&str] = &[
+    "metadata.namespace",
+    "metadata.labels",
+    "metadata.deletionTimestamp",
+    "metadata.ownerReferences",
+    "status.conditions.type",
+    "status.conditions.status",
+];
 
 fn matters(before: &Value, after: &Value) -> bool {
     let part = |p: &Value| (p.labels().cloned(), p.deleting(), pods::is_ready(p), p.controller().cloned());

@@ -78,3 +78,26 @@ fn what_cannot_be_counted_may_not_go() {
         status poddisruptionbudgets d/b
         Err(Retry("jobs.batch does not implement the scale subresource")) {"conditions":[{"lastTransitionTime":"2023-11-14T22:13:20Z","message":"jobs.batch does not implement the scale subresource","observedGeneration":1,"reason":"SyncFailed","status":"False","type":"DisruptionAllowed"}],"currentHealthy":0,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":0,"observedGeneration":1}"#]]);
 }
+
+#[test]
+fn a_budget_is_asked_for_when_its_pods_change() {
+    let cluster = cluster(json!({"minAvailable": 1}));
+    for (name, ready) in [("p", false), ("q", true)] {
+        pod(&cluster, name, owner("ReplicaSet", "r"), ready);
+    }
+    let (unready, mut ready) = (cluster.object(PODS, "d", "p").expect("is there"), cluster.object(PODS, "d", "q").expect("is there"));
+    ready["metadata"]["name"] = json!("p");
+    let mut adopted = ready.clone();
+    adopted["metadata"]["ownerReferences"] = owner("ReplicaSet", "other");
+    let mut started = ready.clone();
+    started["status"]["startTime"] = json!("2023-01-01T00:00:00Z");
+    let check = |before: Option<&Value>, after: Option<&Value>, expected: &[&str]| {
+        let keys = cluster.route(&mut DisruptionController, 1, before, after);
+        assert_eq!(keys.iter().map(|key| &*key.name).collect::<Vec<_>>(), expected, "{before:?} {after:?}");
+    };
+    check(None, Some(&unready), &["b"]);
+    check(Some(&unready), Some(&ready), &["b"]);
+    check(Some(&ready), Some(&adopted), &["b"]);
+    check(Some(&ready), Some(&started), &[]);
+    check(Some(&ready), None, &["b"]);
+}

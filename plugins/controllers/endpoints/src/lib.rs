@@ -20,7 +20,7 @@ impl Controller for EndpointsController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::SERVICES, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Local),
+            Watch::new(resources::PODS, Relation::Local).reading(services::POD_READS),
             Watch::new(resources::ENDPOINTS, Relation::Routed),
         ]
     }

@@ -19,7 +19,7 @@ impl Controller for EndpointSliceController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::SERVICES, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Local),
+            Watch::new(resources::PODS, Relation::Local).reading(services::POD_READS),
             Watch::new(resources::ENDPOINT_SLICES, Relation::Local),
             Watch::new(resources::NODES, Relation::Indexed),
         ]

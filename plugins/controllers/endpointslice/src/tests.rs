@@ -52,3 +52,27 @@ fn pods_come_and_go() {
         update endpointslices d/web-2
         web-2 [{"name":"http","port":8080,"protocol":"TCP"}] "10.244.0.3"(not ready)"#]]);
 }
+
+#[test]
+fn a_service_is_asked_for_when_its_pods_serve_otherwise() {
+    let cluster = cluster();
+    let check = |before: Option<&Value>, after: Option<&Value>, expected: &[&str]| {
+        let keys = cluster.route(&mut EndpointSliceController, 1, before, after);
+        assert_eq!(keys.iter().map(|key| &*key.name).collect::<Vec<_>>(), expected, "{before:?} {after:?}");
+    };
+    let (unready, ready, moved) = (pod("a", "10.0.0.1", false), pod("a", "10.0.0.1", true), pod("a", "10.0.0.2", true));
+    let mut initialized = ready.clone();
+    initialized["status"]["conditions"].as_array_mut().expect("a list").push(json!({"type": "Initialized", "status": "True"}));
+    let mut others = ready.clone();
+    others["metadata"]["labels"] = json!({"app": "other"});
+    let mut leaving = ready.clone();
+    leaving["metadata"]["deletionTimestamp"] = json!("2023-01-01T00:00:00Z");
+    check(None, Some(&unready), &["web"]);
+    check(Some(&unready), Some(&ready), &["web"]);
+    check(Some(&ready), Some(&moved), &["web"]);
+    check(Some(&ready), Some(&initialized), &[]);
+    check(Some(&ready), Some(&others), &["web"]);
+    check(Some(&ready), Some(&leaving), &["web"]);
+    check(Some(&leaving), None, &["web"]);
+    check(None, Some(&others), &[]);
+}

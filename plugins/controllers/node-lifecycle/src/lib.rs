@@ -33,18 +33,17 @@ impl Controller for NodeLifecycleController {
     fn watches() -> Vec<Watch> {
         vec![
             Watch::new(resources::NODES, Relation::Primary),
-            Watch::new(resources::PODS, Relation::Routed),
+            Watch::new(resources::PODS, Relation::Routed).reading(&["metadata.deletionTimestamp", "spec.nodeName", "spec.tolerations"]),
             // Renewed all the time; looked at when the grace period is over.
             Watch::new(resources::LEASES, Relation::Indexed),
         ]
     }
 
     /// A pod concerns its node when it comes to one that drives pods away, or that is not there.
-    fn route(&mut self, api: &dyn Api, _index: usize, before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
+    fn route(&mut self, api: &dyn Api, _index: usize, _before: Option<&Value>, after: Option<&Value>) -> Vec<Key> {
         let Some(pod) = after else { return Vec::new() };
-        let matters = |p: &Value| (p["spec"]["nodeName"].clone(), p["spec"]["tolerations"].clone(), p.deleting());
         let name = pod.text(&["spec", "nodeName"]);
-        if name.is_empty() || before.is_some_and(|b| matters(b) == matters(pod)) {
+        if name.is_empty() {
             return Vec::new();
         }
         let quiet = api.get(resources::NODES, "", name).is_ok_and(|node| pintle_controller_common::nodes::taints(&node).iter().all(|t| t.text(&["effect"]) != "NoExecute"));

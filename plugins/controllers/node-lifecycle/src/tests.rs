@@ -159,3 +159,23 @@ fn pods_of_a_node_that_is_gone_are_deleted_after_a_while() {
     cluster.set_config(r#"{"orphanedPods": 7}"#);
     check(&cluster, &mut controller, expect![[r#"Err(Terminal("config: unknown field \"orphanedPods\""))"#]]);
 }
+
+#[test]
+fn a_pod_concerns_a_node_that_drives_away_when_it_comes_or_tolerates_otherwise() {
+    let cluster = cluster(&["a", "b"]);
+    cluster.change(NODES, "", "a", |n| n["spec"]["taints"] = json!([{"key": "out", "effect": "NoExecute"}]));
+    let pod = |node: &str, tolerations: serde_json::Value, phase: &str| {
+        json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"nodeName": node, "tolerations": tolerations}, "status": {"phase": phase}})
+    };
+    let check = |before: Option<serde_json::Value>, after: Option<serde_json::Value>, expected: &[&str]| {
+        let keys = cluster.route(&mut NodeLifecycleController::default(), 1, before.as_ref(), after.as_ref());
+        assert_eq!(keys.iter().map(|key| &*key.name).collect::<Vec<_>>(), expected, "{before:?} {after:?}");
+    };
+    check(None, Some(pod("", json!([]), "Pending")), &[]);
+    check(Some(pod("", json!([]), "Pending")), Some(pod("a", json!([]), "Pending")), &["a"]);
+    check(Some(pod("", json!([]), "Pending")), Some(pod("b", json!([]), "Pending")), &[]);
+    check(Some(pod("", json!([]), "Pending")), Some(pod("gone", json!([]), "Pending")), &["gone"]);
+    check(Some(pod("a", json!([]), "Pending")), Some(pod("a", json!([]), "Running")), &[]);
+    check(Some(pod("a", json!([]), "Running")), Some(pod("a", json!([{"key": "out"}]), "Running")), &["a"]);
+    check(Some(pod("a", json!([]), "Running")), None, &[]);
+}

@@ -24,7 +24,7 @@ impl Controller for VolumeController {
             Watch::new(PERSISTENT_VOLUME_CLAIMS, Relation::Primary),
             Watch::new(PERSISTENT_VOLUMES, Relation::Routed),
             Watch::new(STORAGE_CLASSES, Relation::Routed),
-            Watch::new(PODS, Relation::Local),
+            Watch::new(PODS, Relation::Local).reading(POD_READS),
         ]
     }
 
@@ -79,6 +79,10 @@ fn waiting(api: &dyn Api, class: &str) -> Vec<Key> {
     let waits = |claim: &&Value| !claim::is_bound(claim) && matching::class_of(claim) == class;
     claims.iter().filter(waits).map(|claim| Key { namespace: claim.namespace().to_owned(), name: claim.name().to_owned() }).collect()
 }
+
+/// What [`VolumeController::route`] looks at.
+const POD_READS: &[&str] =
+    &["metadata.name", "metadata.namespace", "metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds", "spec.volumes"];
 
 fn claims_of(pod: &Value) -> Vec<Key> {
     claim::names_in(pod).map(|name| Key { namespace: pod.namespace().to_owned(), name }).collect()

@@ -184,3 +184,22 @@ fn a_volume_that_nobody_can_delete_fails() {
         others of y: {"phase":"Released"} ["kubernetes.io/pv-protection"]
     "#]]);
 }
+
+#[test]
+fn a_claim_is_asked_for_when_a_pod_lets_go_of_it() {
+    let cluster = FakeCluster::new();
+    let pod = serde_json::json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"volumes": [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "scratch", "ephemeral": {}}, {"name": "none", "emptyDir": {}}]}});
+    let mut leaving = pod.clone();
+    leaving["metadata"]["deletionTimestamp"] = serde_json::json!("2023-01-01T00:00:00Z");
+    leaving["metadata"]["deletionGracePeriodSeconds"] = serde_json::json!(30);
+    let mut shut_down = leaving.clone();
+    shut_down["metadata"]["deletionGracePeriodSeconds"] = serde_json::json!(0);
+    let check = |before: &Value, after: Option<&Value>, expected: &[&str]| {
+        let keys = cluster.route(&mut VolumeController, 3, Some(before), after);
+        assert_eq!(keys.iter().map(|key| &*key.name).collect::<Vec<_>>(), expected, "{before} {after:?}");
+    };
+    check(&pod, Some(&leaving), &[]);
+    check(&leaving, Some(&shut_down), &["c", "p-scratch"]);
+    check(&leaving, None, &["c", "p-scratch"]);
+}

@@ -2,9 +2,9 @@
 
 use pintle_api::Status;
 use pintle_api::client::Served;
+use pintle_partial::Needed;
 use serde::Deserialize;
 
-use crate::cache::partial::{self, Needed};
 
 /// The fields below, and nothing of what makes an object long.
 const READ: Needed = Needed::Only(&[(
@@ -52,7 +52,7 @@ impl Meta {
     /// Each write of any object is read so, by the garbage collector.
     pub fn read(served: &Served) -> Result<Self, Status> {
         let unreadable = |why: serde_json::Error| Status::internal(format!("unreadable object: {why}"));
-        let part = partial::read(&served.json, READ).map_err(unreadable)?;
+        let part = pintle_partial::read(&served.json, READ).map_err(unreadable)?;
         serde_json::from_value(part).map_err(unreadable)
     }
 }

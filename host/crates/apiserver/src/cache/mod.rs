@@ -7,7 +7,6 @@ pub mod event;
 mod feed;
 pub mod filter;
 mod guards;
-pub mod partial;
 mod shared;
 pub mod snapshot;
 mod state;
@@ -123,8 +122,8 @@ impl Slot {
     /// The same from an object's text.
     fn index_of(&self, json: &[u8]) -> Result<Index, serde_json::Error> {
         // A start reads every object, most of them of kinds that are selected by labels alone.
-        let needed = if self.fields.load().names.is_empty() { partial::LABELS } else { partial::WITHOUT_MANAGERS };
-        Ok(self.index(&partial::read(json, needed)?))
+        let needed = if self.fields.load().names.is_empty() { pintle_partial::LABELS } else { pintle_partial::WITHOUT_MANAGERS };
+        Ok(self.index(&pintle_partial::read(json, needed)?))
     }
 }
 
@@ -354,7 +353,7 @@ impl Cache {
 }
 
 fn for_observers(stored: &Stored) -> Option<Object> {
-    let read = partial::read(stored.as_slice(), partial::WITHOUT_MANAGERS);
+    let read = pintle_partial::read(stored.as_slice(), pintle_partial::WITHOUT_MANAGERS);
     read.inspect_err(|why| tracing::error!(%why, key = &*stored.key, "observers miss an object")).ok()
 }
 

@@ -8,7 +8,7 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
 use serde_json::{Value, json};
 
-use crate::cache::{KeptCells, Stored, partial};
+use crate::cache::{KeptCells, Stored};
 use crate::registry::print;
 use crate::resources::Resource;
 
@@ -44,7 +44,7 @@ pub fn keep(resource: &Resource, stored: &Stored, object: &Object) {
 }
 
 fn read(resource: &Resource, json: &[u8]) -> Result<Object, Status> {
-    partial::read(json, resource.strategy.cells_need()).map_err(|e| Status::internal(format!("unreadable object: {e}")))
+    pintle_partial::read(json, resource.strategy.cells_need()).map_err(|e| Status::internal(format!("unreadable object: {e}")))
 }
 
 fn write_object(out: &mut Vec<u8>, resource: &Resource, object: &Object, now: jiff::Timestamp) -> Result<(), Status> {

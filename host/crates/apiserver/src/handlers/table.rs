@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cells;
-use crate::cache::{Stored, partial};
+use crate::cache::Stored;
 use crate::http::negotiate::{MetaVersion, Rows};
 use crate::http::pieces::Draft;
 use crate::resources::Resource;
@@ -143,7 +143,7 @@ fn metadata_of(json: &[u8]) -> Result<&str, Status> {
     if let Some(at) =
         memchr::memmem::find(&json[..json.len().min(BEFORE_BYTES)], FIRST).filter(|at| json[..*at].iter().filter(|b| **b == b'{').count() == 1)
     {
-        if let Some(metadata) = partial::first(&json[at + FIRST.len()..]).and_then(|metadata| std::str::from_utf8(metadata).ok()) {
+        if let Some(metadata) = pintle_partial::first(&json[at + FIRST.len()..]).and_then(|metadata| std::str::from_utf8(metadata).ok()) {
             return Ok(metadata);
         }
     }

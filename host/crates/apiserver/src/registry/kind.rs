@@ -17,7 +17,7 @@ use super::def::Def;
 use super::faults::Faults;
 use super::print;
 use super::strategy::{Column, Part, Strategy};
-use crate::cache::partial::{Needed, WITHOUT_MANAGERS};
+use pintle_partial::{Needed, WITHOUT_MANAGERS};
 
 pub type SelectableFields = &'static [(&'static str, fn(&Object) -> String)];
 type Cells = fn(&Object, jiff::Timestamp) -> Vec<Value>;

@@ -11,7 +11,7 @@ use pintle_api::{Cause, Object, ResourceDef, Status};
 use serde_json::Value;
 
 use super::context::WriteContext;
-use crate::cache::partial::{Needed, WITHOUT_MANAGERS};
+use pintle_partial::{Needed, WITHOUT_MANAGERS};
 
 /// What is written: the object itself, or which of its subresources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -472,11 +472,10 @@ impl Crew {
         if member.is_not_concerned(watch, &change) {
             return Some(instance);
         }
-        let bytes = |entry: &Option<Arc<Entry>>| entry.as_ref().map_or_else(Vec::new, |e| e.json.to_vec());
-        let (before, after) = (bytes(&change.before), bytes(&change.after));
+        let (before, after) = (json_of(&change.before), json_of(&change.after));
         let call = instance.begin(member.revision.limits.deadline);
         let index = u32::try_from(watch).unwrap_or(u32::MAX);
-        let outcome = instance.exports.call_route(&mut instance.store, index, &before, &after).await;
+        let outcome = instance.exports.call_route(&mut instance.store, index, before, after).await;
         match instance.end(call, outcome) {
             Ok(keys) => {
                 member.revision.health.returned();
@@ -518,6 +517,10 @@ impl Crew {
             () = raised(&mut stop) => {}
         }
     }
+}
+
+fn json_of(entry: &Option<Arc<Entry>>) -> &[u8] {
+    entry.as_ref().map_or(&[], |entry| &entry.json)
 }
 
 impl From<types::Watch> for Watch {

@@ -25,6 +25,7 @@ const QUICK: &[&str] = &[
 ];
 
 const SDK: &[File] = embedded![
+    "sdk/partial/src/lib.rs",
     "sdk/rust/src/admission.rs",
     "sdk/rust/src/admission_glue.rs",
     "sdk/rust/src/admission_testing.rs",
@@ -37,8 +38,11 @@ const SDK: &[File] = embedded![
     "sdk/rust/src/selector.rs",
     "sdk/rust/src/testing.rs",
 ];
-/// The crate's own manifest leans on this workspace; this one stands alone.
-const MANIFEST: File = ("sdk/rust/Cargo.toml", include_str!("../templates/rust/sdk.toml"));
+/// The crates' own manifests lean on this workspace; these stand alone.
+const MANIFESTS: [File; 2] = [
+    ("sdk/rust/Cargo.toml", include_str!("../templates/rust/sdk.toml")),
+    ("sdk/partial/Cargo.toml", include_str!("../templates/rust/partial.toml")),
+];
 
 pub struct Rust;
 
@@ -63,7 +67,7 @@ impl Language for Rust {
     }
 
     fn sdk(&self) -> Vec<File> {
-        SDK.iter().copied().chain([MANIFEST]).collect()
+        SDK.iter().copied().chain(MANIFESTS).collect()
     }
 
     fn build(&self, folder: &Path) -> Result<Vec<u8>> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::cache::partial::Needed;
+use pintle_partial::Needed;
 use crate::registry::print::{AGE, NAME, NONE, age, since, text, text_or, wide};
 use crate::registry::strategy::Column;
 

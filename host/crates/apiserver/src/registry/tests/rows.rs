@@ -4,13 +4,12 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::{NOW, strategy};
-use crate::cache::partial;
 
 fn check(resource: &str, object: Value, expected: Expect) {
     let strategy = strategy(resource);
     let cells = strategy.cells(&object, NOW.parse().unwrap());
     // A write makes them of all of the object, a list of what it reads of the text.
-    let read = partial::read(object.to_string().as_bytes(), strategy.cells_need()).unwrap();
+    let read = pintle_partial::read(object.to_string().as_bytes(), strategy.cells_need()).unwrap();
     assert_eq!(strategy.cells(&read, NOW.parse().unwrap()), cells);
     let row: Vec<String> = strategy.columns().iter().zip(cells).map(|(c, v)| format!("{}={}", c.name, v.as_str().map_or(v.to_string(), str::to_owned))).collect();
     expected.assert_eq(&row.join(" | "));

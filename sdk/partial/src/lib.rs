@@ -1,10 +1,10 @@
 //! Objects read in part: what the reader does not look at is passed over in the text and never becomes a value.
 //!
 //! Most of an object's cost is making values of it, and most of the rest is looking at each token: so what is passed over is only
-//! searched for its end. That it is valid JSON was checked when it was written; a text whose brackets do not fit is refused. Called for
-//! rows of tables and for indexes, which look at a few fields, and for observers, which look at all but `managedFields`.
+//! searched for its end. That it is valid JSON was checked when it was written; a text whose brackets do not fit is refused. The server
+//! calls it for rows of tables and for indexes, which look at a few fields, and for observers, which look at all but `managedFields`; a
+//! controller's component for the changes that it is asked about.
 
-use pintle_api::Object;
 use serde::de::{Error as _, IgnoredAny};
 use serde_json::{Error, Map, Value};
 
@@ -17,6 +17,17 @@ pub enum Needed {
     Only(&'static [(&'static str, Needed)]),
     /// All other members whole, and of these only the part that stands beside them.
     But(&'static [(&'static str, Needed)]),
+    /// What these paths lead to, through members and the elements of lists.
+    Paths(Paths),
+}
+
+/// Paths of members with dots between them, followed as far as a value that was reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Paths {
+    all: &'static [&'static str],
+    /// One of those that lead here; its first bytes, with a dot at their end, are the way.
+    way: &'static str,
+    way_bytes: usize,
 }
 
 /// All but `metadata.managedFields`, which is half of most objects.
@@ -24,7 +35,7 @@ pub const WITHOUT_MANAGERS: Needed = Needed::But(&[("metadata", Needed::But(&[("
 
 pub const LABELS: Needed = Needed::Only(&[("metadata", Needed::Only(&[("labels", Needed::All)]))]);
 
-pub fn read(json: &[u8], needed: Needed) -> Result<Object, Error> {
+pub fn read(json: &[u8], needed: Needed) -> Result<Value, Error> {
     let mut text = Text { json, at: 0 };
     let read = text.value(needed).filter(|_| text.peek().is_none());
     // What it is that is wrong is said by who reads all of it.
@@ -37,13 +48,38 @@ pub fn first(json: &[u8]) -> Option<&[u8]> {
 }
 
 impl Needed {
+    /// What each of these leads to: `metadata.labels` all labels, `status.conditions.type` the types of all conditions.
+    pub const fn paths(all: &'static [&'static str]) -> Self {
+        Self::Paths(Paths { all, way: "", way_bytes: 0 })
+    }
+
     fn of(self, member: &str) -> Self {
         let (listed, other) = match self {
             Self::All | Self::Nothing => return self,
+            Self::Paths(paths) => return paths.of(member),
             Self::Only(listed) => (listed, Self::Nothing),
             Self::But(listed) => (listed, Self::All),
         };
         listed.iter().find(|(name, _)| *name == member).map_or(other, |(_, part)| *part)
+    }
+}
+
+impl Paths {
+    fn of(self, member: &str) -> Needed {
+        let mut found = Needed::Nothing;
+        if member.contains('.') {
+            return found;
+        }
+        for path in self.all {
+            let Some(rest) = path.strip_prefix(&self.way[..self.way_bytes]).and_then(|rest| rest.strip_prefix(member)) else { continue };
+            if rest.is_empty() {
+                return Needed::All;
+            }
+            if rest.starts_with('.') {
+                found = Needed::Paths(Self { all: self.all, way: path, way_bytes: path.len() - rest.len() + 1 });
+            }
+        }
+        found
     }
 }
 
@@ -56,8 +92,8 @@ struct Text<'a> {
 impl<'a> Text<'a> {
     fn value(&mut self, needed: Needed) -> Option<Value> {
         match (needed, self.peek()?) {
-            (Needed::Only(_) | Needed::But(_), b'{') => self.members(needed),
-            (Needed::Only(_) | Needed::But(_), b'[') => self.elements(needed),
+            (Needed::Only(_) | Needed::But(_) | Needed::Paths(_), b'{') => self.members(needed),
+            (Needed::Only(_) | Needed::But(_) | Needed::Paths(_), b'[') => self.elements(needed),
             _ => serde_json::from_slice(self.pass()?).ok(),
         }
     }
@@ -277,6 +313,18 @@ mod tests {
         ] {
             assert!(read(broken.as_bytes(), NEEDED).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn paths_lead_through_members_and_elements() {
+        const NEEDED: Needed = Needed::paths(&["a.b", "a.bc.d", "l.n", "l.m.k", "w", "w.x"]);
+        check(
+            NEEDED,
+            r#"{"a":{"b":{"c":1},"bc":{"d":2,"e":3},"c":4},"b":5,"l":[{"n":1,"o":2},{"m":{"k":3,"n":4}}],"w":{"x":1,"y":2},"bc":6}"#,
+            expect![[r#"{"a":{"b":{"c":1},"bc":{"d":2}},"l":[{"n":1},{"m":{"k":3}}],"w":{"x":1,"y":2}}"#]],
+        );
+        check(NEEDED, r#"{"a":7,"l":{"n":[]},"a.b":1}"#, expect![[r#"{"a":7,"l":{"n":[]}}"#]]);
+        check(Needed::paths(&[]), r#"{"a":7}"#, expect!["{}"]);
     }
 
     #[test]
