@@ -153,9 +153,9 @@ impl Cluster {
         for selector in wish.spread.iter().filter_map(|constraint| constraint.selector.as_ref()) {
             self.members.prepare(wish.namespace, selector, &self.pods);
         }
-        let keys = wish.spread_keys();
-        if !keys.is_empty() {
-            self.domains.prepare(&keys, &self.nodes);
+        if !wish.spread.is_empty() {
+            let keys = wish.spread.iter().map(|constraint| constraint.topology_key);
+            self.domains.prepare(keys, &wish.spread_keys(), &self.nodes);
         }
     }
 

@@ -29,9 +29,9 @@ impl Facts {
         facts
     }
 
-    /// Neither the pod nor those that are placed tell nodes apart by anything but taints and room.
+    /// Neither the pod nor those that are placed tell nodes apart by anything but taints, room and spread.
     fn leave_all_nodes(&self, wish: &Wish) -> bool {
-        wish.wants_room_alone() && self.affinity.refuses_none(wish) && self.spread.is_empty() && self.claims_in_use == 0
+        wish.wants_room_alone() && self.affinity.refuses_none(wish) && self.claims_in_use == 0
     }
 
     /// As if the pod came to (1) or left (-1) its node.
@@ -119,7 +119,12 @@ pub fn sift(cluster: &mut Cluster, wish: &Wish, facts: &Facts, start: usize, eno
         next = slots.start;
         while next < slots.end && sifted.feasible.len() < enough {
             if wants_room_alone {
-                let passed = pass_with_room(&cluster.nodes[next..slots.end], next as NodeId, wish, enough, &mut sifted.feasible);
+                let nodes = &cluster.nodes[next..slots.end];
+                let passed = if facts.spread.is_empty() {
+                    pass_with_room(nodes, next as NodeId, wish, enough, &mut sifted.feasible)
+                } else {
+                    pass_with_room_and_spread(nodes, next as NodeId, wish, facts, enough, &mut sifted.feasible, rejections)
+                };
                 sifted.looked_at += passed as u32;
                 next += passed;
                 if next == slots.end || sifted.feasible.len() >= enough {
@@ -150,6 +155,46 @@ fn pass_with_room(nodes: &[Option<Node>], first: NodeId, wish: &Wish, enough: us
     let has_room = |node: &&Option<Node>| node.as_ref().is_some_and(|node| has_room(node, wish));
     let passed = nodes.iter().take(wanted).take_while(has_room).count();
     feasible.extend((first..).take(passed));
+    passed
+}
+
+/// The same, but takes only those in whose domains the pod may be, notes the others, and says how many it looked at.
+#[inline(never)]
+fn pass_with_room_and_spread(
+    nodes: &[Option<Node>],
+    first: NodeId,
+    wish: &Wish,
+    facts: &Facts,
+    enough: usize,
+    feasible: &mut Vec<NodeId>,
+    rejections: &mut Rejections,
+) -> usize {
+    let mut passed = 0;
+    // Reasons are told in the order in which they were met; most nodes are refused for the same as the one before.
+    let mut refused: Option<(SpreadFault, u32)> = None;
+    let mut note = |refused: &mut Option<(SpreadFault, u32)>| {
+        if let Some((fault, nodes)) = refused.take() {
+            rejections.add_nodes(fault.into(), nodes);
+        }
+    };
+    for (node, id) in nodes.iter().zip(first..) {
+        if feasible.len() >= enough || !node.as_ref().is_some_and(|node| has_room(node, wish)) {
+            break;
+        }
+        passed += 1;
+        let Some(fault) = crate::spread::fault(&facts.spread, id) else {
+            feasible.push(id);
+            continue;
+        };
+        match &mut refused {
+            Some((same, nodes)) if *same == fault => *nodes += 1,
+            _ => {
+                note(&mut refused);
+                refused = Some((fault, 1));
+            }
+        }
+    }
+    note(&mut refused);
     passed
 }
 
@@ -232,9 +277,8 @@ pub fn passes(cluster: &Cluster, node: &Node, wish: &Wish, facts: &Facts, reject
     if !wish.volumes.is_empty() && !volumes_reach(node, wish, symbols, rejections) {
         return false;
     }
-    let fault = match crate::spread::fault(&facts.spread, wish, node) {
-        Some(SpreadFault::MissingLabel) => Some(Why::SpreadLabel),
-        Some(SpreadFault::Skew) => Some(Why::Spread),
+    let fault = match crate::spread::fault(&facts.spread, node.id) {
+        Some(fault) => Some(fault.into()),
         None => facts.affinity.fault(wish, node).map(|fault| match fault {
             AffinityFault::Affinity => Why::Affinity,
             AffinityFault::AntiAffinity => Why::AntiAffinity,
@@ -242,6 +286,15 @@ pub fn passes(cluster: &Cluster, node: &Node, wish: &Wish, facts: &Facts, reject
         }),
     };
     fault.inspect(|why| rejections.add(*why)).is_none()
+}
+
+impl From<SpreadFault> for Why {
+    fn from(fault: SpreadFault) -> Self {
+        match fault {
+            SpreadFault::MissingLabel => Why::SpreadLabel,
+            SpreadFault::Skew => Why::Spread,
+        }
+    }
 }
 
 fn ports_free(cluster: &Cluster, node: &Node, wish: &Wish) -> bool {

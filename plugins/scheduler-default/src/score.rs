@@ -5,6 +5,7 @@ use pintle_sdk::scheduler::{NodeId, Ranked, Reason};
 use crate::affinity;
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Criterion, Strategy};
+use crate::spread::{LEFT_OUT, Scores};
 use crate::wish::Wish;
 
 const MAX: i64 = 100;
@@ -17,11 +18,12 @@ const FEW: usize = 8;
 
 /// A node that may take the pod.
 struct Candidate<'a> {
-    node: &'a Node,
     /// The weighted sum so far.
     total: i64,
+    node: &'a Node,
+    id: NodeId,
     /// Taints that would rather have the pod elsewhere.
-    discouraged: usize,
+    discouraged: u32,
 }
 
 /// The `top` best of the feasible nodes, best first; equals in an order drawn from the seed.
@@ -36,10 +38,10 @@ pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId]
         let total = fit * allocation(node, wish, config.strategy) + even * balance(node, wish);
         let discouraged = wish.discouraged_by(node);
         most_discouraged = most_discouraged.max(discouraged);
-        candidates.push(Candidate { node, total, discouraged });
+        candidates.push(Candidate { total, node, id: node.id, discouraged });
     }
     if let [only] = candidates.as_slice() {
-        return vec![Ranked { node: only.node.id, score: 0 }];
+        return vec![Ranked { node: only.id, score: 0 }];
     }
     for criterion in [Criterion::NodeAffinity, Criterion::PodTopologySpread, Criterion::InterPodAffinity, Criterion::ImageLocality] {
         let weight = config.weight(criterion);
@@ -50,7 +52,7 @@ pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId]
     }
     let weight = config.weight(Criterion::TaintToleration);
     let taints: Vec<i64> = (0..=most_discouraged).map(|count| weight * taint_score(count, most_discouraged)).collect();
-    best(candidates.iter().map(|c| (c.node.id, c.total + taints[c.discouraged])), top.max(1), seed)
+    best(candidates.iter().map(|c| (c.id, c.total + taints[c.discouraged as usize])), top.max(1), seed)
 }
 
 /// By insertion: a few are wanted, and most nodes are behind the last of them by their score alone. All of them are sorted.
@@ -86,9 +88,9 @@ fn best(scored: impl ExactSizeIterator<Item = (NodeId, i64)>, top: usize, seed: 
 
 /// Each criterion's score of one node, as it would be among all nodes.
 pub fn explain(cluster: &Cluster, config: &Config, wish: &Wish, id: NodeId) -> Vec<Reason> {
-    let candidate = |node| Candidate { node, total: 0, discouraged: wish.discouraged_by(node) };
+    let candidate = |node| Candidate { total: 0, node, id: node.id, discouraged: wish.discouraged_by(node) };
     let nodes: Vec<Candidate> = cluster.nodes.iter().flatten().map(candidate).collect();
-    let Some(place) = nodes.iter().position(|c| c.node.id == id) else { return Vec::new() };
+    let Some(place) = nodes.iter().position(|c| c.id == id) else { return Vec::new() };
     let line = |criterion: &Criterion| Reason {
         stage: "score".to_owned(),
         criterion: criterion.name().to_owned(),
@@ -118,8 +120,8 @@ fn scores(criterion: Criterion, cluster: &Cluster, config: &Config, wish: &Wish,
     }
 }
 
-fn taint_score(count: usize, most: usize) -> i64 {
-    if count == 0 { MAX } else { MAX - MAX * count as i64 / most as i64 }
+fn taint_score(count: u32, most: u32) -> i64 {
+    if count == 0 { MAX } else { MAX - MAX * i64::from(count) / i64::from(most) }
 }
 
 fn node_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
@@ -133,15 +135,22 @@ fn node_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64
 }
 
 fn spread(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
-    let Some(raw) = crate::spread::scores(cluster, wish, || nodes.iter().map(|c| c.node)) else { return Vec::new() };
-    let most = raw.iter().flatten().copied().max().unwrap_or(0);
-    let least = raw.iter().flatten().copied().min().unwrap_or(0);
-    let normal = |score: Option<i64>| match score {
-        None => 0,
-        Some(_) if most == 0 => MAX,
-        Some(score) => MAX * (most + least - score) / most,
+    let ids: Vec<NodeId> = nodes.iter().map(|c| c.id).collect();
+    let Some(Scores { mut of_nodes, least, most }) = crate::spread::scores(cluster, wish, &ids) else { return Vec::new() };
+    let normal = |score: i64| match score {
+        LEFT_OUT => 0,
+        _ if most == 0 => MAX,
+        _ => MAX * (most + least - score) / most,
     };
-    raw.into_iter().map(normal).collect()
+    // Most nodes are as good as the one before, and a division takes longer than to see that.
+    let mut before = (LEFT_OUT, normal(LEFT_OUT));
+    for score in &mut of_nodes {
+        if *score != before.0 {
+            before = (*score, normal(*score));
+        }
+        *score = before.1;
+    }
+    of_nodes
 }
 
 fn pod_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {

@@ -68,6 +68,14 @@ impl Selector {
         })
     }
 
+    /// The same where nothing else is asked for.
+    pub fn wanted_alone(&self) -> Option<(Symbol, &[Symbol])> {
+        match &*self.0 {
+            [(key, Test::In(values))] => Some((*key, values)),
+            _ => None,
+        }
+    }
+
     pub fn matches(&self, labels: &[(Symbol, Symbol)], symbols: &Symbols) -> bool {
         self.0.iter().all(|(key, test)| holds(test, value(labels, *key), symbols))
     }

@@ -1,19 +1,23 @@
 //! Topology spread: how many matching pods each domain holds.
 
-use rustc_hash::FxHashMap;
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use pintle_sdk::scheduler::NodeId;
 
 use crate::cluster::{Cluster, Constraint, Node, PlacedPod};
-use crate::domains::Counts;
+use crate::domains::{Counts, Topology};
 use crate::intern::Symbol;
-use crate::select::value;
 use crate::wish::Wish;
 
 /// One hard constraint's counts.
 #[derive(Clone)]
 pub struct Spread {
+    topology: Rc<Topology>,
     counts: Counts,
     least: i64,
     matches_itself: bool,
+    max_skew: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,17 @@ pub enum SpreadFault {
     Skew,
 }
 
+/// Raw scores, lower is better.
+pub struct Scores {
+    /// [`LEFT_OUT`] for a node that lacks one of the labels.
+    pub of_nodes: Vec<i64>,
+    /// The extremes of those that are not left out; 0 where all are.
+    pub least: i64,
+    pub most: i64,
+}
+
+pub const LEFT_OUT: i64 = i64::MIN;
+
 /// For each hard constraint of the pod, in order.
 pub fn gather(cluster: &Cluster, wish: &Wish) -> Vec<Spread> {
     let hard: Vec<&Constraint> = wish.spread.iter().filter(|c| c.hard).collect();
@@ -29,31 +44,28 @@ pub fn gather(cluster: &Cluster, wish: &Wish) -> Vec<Spread> {
         return Vec::new();
     }
     let keys = wish.spread_keys();
+    let topologies = topologies(cluster, &hard);
     let spread = |(place, constraint): (usize, &&Constraint)| {
-        let known = if counts_all_nodes(constraint, wish) { cluster.domains.of(&keys, place).cloned() } else { None };
-        let counts = known.unwrap_or_else(|| domains(cluster, wish, &hard, constraint));
-        Spread { counts, least: 0, matches_itself: selects(constraint, &wish.labels, cluster) }
-    };
-    let mut spreads: Vec<Spread> = hard.iter().enumerate().map(spread).collect();
-    for (constraint, spread) in hard.iter().zip(&mut spreads) {
-        count_pods(cluster, wish, constraint, |node| {
-            if complete(&hard, node)
-                && counts_node(constraint, wish, node, cluster)
-                && let Some(count) = value(&node.labels, constraint.topology_key).and_then(|d| spread.counts.get_mut(&d))
-            {
-                *count += 1;
-            }
-        });
+        let topology = topologies[place].clone();
+        let all_nodes = counts_all_nodes(constraint, wish);
+        let counts_node = |id: NodeId| {
+            complete(&topologies, id) && (all_nodes || cluster.node(id).is_some_and(|node| counts_node(constraint, wish, node, cluster)))
+        };
+        let known = if all_nodes { cluster.domains.of_set(&keys, place).cloned() } else { None };
+        let nodes = || cluster.nodes.iter().flatten().map(|node| node.id);
+        let mut counts = known.unwrap_or_else(|| Counts::of(&topology, nodes().filter(|id| counts_node(*id))));
+        let mut nodes = nodes_of_counted(cluster, wish, constraint);
+        // A node without the label has no domain to count in.
+        if !all_nodes || hard.len() > 1 {
+            nodes.to_mut().retain(|id| counts_node(*id));
+        }
+        counts.count(&topology, &nodes);
+        let matches_itself = selects(constraint, &wish.labels, cluster);
+        let mut spread = Spread { topology, counts, least: 0, matches_itself, max_skew: constraint.max_skew };
         spread.find_least(constraint);
-    }
-    spreads
-}
-
-/// The domains that the constraint counts, none of them with a pod yet.
-fn domains(cluster: &Cluster, wish: &Wish, hard: &[&Constraint], constraint: &Constraint) -> Counts {
-    let counted = |node: &&Node| complete(hard, node) && counts_node(constraint, wish, node, cluster);
-    let nodes = cluster.nodes.iter().flatten().filter(counted);
-    nodes.filter_map(|node| Some((value(&node.labels, constraint.topology_key)?, 0))).collect()
+        spread
+    };
+    hard.iter().enumerate().map(spread).collect()
 }
 
 /// As if the pod came to or left the node. Upstream counts pods here that are being deleted, and those that an empty selector selects:
@@ -62,98 +74,145 @@ pub fn shift(spreads: &mut [Spread], cluster: &Cluster, wish: &Wish, pod: &Place
     if spreads.is_empty() || pod.namespace != wish.namespace {
         return;
     }
-    if wish.spread.iter().filter(|c| c.hard).any(|c| value(&node.labels, c.topology_key).is_none()) {
+    if spreads.iter().any(|spread| spread.topology.of(node.id).is_none()) {
         return;
     }
     for (constraint, spread) in wish.spread.iter().filter(|c| c.hard).zip(spreads) {
         if selects(constraint, &pod.labels, cluster)
             && counts_node(constraint, wish, node, cluster)
-            && let Some(domain) = value(&node.labels, constraint.topology_key)
+            && let Some(domain) = spread.topology.of(node.id)
         {
-            *spread.counts.entry(domain).or_default() += by;
+            spread.counts.include(domain);
+            spread.counts.add(domain, by);
             spread.find_least(constraint);
         }
     }
 }
 
 #[inline]
-pub fn fault(spreads: &[Spread], wish: &Wish, node: &Node) -> Option<SpreadFault> {
-    if spreads.is_empty() { None } else { fault_of_constraints(spreads, wish, node) }
+pub fn fault(spreads: &[Spread], id: NodeId) -> Option<SpreadFault> {
+    spreads.iter().find_map(|spread| spread.fault(id))
 }
 
-fn fault_of_constraints(spreads: &[Spread], wish: &Wish, node: &Node) -> Option<SpreadFault> {
-    for (constraint, spread) in wish.spread.iter().filter(|c| c.hard).zip(spreads) {
-        let Some(domain) = value(&node.labels, constraint.topology_key) else { return Some(SpreadFault::MissingLabel) };
-        let there = spread.counts.get(&domain).copied().unwrap_or(0);
-        if there + i64::from(spread.matches_itself) - spread.least > constraint.max_skew {
-            return Some(SpreadFault::Skew);
-        }
-    }
-    None
-}
-
-/// Raw scores for soft constraints, lower is better; `None` for a node that lacks one of the labels.
-pub fn scores<'a, I: Iterator<Item = &'a Node>>(cluster: &Cluster, wish: &Wish, feasible: impl Fn() -> I) -> Option<Vec<Option<i64>>> {
+/// For soft constraints, of nodes in the order in which they are given.
+pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[NodeId]) -> Option<Scores> {
     let soft: Vec<&Constraint> = wish.spread.iter().filter(|c| !c.hard).collect();
     if soft.is_empty() {
         return None;
     }
-    let takes_part = |node: &Node| wish.spread_by_default || complete(&soft, node);
-    let taking_part = feasible().filter(|n| takes_part(n)).count();
-    let mut sums = vec![0.0_f64; feasible().count()];
-    for constraint in &soft {
-        let by_host = constraint.topology_key == wish.hostname_key;
-        // With the defaults, nodes without the label make up a domain of their own.
-        let mut counts: FxHashMap<Option<Symbol>, i64> = FxHashMap::default();
-        if !by_host {
-            for node in feasible().filter(|n| takes_part(n)) {
-                counts.entry(value(&node.labels, constraint.topology_key)).or_default();
-            }
+    let topologies = topologies(cluster, &soft);
+    let all_take_part = wish.spread_by_default || topologies.iter().all(|topology| feasible.iter().all(|id| topology.of(*id).is_some()));
+    // Of feasible nodes.
+    let takes_part = |id: NodeId| all_take_part || complete(&topologies, id);
+    let mut sums = vec![0.0_f64; feasible.len()];
+    for (constraint, topology) in soft.iter().zip(&topologies) {
+        // Added to each node's sum that has the label.
+        let skew = (constraint.max_skew - 1) as f64;
+        if constraint.topology_key == wish.hostname_key {
+            let taking_part = if all_take_part { feasible.len() } else { feasible.iter().filter(|id| takes_part(**id)).count() };
+            let weight = ((taking_part + 2) as f64).ln();
+            let nodes = nodes_of_counted(cluster, wish, constraint);
+            add_by_host(&mut sums, feasible, topology, &on_nodes(&nodes, cluster.nodes.len()), weight, skew);
+            continue;
         }
-        let weight = ((if by_host { taking_part } else { counts.len() } + 2) as f64).ln();
-        let mut on_node: FxHashMap<u32, i64> = FxHashMap::default();
-        count_pods(cluster, wish, constraint, |node| {
-            if by_host {
-                *on_node.entry(node.id).or_default() += 1;
-            } else if takes_part(node)
-                && counts_node(constraint, wish, node, cluster)
-                && let Some(count) = counts.get_mut(&value(&node.labels, constraint.topology_key))
-            {
-                *count += 1;
+        // With the defaults, nodes without the label make up a domain of their own.
+        let without_label = topology.domains();
+        let domain_of = |id: NodeId| topology.of(id).unwrap_or(without_label);
+        let mut counts = Counts::none(without_label + 1);
+        feasible.iter().filter(|id| takes_part(**id)).for_each(|id| counts.include(domain_of(*id)));
+        let weight = ((counts.counted() + 2) as f64).ln();
+        let all_nodes = counts_all_nodes(constraint, wish);
+        let mut nodes = nodes_of_counted(cluster, wish, constraint);
+        let counted = |id: NodeId| all_nodes || cluster.node(id).is_some_and(|node| counts_node(constraint, wish, node, cluster));
+        if !all_nodes || !wish.spread_by_default {
+            nodes.to_mut().retain(|id| (wish.spread_by_default || complete(&topologies, *id)) && counted(*id));
+        }
+        // What is in the domain of nodes without the label scores none of them.
+        counts.count(topology, &nodes);
+        for (sum, id) in sums.iter_mut().zip(feasible) {
+            if let Some(domain) = topology.of(*id) {
+                *sum += counts.get(domain) as f64 * weight + skew;
             }
-        });
-        for (sum, node) in sums.iter_mut().zip(feasible()) {
-            let Some(domain) = value(&node.labels, constraint.topology_key) else { continue };
-            let count = if by_host { on_node.get(&node.id) } else { counts.get(&Some(domain)) };
-            *sum += count.copied().unwrap_or(0) as f64 * weight + (constraint.max_skew - 1) as f64;
         }
     }
-    Some(sums.iter().zip(feasible()).map(|(sum, node)| takes_part(node).then(|| sum.round() as i64)).collect())
+    let mut of_nodes = Vec::with_capacity(feasible.len());
+    let mut extremes: Option<(i64, i64)> = None;
+    // Most nodes hold as many of the pods as the one before.
+    let mut before = (0.0, 0);
+    for (sum, id) in sums.iter().zip(feasible) {
+        if !takes_part(*id) {
+            of_nodes.push(LEFT_OUT);
+            continue;
+        }
+        if *sum != before.0 || extremes.is_none() {
+            before = (*sum, sum.round() as i64);
+            let (least, most) = extremes.unwrap_or((before.1, before.1));
+            extremes = Some((least.min(before.1), most.max(before.1)));
+        }
+        of_nodes.push(before.1);
+    }
+    let (least, most) = extremes.unwrap_or_default();
+    Some(Scores { of_nodes, least, most })
 }
 
 impl Spread {
+    #[inline]
+    pub fn fault(&self, id: NodeId) -> Option<SpreadFault> {
+        let Some(domain) = self.topology.of(id) else { return Some(SpreadFault::MissingLabel) };
+        let there = self.counts.get(domain);
+        (there + i64::from(self.matches_itself) - self.least > self.max_skew).then_some(SpreadFault::Skew)
+    }
+
     fn find_least(&mut self, constraint: &Constraint) {
-        let too_few = (self.counts.len() as i64) < constraint.min_domains.unwrap_or(1);
-        self.least = if too_few { 0 } else { self.counts.values().copied().min().unwrap_or(0) };
+        let too_few = (self.counts.counted() as i64) < constraint.min_domains.unwrap_or(1);
+        self.least = if too_few { 0 } else { self.counts.least().unwrap_or(0) };
     }
 }
 
-/// Calls back with the node of each placed pod of the wish's namespace that the constraint counts.
-fn count_pods(cluster: &Cluster, wish: &Wish, constraint: &Constraint, mut found: impl FnMut(&Node)) {
+/// The node of each placed pod of the wish's namespace that the constraint counts.
+fn nodes_of_counted<'a>(cluster: &'a Cluster, wish: &Wish, constraint: &'a Constraint) -> Cow<'a, [NodeId]> {
     // An empty selector selects every pod, and upstream counts none of them.
-    let Some(selector) = constraint.selector.as_ref().filter(|s| !s.is_empty()) else { return };
-    for pod in cluster.members.selected(wish.namespace, selector).filter_map(|i| cluster.pod(i)) {
-        if !pod.deleting
-            && selects(constraint, &pod.labels, cluster)
-            && let Some(node) = cluster.node(pod.node)
-        {
-            found(node);
+    let Some(selector) = constraint.selector.as_ref().filter(|s| !s.is_empty()) else { return Cow::Borrowed(&[]) };
+    if let Some(mut groups) = cluster.members.nodes_of_selected(wish.namespace, selector) {
+        let first = groups.next().unwrap_or_default();
+        let rest: Vec<&[NodeId]> = groups.collect();
+        return if rest.is_empty() { Cow::Borrowed(first) } else { Cow::Owned([&[first], &rest[..]].concat().concat()) };
+    }
+    let pods = cluster.members.selected(wish.namespace, selector).filter_map(|i| cluster.pod(i));
+    pods.filter(|pod| !pod.deleting && selects(constraint, &pod.labels, cluster)).map(|pod| pod.node).collect()
+}
+
+/// How many times each of so many nodes is among these.
+#[inline(never)]
+fn on_nodes(nodes: &[NodeId], count: usize) -> Vec<u32> {
+    let mut on_node = vec![0_u32; count];
+    for id in nodes {
+        if let Some(count) = on_node.get_mut(*id as usize) {
+            *count += 1;
+        }
+    }
+    on_node
+}
+
+/// A loop of its own, as [`Counts::count`] is.
+#[inline(never)]
+fn add_by_host(sums: &mut [f64], feasible: &[NodeId], topology: &Topology, on_node: &[u32], weight: f64, skew: f64) {
+    let column = topology.column();
+    for (sum, id) in sums.iter_mut().zip(feasible) {
+        if Topology::has_label(column, *id) {
+            *sum += f64::from(on_node.get(*id as usize).copied().unwrap_or(0)) * weight + skew;
         }
     }
 }
 
-fn complete(constraints: &[&Constraint], node: &Node) -> bool {
-    constraints.iter().all(|c| value(&node.labels, c.topology_key).is_some())
+fn topologies(cluster: &Cluster, constraints: &[&Constraint]) -> Vec<Rc<Topology>> {
+    constraints.iter().map(|constraint| cluster.domains.of(constraint.topology_key, &cluster.nodes)).collect()
+}
+
+/// The node has the labels of all of them.
+#[inline]
+fn complete(topologies: &[Rc<Topology>], id: NodeId) -> bool {
+    topologies.iter().all(|topology| topology.of(id).is_some())
 }
 
 fn selects(constraint: &Constraint, labels: &[(Symbol, Symbol)], cluster: &Cluster) -> bool {

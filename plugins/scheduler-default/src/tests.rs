@@ -273,3 +273,65 @@ fn domains_follow_the_nodes_labels() {
     scheduler.feed(&Fixed, vec![Delta::RemoveNode(1), Delta::RemoveNode(2)]);
     assert_eq!(decide(&mut scheduler), 1, "one domain is as full as the least full");
 }
+
+/// What is quick for most pods must not decide otherwise than what is slow for all.
+#[test]
+fn spread_is_decided_alike_by_the_quick_way_and_by_the_slow_one() {
+    let mut scheduler = DefaultScheduler::default();
+    for id in 0..24 {
+        let mut node = Node::sized(id, &format!("n{id}"), 4000, 8 * GIB, 4);
+        if id % 7 != 3 {
+            node.labels.push(Pair::new("zone", format!("z{}", id % 4)));
+        }
+        if id % 5 != 4 {
+            node.labels.push(Pair::new("kubernetes.io/hostname", format!("n{id}")));
+        }
+        scheduler.feed(&Fixed, vec![Delta::UpsertNode(node)]);
+    }
+    let constraint = |topology_key: &str, when_unsatisfiable, max_skew| SpreadConstraint {
+        max_skew,
+        topology_key: topology_key.to_owned(),
+        when_unsatisfiable,
+        selector: Some(vec![requirement("app", "web")]),
+        min_domains: None,
+        honor_node_affinity: true,
+        honor_node_taints: false,
+    };
+    let (mut fitted, mut refused) = (0, 0);
+    for step in 0..110 {
+        let mut quick = asking(&format!("p{step}"), 100, GIB / 4);
+        quick.labels = vec![Pair::new("app", "web")];
+        quick.deleting = step % 6 == 5;
+        quick.constraints.get_or_insert_default().spread = vec![
+            constraint("zone", Unsatisfiable::DoNotSchedule, 1 + (step % 3) as i32),
+            constraint("kubernetes.io/hostname", Unsatisfiable::ScheduleAnyway, 1),
+            constraint("zone", Unsatisfiable::ScheduleAnyway, 2),
+        ];
+        if step % 4 == 1 {
+            quick.constraints.get_or_insert_default().spread.push(constraint("kubernetes.io/hostname", Unsatisfiable::DoNotSchedule, 1));
+        }
+        // A port that nobody has: the other filters are asked at each node.
+        let mut slow = quick.clone();
+        slow.constraints.get_or_insert_default().host_ports = vec![HostPort { ip: String::new(), protocol: "TCP".to_owned(), port: 1 }];
+        // And a demand that all these pods meet: each of them is looked at.
+        for spread in &mut slow.constraints.get_or_insert_default().spread {
+            let has_app = Requirement { key: "app".to_owned(), operator: Operator::Exists, values: Vec::new() };
+            spread.selector.get_or_insert_default().push(has_app);
+        }
+        let scope = Scope { start: step * 5, limit: 1 + step % 9, top: 5, seed: u64::from(step) };
+        let slowly = scheduler.schedule(&Fixed, slow, scope).expect("decides");
+        let outcome = scheduler.schedule(&Fixed, quick.clone(), scope).expect("decides");
+        assert_eq!(format!("{outcome:?}"), format!("{slowly:?}"), "step {step}");
+        match outcome {
+            Outcome::Fits(choice) => {
+                fitted += 1;
+                place(&mut scheduler, quick, choice.ranked[0].node);
+            }
+            Outcome::None(_) => refused += 1,
+        }
+        if step % 5 == 4 {
+            scheduler.feed(&Fixed, vec![Delta::Forget(format!("p{}", step - 4))]);
+        }
+    }
+    assert!(fitted > 30 && refused > 5, "{fitted} fitted, {refused} did not");
+}

@@ -138,8 +138,9 @@ impl Wish {
 
     /// Taints that would rather have the pod elsewhere.
     #[inline]
-    pub fn discouraged_by(&self, node: &Node) -> usize {
-        if self.tolerations.is_empty() { node.discouraging.len() } else { node.discouraging.iter().filter(|t| !self.tolerates(t)).count() }
+    pub fn discouraged_by(&self, node: &Node) -> u32 {
+        let all = &node.discouraging;
+        (if self.tolerations.is_empty() { all.len() } else { all.iter().filter(|t| !self.tolerates(t)).count() }) as u32
     }
 
     /// The pod asks for nothing but room: no filter but taints and resources can refuse it for what it says itself.
