@@ -3,10 +3,12 @@
 //!
 //! `cargo run -p schema-gen published FOLDER` writes the latter, and the parameters of requests, from the documents of upstream's `/openapi/v3` in FOLDER.
 //! `cargo run -p schema-gen protobuf FOLDER VERSION` writes `messages.txt` (the protobuf form) from upstream's API modules in FOLDER.
+//! `cargo run -p schema-gen internal FOLDER VERSION` writes `internal_types.txt` (how messages show whole objects) from upstream's modules in FOLDER.
 //! Run `cargo run -p schema-gen` after raising k8s-openapi, `-- --check` to see whether the files are current.
 //! A crate of its own, so that neither the host nor xtask compiles k8s-openapi with schemars.
 //! What these schemas do not say (list kinds and keys, patch strategies) is the hand-kept `merge.txt` beside them.
 
+mod internal;
 mod kinds;
 mod protobuf;
 mod published;
@@ -25,6 +27,13 @@ fn main() -> Result<()> {
         let rows = protobuf::render(Path::new(modules), version)?;
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/api/src/protobuf");
         return publish(&directory.join("messages.txt"), rows.as_bytes(), false);
+    }
+    if let [verb, modules, version] = args.as_slice()
+        && verb == "internal"
+    {
+        let rows = internal::render(Path::new(modules), version)?;
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/apiserver/src/registry");
+        return publish(&directory.join("internal_types.txt"), rows.as_bytes(), false);
     }
     let check = std::env::args().skip(1).any(|arg| arg == "--check");
     let (types, descriptions) = table::render(&kinds::collect())?;

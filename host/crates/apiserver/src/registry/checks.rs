@@ -221,6 +221,15 @@ pub fn immutable(new: &Value, old: &Value, field: &[&str], faults: &mut Faults) 
     }
 }
 
+/// The same of an object, shown as a type of `internal_types.txt`.
+pub fn immutable_object(new: &Value, old: &Value, field: &[&str], kind: &str, faults: &mut Faults) {
+    let (mine, theirs) = (new.at(field), old.at(field));
+    if !same(mine, theirs) {
+        let dotted = field.join(".");
+        faults.invalid_shown(&Path::root(&dotted), &super::internal::shown(mine.unwrap_or(&Value::Null), kind), IMMUTABLE);
+    }
+}
+
 /// An `IntOrString`: a number not below zero or a percentage.
 pub fn int_or_percent(value: &Value, path: &Path<'_>, faults: &mut Faults) {
     match value {

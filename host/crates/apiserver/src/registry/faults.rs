@@ -106,6 +106,16 @@ impl Faults {
     pub fn not_supported(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
         self.push(Cause::not_supported(path.to_string(), &Value::from(value), supported));
     }
+    /// A whole object, printed as `shown` says.
+    pub fn not_supported_shown(&mut self, path: &Path<'_>, shown: &str, supported: &[&str]) {
+        let words: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
+        let message = format!("Unsupported value: {shown}: supported values: {}", words.join(", "));
+        self.push(Cause::new(CauseKind::FieldValueNotSupported, path.to_string(), message));
+    }
+    /// The same of one that stands twice.
+    pub fn duplicate_shown(&mut self, path: &Path<'_>, shown: &str) {
+        self.push(Cause::new(CauseKind::FieldValueDuplicate, path.to_string(), format!("Duplicate value: {shown}")));
+    }
     pub fn too_long(&mut self, path: &Path<'_>, max_bytes: usize) {
         self.push(Cause::too_long(path.to_string(), max_bytes));
     }

@@ -4,6 +4,7 @@ pub mod allocator;
 pub mod context;
 pub mod checks;
 pub mod def;
+mod diff;
 pub mod faults;
 pub mod fields;
 pub mod internal;

@@ -4,10 +4,11 @@ use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::{immutable, int_or_percent, nonnegative, not_over_100_percent};
+use crate::registry::checks::{immutable_object, int_or_percent, nonnegative, not_over_100_percent};
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{default_empty, default_missing, ensure_object, spec_mut};
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, count, number, text};
@@ -85,7 +86,7 @@ fn validate(set: &Value, faults: &mut Faults) {
     match strategy.str_at(&["type"]) {
         "OnDelete" => {}
         "RollingUpdate" => rolling(strategy, &path.field("rollingUpdate"), faults),
-        _ => faults.push(pintle_api::Cause::not_supported(path.to_string(), strategy, &["RollingUpdate", "OnDelete"])),
+        _ => faults.not_supported_shown(&path, &internal::shown(strategy, "apps.DaemonSetUpdateStrategy"), &["RollingUpdate", "OnDelete"]),
     }
 }
 
@@ -106,7 +107,7 @@ fn rolling(strategy: &Value, path: &Path<'_>, faults: &mut Faults) {
 
 fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if part != Part::Status {
-        return immutable(new, old, &["spec", "selector"], faults);
+        return immutable_object(new, old, &["spec", "selector"], "metav1.LabelSelector", faults);
     }
     const STATUS: Path<'static> = Path::root("status");
     for field in COUNTS.iter().chain(&["numberUnavailable", "observedGeneration", "collisionCount"]) {

@@ -4,11 +4,12 @@ use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::{immutable, int_or_percent, not_over_100_percent};
+use crate::registry::checks::{immutable_object, int_or_percent, not_over_100_percent};
 use crate::registry::context::WriteContext;
 use crate::registry::def::namespaced;
 use crate::registry::faults::Faults;
 use crate::registry::fields::{default_empty, default_missing, ensure_object, is_set, same, spec_mut};
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::default_template;
 use crate::registry::print::{self, AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, count, text};
@@ -106,7 +107,7 @@ fn strategy(strategy: &Value, faults: &mut Faults) {
             }
             not_over_100_percent(unavailable.unwrap_or(&null), &rolling_path.field("maxUnavailable"), faults);
         }
-        _ => faults.push(pintle_api::Cause::not_supported(path.to_string(), strategy, &["Recreate", "RollingUpdate"])),
+        _ => faults.not_supported_shown(&path, &internal::shown(strategy, "apps.DeploymentStrategy"), &["Recreate", "RollingUpdate"]),
     }
 }
 
@@ -116,7 +117,7 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
             validate_replica_status(new, &["updatedReplicas", "readyReplicas", "availableReplicas"], faults);
             no_smaller_collision_count(new, old, faults);
         }
-        _ => immutable(new, old, &["spec", "selector"], faults),
+        _ => immutable_object(new, old, &["spec", "selector"], "metav1.LabelSelector", faults),
     }
 }
 

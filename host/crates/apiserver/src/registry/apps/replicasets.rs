@@ -4,7 +4,7 @@ use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::immutable;
+use crate::registry::checks::immutable_object;
 use crate::registry::def::namespaced;
 use crate::registry::faults::Faults;
 use crate::registry::fields::{default_missing, spec_mut, text};
@@ -82,6 +82,6 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
             validate_replica_status(new, COUNTED, faults);
             no_smaller_collision_count(new, old, faults);
         }
-        _ => immutable(new, old, &["spec", "selector"], faults),
+        _ => immutable_object(new, old, &["spec", "selector"], "metav1.LabelSelector", faults),
     }
 }

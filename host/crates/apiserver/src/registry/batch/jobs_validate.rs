@@ -10,6 +10,7 @@ use super::{jobs_status as status, jobs_success as success};
 use crate::registry::checks::{IMMUTABLE, label_selector, nonnegative};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{is_set, same};
+use crate::registry::internal;
 use crate::registry::podspec::{validate_template, validate_template_labels};
 use crate::registry::strategy::Part;
 
@@ -260,7 +261,7 @@ pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults
     }
     for field in fixed {
         if !same(after.get(field), before.get(field)) {
-            faults.invalid(&SPEC.field(field), after.get(field).unwrap_or(&Value::Null), IMMUTABLE);
+            faults.invalid_shown(&SPEC.field(field), &shown(field, after.get(field)), IMMUTABLE);
         }
     }
     if indexed && after.get("completions") != before.get("completions") && after.get("completions") != after.get("parallelism") {
@@ -280,7 +281,18 @@ fn template_change(new: &Value, old: &Value, faults: &mut Faults) {
     let parked = old.bool_at(&["spec", "suspend"]) && !is_set(old.at(&["status", "startTime"]));
     let equal = if parked { without_directives(after) == without_directives(before) } else { false };
     if !equal {
-        faults.invalid(&SPEC.field("template"), after, IMMUTABLE);
+        let spec = internal::pod_spec(after.get("spec").unwrap_or(&Value::Null));
+        faults.invalid_shown(&SPEC.field("template").field("spec"), &internal::shown(&spec, "core.PodSpec"), IMMUTABLE);
+    }
+}
+
+fn shown(field: &str, value: Option<&Value>) -> String {
+    let value = value.unwrap_or(&Value::Null);
+    match field {
+        "selector" => internal::shown(value, "metav1.LabelSelector"),
+        "successPolicy" => internal::shown(value, "batch.SuccessPolicy"),
+        "podFailurePolicy" => internal::shown(value, "batch.PodFailurePolicy"),
+        _ => value.to_string(),
     }
 }
 

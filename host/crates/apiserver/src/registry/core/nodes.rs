@@ -111,9 +111,8 @@ fn taints(list: &[Value], path: &Path<'_>, faults: &mut Faults) {
         }
         one_of(effect, &EFFECTS, &here.field("effect"), faults);
         if !seen.insert((key, effect)) {
-            let mut cause = pintle_api::Cause::duplicate(here.to_string(), taint);
-            cause.message.push_str(": taints must be unique by key and effect pair");
-            faults.push(cause);
+            let shown = internal::shown(taint, "core.Taint");
+            faults.duplicate_shown(&here, &format!("{shown}: taints must be unique by key and effect pair"));
         }
     }
 }
@@ -156,12 +155,7 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
         let list = Path::root("status.addresses");
         let addresses = new.list_at(&["status", "addresses"]);
         for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
-            let shown = internal::shown(address, internal::NODE_ADDRESS);
-            faults.push(pintle_api::Cause::new(
-                pintle_api::CauseKind::FieldValueDuplicate,
-                list.index(i).to_string(),
-                format!("Duplicate value: {shown}"),
-            ));
+            faults.duplicate_shown(&list.index(i), &internal::shown(address, "core.NodeAddress"));
         }
     }
     let outside = |node: &Value| node.str_at(&["spec", "externalID"]).to_owned();

@@ -5,10 +5,11 @@ use pintle_api::object::ObjectExt;
 use pintle_api::quantity::Quantity;
 use serde_json::{Value, json};
 
-use crate::registry::checks::{label_selector, quantity};
+use crate::registry::checks::{IMMUTABLE, label_selector, quantity};
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::{Fields, default_missing, same, spec_mut, text as field_text};
+use crate::registry::fields::{Fields, default_missing, is_set, same, spec_mut, text as field_text};
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::resources::is_extended;
 use crate::registry::print::{AGE, NAME, UNSET, age, text, text_or, wide};
@@ -152,25 +153,54 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if part == Part::Status {
         return status_change(new, faults);
     }
-    let (Some(after), Some(before)) = (new.map_at(&["spec"]), old.map_at(&["spec"])) else { return };
-    let bound = new.str_at(&["status", "phase"]) == "Bound";
-    let free = |key: &str| match key {
-        "volumeName" => old.str_at(&["spec", "volumeName"]).is_empty(),
-        "volumeAttributesClassName" => bound,
-        // A default class may be filled in later, where none was named.
-        "storageClassName" => before.get("storageClassName").is_none_or(Value::is_null),
-        "resources" => bound && same(new.at(&["spec", "resources", "limits"]), old.at(&["spec", "resources", "limits"])),
-        _ => false,
-    };
-    if !after.keys().chain(before.keys()).filter(|key| !free(key)).all(|key| same(after.get(key), before.get(key))) {
-        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n";
-        faults.forbidden(&Path::root("spec"), detail);
+    let (after, before) = with_what_may_change(new, old);
+    if !same_spec(&after, &before) {
+        let changed = internal::difference(&before, &after, "core.PersistentVolumeClaimSpec");
+        let detail = format!("spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{changed}");
+        faults.forbidden(&Path::root("spec"), &detail);
     }
     let size = |claim: &Value, path: &[&str]| claim.at(path).and_then(|q| Quantity::from_value(q).ok()).unwrap_or_default();
     let wanted = ["spec", "resources", "requests", "storage"];
     if size(new, &wanted) < size(old, &wanted) && size(new, &wanted) <= size(old, &["status", "capacity", "storage"]) {
         faults.forbidden(&Path::root("spec.resources.requests.storage"), "field can not be less than status.capacity");
     }
+    if !same(new.at(&["spec", "volumeMode"]), old.at(&["spec", "volumeMode"])) {
+        faults.invalid(&Path::root("volumeMode"), new.at(&["spec", "volumeMode"]).unwrap_or(&Value::Null), IMMUTABLE);
+    }
+}
+
+/// The new spec and the old one, alike in what this update may change.
+fn with_what_may_change(new: &Value, old: &Value) -> (Value, Value) {
+    let of = |claim: &Value| claim.get("spec").cloned().unwrap_or_else(|| json!({}));
+    let (mut after, mut before) = (of(new), of(old));
+    let keep = |after: &mut Value, path: &[&str], value: Option<&Value>| match value {
+        Some(value) => after.set_at(path, value.clone()),
+        None => {
+            after.remove_at(path);
+        }
+    };
+    if before.str_at(&["volumeName"]).is_empty() {
+        keep(&mut before, &["volumeName"], after.get("volumeName"));
+    }
+    // A default class may be filled in later, where none was named.
+    if !is_set(before.get("storageClassName")) {
+        keep(&mut after, &["storageClassName"], None);
+    }
+    if new.str_at(&["status", "phase"]) == "Bound" {
+        if is_set(after.at(&["resources", "requests"])) {
+            keep(&mut after, &["resources", "requests", "storage"], before.at(&["resources", "requests", "storage"]));
+        }
+        keep(&mut after, &["volumeAttributesClassName"], before.get("volumeAttributesClassName"));
+    }
+    (after, before)
+}
+
+fn same_spec(after: &Value, before: &Value) -> bool {
+    // Of these, an empty text is another value than none.
+    let pointers = ["storageClassName", "volumeAttributesClassName"];
+    let value = |spec: &Value, key: &str| spec.get(key).filter(|value| !value.is_null()).cloned();
+    let keys = after.as_object().into_iter().chain(before.as_object()).flat_map(|fields| fields.keys());
+    pointers.iter().all(|key| value(after, key) == value(before, key)) && keys.into_iter().all(|key| same(after.get(key), before.get(key)))
 }
 
 fn status_change(claim: &Value, faults: &mut Faults) {

@@ -9,6 +9,7 @@ use crate::registry::checks::IMMUTABLE;
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{default_empty, default_missing, is_set, same, spec_mut, text as field_text};
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::{affinity, defaults, volumes};
 use crate::registry::print::{AGE, NAME, UNSET, age, text, text_or, wide};
@@ -169,14 +170,16 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
         return;
     }
     if sources(after) != sources(before) {
-        let detail = "spec.persistentvolumesource is immutable after creation\n";
-        faults.forbidden(&SPEC.field("persistentvolumesource"), detail);
+        let changed = internal::difference(before, after, "core.PersistentVolumeSource");
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{changed}");
+        faults.forbidden(&SPEC.field("persistentvolumesource"), &detail);
     }
     if !same(after.get("volumeMode"), before.get("volumeMode")) {
         faults.invalid(&Path::root("volumeMode"), after.get("volumeMode").unwrap_or(&Value::Null), IMMUTABLE);
     }
     if is_set(before.get("nodeAffinity")) && !same(after.get("nodeAffinity"), before.get("nodeAffinity")) {
-        faults.invalid(&Path::root("nodeAffinity"), after.get("nodeAffinity").unwrap_or(&Value::Null), IMMUTABLE);
+        let shown = internal::shown(&after["nodeAffinity"], "core.VolumeNodeAffinity");
+        faults.invalid_shown(&Path::root("nodeAffinity"), &shown, &format!("{IMMUTABLE}, except for updating from beta label to GA"));
     }
 }
 

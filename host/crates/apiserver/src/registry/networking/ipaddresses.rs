@@ -3,10 +3,9 @@
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::{IMMUTABLE, ip};
+use crate::registry::checks::{immutable_object, ip};
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::same;
 use crate::registry::kind::Kind;
 use crate::registry::print::{NAME, NONE, text};
 use crate::registry::workload::SPEC;
@@ -16,9 +15,7 @@ pub fn kind() -> Kind {
         names: pintle_api::names::NameRule::PathSegment,
         validate,
         validate_change: |new, old, _, faults| {
-            if !same(new.at(&["spec", "parentRef"]), old.at(&["spec", "parentRef"])) {
-                faults.invalid(&SPEC.field("parentRef"), new.at(&["spec", "parentRef"]).unwrap_or(&Value::Null), IMMUTABLE);
-            }
+            immutable_object(new, old, &["spec", "parentRef"], "networking.ParentReference", faults);
         },
         fields: &[("metadata.name", |a| a.name().to_owned())],
         ..Kind::new(cluster("networking.k8s.io/v1", "ipaddresses", "IPAddress").short(&["ip"]))

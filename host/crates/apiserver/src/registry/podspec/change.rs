@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::containers;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{by_name, is_set, same};
+use crate::registry::internal;
 
 const SPEC: Path<'static> = Path::root("spec");
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -30,7 +31,9 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
         node_affinity_additions(new, old, faults);
     }
     if !same_but_for_updatable(new, old, gated) {
-        faults.forbidden(&SPEC, &format!("pod updates may not change fields other than {UPDATABLE}\n"));
+        let unchanged = with_updatable_of(new, old, gated);
+        let changed = internal::difference(&internal::pod_spec(old), &internal::pod_spec(&unchanged), "core.PodSpec");
+        faults.forbidden(&SPEC, &format!("pod updates may not change fields other than {UPDATABLE}\n{changed}"));
     }
 }
 
@@ -43,7 +46,8 @@ pub fn validate_ephemeral(new: &Value, old: &Value, faults: &mut Faults) {
         match after.get(name).map(|(_, container)| *container) {
             None => faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(after) if after != before => {
-                faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n"));
+                let changed = internal::difference(before, after, "core.EphemeralContainer");
+                faults.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n{changed}"));
             }
             Some(_) => {}
         }
@@ -168,6 +172,38 @@ fn same_but_for_updatable(new: &Value, old: &Value, gated: bool) -> bool {
         let pairs = new.list_at(&[list]).iter().zip(old.list_at(&[list]));
         pairs.into_iter().all(|(a, b)| same_but_for_image(a, b))
     })
+}
+
+/// The new spec, with the old one's values where an update may change them: what is left is what it may not.
+fn with_updatable_of(new: &Value, old: &Value, gated: bool) -> Value {
+    let mut spec = new.clone();
+    let mut keep = |path: &[&str]| match old.at(path) {
+        Some(value) => spec.set_at(path, value.clone()),
+        None => {
+            spec.remove_at(path);
+        }
+    };
+    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+        keep(&[field]);
+    }
+    if gated {
+        keep(&["nodeSelector"]);
+        // What an affinity says of nodes alone is nothing else.
+        let of_pods = |spec: &Value| ["podAffinity", "podAntiAffinity"].iter().any(|kind| is_set(spec.at(&["affinity", kind])));
+        if is_set(old.get("affinity")) || of_pods(new) {
+            keep(&["affinity", "nodeAffinity"]);
+        } else {
+            keep(&["affinity"]);
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        let before = old.list_at(&[list]);
+        let after = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+        for (container, before) in after.zip(before) {
+            container.set_at(&["image"], before.str_at(&["image"]).into());
+        }
+    }
+    spec
 }
 
 fn pod_affinity_is_same(new: &Value, old: &Value) -> bool {

@@ -56,7 +56,7 @@ pub fn validate_container(context: &Value, host_users: bool, path: &Path<'_>, fa
         }
     }
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        let shown = || internal::shown(context, internal::SECURITY_CONTEXT);
+        let shown = || internal::shown(context, "core.SecurityContext");
         if context.bool_at(&["privileged"]) {
             faults.invalid_shown(path, &shown(), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
@@ -101,7 +101,7 @@ fn profiles(context: &Value, path: &Path<'_>, faults: &mut Faults) {
             }
             "RuntimeDefault" | "Unconfined" if is_set(file) => {
                 if field == "seccompProfile" {
-                    let shown = internal::shown(profile, internal::PROFILE);
+                    let shown = internal::shown(profile, "core.SeccompProfile");
                     faults.invalid_shown(&here.field(local), &shown, "can only be set when seccomp type is Localhost");
                 } else {
                     faults.invalid(&here.field(local), file.unwrap_or(&Value::Null), "can only be set when AppArmor type is Localhost");

@@ -92,13 +92,13 @@ fn resource_claims(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         match sources.iter().filter(|s| is_set(**s)).count() {
             0 => faults.invalid_shown(
                 &here,
-                &internal::shown(claim, internal::RESOURCE_CLAIM),
+                &internal::shown(claim, "core.PodResourceClaim"),
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             ),
             1 => {}
             _ => {
                 let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-                faults.invalid_shown(&here, &internal::shown(claim, internal::RESOURCE_CLAIM), detail);
+                faults.invalid_shown(&here, &internal::shown(claim, "core.PodResourceClaim"), detail);
             }
         }
         for field in ["resourceClaimName", "resourceClaimTemplateName"] {

@@ -7,6 +7,7 @@ use crate::registry::checks::{int_or_percent, label_selector, nonnegative, not_o
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, count, number, text};
 use crate::registry::strategy::{Column, Part};
@@ -57,7 +58,8 @@ const UNHEALTHY: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
 fn validate(budget: &Value, faults: &mut Faults) {
     let at = |field: &str| budget.at(&["spec", field]).filter(|v| !v.is_null());
     if is_set(at("minAvailable")) && is_set(at("maxUnavailable")) {
-        faults.invalid(&SPEC, &budget["spec"], "minAvailable and maxUnavailable cannot be both set");
+        let shown = internal::shown(&budget["spec"], "policy.PodDisruptionBudgetSpec");
+        faults.invalid_shown(&SPEC, &shown, "minAvailable and maxUnavailable cannot be both set");
     }
     for field in ["minAvailable", "maxUnavailable"] {
         if let Some(value) = at(field) {

@@ -106,7 +106,7 @@ fn validate_subject(subject: &Value, is_namespaced: bool, path: &Path<'_>, fault
 
 pub fn fixed_role(new: &Value, old: &Value, faults: &mut Faults) {
     if !same(new.get("roleRef"), old.get("roleRef")) {
-        let shown = internal::shown(new.get("roleRef").unwrap_or(&Value::Null), internal::ROLE_REF);
+        let shown = internal::shown(&new["roleRef"], "rbac.RoleRef");
         faults.invalid_shown(&Path::root("roleRef"), &shown, "cannot change roleRef");
     }
 }

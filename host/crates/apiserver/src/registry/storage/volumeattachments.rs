@@ -4,7 +4,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::registry::checks::immutable;
+use crate::registry::checks::immutable_object;
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
@@ -22,7 +22,7 @@ pub fn kind() -> Kind {
         validate,
         validate_change: |new, old, part, faults| {
             if part == Part::Main {
-                return immutable(new, old, &["spec"], faults);
+                return immutable_object(new, old, &["spec"], "storage.VolumeAttachmentSpec", faults);
             }
             for field in ["attachError", "detachError"] {
                 let path = Path::root("status").field(field).to_string();

@@ -75,9 +75,29 @@ fn a_pod_changes_only_where_it_may() {
     check_change("pods", simple_pod(), |p| p["spec"]["activeDeadlineSeconds"] = 5.into(), expect![""]);
     check_change("pods", simple_pod(), |p| p["spec"]["nodeName"] = "n".into(), expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+        @@ -42,7 +42,7 @@
+          "NodeSelector": null,
+          "ServiceAccountName": "",
+          "AutomountServiceAccountToken": null,
+        - "NodeName": "",
+        + "NodeName": "n",
+          "SecurityContext": {
+           "HostNetwork": false,
+           "HostPID": false,
     "#]]);
     check_change("pods", simple_pod(), |p| p["spec"]["containers"][0]["command"] = json!(["x"]), expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
+        @@ -5,7 +5,9 @@
+           {
+            "Name": "c",
+            "Image": "i:v1",
+        -   "Command": null,
+        +   "Command": [
+        +    "x"
+        +   ],
+            "Args": null,
+            "WorkingDir": "",
+            "Ports": null,
     "#]]);
     check_change("pods", simple_pod(), |p| p["spec"]["containers"] = json!([]), expect![[r#"
         spec.containers: Required value

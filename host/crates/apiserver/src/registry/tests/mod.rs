@@ -7,6 +7,7 @@ mod rows;
 mod services;
 mod subresources;
 mod warnings;
+mod whole_objects;
 
 use std::sync::Arc;
 
