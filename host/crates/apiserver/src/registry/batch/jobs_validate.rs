@@ -254,6 +254,10 @@ pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults
         return;
     }
     let (after, before) = (new.get("spec").unwrap_or(&Value::Null), old.get("spec").unwrap_or(&Value::Null));
+    if after != before {
+        // Upstream looks at the spec a second time.
+        validate_spec(after, &SPEC, faults);
+    }
     let mut fixed = vec!["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
     let indexed = after.str_at(&["completionMode"]) == "Indexed";
     if !indexed {

@@ -158,6 +158,10 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
             faults.duplicate_shown(&list.index(i), &internal::shown(address, "core.NodeAddress"));
         }
     }
+    if part == Part::Main && new.at(&["spec", "taints"]) != old.at(&["spec", "taints"]) {
+        // A second time, as upstream does.
+        taints(new.list_at(&["spec", "taints"]), &Path::root("metadata.taints"), faults);
+    }
     let outside = |node: &Value| node.str_at(&["spec", "externalID"]).to_owned();
     if outside(new) != outside(old) {
         faults.forbidden(&Path::root("spec.externalID"), "may not be updated");

@@ -169,6 +169,10 @@ fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if part == Part::Status {
         return;
     }
+    if after != before {
+        // Upstream looks at the whole volume a second time.
+        validate(new, faults);
+    }
     if sources(after) != sources(before) {
         let changed = internal::difference(before, after, "core.PersistentVolumeSource");
         let detail = format!("spec.persistentvolumesource is immutable after creation\n{changed}");

@@ -3,6 +3,7 @@
 mod defaults;
 mod discovery;
 mod faults;
+mod refusals;
 mod rows;
 mod services;
 mod subresources;
