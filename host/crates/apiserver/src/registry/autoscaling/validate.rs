@@ -33,7 +33,8 @@ pub fn validate(scaler: &Value, faults: &mut Faults) {
         faults.invalid(&path, &max.into(), "must be greater than or equal to `minReplicas`");
     }
     let target = scaler.at(&["spec", "scaleTargetRef"]).unwrap_or(&Value::Null);
-    reference(target, &SPEC.field("scaleTargetRef"), faults);
+    let core = target.str_at(&["kind"]) == "ReplicationController";
+    reference(target, core, &SPEC.field("scaleTargetRef"), faults);
     let list = SPEC.field("metrics");
     let metrics = scaler.list_at(&["spec", "metrics"]);
     for (i, one) in metrics.iter().enumerate() {
@@ -57,8 +58,8 @@ pub fn status(scaler: &Value, faults: &mut Faults) {
     }
 }
 
-/// A `CrossVersionObjectReference`.
-fn reference(target: &Value, path: &Path<'_>, faults: &mut Faults) {
+/// A `CrossVersionObjectReference`. `core`: whether it may be of the group without a name. Of what is scaled only ReplicationControllers are.
+fn reference(target: &Value, core: bool, path: &Path<'_>, faults: &mut Faults) {
     for field in ["kind", "name"] {
         match target.str_at(&[field]) {
             "" => faults.required(&path.field(field), ""),
@@ -66,7 +67,6 @@ fn reference(target: &Value, path: &Path<'_>, faults: &mut Faults) {
         }
     }
     let version = target.str_at(&["apiVersion"]);
-    let core = matches!((target.str_at(&["kind"]), version), ("ReplicationController", "v1"));
     match version.matches('/').count() {
         0 if !core => faults.invalid_str(&path.field("apiVersion"), version, "apiVersion must specify API group"),
         0 | 1 => {}
@@ -106,7 +106,7 @@ fn source(kind: &str, source: &Value, path: &Path<'_>, faults: &mut Faults) {
     let target = source.get("target").unwrap_or(&Value::Null);
     let has = |field: &str| is_set(target.get(field));
     match kind {
-        "object" => reference(source.get("describedObject").unwrap_or(&Value::Null), &path.field("describedObject"), faults),
+        "object" => reference(source.get("describedObject").unwrap_or(&Value::Null), true, &path.field("describedObject"), faults),
         "resource" | "containerResource" => {
             let (name, here) = (source.str_at(&["name"]), path.field("name"));
             if name.is_empty() {

@@ -24,3 +24,14 @@ fn some_kinds_are_looked_at_twice_on_updates() {
         metadata.taints[0].effect: Unsupported value: "x": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"
         metadata.taints[0].effect: Unsupported value: "x": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#]]);
 }
+
+#[test]
+fn metrics_may_be_of_objects_of_the_core_group() {
+    let scaler = |version: &str, kind: &str| {
+        let metric = json!({"type": "Object", "object": {"describedObject": {"apiVersion": version, "kind": kind, "name": "n"},
+            "metric": {"name": "m"}, "target": {"type": "Value", "value": 1}}});
+        json!({"spec": {"maxReplicas": 2, "scaleTargetRef": {"apiVersion": version, "kind": kind, "name": "n"}, "metrics": [metric]}})
+    };
+    check("autoscaling/horizontalpodautoscalers", scaler("v1", "Service"), expect![[r#"spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group"#]]);
+    check("autoscaling/horizontalpodautoscalers", scaler("", "ReplicationController"), expect![[""]]);
+}
