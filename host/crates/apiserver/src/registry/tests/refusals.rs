@@ -26,6 +26,28 @@ fn some_kinds_are_looked_at_twice_on_updates() {
 }
 
 #[test]
+fn time_zones_and_durations_of_cron_jobs() {
+    let job = |schedule: &str, zone: &str| {
+        let template = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        json!({"spec": {"schedule": schedule, "timeZone": zone, "jobTemplate": template}})
+    };
+    for (schedule, zone) in [("@every 1h30m", "Europe/Berlin"), ("@every 0", "UTC"), ("@every -1.5s", "Etc/GMT+5")] {
+        check("batch/cronjobs", job(schedule, zone), expect![[""]]);
+    }
+    check("batch/cronjobs", job("@every 1x", "Nowhere/Land"), expect![[r#"
+        spec.schedule: Invalid value: "@every 1x": failed to parse duration @every 1x: time: unknown unit "x" in duration "1x"
+        spec.timeZone: Invalid value: "Nowhere/Land": unknown time zone Nowhere/Land"#]]);
+    check("batch/cronjobs", job("@every 1", "local"), expect![[r#"
+        spec.schedule: Invalid value: "@every 1": failed to parse duration @every 1: time: missing unit in duration "1"
+        spec.timeZone: Invalid value: "local": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones
+        spec.timeZone: Invalid value: "local": unknown time zone local"#]]);
+    check("batch/cronjobs", job("@every h", "Local"), expect![[r#"
+        spec.schedule: Invalid value: "@every h": failed to parse duration @every h: time: invalid duration "h"
+        spec.timeZone: Invalid value: "Local": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"#]]);
+    check("batch/cronjobs", job("@daily", "europe/berlin"), expect![[r#"spec.timeZone: Invalid value: "europe/berlin": unknown time zone europe/berlin"#]]);
+}
+
+#[test]
 fn metrics_may_be_of_objects_of_the_core_group() {
     let scaler = |version: &str, kind: &str| {
         let metric = json!({"type": "Object", "object": {"describedObject": {"apiVersion": version, "kind": kind, "name": "n"},
