@@ -19,7 +19,7 @@ pub fn kind() -> Kind {
         unconditional_update: false,
         default,
         create: |definition, _| {
-            let stored: Vec<Value> = storage_versions(definition).map(Value::from).collect();
+            let stored: Vec<Value> = storage_version(definition).map(Value::from).into_iter().collect();
             let names = json!({"plural": "", "kind": ""});
             definition.set_at(&["status"], json!({"conditions": [], "acceptedNames": names, "storedVersions": stored}));
         },
@@ -29,7 +29,10 @@ pub fn kind() -> Kind {
             }
         },
         validate: validate::validate,
-        validate_new: |definition, faults| validate::rules(definition, None, faults),
+        validate_new: |definition, faults| {
+            validate::name(definition, faults);
+            validate::rules(definition, None, faults);
+        },
         repeats: Repeats::CUSTOM,
         validate_change: |new, old, part, faults| {
             if part != Part::Main {
@@ -50,16 +53,17 @@ pub fn kind() -> Kind {
     }
 }
 
-fn storage_versions(definition: &Value) -> impl Iterator<Item = &str> {
-    definition.list_at(&["spec", "versions"]).iter().filter(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"]))
+/// The first, where a definition that will be refused has several.
+fn storage_version(definition: &Value) -> Option<&str> {
+    definition.list_at(&["spec", "versions"]).iter().find(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"]))
 }
 
 /// A version that objects are stored in from now on stays noted until they are migrated.
 fn note_storage_version(definition: &mut Value) {
     let mut stored = definition.list_at(&["status", "storedVersions"]).to_vec();
-    let fresh: Vec<Value> = storage_versions(definition).map(Value::from).filter(|v| !stored.contains(v)).collect();
-    if !fresh.is_empty() {
-        stored.extend(fresh);
+    let fresh = storage_version(definition).map(Value::from).filter(|v| !stored.contains(v));
+    if let Some(fresh) = fresh {
+        stored.push(fresh);
         definition.set_at(&["status", "storedVersions"], stored.into());
     }
 }

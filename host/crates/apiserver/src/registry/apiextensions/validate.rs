@@ -24,11 +24,7 @@ const MAX_SELECTABLE_FIELDS: usize = 8;
 
 pub fn validate(definition: &Value, faults: &mut Faults) {
     let spec = definition.get("spec").unwrap_or(&Value::Null);
-    let (group, plural) = (spec.str_at(&["group"]), spec.str_at(&["names", "plural"]));
-    let expected = format!("{plural}.{group}");
-    if !definition.name().is_empty() && definition.name() != expected {
-        faults.invalid_str(&Path::root("metadata.name"), definition.name(), "must be spec.names.plural+\".\"+spec.group");
-    }
+    let group = spec.str_at(&["group"]);
     if group.is_empty() {
         faults.required(&SPEC.field("group"), "");
     } else {
@@ -40,6 +36,7 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
     one_of(spec.str_at(&["scope"]), &["Cluster", "Namespaced"], &SPEC.field("scope"), faults);
     validate_names(spec, faults);
     validate_versions(spec, faults);
+    stored_versions(definition, faults);
     conversion(spec.get("conversion").unwrap_or(&Value::Null), faults);
     if spec.bool_at(&["preserveUnknownFields"]) {
         let path = SPEC.field("preserveUnknownFields");
@@ -48,6 +45,36 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
         if versions(spec).iter().any(|v| is_set(v.at(&["schema", "openAPIV3Schema"]))) {
             faults.invalid(&path, &Value::Bool(true), "must be false in order to use defaults in the schema");
         }
+    }
+}
+
+/// Of a new definition: its name never changes, and what it is made of is told by itself when it does.
+pub fn name(definition: &Value, faults: &mut Faults) {
+    let (group, plural) = (definition.str_at(&["spec", "group"]), definition.str_at(&["spec", "names", "plural"]));
+    if !definition.name().is_empty() && definition.name() != format!("{plural}.{group}") {
+        faults.invalid_str(&Path::root("metadata.name"), definition.name(), "must be spec.names.plural+\".\"+spec.group");
+    }
+}
+
+/// Versions that objects may lie in: the one that stores now is among them, and each is still in the spec.
+fn stored_versions(definition: &Value, faults: &mut Faults) {
+    let path = Path::root("status.storedVersions");
+    let stored = definition.list_at(&["status", "storedVersions"]);
+    if stored.is_empty() {
+        return faults.invalid(&path, &Value::Null, "must have at least one stored version");
+    }
+    let all = definition.list_at(&["spec", "versions"]);
+    let noted: HashSet<&str> = stored.iter().filter_map(Value::as_str).collect();
+    for name in all.iter().filter(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"])).filter(|name| !noted.contains(name)) {
+        faults.invalid(&path, &stored.into(), &format!("must have the storage version {name}"));
+    }
+    let present: HashSet<&str> = all.iter().map(|v| v.str_at(&["name"])).collect();
+    for (i, name) in stored.iter().enumerate().filter(|(_, name)| !name.as_str().is_some_and(|name| present.contains(name))) {
+        let name = name.as_str().unwrap_or_default();
+        let why = format!(
+            "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+        );
+        faults.invalid_str(&path.index(i), name, &why);
     }
 }
 
@@ -149,10 +176,8 @@ fn validate_versions(spec: &Value, faults: &mut Faults) {
     let stored: Vec<&str> = all.iter().filter(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"])).collect();
     if stored.len() != 1 {
         let why = "must have exactly one version marked as storage version";
-        faults.push(pintle_api::Cause::invalid_shown(list.to_string(), &shown_versions(all), why));
-    }
-    if stored.is_empty() {
-        faults.invalid(&Path::root("status.storedVersions"), &Value::Null, "must have at least one stored version");
+        let shown = if is_set(spec.get("versions")) { shown_versions(all) } else { "null".to_owned() };
+        faults.push(pintle_api::Cause::invalid_shown(list.to_string(), &shown, why));
     }
     for_each(all, &["schema"], "validation", &mut |version, here| schema(version, &here.field("openAPIV3Schema"), faults));
     for_each(all, &["subresources"], "subresources", &mut |version, here| subresources(version, here, faults));

@@ -48,6 +48,28 @@ fn time_zones_and_durations_of_cron_jobs() {
 }
 
 #[test]
+fn stored_versions_of_definitions() {
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "things", "kind": "Thing"}, "versions": [version("v1", true)]}});
+    let of = "apiextensions.k8s.io/customresourcedefinitions";
+    check_change(of, definition.clone(), |d| d["spec"]["versions"] = json!([version("v2", true)]), expect![[r#"status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions"#]]);
+    check_change(of, definition.clone(), |d| d["spec"]["versions"] = json!([version("v1", false), version("v2", true)]), expect![[""]]);
+    check_change(of, definition.clone(), |d| d["spec"]["group"] = "other.com".into(), expect![[r#"spec.group: Invalid value: "other.com": field is immutable"#]]);
+    let mut two = definition.clone();
+    two["spec"]["versions"] = json!([version("v1", true), version("v2", true)]);
+    check(of, two, expect![[r#"
+        spec.versions: Invalid value: [{"Name":"v1","Served":true,"Storage":true,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null},{"Name":"v2","Served":true,"Storage":true,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null}]: must have exactly one version marked as storage version
+        status.storedVersions: Invalid value: ["v1"]: must have the storage version v2"#]]);
+    let mut none = definition;
+    none["spec"]["versions"] = Value::Null;
+    check(of, none, expect![[r#"
+        spec.versions: Invalid value: null: must have exactly one version marked as storage version
+        status.storedVersions: Invalid value: null: must have at least one stored version"#]]);
+}
+
+#[test]
 fn metrics_may_be_of_objects_of_the_core_group() {
     let scaler = |version: &str, kind: &str| {
         let metric = json!({"type": "Object", "object": {"describedObject": {"apiVersion": version, "kind": kind, "name": "n"},
