@@ -140,6 +140,9 @@ impl Strategy for CustomStrategy {
     fn def(&self) -> &ResourceDef {
         &self.def
     }
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
     fn default(&self, object: &mut Object) {
         if let Some(schema) = &self.schema {
             schema.default(object);

@@ -48,7 +48,9 @@ impl Core {
         }
         if object.resource_version().is_empty() && !resource.strategy.allow_unconditional_update() {
             let cause = pintle_api::Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-            refuse_invalid(scope, &scope.name, vec![cause])?;
+            // It names the resource where other refusals name the kind.
+            let def = resource.def();
+            return Err(Status::invalid(&def.group, &def.resource, &scope.name, vec![cause]));
         }
         self.change(scope, options, &|_| Ok(Changed { object: object.clone(), tracked: false })).await
     }
