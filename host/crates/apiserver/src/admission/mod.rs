@@ -88,7 +88,14 @@ impl Chain {
                 default_class::ingress,
             ],
             // The quota is last: it reserves what it lets through.
-            validate: vec![limit_ranger::validate, pod_security::validate, priority::validate, claim_resize::validate, resource_quota::validate],
+            validate: vec![
+                limit_ranger::validate,
+                pod_security::validate,
+                priority::validate,
+                claim_resize::validate,
+                runtime_class::validate,
+                resource_quota::validate,
+            ],
         }
     }
     pub fn mutate(&self, object: &mut Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<(), Status> {

@@ -66,8 +66,7 @@ fn set_priority(pod: &mut Object, attributes: &AdmissionAttributes<'_>, context:
     }
     let policy = found.as_ref().map_or("", |c| c.str_at(&["preemptionPolicy"]));
     let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
-    let given = pod.str_at(&["spec", "preemptionPolicy"]);
-    if !given.is_empty() && given != policy {
+    if let Some(given) = pod.at(&["spec", "preemptionPolicy"]).and_then(Value::as_str).filter(|given| *given != policy) {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         );

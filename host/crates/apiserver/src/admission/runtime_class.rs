@@ -1,7 +1,10 @@
 //! RuntimeClass: a pod takes over its class's overhead and placement.
 
+use std::sync::Arc;
+
 use pintle_api::object::ObjectExt;
-use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
 use crate::registry::WriteContext;
@@ -13,31 +16,43 @@ pub fn admit(pod: &mut Object, attributes: &AdmissionAttributes<'_>, context: &W
     if attributes.operation != Operation::Create || !attributes.is("", "pods") || !attributes.is_main() {
         return Ok(());
     }
-    let name = pod.str_at(&["spec", "runtimeClassName"]).to_owned();
-    if name.is_empty() {
-        return without_overhead(pod, attributes);
-    }
-    let Some(class) = context.objects.get(&CLASSES, None, &name) else {
-        return Err(attributes.forbidden(&format!("pod rejected: RuntimeClass {name:?} not found")));
-    };
-    match class.at(&["overhead", "podFixed"]).filter(|o| !is_zero(o)) {
-        None => without_overhead(pod, attributes)?,
-        Some(fixed) => {
-            let own = pod.at(&["spec", "overhead"]);
-            if own.is_some_and(|o| !is_zero(o)) && !same(own, Some(fixed)) {
-                return Err(attributes.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"));
-            }
-            pod.set_at(&["spec", "overhead"], fixed.clone());
+    let Some(class) = class_of(pod, attributes, context)? else { return Ok(()) };
+    if let Some(fixed) = overhead_of(&class) {
+        let own = pod.at(&["spec", "overhead"]);
+        if own.is_some_and(|o| !is_zero(o)) && !same(own, Some(fixed)) {
+            return Err(attributes.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"));
         }
+        pod.set_at(&["spec", "overhead"], fixed.clone());
     }
     placement(pod, &class, attributes)
 }
 
-fn without_overhead(pod: &Object, attributes: &AdmissionAttributes<'_>) -> Result<(), Status> {
-    if pod.at(&["spec", "overhead"]).is_some_and(|o| !is_zero(o)) {
-        return Err(attributes.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
+/// An overhead comes from a class. Looked at when the pod is known to be valid.
+pub fn validate(pod: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Vec<String>, Status> {
+    let concerns = attributes.operation == Operation::Create && attributes.is("", "pods") && attributes.is_main();
+    if !concerns || pod.at(&["spec", "overhead"]).is_none_or(is_zero) {
+        return Ok(Vec::new());
     }
-    Ok(())
+    match class_of(pod, attributes, context)?.is_some_and(|class| overhead_of(&class).is_some()) {
+        true => Ok(Vec::new()),
+        false => Err(attributes.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")),
+    }
+}
+
+fn class_of(pod: &Object, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Result<Option<Arc<Object>>, Status> {
+    match pod.at(&["spec", "runtimeClassName"]).and_then(Value::as_str) {
+        None => Ok(None),
+        // Upstream asks itself for the class, and fails at that.
+        Some("") => Err(Status::new(500, Reason::Unknown, "resource name may not be empty")),
+        Some(name) => {
+            let class = context.objects.get(&CLASSES, None, name);
+            class.map(Some).ok_or_else(|| attributes.forbidden(&format!("pod rejected: RuntimeClass {name:?} not found")))
+        }
+    }
+}
+
+fn overhead_of(class: &Object) -> Option<&Value> {
+    class.at(&["overhead", "podFixed"]).filter(|overhead| !is_zero(overhead))
 }
 
 fn placement(pod: &mut Object, class: &Object, attributes: &AdmissionAttributes<'_>) -> Result<(), Status> {

@@ -249,3 +249,22 @@ async fn a_claim_grows_once_it_is_bound_and_its_class_allows() {
     let fixed = grow(claim("fixed", "Bound", "1Gi"), claim("fixed", "Bound", "2Gi")).unwrap_err();
     expect![[r#"persistentvolumeclaims "c" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"#]].assert_eq(&fixed);
 }
+
+#[tokio::test]
+async fn what_a_pod_says_of_its_class_by_itself() {
+    let class = json!({"metadata": {"name": "heavy"}, "handler": "h", "overhead": {"podFixed": {"cpu": "10m"}}});
+    let world = world(&[("runtimeclasses.node.k8s.io", class)]);
+    let with = |field: &str, value: Value| {
+        let mut pod = pod("p", json!({}));
+        pod["spec"][field] = value;
+        pod
+    };
+    let refused = "pods \"p\" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+    assert_eq!(create(&world, "pods", with("overhead", json!({"cpu": "1"}))).await.unwrap_err(), refused);
+    assert_eq!(create(&world, "pods", with("runtimeClassName", "".into())).await.unwrap_err(), "resource name may not be empty");
+    let why = create(&world, "pods", with("preemptionPolicy", "".into())).await.unwrap_err();
+    assert!(why.contains("the string value of PreemptionPolicy () must not be provided"), "{why}");
+    // Mutation alone lets an overhead pass: whether it is valid at all is told first.
+    let made = create(&world, "pods", with("runtimeClassName", "heavy".into())).await.map(|pod| pod["spec"]["overhead"].clone());
+    assert_eq!(made, Ok(json!({"cpu": "10m"})));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pintle_api::client::BoxFuture;
 use pintle_api::object::ObjectExt;
-use pintle_api::{Cause, Object, Status};
+use pintle_api::{Cause, Object, Reason, Status};
 use serde_json::{Value, json};
 
 use super::write::seconds;
@@ -20,7 +20,7 @@ impl SubresourceHandler for Binding {
         Box::pin(async move {
             let SubresourceCall { core, scope, object, options } = call;
             let scope = of_pod(&core, scope, &object)?;
-            let node = target(&scope, &object)?;
+            let node = target(&object)?;
             let place = core.node(&node)?;
             if options.dry_run {
                 let present = core.get_ready(&scope).await?;
@@ -50,17 +50,28 @@ fn of_pod(core: &Core, scope: Scope, binding: &Object) -> Result<Scope, Status> 
     Ok(Scope { resource: Arc::clone(&pods), name, subresource: "binding".to_owned(), ..scope })
 }
 
-fn target(scope: &Scope, binding: &Object) -> Result<String, Status> {
+fn target(binding: &Object) -> Result<String, Status> {
     let kind = binding.str_at(&["target", "kind"]);
     let name = binding.str_at(&["target", "name"]);
-    let mut causes = Vec::new();
+    let mut causes: Vec<Cause> = Vec::new();
     if !matches!(kind, "" | "Node") {
         causes.push(Cause::not_supported("target.kind", &json!(kind), &["Node", "<empty>"]));
     }
     if name.is_empty() {
         causes.push(Cause::required("target.name", ""));
     }
-    if causes.is_empty() { Ok(name.to_owned()) } else { Err(Status::invalid("", "Binding", &scope.name, causes)) }
+    let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    match &told[..] {
+        [] => Ok(name.to_owned()),
+        // Upstream passes on what its check says, which is no status.
+        [only] => Err(Status::new(500, Reason::Unknown, only.as_str())),
+        several => Err(Status::new(500, Reason::Unknown, format!("[{}]", several.join(", ")))),
+    }
+}
+
+/// Why a pod cannot be bound, told as of the subresource.
+fn conflict(scope: &Scope, why: &str) -> Status {
+    Status::conflict("", "pods/binding", &scope.name, why)
 }
 
 fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str, place: Option<&Stored>) -> Result<(), Status> {
@@ -69,14 +80,14 @@ fn bind(scope: &Scope, pod: &mut Object, binding: &Object, node: &str, place: Op
         return Err(scope.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid())));
     }
     if pod.is_being_deleted() {
-        return Err(scope.conflict(&format!("pod {} is being deleted, cannot be assigned to a host", scope.name)));
+        return Err(conflict(scope, &format!("pod {} is being deleted, cannot be assigned to a host", scope.name)));
     }
     let present = pod.str_at(&["spec", "nodeName"]);
     if !present.is_empty() {
-        return Err(scope.conflict(&format!("pod {} is already assigned to node {present:?}", scope.name)));
+        return Err(conflict(scope, &format!("pod {} is already assigned to node {present:?}", scope.name)));
     }
     if !pod.list_at(&["spec", "schedulingGates"]).is_empty() {
-        return Err(scope.conflict(&format!("pod {} has non-empty .spec.schedulingGates", scope.name)));
+        return Err(conflict(scope, &format!("pod {} has non-empty .spec.schedulingGates", scope.name)));
     }
     pod.set_at(&["spec", "nodeName"], json!(node));
     // The nomination has served; left standing it would mislead who reads it.
