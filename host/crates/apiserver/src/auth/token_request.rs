@@ -92,7 +92,11 @@ fn bind(auth: &Auth, bound: &mut Bound, to: &Value) -> Result<(), Status> {
         ("v1", "Pod") => "pods",
         ("v1", "Node") => "nodes",
         ("v1", "Secret") => "secrets",
-        _ => return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}"))),
+        _ => {
+            // Of the group without a name, what stands before the version is nothing.
+            let slash = if version.contains('/') { "" } else { "/" };
+            return Err(Status::bad_request(format!("cannot bind token to object of type {slash}{version}, Kind={kind}")));
+        }
     };
     let namespace = (resource != "nodes").then_some(bound.namespace.as_str());
     let find = |resource: &'static str, namespace: Option<&str>, name: &str| auth.objects.get(&GroupVersionResource::constant("", "v1", resource), namespace, name);

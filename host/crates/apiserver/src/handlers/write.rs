@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
-use pintle_api::{Cause, Object, Status, metadata};
+use pintle_api::resource::GroupVersion;
+use pintle_api::{Cause, GroupVersionKind, Object, Status, metadata, schema};
 use pintle_store::{Error as StoreError, Expect};
 use rand::Rng as _;
 use serde_json::json;
@@ -250,19 +251,37 @@ pub fn check_identity(scope: &Scope, object: &Object) -> Result<(), Status> {
     if kind.is_empty() || api_version.is_empty() || (kind == def.kind && api_version == scope.resource.api_version) {
         return Ok(());
     }
+    let version = version_of(api_version);
+    let is_custom = scope.resource.has_own_schema();
+    if !is_custom && !is_builtin(api_version, kind) {
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            def.kind
+        )));
+    }
     if kind != def.kind {
-        let message = format!(
-            "{kind} in version {version:?} cannot be handled as a {}: converting ({}) to ({}.{}): unknown conversion",
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): unknown conversion",
             def.kind,
-            kind,
-            version_of(&scope.resource.api_version),
+            package_of(&def.group),
             def.kind,
-            version = version_of(api_version)
-        );
-        return Err(Status::bad_request(message));
+        )));
     }
     let message = format!("the API version in the data ({api_version}) does not match the expected API version ({})", scope.resource.api_version);
     Err(Status::bad_request(message))
+}
+
+fn is_builtin(api_version: &str, kind: &str) -> bool {
+    let version = GroupVersion::parse(api_version);
+    schema::builtin().for_kind(&GroupVersionKind::new(version.group, version.version, kind.to_owned())).is_some()
+}
+
+/// The package of upstream's internal types of a group.
+fn package_of(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("" | "events") => "core",
+        Some(package) => package,
+    }
 }
 
 pub fn name_missing(url: &str) -> Status {
@@ -321,4 +340,16 @@ fn version_of(api_version: &str) -> &str {
 fn random_ending() -> String {
     let mut rng = rand::rng();
     (0..NAME_ENDING).map(|_| char::from(NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_and_registered_kinds() {
+        assert_eq!(["", "apps", "rbac.authorization.k8s.io", "events.k8s.io"].map(package_of), ["core", "apps", "rbac", "core"]);
+        assert!(is_builtin("v1", "Secret") && is_builtin("apps/v1", "Deployment"));
+        assert!(!is_builtin("v2", "Secret") && !is_builtin("v1", "secret") && !is_builtin("apps/v1", "Secret"));
+    }
 }

@@ -268,10 +268,53 @@ pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result
     }
 }
 
+/// The same of options in a body: a fault in their JSON is told without the body.
+pub fn decode_options(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Duplicates), Status> {
+    if matches!(content_type(headers), "" | "application/json" | "*/*")
+        && let Err(fault) = serde_json::from_slice::<serde::de::IgnoredAny>(body)
+    {
+        return Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {}", json_fault(&fault, body))));
+    }
+    decode(headers, body, of)
+}
+
 pub fn json(body: &[u8], kind: &str) -> Result<(Object, Duplicates), Status> {
     let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e, body)))?;
     let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Duplicates::default() };
     Ok((object, duplicates))
+}
+
+/// Whether it says what it is in a form that can be read. `null` says nothing, as an empty object does.
+pub fn check_type(object: &mut Object, body: &[u8], kind: &str) -> Result<(), Status> {
+    const HOLDER: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+    if object.is_null() {
+        *object = serde_json::json!({});
+    }
+    if !object.is_object() {
+        return Err(unrecognized(kind, body, &format!("json: cannot unmarshal {} into Go value of type {HOLDER}", word_of(object))));
+    }
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = object.get(field).filter(|value| !value.is_string() && !value.is_null()) {
+            let why = format!("json: cannot unmarshal {} into Go struct field .{field} of type string", word_of(value));
+            return Err(unrecognized(kind, body, &why));
+        }
+    }
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    if version.matches('/').count() > 1 {
+        return Err(unreadable(kind, body, &format!("unexpected GroupVersion string: {version}")));
+    }
+    Ok(())
+}
+
+fn word_of(value: &Object) -> &'static str {
+    match value {
+        Object::Null => "null",
+        Object::Bool(_) => "bool",
+        Object::Number(_) => "number",
+        Object::String(_) => "string",
+        Object::Array(_) => "array",
+        Object::Object(_) => "object",
+    }
 }
 
 /// A body that is no object of any kind. The beginning of it is told too.
@@ -302,7 +345,16 @@ fn summary(body: &[u8]) -> String {
 fn json_fault(error: &serde_json::Error, body: &[u8]) -> String {
     let text = error.to_string();
     let first = body.trim_ascii_start().first().copied().unwrap_or(b' ');
+    let line = body.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    // Where the reader stopped: behind a character that it took, at one that it only looked at.
+    let at = |column: usize| line.get(column).copied().filter(u8::is_ascii_graphic).map(char::from);
     match () {
+        () if text.starts_with("invalid escape") && at(error.column().saturating_sub(1)).is_some() => {
+            format!("invalid character '{}' in string escape code", at(error.column().saturating_sub(1)).unwrap_or_default())
+        }
+        () if text.starts_with("trailing characters") && at(error.column().saturating_sub(1)).is_some() => {
+            format!("invalid character '{}' after top-level value", at(error.column().saturating_sub(1)).unwrap_or_default())
+        }
         () if error.is_eof() => "unexpected end of JSON input".to_owned(),
         () if text.starts_with("expected value at line 1 column 1") && first.is_ascii_graphic() => {
             format!("invalid character '{}' looking for beginning of value", char::from(first))
@@ -477,5 +529,23 @@ mod tests {
         assert_eq!(aggregated(&v2.replace("json", "vnd.kubernetes.protobuf")), Some((Media::Protobuf, Aggregated::V2)));
         assert_eq!(Media::plain(&headers("application/json;as=Table;v=v1;g=meta.k8s.io,application/vnd.kubernetes.protobuf")), Media::Protobuf);
         assert_eq!(Media::plain(&headers("image/png")), Media::Json);
+    }
+
+    #[test]
+    fn bodies_that_are_no_object_of_the_kind() {
+        let read = |body: &str| {
+            let (mut object, _) = json(body.as_bytes(), "ConfigMap").map_err(|s| s.message)?;
+            check_type(&mut object, body.as_bytes(), "ConfigMap").map(|()| object.to_string()).map_err(|s| s.message)
+        };
+        let why = |body: &str| read(body).unwrap_err().split_once("(must be of type ConfigMap): ").unwrap().1.to_owned();
+        expect![[r#"couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (5b5d)"#]]
+            .assert_eq(&why("[]"));
+        expect![[r#"couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"kind":1})"#]]
+            .assert_eq(&why(r#"{"kind":1}"#));
+        expect![[r#"unexpected GroupVersion string: a/b/c ({"apiVersion":"a/b/c"})"#]].assert_eq(&why(r#"{"apiVersion":"a/b/c"}"#));
+        expect![[r#"couldn't get version/kind; json parse error: invalid character 'x' after top-level value ({} x)"#]].assert_eq(&why("{} x"));
+        expect![[r#"couldn't get version/kind; json parse error: invalid character 'q' in string escape code ({"a":"\q"})"#]]
+            .assert_eq(&why("{\"a\":\"\\q\"}"));
+        assert_eq!(read("null"), Ok("{}".to_owned()));
     }
 }

@@ -253,9 +253,7 @@ impl Call {
     fn decode(&self, scope: &Scope, body: &Bytes, options: &WriteOptions) -> Result<(Object, Vec<String>), Status> {
         let gvk = kind_of(scope);
         let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body, &gvk)?;
-        if !object.is_object() {
-            return Err(negotiate::unrecognized(&gvk.kind, body, "not a JSON object"));
-        }
+        negotiate::check_type(&mut object, body, &gvk.kind)?;
         if scope.resource.has_own_schema() && scope.subresource != "scale" {
             let warnings = check_custom(scope, &mut object, &duplicates.told_first(), options.validation)?;
             return Ok((object, warnings));
@@ -339,7 +337,8 @@ impl Call {
     async fn delete_options(&mut self) -> Result<DeleteOptions, Status> {
         let body = self.read_body().await?;
         if !body.bytes.is_empty() {
-            let (object, _) = negotiate::decode(&self.parts.headers, &body.bytes, &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"))?;
+            let kind = GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions");
+            let (object, _) = negotiate::decode_options(&self.parts.headers, &body.bytes, &kind)?;
             if let Some(record) = &self.record {
                 record.sent(&object);
             }
