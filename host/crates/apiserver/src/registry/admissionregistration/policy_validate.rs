@@ -67,8 +67,6 @@ fn validation(check: &Value, scope: &Scope, path: &Path<'_>, faults: &mut Faults
         faults.invalid_str(&path.field("message"), message, "must be non-empty if specified");
     } else if message.trim().contains('\n') {
         faults.invalid_str(&path.field("message"), message, "must not contain line breaks");
-    } else if text.contains('\n') && message.is_empty() && crate::cel::Expression::compile(text).is_ok() {
-        faults.required(&path.field("message"), "must be specified if expression contains line breaks");
     }
     let told = check.str_at(&["messageExpression"]);
     if !told.is_empty() && told.trim().is_empty() {
@@ -78,7 +76,7 @@ fn validation(check: &Value, scope: &Scope, path: &Path<'_>, faults: &mut Faults
         let scope = scope.without(&["authorizer", "authorizer.requestResource"]);
         expression(told, "", Place { scope: &scope, gives: &[Kind::String] }, &path.field("messageExpression"), faults);
     }
-    one_of_these(check, "reason", &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"], path, faults);
+    one_of_these(check, "reason", &["Forbidden", "Invalid", "RequestEntityTooLarge"], path, faults);
 }
 
 fn audit_annotation(note: &Value, policy: &str, again: bool, scope: &Scope, path: &Path<'_>, faults: &mut Faults) {
@@ -98,6 +96,7 @@ fn audit_annotation(note: &Value, policy: &str, again: bool, scope: &Scope, path
 
 pub fn mutating(object: &Value, faults: &mut Faults) {
     let scope = policy(object, faults).with_patches();
+    mutating_operations(object, "matchConstraints", faults);
     let again = object.str_at(&["spec", "reinvocationPolicy"]);
     one_of(again, &["IfNeeded", "Never"], &SPEC.field("reinvocationPolicy"), faults);
     let list = SPEC.field("mutations");
@@ -147,17 +146,13 @@ fn variables(spec: &Value, path: &Path<'_>, faults: &mut Faults) -> Scope {
     if !all.is_empty() {
         scope = scope.with(VARIABLES, Type::object("kubernetes.variables", []));
     }
-    let mut seen = HashSet::new();
     for (i, variable) in all.iter().enumerate() {
         let here = path.index(i);
         let name = variable.str_at(&["name"]);
-        let again = !seen.insert(name);
         if name.trim().is_empty() {
             faults.required(&here.field("name"), "name is not specified");
         } else if !is_identifier(name) {
             faults.invalid_str(&here.field("name"), name, "must be a valid CEL identifier");
-        } else if again {
-            faults.duplicate(&here.field("name"), &name.into());
         }
         let place = Place { scope: &scope, gives: &[] };
         let of = expression(variable.str_at(&["expression"]), "expression is not specified", place, &here.field("expression"), faults);
@@ -217,8 +212,21 @@ pub fn binding(binding: &Value, acts: bool, faults: &mut Faults) {
     if let Some(resources) = binding.at(&["spec", "matchResources"]).filter(|r| !r.is_null()) {
         match_resources(resources, &SPEC.field("matchResources"), faults);
     }
+    if !acts {
+        mutating_operations(binding, "matchResources", faults);
+    }
     if acts {
         actions(binding.list_at(&["spec", "validationActions"]), &SPEC.field("validationActions"), faults);
+    }
+}
+
+/// There is nothing to mutate in a deletion. Told beside what any rule is told.
+fn mutating_operations(object: &Value, field: &str, faults: &mut Faults) {
+    const MUTATED: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
+    let path = SPEC.field(field);
+    let operations = object.list_at(&["spec", field, "resourceRules"]).iter().flat_map(|rule| rule.list_at(&["operations"]));
+    for operation in operations.map(|operation| operation.as_str().unwrap_or_default()).filter(|operation| !MUTATED.contains(operation)) {
+        faults.not_supported(&path.field("resourceRules.operations"), operation, &MUTATED);
     }
 }
 
@@ -233,12 +241,12 @@ fn param_ref(reference: &Value, path: &Path<'_>, faults: &mut Faults) {
         (true, false) => faults.required(path, "one of name or selector must be specified"),
         _ => {}
     }
-    one_of(reference.str_at(&["parameterNotFoundAction"]), &["Allow", "Deny"], &path.field("parameterNotFoundAction"), faults);
+    one_of(reference.str_at(&["parameterNotFoundAction"]), &["Deny", "Allow"], &path.field("parameterNotFoundAction"), faults);
 }
 
 fn actions(actions: &[Value], path: &Path<'_>, faults: &mut Faults) {
     if actions.is_empty() {
-        return faults.required(path, "");
+        return faults.required(path, "at least one validation action is required");
     }
     let mut seen = HashSet::new();
     for (i, action) in actions.iter().map(|a| a.as_str().unwrap_or("")).enumerate() {

@@ -133,10 +133,8 @@ fn url(text: &str, path: &Path<'_>, faults: &mut Faults) {
 }
 
 fn service(service: &Value, path: &Path<'_>, faults: &mut Faults) {
-    for (field, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
-        if service.str_at(&[field]).is_empty() {
-            faults.required(&path.field(field), detail);
-        }
+    for field in ["name", "namespace"].iter().filter(|field| service.str_at(&[field]).is_empty()) {
+        faults.required(&path.field(field), "");
     }
     let port = service.i64_at(&["port"]).unwrap_or(HTTPS);
     for message in names::port_number(port) {

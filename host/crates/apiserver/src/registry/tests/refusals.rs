@@ -70,6 +70,18 @@ fn stored_versions_of_definitions() {
 }
 
 #[test]
+fn policies_of_mutation_and_their_bindings() {
+    let rules = json!([{"operations": ["DELETE"], "apiGroups": ["x.y"], "apiVersions": ["v1"], "resources": ["things"]}]);
+    let binding = json!({"spec": {"policyName": "p", "matchResources": {"resourceRules": rules}, "paramRef": {"name": "n", "parameterNotFoundAction": "x"}}});
+    check("admissionregistration.k8s.io/mutatingadmissionpolicybindings", binding.clone(), expect![[r#"
+        spec.paramRef.parameterNotFoundAction: Unsupported value: "x": supported values: "Deny", "Allow"
+        spec.matchResources.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE""#]]);
+    check("admissionregistration.k8s.io/validatingadmissionpolicybindings", binding, expect![[r#"
+        spec.paramRef.parameterNotFoundAction: Unsupported value: "x": supported values: "Deny", "Allow"
+        spec.validationActions: Required value: at least one validation action is required"#]]);
+}
+
+#[test]
 fn metrics_may_be_of_objects_of_the_core_group() {
     let scaler = |version: &str, kind: &str| {
         let metric = json!({"type": "Object", "object": {"describedObject": {"apiVersion": version, "kind": kind, "name": "n"},
