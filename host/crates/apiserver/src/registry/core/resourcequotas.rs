@@ -62,13 +62,43 @@ fn validate(quota: &Value, faults: &mut Faults) {
     let shown = quota.at(&["spec", "scopes"]).unwrap_or(&Value::Null);
     let scopes: Vec<&str> = quota.list_at(&["spec", "scopes"]).iter().filter_map(Value::as_str).collect();
     let path = SPEC.field("scopes");
-    for _ in scopes.iter().filter(|scope| !SCOPES.contains(scope)) {
-        faults.invalid(&path, shown, "unsupported scope");
+    let hard: Vec<&str> = quota.map_at(&["spec", "hard"]).into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    for scope in &scopes {
+        if !SCOPES.contains(scope) {
+            faults.invalid(&path, shown, "unsupported scope");
+        }
+        for _ in hard.iter().filter(|name| is_standard(name) && !is_scoped_by(scope, name)) {
+            faults.invalid(&path, shown, "unsupported scope applied to resource");
+        }
     }
     for pair in CONFLICTING {
         if pair.iter().all(|scope| scopes.contains(scope)) {
             faults.invalid(&path, shown, "conflicting scopes");
         }
+    }
+}
+
+/// Whether the quota system knows the resource by itself.
+fn is_standard(name: &str) -> bool {
+    const OTHERS: [&str; 10] = [
+        "requests.storage", "pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "persistentvolumeclaims", "configmaps",
+        "services.nodeports", "services.loadbalancers",
+    ];
+    let bare = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
+    let is_page = name.strip_prefix("requests.").unwrap_or(name).starts_with("hugepages-");
+    OTHERS.contains(&name) || matches!(bare, "cpu" | "memory" | "ephemeral-storage") || is_page
+}
+
+/// Whether what the scope picks uses the resource.
+fn is_scoped_by(scope: &str, name: &str) -> bool {
+    let bare = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
+    match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+            name == "pods" || matches!(bare, "cpu" | "memory")
+        }
+        _ => true,
     }
 }
 

@@ -70,6 +70,14 @@ fn stored_versions_of_definitions() {
 }
 
 #[test]
+fn scopes_of_quotas_and_their_resources() {
+    let quota = |scope: &str, hard: Value| json!({"spec": {"scopes": [scope], "hard": hard}});
+    check("resourcequotas", quota("BestEffort", json!({"pods": 1})), expect![[""]]);
+    check("resourcequotas", quota("BestEffort", json!({"cpu": 1})), expect![[r#"spec.scopes: Invalid value: ["BestEffort"]: unsupported scope applied to resource"#]]);
+    check("resourcequotas", quota("Terminating", json!({"limits.memory": 1, "count/widgets.example.com": 1, "services": 1})), expect![[r#"spec.scopes: Invalid value: ["Terminating"]: unsupported scope applied to resource"#]]);
+}
+
+#[test]
 fn policies_of_mutation_and_their_bindings() {
     let rules = json!([{"operations": ["DELETE"], "apiGroups": ["x.y"], "apiVersions": ["v1"], "resources": ["things"]}]);
     let binding = json!({"spec": {"policyName": "p", "matchResources": {"resourceRules": rules}, "paramRef": {"name": "n", "parameterNotFoundAction": "x"}}});
