@@ -76,7 +76,8 @@ fn default(volume: &mut Value) {
     defaults::default_network_volume(spec);
 }
 
-fn sources(spec: &Value) -> Vec<(&String, &Value)> {
+/// The sources of storage that a volume's spec names.
+pub fn sources(spec: &Value) -> Vec<(&String, &Value)> {
     spec.as_object().into_iter().flatten().filter(|(key, value)| !COMMON.contains(&key.as_str()) && !value.is_null()).collect()
 }
 

@@ -73,7 +73,7 @@ fn validate(driver: &Value, faults: &mut Faults) {
     one_of_at(spec, "fsGroupPolicy", &policies, &SPEC, faults);
     for mode in driver.list_at(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str) {
         if !matches!(mode, "Persistent" | "Ephemeral") {
-            faults.not_supported(&SPEC.field("volumeLifecycleModes"), mode, &["Ephemeral", "Persistent"]);
+            faults.not_supported(&SPEC.field("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
         }
     }
     token_requests(driver.list_at(&["spec", "tokenRequests"]), faults);

@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 use crate::registry::checks::immutable_object;
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
-use crate::registry::fields::is_set;
+use crate::registry::core::persistentvolumeclaims::access_modes;
+use crate::registry::core::persistentvolumes;
+use crate::registry::fields::{is_set, is_zero};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, boolean, text};
 use crate::registry::strategy::Part;
+use crate::registry::volume_sources;
 use crate::registry::workload::SPEC;
 
 const MAX_ERROR_BYTES: usize = 256 * 1024;
@@ -75,6 +78,43 @@ fn validate(attachment: &Value, faults: &mut Faults) {
         [true, true] => {
             faults.forbidden(&SPEC.field("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
         }
-        _ => {}
+        [false, true] if attachment.str_at(&["spec", "source", "persistentVolumeName"]).is_empty() => {
+            faults.required(&SPEC.field("source.persistentVolumeName"), "must specify non empty persistentVolumeName");
+        }
+        [false, true] => {}
+        [true, false] => inline_volume(&attachment["spec"]["source"]["inlineVolumeSpec"], faults),
+    }
+}
+
+/// A volume that stands in a pod's spec is a CSI driver's, and has only what says how it is mounted.
+fn inline_volume(spec: &Value, faults: &mut Faults) {
+    let path = SPEC.field("source.inlineVolumeSpec");
+    for field in ["capacity", "claimRef", "nodeAffinity", "storageClassName"] {
+        if spec.get(field).is_some_and(|value| !is_zero(value)) {
+            faults.forbidden(&path.field(field), "may not be specified in the context of inline volumes");
+        }
+    }
+    if !is_set(spec.get("csi")) {
+        faults.required(&path.field("csi"), "has to be specified in the context of inline volumes");
+    }
+    if spec.list_at(&["accessModes"]).is_empty() {
+        faults.required(&path.field("accessModes"), "");
+    }
+    access_modes(spec, &path.field("accessModes"), faults);
+    if !matches!(spec.str_at(&["persistentVolumeReclaimPolicy"]), "" | "Retain") {
+        faults.forbidden(&path.field("persistentVolumeReclaimPolicy"), "may only be Retain in the context of inline volumes");
+    }
+    if !matches!(spec.str_at(&["volumeMode"]), "" | "Filesystem") {
+        faults.forbidden(&path.field("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes");
+    }
+    let found = persistentvolumes::sources(spec);
+    if found.is_empty() {
+        faults.required(&path, "must specify a volume type");
+    }
+    for (kind, _) in found.iter().skip(1) {
+        faults.forbidden(&path.field(kind), "may not specify more than 1 volume type");
+    }
+    if let Some((kind, source)) = found.first() {
+        volume_sources::validate(kind, source, false, &path, faults);
     }
 }

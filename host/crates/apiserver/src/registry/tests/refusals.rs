@@ -99,3 +99,17 @@ fn metrics_may_be_of_objects_of_the_core_group() {
     check("autoscaling/horizontalpodautoscalers", scaler("v1", "Service"), expect![[r#"spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group"#]]);
     check("autoscaling/horizontalpodautoscalers", scaler("", "ReplicationController"), expect![[""]]);
 }
+
+#[test]
+fn inline_volumes_of_attachments() {
+    let attachment = |source: Value| json!({"spec": {"attacher": "a.b", "nodeName": "n", "source": source}});
+    let inline = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "csi": {"driver": "a.b", "volumeHandle": "h"}});
+    check("storage.k8s.io/volumeattachments", attachment(json!({"inlineVolumeSpec": inline})), expect!["spec.source.inlineVolumeSpec.capacity: Forbidden: may not be specified in the context of inline volumes"]);
+    check("storage.k8s.io/volumeattachments", attachment(json!({"inlineVolumeSpec": {}})), expect![[r#"
+        spec.source.inlineVolumeSpec.csi: Required value: has to be specified in the context of inline volumes
+        spec.source.inlineVolumeSpec.accessModes: Required value
+        spec.source.inlineVolumeSpec: Required value: must specify a volume type"#]]);
+    check("storage.k8s.io/volumeattachments", attachment(json!({"persistentVolumeName": ""})), expect![[r#"
+        spec.source.persistentVolumeName: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+        spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName"#]]);
+}
