@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
@@ -11,6 +13,8 @@ use super::checks::without_leading_zeros;
 use super::faults::Path;
 use super::fields::is_set;
 use super::podspec::warnings as pods;
+
+const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 
 const RECYCLE: &str =
     "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.";
@@ -269,6 +273,25 @@ pub fn claim(claim: &Value, _old: Option<&Value>) -> Vec<String> {
     }
     pods::claim_sizes(claim.get("spec").unwrap_or(&Value::Null), &Path::root("spec"), &mut said);
     said
+}
+
+/// Of secrets for TLS: a certificate and a key that no server could use.
+pub fn secret(secret: &Value, _old: Option<&Value>) -> Vec<String> {
+    if secret.str_at(&["type"]) != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let has_pem = |key: &str| {
+        let decoded = STANDARD.decode(secret.str_at(&["data", key])).unwrap_or_default();
+        decoded.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN)
+    };
+    let parts = [("tls.crt", "certificate"), ("tls.key", "key")];
+    let missing = parts.iter().find(|(key, _)| !has_pem(key));
+    missing.map(|(_, what)| format!("tls: failed to find any PEM data in {what} input")).into_iter().collect()
+}
+
+/// Of EndpointSlices.
+pub fn endpoint_slice_type(slice: &Value) -> Option<String> {
+    (slice.str_at(&["addressType"]) == "FQDN").then(|| "spec.addressType: FQDN endpoints are deprecated".to_owned())
 }
 
 pub fn service_account(account: &Value, old: Option<&Value>) -> Vec<String> {

@@ -13,12 +13,14 @@ use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{default_empty, ensure_object};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, number, text};
+use crate::registry::warnings;
 
 const DATA: Path<'static> = Path::root("data");
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
 pub fn kind() -> Kind {
     Kind {
+        warn: warnings::secret,
         default,
         validate,
         validate_change: |new, old, _, faults| {

@@ -14,6 +14,7 @@ use crate::registry::fields::{default_missing, each_mut};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, UNSET, age, shortened, text};
 use crate::registry::strategy::Column;
+use crate::registry::warnings;
 
 const MAX_HINTS: usize = 8;
 const MAX_ENDPOINTS: usize = 1000;
@@ -26,6 +27,7 @@ const COLUMNS: &[Column] =
 pub fn kind() -> Kind {
     Kind {
         generation: true,
+        warn: |slice, _| warnings::endpoint_slice_type(slice).into_iter().collect(),
         default,
         validate,
         validate_change: |new, old, _, faults| immutable(new, old, &["addressType"], faults),
