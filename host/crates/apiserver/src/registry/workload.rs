@@ -23,7 +23,9 @@ pub fn validate_selector_and_template(object: &Value, kind: &str, faults: &mut F
         Some(selector) => {
             label_selector(selector, &path, &mut own);
             if is_empty_selector(Some(selector)) {
-                faults.invalid_shown(&path, &shown_selector(selector), &format!("empty selector is invalid for {}", kind.to_ascii_lowercase()));
+                // ReplicaSets are told what Deployments are.
+                let told = if kind == "ReplicaSet" { "deployment".to_owned() } else { kind.to_ascii_lowercase() };
+                faults.invalid_shown(&path, &shown_selector(selector), &format!("empty selector is invalid for {told}"));
             }
         }
     }

@@ -47,6 +47,8 @@ pub const FIELDS: SelectableFields = &[
 pub fn kind() -> Kind {
     Kind {
         create_on_update: true,
+        // As ever: what can stand in a path.
+        names: names::NameRule::PathSegment,
         validate: |event, faults| validate(event, "reportingComponent", faults),
         fields: FIELDS,
         ..Kind::new(namespaced("v1", "events", "Event").short(&["ev"])).table(COLUMNS, cells)

@@ -25,7 +25,7 @@ pub fn kind() -> Kind {
         default,
         create,
         update,
-        validate,
+        validate_new: |namespace, faults| finalizers(namespace, false, faults),
         validate_change,
         fields: &[("status.phase", |n| n.str_at(&["status", "phase"]).to_owned()), ("name", |n| n.name().to_owned())],
         ..Kind::new(def).table(&[NAME, text("Status", "Active or Terminating."), AGE], |namespace, now| {
@@ -66,17 +66,22 @@ fn update(new: &mut Value, old: &Value, part: Part, _: &WriteContext<'_>) {
     }
 }
 
-fn validate(namespace: &Value, faults: &mut Faults) {
+/// A creation is told of the list, `namespaces/finalize` of its entry.
+fn finalizers(namespace: &Value, by_index: bool, faults: &mut Faults) {
     let list = Path::root("spec.finalizers");
-    for name in namespace.list_at(&["spec", "finalizers"]).iter().map(|f| f.as_str().unwrap_or("")) {
-        faults.texts(&list, name, qualified_name(name));
+    for (i, name) in namespace.list_at(&["spec", "finalizers"]).iter().map(|f| f.as_str().unwrap_or("")).enumerate() {
+        let here = if by_index { list.index(i) } else { list };
+        faults.texts(&here, name, qualified_name(name));
         if !name.contains('/') && name != "kubernetes" {
-            faults.invalid_str(&list, name, "name is neither a standard finalizer name nor is it fully qualified");
+            faults.invalid_str(&here, name, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }
 }
 
 fn validate_change(new: &Value, _: &Value, part: Part, faults: &mut Faults) {
+    if part == Part::Other("finalize") {
+        finalizers(new, true, faults);
+    }
     let phase = new.str_at(&["status", "phase"]);
     let path = Path::root("status.Phase");
     match (part, new.is_being_deleted()) {

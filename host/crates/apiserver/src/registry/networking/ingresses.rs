@@ -79,7 +79,7 @@ fn validate(ingress: &Value, faults: &mut Faults) {
     let spec = ingress.get("spec").unwrap_or(&Value::Null);
     let (rules, default) = (spec.list_at(&["rules"]), spec.get("defaultBackend").filter(|b| !b.is_null()));
     if rules.is_empty() && default.is_none() {
-        faults.invalid(&SPEC, &json!([]), "either `defaultBackend` or `rules` must be specified");
+        faults.invalid(&SPEC, spec.get("rules").unwrap_or(&Value::Null), "either `defaultBackend` or `rules` must be specified");
     }
     if let Some(default) = default {
         backend(default, &SPEC.field("defaultBackend"), faults);

@@ -66,8 +66,7 @@ fn validate(policy: &Value, faults: &mut Faults) {
 }
 
 fn validate_port(port: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let protocol = port.str_at(&["protocol"]);
-    if !matches!(protocol, "" | "TCP" | "UDP" | "SCTP") {
+    if let Some(protocol) = port.get("protocol").and_then(Value::as_str).filter(|protocol| !matches!(*protocol, "TCP" | "UDP" | "SCTP")) {
         faults.not_supported(&path.field("protocol"), protocol, &["TCP", "UDP", "SCTP"]);
     }
     let end = port.get("endPort").filter(|e| !e.is_null());

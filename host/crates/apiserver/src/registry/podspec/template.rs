@@ -35,6 +35,8 @@ pub fn validate_restart_always(template: &Value, kind: &str, path: &Path<'_>, fa
         faults.not_supported(&path.field("spec.restartPolicy"), policy, &["Always"]);
     }
     if template.at(&["spec", "activeDeadlineSeconds"]).is_some_and(|v| !v.is_null()) {
-        faults.forbidden(&path.field("spec.activeDeadlineSeconds"), &format!("activeDeadlineSeconds in {kind} is not Supported"));
+        // Deployments are told what ReplicaSets are.
+        let told = if kind == "Deployment" { "ReplicaSet" } else { kind };
+        faults.forbidden(&path.field("spec.activeDeadlineSeconds"), &format!("activeDeadlineSeconds in {told} is not Supported"));
     }
 }

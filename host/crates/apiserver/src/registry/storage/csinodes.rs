@@ -60,6 +60,9 @@ fn validate(node: &Value, faults: &mut Faults) {
         let keys = driver.list_at(&["topologyKeys"]);
         for (j, key) in keys.iter().enumerate() {
             let text = key.as_str().unwrap_or("");
+            if text.is_empty() {
+                faults.required(&here, "");
+            }
             faults.texts(&here, text, names::qualified_name(text));
             if keys[..j].contains(key) {
                 faults.duplicate(&here, key);

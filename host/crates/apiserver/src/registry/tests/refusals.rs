@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{create_faults, update_faults};
+use super::{create_faults, deployment, update_faults};
 use crate::registry::Part;
 
 fn check(resource: &str, object: Value, expected: Expect) {
@@ -112,4 +112,22 @@ fn inline_volumes_of_attachments() {
     check("storage.k8s.io/volumeattachments", attachment(json!({"persistentVolumeName": ""})), expect![[r#"
         spec.source.persistentVolumeName: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
         spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName"#]]);
+}
+
+#[test]
+fn one_word_each() {
+    let mut set = deployment();
+    set["spec"]["template"]["spec"]["activeDeadlineSeconds"] = 5.into();
+    check("apps/deployments", set.clone(), expect!["spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"]);
+    set["spec"]["selector"] = json!({});
+    check("apps/replicasets", set, expect![[r#"
+        spec.selector: Invalid value: {}: empty selector is invalid for deployment
+        spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"#]]);
+    check("storage.k8s.io/csinodes", json!({"spec": {"drivers": [{"name": "a.b", "nodeID": "i", "topologyKeys": [""]}]}}), expect![[r#"
+        spec.drivers[0]: Required value
+        spec.drivers[0]: Invalid value: "": name part must be non-empty
+        spec.drivers[0]: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]]);
+    check("networking.k8s.io/ingresses", json!({"spec": {}}), expect!["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]);
+    check("networking.k8s.io/networkpolicies", json!({"spec": {"ingress": [{"ports": [{"protocol": ""}]}]}}), expect![[r#"spec.ingress[0].ports[0].protocol: Unsupported value: "": supported values: "TCP", "UDP", "SCTP""#]]);
+    expect![[r#"spec.finalizers[0]: Invalid value: "x": name is neither a standard finalizer name nor is it fully qualified"#]].assert_eq(&update_faults("namespaces", json!({}), Part::Other("finalize"), |n| n["spec"]["finalizers"] = json!(["x"])));
 }
