@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::context::WriteContext;
 use super::def::Def;
 use super::faults::Faults;
+use super::podspec::disabled;
 use super::print;
 use super::strategy::{Column, Part, Strategy};
 use pintle_partial::{Needed, WITHOUT_MANAGERS};
@@ -36,6 +37,8 @@ pub struct Kind {
     pub validate_change: fn(&Object, &Object, Part, &mut Faults),
     /// Of an update of the main part.
     pub repeats: Repeats,
+    /// Where a template of pods lies, as a JSON pointer; empty where there is none.
+    pub template: &'static str,
     /// Told of a creation even if it is refused.
     pub warn_early: fn(&Object) -> Vec<String>,
     pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
@@ -92,6 +95,7 @@ impl Kind {
             validate_new: |_, _| {},
             validate_change: |_, _, _, _| {},
             repeats: Repeats::BOTH,
+            template: "",
             warn_early: |_| Vec::new(),
             warn: |_, _| Vec::new(),
             before_commit: |_, _, _| Ok(()),
@@ -134,6 +138,13 @@ impl Kind {
         }
     }
 
+    /// Fields of features that are off, in the template of pods.
+    fn take_disabled(&self, new: &mut Object, old: Option<&Object>) {
+        if let Some(template) = new.pointer_mut(self.template).filter(|_| !self.template.is_empty()) {
+            disabled::take_from(template, old.and_then(|old| old.pointer(self.template)));
+        }
+    }
+
     pub fn boxed(self) -> Box<dyn Strategy> {
         Box::new(self)
     }
@@ -150,6 +161,7 @@ impl Strategy for Kind {
         if self.has_status && !self.keeps_status_on_create {
             object.set_at(&["status"], json!({}));
         }
+        self.take_disabled(object, None);
         (self.create)(object, context);
     }
     fn prepare_update(&self, new: &mut Object, old: &Object, part: Part, context: &WriteContext<'_>) {
@@ -157,6 +169,9 @@ impl Strategy for Kind {
             Part::Main if self.has_status => restore(new, old, "status"),
             Part::Status => keep_only_status(new, old),
             _ => {}
+        }
+        if part == Part::Main {
+            self.take_disabled(new, Some(old));
         }
         (self.update)(new, old, part, context);
     }

@@ -38,6 +38,7 @@ pub fn kind() -> Kind {
     let def = namespaced("apps/v1", "daemonsets", "DaemonSet").short(&["ds"]).in_all().status();
     Kind {
         repeats: Repeats::UPDATE,
+        template: "/spec/template",
         generation: true,
         warn: warnings::daemon_set,
         default,

@@ -37,6 +37,7 @@ pub fn kind() -> Kind {
     Kind {
         generation: true,
         repeats: Repeats::UPDATE,
+        template: "/spec/template",
         warn: warnings::workload,
         default,
         update,

@@ -31,6 +31,7 @@ pub fn kind() -> Kind {
     Kind {
         warn: warnings::workload,
         repeats: Repeats::UPDATE,
+        template: "/spec/template",
         generation: true,
         default,
         create: |set, _| set.set_at(&["status"], serde_json::json!({"replicas": 0})),

@@ -30,11 +30,16 @@ pub fn kind() -> Kind {
     let def = namespaced("apps/v1", "statefulsets", "StatefulSet").short(&["sts"]).in_all().status().scale();
     Kind {
         repeats: Repeats::UPDATE,
+        template: "/spec/template",
         names: NameRule::Label,
         generation: true,
         warn: warnings::stateful_set,
         default,
-        create: |set, _| set.set_at(&["status"], json!({"replicas": 0, "availableReplicas": 0})),
+        create: |set, _| {
+            set.set_at(&["status"], json!({"replicas": 0, "availableReplicas": 0}));
+            drop_max_unavailable(set, None);
+        },
+        update: |set, old, _, _| drop_max_unavailable(set, Some(old)),
         validate,
         validate_change,
         ..Kind::new(def).table(COLUMNS, |set, now| {
@@ -69,6 +74,14 @@ fn default(set: &mut Value) {
         default_empty(ensure_object(claim, "status"), "phase", "Pending");
     }
     default_template(spec);
+}
+
+/// Of a feature that is off by default (`MaxUnavailableStatefulSet`): only who has the field keeps it.
+fn drop_max_unavailable(set: &mut Value, old: Option<&Value>) {
+    const FIELD: [&str; 4] = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
+    if !old.is_some_and(|old| is_set(old.at(&FIELD))) {
+        set.remove_at(&FIELD);
+    }
 }
 
 fn validate(set: &Value, faults: &mut Faults) {

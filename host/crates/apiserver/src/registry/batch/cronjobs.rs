@@ -35,7 +35,15 @@ const COLUMNS: &[Column] = &[
 
 pub fn kind() -> Kind {
     let def = namespaced("batch/v1", "cronjobs", "CronJob").short(&["cj"]).in_all().status();
-    Kind { generation: true, repeats: Repeats::UPDATE, warn: warnings::cron_job, default, validate, ..Kind::new(def).table(COLUMNS, cells) }
+    Kind {
+        generation: true,
+        repeats: Repeats::UPDATE,
+        template: "/spec/jobTemplate/spec/template",
+        warn: warnings::cron_job,
+        default,
+        validate,
+        ..Kind::new(def).table(COLUMNS, cells)
+    }
 }
 
 fn default(job: &mut Value) {

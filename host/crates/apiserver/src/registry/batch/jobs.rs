@@ -31,6 +31,7 @@ pub fn kind() -> Kind {
     Kind {
         warn: warnings::job,
         repeats: Repeats::UPDATE,
+        template: "/spec/template",
         generation: true,
         propagation: "orphan",
         default,

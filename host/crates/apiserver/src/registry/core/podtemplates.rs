@@ -14,6 +14,7 @@ pub fn kind() -> Kind {
     Kind {
         generation: true,
         warn: warnings::pod_template,
+        template: "/template",
         default: |object| {
             if let Some(fields) = object.as_object_mut() {
                 default_template(fields);

@@ -21,6 +21,7 @@ pub fn kind() -> Kind {
         warn: warnings::workload,
         generation: true,
         propagation: "orphan",
+        template: "/spec/template",
         default,
         create: |set, _| set.set_at(&["status"], json!({"replicas": 0})),
         validate,

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{create_faults, deployment, update_faults};
+use super::{create_faults, created, deployment, pretty, update_faults};
 use crate::registry::Part;
 
 fn check(resource: &str, object: Value, expected: Expect) {
@@ -130,4 +130,54 @@ fn one_word_each() {
     check("networking.k8s.io/ingresses", json!({"spec": {}}), expect!["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]);
     check("networking.k8s.io/networkpolicies", json!({"spec": {"ingress": [{"ports": [{"protocol": ""}]}]}}), expect![[r#"spec.ingress[0].ports[0].protocol: Unsupported value: "": supported values: "TCP", "UDP", "SCTP""#]]);
     expect![[r#"spec.finalizers[0]: Invalid value: "x": name is neither a standard finalizer name nor is it fully qualified"#]].assert_eq(&update_faults("namespaces", json!({}), Part::Other("finalize"), |n| n["spec"]["finalizers"] = json!(["x"])));
+}
+
+/// `MaxUnavailableStatefulSet` is off by default.
+#[test]
+fn stateful_sets_lose_what_their_feature_would_use() {
+    let mut set = deployment();
+    set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}});
+    check("apps/statefulsets", set.clone(), expect![[""]]);
+    expect![[r#"
+        {
+          "rollingUpdate": {
+            "partition": 0
+          },
+          "type": "RollingUpdate"
+        }"#]].assert_eq(&pretty(&created("apps/statefulsets", set)["spec"]["updateStrategy"]));
+}
+
+#[test]
+fn templates_lose_fields_of_features_that_are_off() {
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
+        "containers": [{"name": "c", "image": "i", "lifecycle": {"stopSignal": "SIGUSR1"}}],
+        "volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {"keyType": "ED25519"}}, {"clusterTrustBundle": {"path": "x"}}]}}]}});
+    let in_spec = json!({"spec": {"template": template}});
+    let in_job = json!({"spec": {"jobTemplate": in_spec}});
+    for (resource, object) in [
+        ("apps/deployments", &in_spec),
+        ("apps/daemonsets", &in_spec),
+        ("apps/replicasets", &in_spec),
+        ("apps/statefulsets", &in_spec),
+        ("batch/jobs", &in_spec),
+        ("batch/cronjobs", &in_job),
+        ("replicationcontrollers", &in_spec),
+        ("podtemplates", &json!({"template": template})),
+    ] {
+        let text = created(resource, object.clone()).to_string();
+        assert!(text.contains(r#""projected""#) && !["stopSignal", "podCertificate", "clusterTrustBundle"].iter().any(|f| text.contains(f)), "{resource}: {text}");
+    }
+}
+
+/// What was there when the feature was on stays.
+#[test]
+fn templates_keep_what_they_had() {
+    let kind = super::strategy("apps/deployments");
+    let mut old = created("apps/deployments", deployment());
+    old["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = json!({"stopSignal": "SIGUSR1"});
+    let mut new = old.clone();
+    new["spec"]["template"]["spec"]["volumes"] = json!([{"name": "v", "projected": {"sources": [{"podCertificate": {}}]}}]);
+    super::World::default().with(|context| kind.prepare_update(&mut new, &old, Part::Main, context));
+    let text = new["spec"]["template"].to_string();
+    assert!(text.contains("SIGUSR1") && !text.contains("podCertificate"), "{text}");
 }
