@@ -1,19 +1,10 @@
 //! The messages that a faulty new or changed object is refused with.
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use super::{create_faults, deployment, pod, update_faults};
-use crate::registry::Part;
-
-fn check(resource: &str, object: Value, expected: Expect) {
-    expected.assert_eq(&create_faults(resource, object));
-}
-
-fn check_change(resource: &str, object: Value, change: impl FnOnce(&mut Value), expected: Expect) {
-    expected.assert_eq(&update_faults(resource, object, Part::Main, change));
-}
+use super::{check, check_change, deployment, pod};
 
 fn simple_pod() -> Value {
     pod(json!({"containers": [{"name": "c", "image": "i:v1"}]}))

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
+use expect_test::Expect;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object};
 use serde_json::{Value, json};
@@ -67,6 +68,16 @@ pub fn created(resource: &str, mut object: Value) -> Value {
     strategy.default(&mut object);
     World::default().with(|context| strategy.prepare_create(&mut object, context));
     object
+}
+
+/// What a creation is refused for.
+fn check(resource: &str, object: Value, expected: Expect) {
+    expected.assert_eq(&create_faults(resource, object));
+}
+
+/// What a change of an object that was let through is refused for.
+fn check_change(resource: &str, object: Value, change: impl FnOnce(&mut Value), expected: Expect) {
+    expected.assert_eq(&update_faults(resource, object, Part::Main, change));
 }
 
 /// Faults of a creation, one a line.

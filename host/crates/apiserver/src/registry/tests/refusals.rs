@@ -1,18 +1,10 @@
 //! What upstream refuses, or lets through, in ways of its own.
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use serde_json::{Value, json};
 
-use super::{create_faults, created, deployment, pretty, update_faults};
+use super::{check, check_change, created, deployment, pretty, update_faults};
 use crate::registry::Part;
-
-fn check(resource: &str, object: Value, expected: Expect) {
-    expected.assert_eq(&create_faults(resource, object));
-}
-
-fn check_change(resource: &str, object: Value, change: impl FnOnce(&mut Value), expected: Expect) {
-    expected.assert_eq(&update_faults(resource, object, Part::Main, change));
-}
 
 #[test]
 fn some_kinds_are_looked_at_twice_on_updates() {

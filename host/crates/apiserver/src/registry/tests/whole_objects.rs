@@ -1,18 +1,10 @@
 //! Refusals that show whole objects, or what changed in them.
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use serde_json::{Value, json};
 
-use super::{create_faults, deployment, pod, update_faults};
+use super::{check, check_change, deployment, pod, update_faults};
 use crate::registry::Part;
-
-fn check(resource: &str, object: Value, expected: Expect) {
-    expected.assert_eq(&create_faults(resource, object));
-}
-
-fn check_change(resource: &str, object: Value, change: impl FnOnce(&mut Value), expected: Expect) {
-    expected.assert_eq(&update_faults(resource, object, Part::Main, change));
-}
 
 #[test]
 fn unsupported_and_doubled() {
