@@ -102,7 +102,11 @@ fn backend(from: &world::Backend) -> plane::Backend {
             world::Protocol::Grpc => plane::Protocol::Grpc,
             world::Protocol::Grpcs => plane::Protocol::Grpcs,
         },
-        affinity: from.affinity.as_ref().map(|a| plane::Affinity { cookie: a.cookie.clone(), max_age_seconds: a.max_age_seconds, path: a.path.clone() }),
+        affinity: from.affinity.as_ref().map(|a| plane::Affinity {
+            cookie: a.cookie.clone(),
+            max_age_seconds: a.max_age_seconds,
+            path: a.path.clone(),
+        }),
         connect_timeout_milliseconds: from.connect_timeout_milliseconds,
         read_timeout_milliseconds: from.read_timeout_milliseconds,
         retries: from.retries,

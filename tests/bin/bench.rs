@@ -80,7 +80,10 @@ impl Bench {
         // A controller may have been faster.
         let _ = self.client.create(&self.all(ACCOUNTS), account, &options).await;
 
-        self.each("create configmap", objects, async |i| self.client.create(&self.all(CONFIG_MAPS), config_map(i), &WriteOptions::default()).await.map(drop)).await?;
+        self.each("create configmap", objects, async |i| {
+            self.client.create(&self.all(CONFIG_MAPS), config_map(i), &WriteOptions::default()).await.map(drop)
+        })
+        .await?;
         self.each("create pod", objects, async |i| self.client.create(&self.all(PODS), pod(i), &WriteOptions::default()).await.map(drop)).await?;
         self.each("get pod", objects * 4, async |i| self.client.get(&self.one(PODS, "p", i % objects)).await.map(drop)).await?;
         self.each("list pods", 20, async |_| {

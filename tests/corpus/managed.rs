@@ -14,8 +14,7 @@ use super::Result;
 use super::drive::{Reply, Server};
 
 /// The servers' own loops write when they please. A policy's status is one's of this server, where upstream has it in another program.
-const LOOPS: [&str; 4] =
-    ["kube-apiserver", "system:apiserver", "api-priority-and-fairness-config-consumer-v1", "validatingadmissionpolicy-status"];
+const LOOPS: [&str; 4] = ["kube-apiserver", "system:apiserver", "api-priority-and-fairness-config-consumer-v1", "validatingadmissionpolicy-status"];
 
 /// After each write of each sequence.
 pub type Outcomes = BTreeMap<String, Vec<Outcome>>;

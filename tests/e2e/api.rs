@@ -10,14 +10,22 @@ fn bad_input_is_refused_with_the_field() {
         let seen = create(body, &["--validate=false"]);
         assert!(seen.contains(wanted), "wanted {wanted:?} in {seen:?}");
     };
-    check(r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Upper_Case"}}"#, "metadata.name: Invalid value: \"Upper_Case\": a lowercase RFC 1123 subdomain");
+    check(
+        r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Upper_Case"}}"#,
+        "metadata.name: Invalid value: \"Upper_Case\": a lowercase RFC 1123 subdomain",
+    );
     check(r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": []}}"#, "spec.containers: Required value");
     check(
         r#"{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
             "template": {"metadata": {"labels": {"a": "c"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}"#,
         "`selector` does not match template `labels`",
     );
-    let strict = server.kubectl_with_input(&["create", "--validate=strict", "-f", "-"], r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dat": {}}"#).refused();
+    let strict = server
+        .kubectl_with_input(
+            &["create", "--validate=strict", "-f", "-"],
+            r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dat": {}}"#,
+        )
+        .refused();
     assert!(strict.contains("unknown field \"dat\""), "{strict}");
     let malformed = server.kubectl_with_input(&["create", "--raw", "/api/v1/namespaces/default/configmaps", "-f", "-"], "{").refused();
     assert!(malformed.contains("BadRequest") || malformed.contains("unexpected"), "{malformed}");
@@ -27,7 +35,8 @@ fn bad_input_is_refused_with_the_field() {
 fn a_stale_or_immutable_write_changes_nothing() {
     let server = Server::start();
     server.kubectl(&["create", "configmap", "a", "--from-literal=k=v"]).ok();
-    let stale = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default", "resourceVersion": "1"}, "data": {"k": "w"}}"#;
+    let stale =
+        r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default", "resourceVersion": "1"}, "data": {"k": "w"}}"#;
     let seen = server.kubectl_with_input(&["replace", "-f", "-"], stale).refused();
     assert!(seen.contains("the object has been modified; please apply your changes to the latest version and try again"), "{seen}");
     server.kubectl(&["create", "deployment", "web", "--image=x"]).ok();

@@ -19,7 +19,9 @@ impl Marks {
         let mounts = std::fs::read_to_string("/proc/self/mounts").expect("is readable");
         let mounts = mounts.lines().map(|l| format!("mount {l}")).collect::<Vec<_>>();
         let namespaces = names("/run/netns").into_iter().map(|n| format!("network namespace {n}"));
-        let cgroups = names("/sys/fs/cgroup").into_iter().flat_map(|h| names(&format!("/sys/fs/cgroup/{h}")).into_iter().map(move |n| format!("cgroup {h}/{n}")));
+        let cgroups = names("/sys/fs/cgroup")
+            .into_iter()
+            .flat_map(|h| names(&format!("/sys/fs/cgroup/{h}")).into_iter().map(move |n| format!("cgroup {h}/{n}")));
         let all = mounts.into_iter().chain(namespaces).chain(cgroups).chain(processes());
         all.filter(|thing| self.0.iter().any(|mark| thing.contains(mark))).collect()
     }

@@ -44,10 +44,16 @@ fn without_the_replicaset_plugin_replicasets_stand_still_and_nothing_else_does()
         if sets.trim().is_empty() { Err("no ReplicaSet yet".to_owned()) } else { Ok(()) }
     });
     server.kubectl(&["run", "single", "--image=x"]).ok();
-    wait("the scheduler to go on", 30, || if bound_pods(&server).iter().any(|p| p.starts_with("single ")) { Ok(()) } else { Err("not bound".to_owned()) });
+    wait("the scheduler to go on", 30, || {
+        if bound_pods(&server).iter().any(|p| p.starts_with("single ")) { Ok(()) } else { Err("not bound".to_owned()) }
+    });
     assert_eq!(server.kubectl(&["get", "pods", "-l", "app=other", "-o", "name"]).ok(), "");
     server.kubectl(&["patch", "plugin", "controller-replicaset", "--type=merge", "-p", r#"{"spec":{"paused":false}}"#]).ok();
-    wait("the ReplicaSet to resume", 30, || if bound_pods(&server).iter().any(|p| p.starts_with("other-")) { Ok(()) } else { Err("no pod".to_owned()) });
+    wait(
+        "the ReplicaSet to resume",
+        30,
+        || if bound_pods(&server).iter().any(|p| p.starts_with("other-")) { Ok(()) } else { Err("no pod".to_owned()) },
+    );
 }
 
 #[test]
@@ -78,11 +84,19 @@ fn a_scheduler_is_swapped_under_load_and_rolled_back() {
     server.kubectl(&["create", "deployment", "web", "--image=x", "--replicas=40"]).ok();
     server.pintle(&["plugin", "apply", &project, "--name", "scheduler-default"]).ok();
     server.kubectl(&["scale", "deployment", "web", "--replicas=80"]).ok();
-    wait("every pod to be placed", 90, || if bound_pods(&server).len() == 80 { Ok(()) } else { Err(format!("{} placed", bound_pods(&server).len())) });
+    wait(
+        "every pod to be placed",
+        90,
+        || if bound_pods(&server).len() == 80 { Ok(()) } else { Err(format!("{} placed", bound_pods(&server).len())) },
+    );
     assert_eq!(revision(&server), "2");
     server.pintle(&["plugin", "rollback", "scheduler-default"]).ok();
     server.kubectl(&["scale", "deployment", "web", "--replicas=100"]).ok();
-    wait("pods after the rollback", 90, || if bound_pods(&server).len() == 100 { Ok(()) } else { Err(format!("{} placed", bound_pods(&server).len())) });
+    wait(
+        "pods after the rollback",
+        90,
+        || if bound_pods(&server).len() == 100 { Ok(()) } else { Err(format!("{} placed", bound_pods(&server).len())) },
+    );
     assert_ne!(revision(&server), "2");
 }
 

@@ -90,7 +90,8 @@ fn services_answer(cluster: &Cluster) {
     cluster.kubectl(&["patch", "service", "web", "-p", r#"{"spec":{"sessionAffinity":"ClientIP"}}"#]).ok();
     let address = service_ip(cluster, "web");
     wait("one pod for one client", 30, || {
-        let hosts: std::collections::BTreeSet<String> = (0..6).filter_map(|_| cluster.http_get(&format!("http://{address}"), &[]).ok()).map(|t| pod_of(&t)).collect();
+        let hosts: std::collections::BTreeSet<String> =
+            (0..6).filter_map(|_| cluster.http_get(&format!("http://{address}"), &[]).ok()).map(|t| pod_of(&t)).collect();
         if hosts.len() == 1 { Ok(()) } else { Err(format!("{hosts:?}")) }
     });
 }
@@ -135,7 +136,8 @@ spec:
 "#,
     );
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/configured", "--timeout=90s"]).ok();
-    let inside = |container: &str, script: &str| cluster.kubectl(&["exec", "configured", "-c", container, "--", "sh", "-c", script]).ok().trim().to_owned();
+    let inside =
+        |container: &str, script: &str| cluster.kubectl(&["exec", "configured", "-c", container, "--", "sh", "-c", script]).ok().trim().to_owned();
     assert_eq!(inside("main", "echo $COLOUR $PASSWORD"), "red hunter2");
     assert_eq!(inside("side", "cat /shared/note"), "prepared");
     assert_eq!(inside("main", "cat /settings/colour"), "red");

@@ -66,12 +66,15 @@ fn own_verbs_say_what_kubectl_says() {
 fn every_embedded_plugin_is_listed_with_its_digest() {
     let server = Server::start();
     let manifests = super::run::workspace().join("target/plugins");
-    let built = std::fs::read_dir(&manifests).expect("`cargo xtask build` was run").flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json"));
+    let built =
+        std::fs::read_dir(&manifests).expect("`cargo xtask build` was run").flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json"));
     let built: Vec<String> = built.map(|e| e.path().file_stem().expect("a name").to_string_lossy().into_owned()).collect();
     assert!(built.len() > 10, "{built:?}");
     wait("all plugins", 120, || {
         let list = server.pintle(&["plugin", "list"]).ok();
-        let live = |name: &String| list.lines().any(|l| l.split_whitespace().next() == Some(name) && l.contains("sha256:") && l.contains("Live") && l.contains("True"));
+        let live = |name: &String| {
+            list.lines().any(|l| l.split_whitespace().next() == Some(name) && l.contains("sha256:") && l.contains("Live") && l.contains("True"))
+        };
         if built.iter().all(live) { Ok(()) } else { Err(list) }
     });
 }

@@ -1,6 +1,7 @@
 //! The rules of ARCHITECTURE.md that a machine can check, on the sources as text.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -27,6 +28,7 @@ const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "FIXME", "XXX", "dbg!
 pub fn run() -> Result<()> {
     let mut faults = Vec::new();
     check_walls(&mut faults)?;
+    check_format(&mut faults)?;
     for file in sources(Path::new("."))? {
         check_file(&file, &mut faults)?;
     }
@@ -48,6 +50,16 @@ fn check_walls(faults: &mut Vec<String>) -> Result<()> {
         if dependencies.lines().any(|l| l.starts_with(dependency)) {
             faults.push(format!("{manifest}: {dependency} must not be imported: {why}"));
         }
+    }
+    Ok(())
+}
+
+/// As `rustfmt.toml` has it, so that a change shows what it changes and nothing else.
+fn check_format(faults: &mut Vec<String>) -> Result<()> {
+    let checked = Command::new("cargo").args(["fmt", "--all", "--check", "--", "--files-with-diff"]).output().context("starting cargo fmt")?;
+    faults.extend(String::from_utf8_lossy(&checked.stdout).lines().map(|file| format!("{file}: not as `cargo fmt` writes it")));
+    if !checked.status.success() && checked.stdout.is_empty() {
+        bail!("cargo fmt: {}", String::from_utf8_lossy(&checked.stderr));
     }
     Ok(())
 }

@@ -119,10 +119,21 @@ pub async fn api_resources(args: ApiResourcesArgs) -> Result<ExitCode> {
         Some(other) => bail!("--output {other} is not available"),
     }
     let wide = args.output.as_deref() == Some("wide");
-    let mut rows = if args.no_headers { String::new() } else { format!("NAME\tSHORTNAMES\tAPIVERSION\tNAMESPACED\tKIND{}\n", if wide { "\tVERBS\tCATEGORIES" } else { "" }) };
+    let mut rows = if args.no_headers {
+        String::new()
+    } else {
+        format!("NAME\tSHORTNAMES\tAPIVERSION\tNAMESPACED\tKIND{}\n", if wide { "\tVERBS\tCATEGORIES" } else { "" })
+    };
     for def in shown {
         let more = if wide { format!("\t{}\t{}", def.verbs.join(","), def.categories.join(",")) } else { String::new() };
-        rows.push_str(&format!("{}\t{}\t{}\t{}\t{}{more}\n", def.resource, def.short_names.join(","), def.api_version(), def.is_namespaced(), def.kind));
+        rows.push_str(&format!(
+            "{}\t{}\t{}\t{}\t{}{more}\n",
+            def.resource,
+            def.short_names.join(","),
+            def.api_version(),
+            def.is_namespaced(),
+            def.kind
+        ));
     }
     print::text(&tabs::align(&rows, tabs::TABLE));
     Ok(ExitCode::SUCCESS)
@@ -152,7 +163,9 @@ pub async fn cluster_info(args: PlainArgs) -> Result<ExitCode> {
     let server = session.client.server();
     print::line(&format!("Kubernetes control plane is running at {server}"));
     let def = session.discovery().await?.find("services")?;
-    for service in session.list(&format!("{}?labelSelector=kubernetes.io%2Fcluster-service%3Dtrue", collection_path(def, Some("kube-system")))).await? {
+    for service in
+        session.list(&format!("{}?labelSelector=kubernetes.io%2Fcluster-service%3Dtrue", collection_path(def, Some("kube-system")))).await?
+    {
         let name = service.annotation("kubernetes.io/name").or(service.label("kubernetes.io/name")).unwrap_or(service.name());
         let port = service.list_at(&["spec", "ports"]).first().map_or("", |p| p.str_at(&["name"]));
         let suffix = if port.is_empty() { String::new() } else { format!(":{port}") };
@@ -208,7 +221,10 @@ async fn can_i(session: &Session, words: &[String], subresource: &str, all: bool
             eprintln!("Warning: the server doesn't have a resource type '{kind}'\n");
         }
         if found.is_some_and(|d| !d.is_namespaced()) {
-            eprintln!("Warning: resource '{}' is not namespace scoped\n", found.map_or(String::new(), |d| d.gvr().to_string().replacen('.', "' in group '", 1)));
+            eprintln!(
+                "Warning: resource '{}' is not namespace scoped\n",
+                found.map_or(String::new(), |d| d.gvr().to_string().replacen('.', "' in group '", 1))
+            );
         }
         let (group, resource) = found.map_or(("", kind), |d| (&*d.group, &*d.resource));
         let is_subresource = found.is_some_and(|d| d.subresources.iter().any(|s| s.name == tail));
@@ -275,7 +291,10 @@ pub async fn explain(args: ExplainArgs) -> Result<ExitCode> {
     let first = words.next().unwrap_or_default();
     let discovery = session.discovery().await?;
     let def = match &args.api_version {
-        Some(version) => discovery.resources.iter().find(|d| d.api_version() == *version && (d.resource == first || d.singular == first || d.short_names.iter().any(|s| s == first))),
+        Some(version) => discovery
+            .resources
+            .iter()
+            .find(|d| d.api_version() == *version && (d.resource == first || d.singular == first || d.short_names.iter().any(|s| s == first))),
         None => Some(discovery.find(first)?),
     };
     let def = def.ok_or_else(|| anyhow!("the server doesn't have a resource type {first:?}"))?;
@@ -286,7 +305,13 @@ pub async fn explain(args: ExplainArgs) -> Result<ExitCode> {
         let tagged = s.list_at(&["x-kubernetes-group-version-kind"]).iter();
         tagged.clone().any(|g| g.str_at(&["kind"]) == def.kind && g.str_at(&["group"]) == def.group && g.str_at(&["version"]) == def.version)
     };
-    let mut here = schemas.as_object().into_iter().flatten().map(|(_, s)| s).find(|s| is_kind(s)).ok_or_else(|| anyhow!("the server describes no {}", def.kind))?;
+    let mut here = schemas
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(_, s)| s)
+        .find(|s| is_kind(s))
+        .ok_or_else(|| anyhow!("the server describes no {}", def.kind))?;
     let (mut field, mut described) = (None, here);
     for word in words {
         let inside = element(schemas, here);

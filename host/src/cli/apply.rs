@@ -14,9 +14,7 @@ use serde_json::{Value, json};
 use super::files::FileArgs;
 use super::print::Format;
 use super::resolve::Found;
-use super::session::{
-    APPLY_PATCH, Global, MERGE_PATCH, STRATEGIC_PATCH, Session, collection_path, is_not_found, while_doing, with_query,
-};
+use super::session::{APPLY_PATCH, Global, MERGE_PATCH, STRATEGIC_PATCH, Session, collection_path, is_not_found, while_doing, with_query};
 use super::threeway;
 use super::written::{DryRun, DryRunArgs, report};
 
@@ -112,7 +110,9 @@ pub async fn server_side(session: &Session, found: &Found, manager: &str, force:
 
 async fn client_side(session: &Session, found: &Found, manager: &str, dry_run: DryRun, source: &str) -> Result<(Value, &'static str)> {
     if found.name().is_empty() {
-        bail!("error when retrieving current configuration of: resource name may not be empty\nfrom server for: {source:?}: resource name may not be empty");
+        bail!(
+            "error when retrieving current configuration of: resource name may not be empty\nfrom server for: {source:?}: resource name may not be empty"
+        );
     }
     let wanted = annotated(&found.object)?;
     let query = [("fieldManager", manager), ("dryRun", dry_run.query())];

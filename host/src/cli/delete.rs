@@ -101,7 +101,9 @@ impl DeleteArgs {
         }
         match (self.force, self.grace_period) {
             (true, _) => {
-                eprintln!("Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.");
+                eprintln!(
+                    "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely."
+                );
                 self.grace_period = 0;
             }
             // Without force a pod's node confirms; one second is the shortest that waits for it.

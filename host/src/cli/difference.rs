@@ -58,7 +58,8 @@ fn middle<'t>(a: &[&'t str], b: &[&'t str], out: &mut Vec<(char, &'t str)>) {
     let mut length = vec![0u16; (a.len() + 1) * width];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {
-            length[i * width + j] = if a[i] == b[j] { length[(i + 1) * width + j + 1] + 1 } else { length[(i + 1) * width + j].max(length[i * width + j + 1]) };
+            length[i * width + j] =
+                if a[i] == b[j] { length[(i + 1) * width + j + 1] + 1 } else { length[(i + 1) * width + j].max(length[i * width + j + 1]) };
         }
     }
     let (mut i, mut j) = (0, 0);

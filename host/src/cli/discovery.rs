@@ -60,9 +60,7 @@ impl Discovery {
         }
         let of = GroupVersion::parse(&api_version);
         let found = self.resources.iter().find(|d| d.kind == kind.as_str() && d.group == of.group && d.version == of.version);
-        found.ok_or_else(|| {
-            anyhow::anyhow!("no matches for kind {kind:?} in version {api_version:?}\nensure CRDs are installed first")
-        })
+        found.ok_or_else(|| anyhow::anyhow!("no matches for kind {kind:?} in version {api_version:?}\nensure CRDs are installed first"))
     }
 
     /// Resources of a category like `all`, each in its preferred version.

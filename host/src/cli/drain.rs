@@ -196,12 +196,18 @@ async fn evict(session: &Session, args: &DrainArgs, pod: &Value) -> Result<()> {
         "deleteOptions": options,
     });
     loop {
-        let answer = if args.disable_eviction { session.delete(&path, &options).await } else { session.create(&format!("{path}/eviction"), &eviction).await };
+        let answer =
+            if args.disable_eviction { session.delete(&path, &options).await } else { session.create(&format!("{path}/eviction"), &eviction).await };
         match answer {
             Ok(_) => break,
             Err(error) if is_not_found(&error) => break,
             Err(error) if refusal(&error).is_some_and(|s| s.code == 429) => {
-                eprintln!("error when evicting pods/{:?} -n {:?} (will retry after 5s): {}", pod.name(), pod.namespace(), refusal(&error).map_or("", |s| &s.message));
+                eprintln!(
+                    "error when evicting pods/{:?} -n {:?} (will retry after 5s): {}",
+                    pod.name(),
+                    pod.namespace(),
+                    refusal(&error).map_or("", |s| &s.message)
+                );
                 tokio::time::sleep(RETRY).await;
             }
             Err(error) => return Err(error),

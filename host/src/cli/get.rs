@@ -321,7 +321,8 @@ impl WatchPrinter {
         }
         for line in &lines {
             let last = line.len() - 1;
-            let cells = line.iter().enumerate().map(|(at, cell)| if at == last { (*cell).to_owned() } else { format!("{cell:<0$}", self.widths[at]) });
+            let cells =
+                line.iter().enumerate().map(|(at, cell)| if at == last { (*cell).to_owned() } else { format!("{cell:<0$}", self.widths[at]) });
             print::line(&cells.collect::<String>());
         }
     }

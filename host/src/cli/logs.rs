@@ -99,7 +99,9 @@ async fn sources(session: &Session, args: &LogsArgs) -> Result<Vec<Source>> {
         }
         (Some(_), _) => bail!("only a selector (-l) or a POD name is allowed"),
         (None, [target] | [target, _]) => (by_name(session, args, target).await?, args.all_pods),
-        (None, []) => bail!("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"),
+        (None, []) => {
+            bail!("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command")
+        }
         (None, _) => bail!("logs takes one POD or TYPE/NAME, and a container"),
     };
     if pods.is_empty() {

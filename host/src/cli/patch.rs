@@ -94,7 +94,8 @@ pub async fn patch(args: PatchArgs) -> Result<ExitCode> {
         (Some(_), Some(_)) => bail!("cannot specify --patch and --patch-file together"),
         (None, None) => bail!("must specify --patch or --patch-file containing the contents of the patch"),
     };
-    let patch: Value = serde_json::from_str(&text).or_else(|_| serde_saphyr::from_str(&text)).map_err(|e| anyhow!("unable to parse {text:?}: {e}"))?;
+    let patch: Value =
+        serde_json::from_str(&text).or_else(|_| serde_saphyr::from_str(&text)).map_err(|e| anyhow!("unable to parse {text:?}: {e}"))?;
     let found: Vec<Found> = if args.files.is_empty() {
         objects(&session, &args.resources, &Selectors::default(), false).await?
     } else {

@@ -92,7 +92,10 @@ fn ports(words: &str, pod: &Value, service: Option<&Value>) -> Result<(u16, u16)
 }
 
 fn target_port(service: &Value, pod: &Value, port: &str) -> Result<u16> {
-    let found = service.list_at(&["spec", "ports"]).iter().find(|p| p.str_at(&["name"]) == port || p.i64_at(&["port"]).is_some_and(|n| n.to_string() == port));
+    let found = service
+        .list_at(&["spec", "ports"])
+        .iter()
+        .find(|p| p.str_at(&["name"]) == port || p.i64_at(&["port"]).is_some_and(|n| n.to_string() == port));
     let Some(found) = found else { bail!("Service {} does not have a service port {port}", service.name()) };
     match &found["targetPort"] {
         Value::String(name) => named_port(pod, name),

@@ -21,7 +21,11 @@ pub enum Format {
     Yaml,
     JsonPath(Template),
     JsonPathAsJson(Template),
-    Columns { heads: Vec<String>, paths: Vec<Template>, with_heads: bool },
+    Columns {
+        heads: Vec<String>,
+        paths: Vec<Template>,
+        with_heads: bool,
+    },
 }
 
 impl Format {

@@ -82,7 +82,8 @@ async fn pass(session: &Session, request: Request<Incoming>) -> Result<Response<
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
     let headers = without_hops(parts.headers);
     let is_endless = parts.uri.query().is_some_and(|q| q.contains("watch=") || q.contains("follow="));
-    let answer = if is_endless { session.client.stream(path, headers).await? } else { session.client.request(parts.method, path, headers, body).await? };
+    let answer =
+        if is_endless { session.client.stream(path, headers).await? } else { session.client.request(parts.method, path, headers, body).await? };
     let (mut parts, body) = answer.into_parts();
     parts.headers = without_hops(parts.headers);
     parts.version = http::Version::HTTP_11;

@@ -83,7 +83,9 @@ fn slashed(discovery: &Discovery, word: &str) -> Result<Pick> {
             Ok(Pick { def: discovery.find(kind)?.clone(), name: Some(name.to_owned()) })
         }
         Some(_) => bail!("arguments in resource/name form may not have more than one slash"),
-        None => bail!("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'pintle get resource/<resource_name>' instead of 'pintle get resource resource/<resource_name>'"),
+        None => bail!(
+            "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'pintle get resource/<resource_name>' instead of 'pintle get resource resource/<resource_name>'"
+        ),
     }
 }
 

@@ -140,7 +140,9 @@ pub async fn run(args: RunArgs) -> Result<ExitCode> {
     let outcome = follow(&session, &args).await;
     if args.rm {
         let def = session.discovery().await?.find("pods")?;
-        session.delete(&path_of(&session, def, &args.name), &json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})).await?;
+        session
+            .delete(&path_of(&session, def, &args.name), &json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}))
+            .await?;
         if !args.quiet {
             print::line(&format!("pod {:?} deleted from {} namespace", args.name, session.namespace));
         }
@@ -260,7 +262,9 @@ impl ExposeArgs {
                 }
                 labels
             }
-            None => plain_selector(&selector_text(&target.object).map_err(|e| anyhow!("couldn't retrieve selectors via --selector flag or introspection: {e}"))?)?,
+            None => plain_selector(
+                &selector_text(&target.object).map_err(|e| anyhow!("couldn't retrieve selectors via --selector flag or introspection: {e}"))?,
+            )?,
         };
         let mut ports = self.ports(target)?;
         if ports.len() > 1 {
@@ -298,7 +302,12 @@ impl ExposeArgs {
             return Ok(vec![json!({"port": port, "protocol": self.protocol, "targetPort": to})]);
         }
         let found: Vec<Value> = if target.object.kind() == "Service" {
-            target.object.list_at(&["spec", "ports"]).iter().map(|p| json!({"port": p["port"], "protocol": p["protocol"], "targetPort": p["port"]})).collect()
+            target
+                .object
+                .list_at(&["spec", "ports"])
+                .iter()
+                .map(|p| json!({"port": p["port"], "protocol": p["protocol"], "targetPort": p["port"]}))
+                .collect()
         } else {
             let spec = pod_spec_path(target.object.kind()).and_then(|path| target.object.at(path));
             let ports = spec.into_iter().flat_map(|s| s.list_at(&["containers"])).flat_map(|c| c.list_at(&["ports"]));

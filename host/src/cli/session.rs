@@ -108,9 +108,9 @@ impl Global {
             match (&self.server, pintle_client::kubeconfig::in_cluster()) {
                 (Some(_), _) => Config { namespace: self.namespace.clone().unwrap_or_else(|| "default".to_owned()), ..Config::default() },
                 (None, Ok(config)) => config,
-                (None, Err(_)) => anyhow::bail!(
-                    "no cluster is configured: name a kubeconfig with --kubeconfig or $KUBECONFIG, or start a cluster with 'pintle up'"
-                ),
+                (None, Err(_)) => {
+                    anyhow::bail!("no cluster is configured: name a kubeconfig with --kubeconfig or $KUBECONFIG, or start a cluster with 'pintle up'")
+                }
             }
         } else {
             kubeconfig.config(&self.overrides())?

@@ -148,7 +148,8 @@ fn images(spec: &Value, changes: &[String]) -> Result<Containers> {
 }
 
 fn chosen<'s>(spec: &'s Value, words: &Words) -> Result<Vec<&'s Value>> {
-    let found: Vec<&Value> = spec.list_at(&["containers"]).iter().filter(|c| words.containers == "*" || c.str_at(&["name"]) == words.containers).collect();
+    let found: Vec<&Value> =
+        spec.list_at(&["containers"]).iter().filter(|c| words.containers == "*" || c.str_at(&["name"]) == words.containers).collect();
     if found.is_empty() {
         bail!("unable to find container named {:?}", words.containers);
     }

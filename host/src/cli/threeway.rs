@@ -117,7 +117,8 @@ mod tests {
         let spec = |replicas: i64, containers: Value| json!({"spec": {"replicas": replicas, "template": {"spec": {"containers": containers}}}});
         let before = spec(1, json!([{"name": "a", "image": "x:1"}, {"name": "b", "image": "y"}]));
         let after = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "x:2"}]}}}});
-        let live = spec(1, json!([{"name": "a", "image": "x:1", "imagePullPolicy": "Always"}, {"name": "b", "image": "y"}, {"name": "c", "image": "z"}]));
+        let live =
+            spec(1, json!([{"name": "a", "image": "x:1", "imagePullPolicy": "Always"}, {"name": "b", "image": "y"}, {"name": "c", "image": "z"}]));
         assert_eq!(
             deployment(before.clone(), after, live.clone()),
             json!({"spec": {"replicas": null, "template": {"spec": {
@@ -132,10 +133,7 @@ mod tests {
     fn exclusive_fields_name_what_stays() {
         let live = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
         let wanted = json!({"spec": {"strategy": {"type": "Recreate"}}});
-        assert_eq!(
-            deployment(Value::Null, wanted, live),
-            json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}})
-        );
+        assert_eq!(deployment(Value::Null, wanted, live), json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}));
     }
 
     #[test]

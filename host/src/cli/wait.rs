@@ -269,7 +269,11 @@ mod tests {
     fn goals() {
         let pod = json!({"metadata": {"generation": 2}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         let holds = |text: &str| Goal::parse(text).unwrap().holds(&pod);
-        assert!(holds("condition=ready") && holds("jsonpath={.status.phase}=Running") && holds("jsonpath={.status.conditions[?(@.type==\"Ready\")].status}=True"));
+        assert!(
+            holds("condition=ready")
+                && holds("jsonpath={.status.phase}=Running")
+                && holds("jsonpath={.status.conditions[?(@.type==\"Ready\")].status}=True")
+        );
         assert!(!holds("condition=Ready=false") && !holds("jsonpath={.status.x}"));
         assert!(Goal::parse("nothing").is_err());
     }

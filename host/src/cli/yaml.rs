@@ -75,7 +75,9 @@ fn flow(value: &Value, indent: usize) -> String {
 
 /// Text of several lines that a literal block can hold.
 fn is_block(text: &str) -> bool {
-    text.contains('\n') && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') && !text.lines().any(|l| l.ends_with(' ') && l.trim().is_empty())
+    text.contains('\n')
+        && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')
+        && !text.lines().any(|l| l.ends_with(' ') && l.trim().is_empty())
 }
 
 fn literal(text: &str, indent: usize) -> String {
@@ -109,7 +111,8 @@ fn quoted(text: &str) -> String {
     }
     let first_is_special = text.starts_with(['-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', ' ']);
     let dash_word = text.len() > 1 && text.starts_with(['-', '?', ':']) && !text[1..].starts_with(' ');
-    let is_special = (first_is_special && !dash_word) || text.contains(": ") || text.contains(" #") || text.ends_with([':', ' ']) || text.starts_with("---");
+    let is_special =
+        (first_is_special && !dash_word) || text.contains(": ") || text.contains(" #") || text.ends_with([':', ' ']) || text.starts_with("---");
     if is_special { format!("'{}'", text.replace('\'', "''")) } else { text.to_owned() }
 }
 
@@ -121,14 +124,18 @@ fn is_taken_for_another_type(text: &str) -> bool {
     }
     let digits = lower.trim_start_matches(['-', '+']).replace('_', "");
     let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && digits.parse::<f64>().is_ok();
-    let is_radix = [("0x", 16), ("0o", 8), ("0b", 2)].iter().any(|(p, radix)| digits.strip_prefix(p).is_some_and(|d| u64::from_str_radix(d, *radix).is_ok()));
+    let is_radix =
+        [("0x", 16), ("0o", 8), ("0b", 2)].iter().any(|(p, radix)| digits.strip_prefix(p).is_some_and(|d| u64::from_str_radix(d, *radix).is_ok()));
     is_number || is_radix || is_time(text)
 }
 
 /// A date, or a date and a time: another type to YAML.
 fn is_time(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let is_date = bytes.len() >= 10 && bytes[4] == b'-' && bytes[7] == b'-' && bytes[..4].iter().chain(&bytes[5..7]).chain(&bytes[8..10]).all(u8::is_ascii_digit);
+    let is_date = bytes.len() >= 10
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && bytes[..4].iter().chain(&bytes[5..7]).chain(&bytes[8..10]).all(u8::is_ascii_digit);
     is_date && (bytes.len() == 10 || text.parse::<jiff::Timestamp>().is_ok())
 }
 

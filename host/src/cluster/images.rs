@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::layout::Layout;
-use super::state::State;
 use super::process;
+use super::state::State;
 
 /// Empty in a binary that was not built by `cargo xtask build`.
 static DEMO_PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pintle-demo"));
@@ -80,7 +80,8 @@ pub fn import(args: &ImportArgs) -> Result<()> {
                 }
                 None => Command::new("ctr"),
             };
-            let output = command.args(["--address", endpoint, "--namespace", "k8s.io", "images", "import"]).arg(file).output().context("starting ctr")?;
+            let output =
+                command.args(["--address", endpoint, "--namespace", "k8s.io", "images", "import"]).arg(file).output().context("starting ctr")?;
             if !output.status.success() {
                 bail!("node {}: {}: {}", node.name, file.display(), String::from_utf8_lossy(&output.stderr).trim());
             }

@@ -102,11 +102,7 @@ fn remove_tree(tree: &Path) -> std::io::Result<()> {
 }
 
 fn processes_below(tree: &Path) -> Vec<i32> {
-    let mut found: Vec<i32> = std::fs::read_to_string(tree.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|l| l.parse().ok())
-        .collect();
+    let mut found: Vec<i32> = std::fs::read_to_string(tree.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|l| l.parse().ok()).collect();
     for entry in std::fs::read_dir(tree).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             found.extend(processes_below(&entry.path()));

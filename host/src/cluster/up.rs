@@ -57,7 +57,11 @@ pub async fn up(args: UpArgs) -> Result<()> {
 fn tell_of_remains(data_dir: &Path) {
     let server = Layout::open(data_dir).and_then(|layout| Ok(State::load(&layout)?.server.filter(|s| process::alive(s.pid, &layout.cgroup()))));
     if let Ok(Some(server)) = server {
-        eprintln!("The API server (process {}) still runs: `pintle up` goes on from here, `pintle down --data-dir {}` ends it.", server.pid, data_dir.display());
+        eprintln!(
+            "The API server (process {}) still runs: `pintle up` goes on from here, `pintle down --data-dir {}` ends it.",
+            server.pid,
+            data_dir.display()
+        );
     }
 }
 
@@ -200,7 +204,13 @@ fn enter_namespaces(folder: &Path, netns: Option<&str>) -> Result<Command> {
 }
 
 fn write_node_credentials(layout: &Layout, name: &str, address: &str, port: u16) -> Result<()> {
-    crate::server::issue_node_kubeconfig(&layout.server(), name, address, &format!("https://{}:{port}", network::node_address(1)), &layout.node_kubeconfig(name))
+    crate::server::issue_node_kubeconfig(
+        &layout.server(),
+        name,
+        address,
+        &format!("https://{}:{port}", network::node_address(1)),
+        &layout.node_kubeconfig(name),
+    )
 }
 
 /// `since`: when its process started now. What the node said before that, it said in an earlier life.

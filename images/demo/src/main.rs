@@ -106,11 +106,7 @@ fn serve(stream: TcpStream, version: &str, host: &str) -> std::io::Result<()> {
         println!("{peer} {request}");
         let body = format!("Hello from pintle {version}\npod: {host}\npath: {path}\n");
         let connection = if close { "close" } else { "keep-alive" };
-        write!(
-            writer,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
-            body.len()
-        )?;
+        write!(writer, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}", body.len())?;
         if close {
             break;
         }

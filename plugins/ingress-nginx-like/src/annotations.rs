@@ -106,7 +106,11 @@ impl Reader<'_> {
             app_root: self.text("app-root"),
             aliases: self.list("server-alias"),
             auth: self.auth(),
-            allow_sources: { let old = self.list("whitelist-source-range"); let new = self.list("allowlist-source-range"); if new.is_empty() { old } else { new } },
+            allow_sources: {
+                let old = self.list("whitelist-source-range");
+                let new = self.list("allowlist-source-range");
+                if new.is_empty() { old } else { new }
+            },
             deny_sources: self.list("denylist-source-range"),
             max_body_bytes: self.body_size(),
             requests_per_second: self.rate(),

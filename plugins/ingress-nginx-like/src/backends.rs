@@ -61,7 +61,9 @@ fn endpoints(world: &World, namespace: &str, wanted: &ServiceBackend, settings: 
     let port_name = port.name.as_deref().unwrap_or_default();
     let mut found = Vec::new();
     for slice in world.slices.get(&key).into_iter().flatten().filter(|s| s.address_type != "FQDN") {
-        let Some(number) = slice.ports.iter().flatten().find(|p| p.name.as_deref().unwrap_or_default() == port_name).and_then(|p| p.port) else { continue };
+        let Some(number) = slice.ports.iter().flatten().find(|p| p.name.as_deref().unwrap_or_default() == port_name).and_then(|p| p.port) else {
+            continue;
+        };
         for endpoint in slice.endpoints.iter().flatten().filter(|e| e.conditions.ready.unwrap_or(true)) {
             found.extend(endpoint.addresses.first().map(|address| Endpoint { address: address.clone(), port: number }));
         }

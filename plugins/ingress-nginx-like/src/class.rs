@@ -40,7 +40,8 @@ impl Config {
                 None => self.classes.contains(name),
             },
             None => {
-                let mut defaults = world.classes.values().filter(|c| c.metadata.annotations.get(DEFAULT_ANNOTATION).is_some_and(|v| v == "true")).peekable();
+                let mut defaults =
+                    world.classes.values().filter(|c| c.metadata.annotations.get(DEFAULT_ANNOTATION).is_some_and(|v| v == "true")).peekable();
                 match defaults.peek() {
                     Some(_) => defaults.any(is_ours),
                     None => self.serve_without_class,

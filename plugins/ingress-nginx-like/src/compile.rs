@@ -88,7 +88,13 @@ impl<'a> Compiler<'a> {
     fn place(&mut self, work: &Work<'_>, host: &str, path: &str, path_match: PathMatch, action: &Action, quietly: bool) {
         let path = if path_match == PathMatch::Pattern { format!("(?i){path}") } else { path.to_owned() };
         if let (Some(canary), Action::Forward(backend)) = (&work.settings.canary, action) {
-            let share = Canary { backend: *backend, weight: canary.weight, weight_total: canary.weight_total, header: canary.header.clone(), cookie: canary.cookie.clone() };
+            let share = Canary {
+                backend: *backend,
+                weight: canary.weight,
+                weight_total: canary.weight_total,
+                header: canary.header.clone(),
+                cookie: canary.cookie.clone(),
+            };
             if !self.hosts.add_canary(&Place { host, path: &path, path_match }, share) {
                 self.problem(&work.ingress.metadata, "CanaryAlone", format!("no other Ingress has {host}{path}"));
             }
@@ -178,14 +184,22 @@ impl<'a> Compiler<'a> {
             let secret = self.world.secrets.get(&(metadata.namespace.clone(), name.clone()));
             match secret.and_then(|s| Some((s.value("tls.crt")?, s.value("tls.key")?))) {
                 Some((chain, key)) => self.certificates.push(Certificate { hosts, chain, key, source: format!("{}/{name}", metadata.namespace) }),
-                None => self.problem(metadata, "TlsSecret", format!("secret {}/{name} does not exist or has no tls.crt and tls.key", metadata.namespace)),
+                None => {
+                    self.problem(metadata, "TlsSecret", format!("secret {}/{name} does not exist or has no tls.crt and tls.key", metadata.namespace))
+                }
             }
         }
         all
     }
 
     fn problem(&mut self, metadata: &Metadata, reason: &str, message: String) {
-        let problem = Problem { kind: "Ingress".to_owned(), namespace: metadata.namespace.clone(), name: metadata.name.clone(), reason: reason.to_owned(), message };
+        let problem = Problem {
+            kind: "Ingress".to_owned(),
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+            reason: reason.to_owned(),
+            message,
+        };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }

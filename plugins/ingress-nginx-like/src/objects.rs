@@ -37,7 +37,13 @@ impl World {
                 _ => Ok(()),
             };
             if let Err(message) = read {
-                problems.push(Problem { kind: object.kind.clone(), namespace: String::new(), name: String::new(), reason: "Unreadable".to_owned(), message });
+                problems.push(Problem {
+                    kind: object.kind.clone(),
+                    namespace: String::new(),
+                    name: String::new(),
+                    reason: "Unreadable".to_owned(),
+                    message,
+                });
             }
         }
         world.ingresses.sort_by(|a, b| a.metadata.age().cmp(&b.metadata.age()));

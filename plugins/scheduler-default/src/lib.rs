@@ -127,12 +127,7 @@ impl Scheduler for DefaultScheduler {
             reasons.extend(score::explain(&self.cluster, &self.config, &wish, node));
         }
         for rejection in rejections.report(&self.cluster.symbols) {
-            reasons.push(Reason {
-                stage: "filter".to_owned(),
-                criterion: rejection.filter,
-                rejected: Some(rejection.message),
-                score: None,
-            });
+            reasons.push(Reason { stage: "filter".to_owned(), criterion: rejection.filter, rejected: Some(rejection.message), score: None });
         }
         reasons
     }

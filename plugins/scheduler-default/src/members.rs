@@ -162,7 +162,8 @@ mod tests {
         for id in 0..3 {
             cluster.apply(Delta::UpsertNode(Node::sized(id, &format!("node-{id}"), 1000, 1 << 30, 1000)));
         }
-        let requirement = |operator, values: &[&str]| Requirement { key: "app".to_owned(), operator, values: values.iter().map(|v| (*v).to_owned()).collect() };
+        let requirement =
+            |operator, values: &[&str]| Requirement { key: "app".to_owned(), operator, values: values.iter().map(|v| (*v).to_owned()).collect() };
         let selectors = [
             vec![requirement(Operator::In, &["app-1"])],
             vec![requirement(Operator::In, &["app-1", "app-2", "app-1"])],

@@ -139,8 +139,8 @@ impl PodTerm {
 
     /// Whether a pod with these labels, in this namespace (with the namespace's labels), is meant.
     pub fn matches(&self, namespace: Symbol, namespace_labels: &[(Symbol, Symbol)], labels: &[(Symbol, Symbol)], symbols: &Symbols) -> bool {
-        let in_namespace = self.namespaces.contains(&namespace)
-            || self.namespace_selector.as_ref().is_some_and(|s| s.matches(namespace_labels, symbols));
+        let in_namespace =
+            self.namespaces.contains(&namespace) || self.namespace_selector.as_ref().is_some_and(|s| s.matches(namespace_labels, symbols));
         in_namespace && self.selector.as_ref().is_some_and(|s| s.matches(labels, symbols))
     }
 }

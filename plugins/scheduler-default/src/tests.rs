@@ -82,9 +82,11 @@ fn check(scheduler: &mut DefaultScheduler, pod: Pod, expected: Expect) {
             ranked.sort();
             format!("{} of {}: {}", choice.feasible, choice.looked_at, ranked.join(" "))
         }
-        Outcome::None(rejections) => {
-            rejections.iter().map(|r| format!("{} {} ({}{})", r.nodes, r.message, r.filter, if r.resolvable { "" } else { ", final" })).collect::<Vec<_>>().join("; ")
-        }
+        Outcome::None(rejections) => rejections
+            .iter()
+            .map(|r| format!("{} {} ({}{})", r.nodes, r.message, r.filter, if r.resolvable { "" } else { ", final" }))
+            .collect::<Vec<_>>()
+            .join("; "),
     };
     expected.assert_eq(&text);
 }
@@ -102,11 +104,7 @@ fn each_lack_is_counted() {
     place(&mut scheduler, asking("old", 3500, 7 * GIB), 0);
     place(&mut scheduler, asking("old1", 3500, GIB), 1);
     place(&mut scheduler, asking("old2", 100, 7 * GIB), 2);
-    check(
-        &mut scheduler,
-        asking("new", 1000, 2 * GIB),
-        expect!["2 Insufficient cpu (NodeResourcesFit); 2 Insufficient memory (NodeResourcesFit)"],
-    );
+    check(&mut scheduler, asking("new", 1000, 2 * GIB), expect!["2 Insufficient cpu (NodeResourcesFit); 2 Insufficient memory (NodeResourcesFit)"]);
 }
 
 #[test]
@@ -120,7 +118,9 @@ fn taints_and_selectors_keep_pods_off() {
     check(
         &mut scheduler,
         pod.clone(),
-        expect!["1 node(s) had untolerated taint(s) (TaintToleration, final); 2 node(s) didn't match Pod's node affinity/selector (NodeAffinity, final)"],
+        expect![
+            "1 node(s) had untolerated taint(s) (TaintToleration, final); 2 node(s) didn't match Pod's node affinity/selector (NodeAffinity, final)"
+        ],
     );
     pod.constraints.get_or_insert_default().node_selector = vec![Pair::new("zone", "b")];
     check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
@@ -238,8 +238,10 @@ fn what_is_assumed_of_the_last_pod_counts_as_placed() {
         next.labels = vec![Pair::new("app", "a")];
         format!("{:?}", scheduler.schedule(&Fixed, next, scope).expect("decides"))
     };
-    let assume = |uid: &'static str| move |scheduler: &mut DefaultScheduler, _: Pod| {
-        scheduler.feed(&Fixed, vec![Delta::Assume(Assumption { uid: uid.to_owned(), node: 0 })]);
+    let assume = |uid: &'static str| {
+        move |scheduler: &mut DefaultScheduler, _: Pod| {
+            scheduler.feed(&Fixed, vec![Delta::Assume(Assumption { uid: uid.to_owned(), node: 0 })]);
+        }
     };
     let placed = full(&|scheduler, pod| place(scheduler, pod, 0));
     assert_eq!(full(&assume("first")), placed);

@@ -39,7 +39,7 @@ macro_rules! export_controller {
                     glue::lower_outcome(POLICY.with_borrow_mut(|p| p.reconcile(&glue::Host, &glue::lift_key(key))))
                 }
             }
-            bindings::export_world!(Component with_types_in bindings);
+    bindings::export_world!(Component with_types_in bindings);
         };
     };
 }

@@ -5,8 +5,8 @@
 
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::ingress::types::{
-    Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, Endpoint, Object, PathMatch, Problem,
-    Protocol, Route, RouteTable, VirtualHost,
+    Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, Endpoint, Object, PathMatch, Problem, Protocol, Route, RouteTable,
+    VirtualHost,
 };
 
 use crate::Env;
@@ -34,7 +34,7 @@ macro_rules! export_ingress {
                     POLICY.with_borrow_mut(|p| p.compile(&$crate::ingress::Host, objects))
                 }
             }
-            bindings::export_world!(Component with_types_in bindings);
+    bindings::export_world!(Component with_types_in bindings);
         };
     };
 }

@@ -5,9 +5,9 @@
 
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::scheduler::types::{
-    Assumption, Attempt, Budget, Choice, Constraints, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome, Placement, Pod,
-    PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Ranking, Reason, Rejection, Requirement, Resources, Scope,
-    SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason,
+    Assumption, Attempt, Budget, Choice, Constraints, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome,
+    Placement, Pod, PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Ranking, Reason, Rejection, Requirement, Resources,
+    Scope, SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason,
 };
 
 use std::collections::BTreeSet;
@@ -129,17 +129,14 @@ macro_rules! export_scheduler {
                 fn rank(pod: $crate::scheduler::Pod, nodes: Vec<$crate::scheduler::NodeId>) -> Result<$crate::scheduler::Ranking, String> {
                     with(|p| p.rank(HOST, pod, nodes))
                 }
-                fn preempt(
-                    pod: $crate::scheduler::Pod,
-                    among: Option<Vec<$crate::scheduler::NodeId>>,
-                ) -> Result<$crate::scheduler::Attempt, String> {
+                fn preempt(pod: $crate::scheduler::Pod, among: Option<Vec<$crate::scheduler::NodeId>>) -> Result<$crate::scheduler::Attempt, String> {
                     with(|p| p.preempt(HOST, pod, among))
                 }
                 fn explain(pod: $crate::scheduler::Pod, node: $crate::scheduler::NodeId) -> Vec<$crate::scheduler::Reason> {
                     with(|p| p.explain(HOST, pod, node))
                 }
             }
-            bindings::export_world!(Component with_types_in bindings);
+    bindings::export_world!(Component with_types_in bindings);
         };
     };
 }

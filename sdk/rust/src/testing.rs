@@ -93,7 +93,12 @@ impl FakeCluster {
     }
 
     /// Reconciles a key once.
-    pub fn reconcile<C: Controller>(&self, controller: &mut C, namespace: &str, name: &str) -> std::result::Result<Option<std::time::Duration>, Failure> {
+    pub fn reconcile<C: Controller>(
+        &self,
+        controller: &mut C,
+        namespace: &str,
+        name: &str,
+    ) -> std::result::Result<Option<std::time::Duration>, Failure> {
         controller.reconcile(self, &Key { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 

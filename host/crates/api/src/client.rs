@@ -70,9 +70,13 @@ pub enum WatchEvent {
     /// The last state, at the revision of the deletion.
     Deleted(Served),
     /// All objects of the initial state were sent.
-    Synced { revision: u64 },
+    Synced {
+        revision: u64,
+    },
     /// Nothing for this watcher up to the revision.
-    Bookmark { revision: u64 },
+    Bookmark {
+        revision: u64,
+    },
 }
 
 #[derive(Clone, Debug, Default)]

@@ -315,7 +315,9 @@ mod tests {
         let core = api_resource_list(&all, &GroupVersion::new("", "v1")).unwrap();
         check(
             &core,
-            expect![[r#"{"apiVersion":"v1","groupVersion":"v1","kind":"APIResourceList","resources":[{"categories":["all"],"kind":"Pod","name":"pods","namespaced":true,"singularName":"pod","storageVersionHash":"xPOwRZ+Yhw8=","verbs":["get","list"]},{"group":"policy","kind":"Eviction","name":"pods/eviction","namespaced":true,"singularName":"","verbs":["create"],"version":"v1"},{"kind":"Pod","name":"pods/status","namespaced":true,"singularName":"","verbs":["get"]}]}"#]],
+            expect![[
+                r#"{"apiVersion":"v1","groupVersion":"v1","kind":"APIResourceList","resources":[{"categories":["all"],"kind":"Pod","name":"pods","namespaced":true,"singularName":"pod","storageVersionHash":"xPOwRZ+Yhw8=","verbs":["get","list"]},{"group":"policy","kind":"Eviction","name":"pods/eviction","namespaced":true,"singularName":"","verbs":["create"],"version":"v1"},{"kind":"Pod","name":"pods/status","namespaced":true,"singularName":"","verbs":["get"]}]}"#
+            ]],
         );
         assert!(api_resource_list(&all, &GroupVersion::new("apps", "v2")).is_none());
         // Upstream's hash of the kind that is stored in version 2.
@@ -329,7 +331,9 @@ mod tests {
         let all: Vec<&ResourceDef> = all.iter().filter(|r| r.group.is_empty()).collect();
         check(
             &aggregated(&all, true, Aggregated::V2),
-            expect![[r#"{"apiVersion":"apidiscovery.k8s.io/v2","items":[{"metadata":{},"versions":[{"freshness":"Current","resources":[{"categories":["all"],"resource":"pods","responseKind":{"group":"","kind":"Pod","version":"v1"},"scope":"Namespaced","singularResource":"pod","subresources":[{"responseKind":{"group":"policy","kind":"Eviction","version":"v1"},"subresource":"eviction","verbs":["create"]},{"responseKind":{"group":"","kind":"Pod","version":"v1"},"subresource":"status","verbs":["get"]}],"verbs":["get","list"]}],"version":"v1"}]}],"kind":"APIGroupDiscoveryList","metadata":{}}"#]],
+            expect![[
+                r#"{"apiVersion":"apidiscovery.k8s.io/v2","items":[{"metadata":{},"versions":[{"freshness":"Current","resources":[{"categories":["all"],"resource":"pods","responseKind":{"group":"","kind":"Pod","version":"v1"},"scope":"Namespaced","singularResource":"pod","subresources":[{"responseKind":{"group":"policy","kind":"Eviction","version":"v1"},"subresource":"eviction","verbs":["create"]},{"responseKind":{"group":"","kind":"Pod","version":"v1"},"subresource":"status","verbs":["get"]}],"verbs":["get","list"]}],"version":"v1"}]}],"kind":"APIGroupDiscoveryList","metadata":{}}"#
+            ]],
         );
     }
 }

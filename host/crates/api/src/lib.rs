@@ -6,12 +6,12 @@
 
 pub mod admission;
 pub mod client;
-pub mod metadata;
 pub mod discovery;
+pub mod metadata;
 pub mod names;
 pub mod object;
-pub mod patch;
 pub mod openapi;
+pub mod patch;
 pub mod plugin;
 pub mod protobuf;
 pub mod quantity;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use pintle_api::schema::Duplicates;
 use pintle_api::client::{BoxFuture, DeleteOptions, ListOptions, Listed, Patch, Result, Served, Target, WatchEvent, WatchOptions, WriteOptions};
+use pintle_api::schema::Duplicates;
 use pintle_api::{Client, Reason, Status};
 use serde_json::Value;
 use tokio::sync::watch;

@@ -257,7 +257,10 @@ async fn lists_as_long_as_a_body() {
         pod(json!({"topologySpreadConstraints": list(30_000, &spread)}), json!({})),
         pod(json!({"imagePullSecrets": list(100_000, &|n| json!({"name": format!("s{n}")}))}), json!({})),
         pod(json!({}), json!({"ports": list(60_000, &|n| json!({"containerPort": n + 1}))})),
-        pod(json!({"volumes": [{"name": "v", "configMap": {"name": "c", "items": list(50_000, &|n| json!({"key": "k", "path": format!("p{n}")}))}}]}), json!({})),
+        pod(
+            json!({"volumes": [{"name": "v", "configMap": {"name": "c", "items": list(50_000, &|n| json!({"key": "k", "path": format!("p{n}")}))}}]}),
+            json!({}),
+        ),
         ("/apis/storage.k8s.io/v1/csidrivers", named("storage.k8s.io/v1", "CSIDriver", json!({"spec": {"tokenRequests": requests}}))),
         (
             "/apis/storage.k8s.io/v1/storageclasses",

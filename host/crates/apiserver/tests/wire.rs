@@ -149,8 +149,10 @@ async fn webhooks_change_and_refuse() {
 async fn policies_change_and_refuse() {
     let f = fixture().await;
     let rules = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
-    let made = |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "p"}, "spec": spec});
-    let mutation = json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{data: {'by': request.userInfo.username}}"}});
+    let made =
+        |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "p"}, "spec": spec});
+    let mutation =
+        json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{data: {'by': request.userInfo.username}}"}});
     let spec = json!({"matchConstraints": rules, "mutations": [mutation], "reinvocationPolicy": "Never"});
     create(&f, "mutatingadmissionpolicies", made("MutatingAdmissionPolicy", spec)).await.unwrap();
     let unbound = create(&f, "configmaps", config_map("unbound")).await.unwrap();
@@ -215,7 +217,8 @@ async fn custom_versions_are_turned_into_each_other() {
     };
     tokio::time::timeout(LIMIT, established).await.unwrap();
 
-    let thing = |name: &str, port: &str| json!({"apiVersion": "example.com/v2", "kind": "Thing", "metadata": {"name": name}, "host": "h", "port": port});
+    let thing =
+        |name: &str, port: &str| json!({"apiVersion": "example.com/v2", "kind": "Thing", "metadata": {"name": name}, "host": "h", "port": port});
     let made = create(&f, "things", thing("a", "80")).await.unwrap();
     assert_eq!((&made["host"], &made["port"]), (&json!("h"), &json!("80")));
     create(&f, "things", thing("b", "81")).await.unwrap();

@@ -116,11 +116,7 @@ impl Driver {
     }
 
     async fn open(&self, from_revision: Option<u64>) -> Result<BoxStream<'static, Result<WatchEvent>>> {
-        let options = WatchOptions {
-            label_selector: self.selectors.labels.clone(),
-            field_selector: self.selectors.fields.clone(),
-            from_revision,
-        };
+        let options = WatchOptions { label_selector: self.selectors.labels.clone(), field_selector: self.selectors.fields.clone(), from_revision };
         self.client.watch(&self.target, &options).await
     }
 

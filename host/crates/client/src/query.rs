@@ -107,10 +107,7 @@ mod tests {
             ],
         );
         let options = WatchOptions { from_revision: Some(7), ..WatchOptions::default() };
-        check(
-            watch(&Target::collection(pods.clone(), None), &options),
-            expect!["/api/v1/pods?watch=1&allowWatchBookmarks=true&resourceVersion=7"],
-        );
+        check(watch(&Target::collection(pods.clone(), None), &options), expect!["/api/v1/pods?watch=1&allowWatchBookmarks=true&resourceVersion=7"]);
         let options = WriteOptions { dry_run: true, field_manager: "me".into(), force: true };
         check(
             write(&Target::object(pods, Some("n"), "p").subresource("status"), &options, true),

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use pintle_api::client::{Result, Served, WatchEvent};
 use pintle_api::Status;
+use pintle_api::client::{Result, Served, WatchEvent};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -97,7 +97,8 @@ mod tests {
 
     fn backend(balance: Balance, count: u8) -> Backend {
         let endpoints = (1..=count).map(|i| Endpoint { address: format!("10.0.0.{i}"), port: 80 }).collect();
-        let table = RouteTable { backends: vec![crate::table::Backend { balance, ..crate::table::Backend::new("b", endpoints) }], ..RouteTable::default() };
+        let table =
+            RouteTable { backends: vec![crate::table::Backend { balance, ..crate::table::Backend::new("b", endpoints) }], ..RouteTable::default() };
         crate::compiled::Compiled::new(&table).backends.remove(0)
     }
 

@@ -83,7 +83,10 @@ impl tower::Service<Uri> for Connector {
         let Self { connect_timeout, tls } = self.clone();
         Box::pin(async move {
             let endpoint: SocketAddr = uri.authority().and_then(|a| a.as_str().parse().ok()).ok_or(io::ErrorKind::InvalidInput)?;
-            tokio::time::timeout(connect_timeout, connect(endpoint, tls)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
+            tokio::time::timeout(connect_timeout, connect(endpoint, tls))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+                .map(TokioIo::new)
         })
     }
 }

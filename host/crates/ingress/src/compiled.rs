@@ -222,7 +222,11 @@ mod tests {
             hosts: vec![
                 VirtualHost {
                     name: "a.example.com".into(),
-                    routes: vec![route("/exact", PathMatch::Exact, "exact"), route("/a/", PathMatch::Prefix, "a"), route("/x(/|$)(.*)", PathMatch::Pattern, "pattern")],
+                    routes: vec![
+                        route("/exact", PathMatch::Exact, "exact"),
+                        route("/a/", PathMatch::Prefix, "a"),
+                        route("/x(/|$)(.*)", PathMatch::Pattern, "pattern"),
+                    ],
                 },
                 VirtualHost { name: "*.example.com".into(), routes: vec![route("/", PathMatch::Prefix, "wildcard")] },
                 VirtualHost { name: String::new(), routes: vec![route("/any", PathMatch::Prefix, "any")] },

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn origins() {
-        let cors = Cors::new(&table::Cors { allow_origins: vec!["https://*.example.com".into(), "http://Exact.org:8080".into()], ..Default::default() });
+        let cors =
+            Cors::new(&table::Cors { allow_origins: vec!["https://*.example.com".into(), "http://Exact.org:8080".into()], ..Default::default() });
         let allowed = ["https://a.example.com", "http://exact.org:8080"];
         let refused = ["https://a.b.example.com", "https://example.com", "http://a.example.com", "http://exact.org", "https://evil.com/.example.com"];
         assert!(allowed.iter().all(|o| cors.allows(o)));

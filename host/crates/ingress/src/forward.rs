@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
@@ -25,7 +26,14 @@ use crate::table::Protocol;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-pub async fn forward(plane: &Plane, backend: &Backend, route: Option<&Route>, about: &About, path: &str, mut request: Request<Incoming>) -> Response<Body> {
+pub async fn forward(
+    plane: &Plane,
+    backend: &Backend,
+    route: Option<&Route>,
+    about: &About,
+    path: &str,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
     let limit = route.map_or(u64::MAX, |r| r.max_body_bytes);
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -75,7 +83,8 @@ fn target(parts: &Parts, route: Option<&Route>, path: &str) -> String {
 }
 
 /// What cannot stand in a path by itself.
-const UNSAFE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'#').add(b'{').add(b'}').add(b'%');
+const UNSAFE: &percent_encoding::AsciiSet =
+    &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'#').add(b'{').add(b'}').add(b'%');
 
 fn rebuild(parts: &Parts, body: &Shared, backend: &Backend, endpoint: SocketAddr, target: &str) -> Option<Request<Body>> {
     let scheme = if matches!(backend.protocol, Protocol::Https | Protocol::Grpcs) { "https" } else { "http" };

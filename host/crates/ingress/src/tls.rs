@@ -70,7 +70,8 @@ impl ResolvesServerCert for Resolver {
 }
 
 fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, String> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&certificate.chain).collect::<Result<_, _>>().map_err(|e| format!("chain: {e}"))?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&certificate.chain).collect::<Result<_, _>>().map_err(|e| format!("chain: {e}"))?;
     let key = PrivateKeyDer::from_pem_slice(&certificate.key).map_err(|e| format!("key: {e}"))?;
     let signer = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|e| format!("key: {e}"))?;
     let pair = CertifiedKey::new(chain, signer);

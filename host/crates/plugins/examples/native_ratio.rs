@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use pintle_plugin_bindings::common::env;
 use pintle_plugin_bindings::common::types::Pair;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
-    self, Assumption, Choice, Constraints, Delta, HostPort, Node, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm,
-    Requirement, Resources, Scope, SpreadConstraint, Taint, Unsatisfiable,
+    self, Assumption, Choice, Constraints, Delta, HostPort, Node, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinityTerm,
+    PreferredNodeTerm, PreferredPodTerm, Requirement, Resources, Scope, SpreadConstraint, Taint, Unsatisfiable,
 };
 use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
 use pintle_scheduler_default::DefaultScheduler;
@@ -310,7 +310,7 @@ fn mixed(number: u32) -> Pod {
         2 => {
             let preferred_nodes = vec![PreferredNodeTerm { weight: 50, term: term("ssd") }];
             constrained(number, Constraints { preferred_nodes, required_nodes: Some(vec![term("ssd"), term("hdd")]), ..nothing() })
-        },
+        }
         3 => constrained(number, Constraints { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..nothing() }),
         _ => {
             let port = HostPort { ip: "0.0.0.0".to_owned(), protocol: "TCP".to_owned(), port: 8000 + (number % 1000) as u16 };

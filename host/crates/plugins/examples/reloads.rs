@@ -244,7 +244,10 @@ impl Reloaded {
         if options.traps > 0 {
             spec["limits"] = json!({"memory": "12Mi"});
         }
-        cluster.put(&PLUGINS, json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": self.name}, "spec": spec, "status": status}));
+        cluster.put(
+            &PLUGINS,
+            json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": self.name}, "spec": spec, "status": status}),
+        );
         let begun = Instant::now();
         loop {
             let status = cluster.get_object(&PLUGINS, "", self.name).map_or(json!({}), |p| p["status"].clone());
@@ -308,7 +311,10 @@ impl Load {
             self.cluster.remove(&CONFIG_MAPS, "n", &format!("a{}", self.asked));
             self.asked += 1;
             let name = format!("a{}", self.asked);
-            self.cluster.put(&CONFIG_MAPS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, "data": {"do": "config"}}));
+            self.cluster.put(
+                &CONFIG_MAPS,
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, "data": {"do": "config"}}),
+            );
         }
         tokio::time::sleep(TICK).await;
     }

@@ -57,7 +57,9 @@ impl Compiler {
             let (Ok(_), Ok(compiled), Ok(complaint)) = joined else { return Err(CompileError::Process("its pipes broke".to_owned())) };
             match status.code() {
                 Some(0) => compiled.map_err(failed),
-                Some(code) if code == i32::from(REFUSED) => Err(CompileError::Refused(String::from_utf8_lossy(&complaint.unwrap_or_default()).trim().to_owned())),
+                Some(code) if code == i32::from(REFUSED) => {
+                    Err(CompileError::Refused(String::from_utf8_lossy(&complaint.unwrap_or_default()).trim().to_owned()))
+                }
                 _ => Err(CompileError::Process(status.to_string())),
             }
         })

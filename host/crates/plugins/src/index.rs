@@ -329,11 +329,8 @@ async fn follow(client: Arc<dyn Client>, subject: Subject, informer: Weak<Inform
 
 async fn follow_once(client: &Arc<dyn Client>, subject: &Subject, informer: &Weak<Informer>, resume: &mut Option<u64>) -> Result<(), Status> {
     let target = Target::collection(subject.resource.clone(), None);
-    let options = WatchOptions {
-        label_selector: subject.label_selector.clone(),
-        field_selector: subject.field_selector.clone(),
-        from_revision: *resume,
-    };
+    let options =
+        WatchOptions { label_selector: subject.label_selector.clone(), field_selector: subject.field_selector.clone(), from_revision: *resume };
     let mut initial = resume.is_none().then(BTreeSet::new);
     let mut events = client.watch(&target, &options).await?;
     while let Some(event) = events.next().await {

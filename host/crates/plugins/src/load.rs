@@ -42,7 +42,9 @@ pub enum LoadError {
     CoreModule,
     #[error("has {0} bytes, more than the {MAX_COMPONENT_BYTES} that are loaded")]
     TooLarge(usize),
-    #[error("exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`, an admission policy `admit`; this exports {0}")]
+    #[error(
+        "exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`, an admission policy `admit`; this exports {0}"
+    )]
     UnknownWorld(String),
     #[error("is of the world {found}, but the Plugin says {wanted}")]
     WrongWorld { found: World, wanted: World },
@@ -138,7 +140,8 @@ fn world_of(machine: &Machine, component: &Component) -> Result<World, LoadError
         .filter(|(_, e)| matches!(e.ty, ComponentItem::ComponentFunc(_) | ComponentItem::ComponentInstance(_)))
         .map(|(name, _)| name)
         .collect();
-    for (name, world) in [("schedule", World::Scheduler), ("reconcile", World::Controller), ("compile", World::Ingress), ("admit", World::Admission)] {
+    for (name, world) in [("schedule", World::Scheduler), ("reconcile", World::Controller), ("compile", World::Ingress), ("admit", World::Admission)]
+    {
         if exports.contains(&name) {
             return Ok(world);
         }

@@ -12,9 +12,9 @@ use crate::engine::Machine;
 use crate::grants::PolicyRule;
 use crate::guest::{Fault, Limits, PluginLog};
 use crate::load::Loaded;
+use crate::plugin::SourceStatus;
 use crate::stages::metrics::Meter;
 use crate::stages::spec::{DEFAULT_FAILED_OF, DEFAULT_FAILED_PERCENT, DEFAULT_FAULTS, RollbackSpec};
-use crate::plugin::SourceStatus;
 use crate::throttle::Throttle;
 
 /// Good calls that make up for all faults before them.

@@ -130,7 +130,9 @@ impl Sources {
         for file in &self.from_env_file {
             let text = String::from_utf8(read(file)?).with_context(|| format!("{} is no text", file.display()))?;
             for line in text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-                let (key, value) = line.split_once('=').map_or_else(|| (line.to_owned(), std::env::var(line).unwrap_or_default()), |(k, v)| (k.to_owned(), v.to_owned()));
+                let (key, value) = line
+                    .split_once('=')
+                    .map_or_else(|| (line.to_owned(), std::env::var(line).unwrap_or_default()), |(k, v)| (k.to_owned(), v.to_owned()));
                 found.push((key, value.into_bytes()));
             }
         }

@@ -41,7 +41,9 @@ pub struct CreateArgs {
 #[derive(Subcommand, Debug)]
 enum What {
     #[command(visible_alias = "ns")]
-    Namespace { name: String },
+    Namespace {
+        name: String,
+    },
     #[command(visible_alias = "deploy")]
     Deployment(workload::Deployment),
     Job(workload::Job),
@@ -56,7 +58,9 @@ enum What {
     #[command(visible_alias = "ing")]
     Ingress(service::Ingress),
     #[command(visible_alias = "sa")]
-    Serviceaccount { name: String },
+    Serviceaccount {
+        name: String,
+    },
     /// A token of a service account
     Token(access::Token),
     Role(access::Role),

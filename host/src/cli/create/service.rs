@@ -96,7 +96,9 @@ fn port(text: &str) -> Result<Value> {
 impl Ingress {
     pub fn object(&self) -> Result<Value> {
         if self.rule.is_empty() && self.default_backend.is_none() {
-            bail!("not enough information provided: every ingress has to either specify a default-backend (which catches all traffic) or a list of rules (which catch specific paths)");
+            bail!(
+                "not enough information provided: every ingress has to either specify a default-backend (which catches all traffic) or a list of rules (which catch specific paths)"
+            );
         }
         let mut object = plain("networking.k8s.io/v1", "Ingress", &self.name);
         for annotation in &self.annotation {

@@ -44,7 +44,10 @@ pub async fn run(args: DescribeArgs) -> Result<ExitCode> {
     let (found, exact) = find(&session, &args).await?;
     let with_events = args.show_events.unwrap_or(exact && found.len() == 1);
     if found.is_empty() {
-        eprintln!("No resources found{}", if args.selectors.all_namespaces { String::new() } else { format!(" in {} namespace.", session.namespace) });
+        eprintln!(
+            "No resources found{}",
+            if args.selectors.all_namespaces { String::new() } else { format!(" in {} namespace.", session.namespace) }
+        );
     }
     for (index, target) in found.iter().enumerate() {
         if index > 0 {

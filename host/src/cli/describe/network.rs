@@ -104,7 +104,12 @@ async fn backend(session: &Session, namespace: &str, backend: &Value) -> Result<
     let def = session.discovery().await?.find("services")?;
     let found = match session.get_object(def, Some(namespace), name).await {
         Ok(found) => found,
-        Err(error) => return Ok(format!("{name}:{shown} (<error: {}>)", crate::cli::session::refusal(&error).map_or(error.to_string(), |s| s.message.clone()))),
+        Err(error) => {
+            return Ok(format!(
+                "{name}:{shown} (<error: {}>)",
+                crate::cli::session::refusal(&error).map_or(error.to_string(), |s| s.message.clone())
+            ));
+        }
     };
     let ports = found.list_at(&["spec", "ports"]);
     let fits = |p: &&Value| p["port"] == port["number"] || (!port["name"].is_null() && p["name"] == port["name"]);

@@ -133,7 +133,8 @@ fn basics(container: &Value, status: Option<&Value>, text: &mut Text) {
             .iter()
             .map(|p| {
                 let name = p.str_at(&["name"]);
-                let number = format!("{}/{}", p.i64_at(&[field]).unwrap_or(0), Some(p.str_at(&["protocol"])).filter(|p| !p.is_empty()).unwrap_or("TCP"));
+                let number =
+                    format!("{}/{}", p.i64_at(&[field]).unwrap_or(0), Some(p.str_at(&["protocol"])).filter(|p| !p.is_empty()).unwrap_or("TCP"));
                 if name.is_empty() { number } else { format!("{number} ({name})") }
             })
             .collect();
@@ -204,7 +205,8 @@ fn environment(container: &Value, pod: Option<&Value>, text: &mut Text) {
     if !sources.is_empty() {
         text.line(2, "Environment Variables from:");
         for source in sources {
-            let (kind, from) = if source["configMapRef"].is_object() { ("ConfigMap", &source["configMapRef"]) } else { ("Secret", &source["secretRef"]) };
+            let (kind, from) =
+                if source["configMapRef"].is_object() { ("ConfigMap", &source["configMapRef"]) } else { ("Secret", &source["secretRef"]) };
             let prefix = match source.str_at(&["prefix"]) {
                 "" => String::new(),
                 prefix => format!(" with prefix '{prefix}'"),
@@ -234,7 +236,11 @@ fn environment(container: &Value, pod: Option<&Value>, text: &mut Text) {
             text.field(3, name, format!("<set to the key '{key}' in secret '{secret}'>\tOptional: {}", from.bool_at(&["secretKeyRef", "optional"])));
         } else {
             let (key, map) = (field("configMapKeyRef", "key"), field("configMapKeyRef", "name"));
-            text.field(3, name, format!("<set to the key '{key}' of config map '{map}'>\tOptional: {}", from.bool_at(&["configMapKeyRef", "optional"])));
+            text.field(
+                3,
+                name,
+                format!("<set to the key '{key}' of config map '{map}'>\tOptional: {}", from.bool_at(&["configMapKeyRef", "optional"])),
+            );
         }
     }
 }
@@ -304,11 +310,9 @@ fn volume_source(kind: &str, source: &Value, text: &mut Text) {
             ("SecretName", part("secretName")),
             ("Optional", optional(source).to_string()),
         ],
-        "configMap" => vec![
-            ("Type", "ConfigMap (a volume populated by a ConfigMap)".into()),
-            ("Name", part("name")),
-            ("Optional", optional(source).to_string()),
-        ],
+        "configMap" => {
+            vec![("Type", "ConfigMap (a volume populated by a ConfigMap)".into()), ("Name", part("name")), ("Optional", optional(source).to_string())]
+        }
         "persistentVolumeClaim" => vec![
             ("Type", "PersistentVolumeClaim (a reference to a PersistentVolumeClaim in the same namespace)".into()),
             ("ClaimName", part("claimName")),
@@ -328,7 +332,8 @@ fn volume_source(kind: &str, source: &Value, text: &mut Text) {
     if kind == "downwardAPI" {
         text.line(2, "Items:");
         for item in source.list_at(&["items"]) {
-            let from = Some(item.str_at(&["fieldRef", "fieldPath"])).filter(|f| !f.is_empty()).unwrap_or(item.str_at(&["resourceFieldRef", "resource"]));
+            let from =
+                Some(item.str_at(&["fieldRef", "fieldPath"])).filter(|f| !f.is_empty()).unwrap_or(item.str_at(&["resourceFieldRef", "resource"]));
             text.line(3, &format!("{from} -> {}", item.str_at(&["path"])));
         }
     }

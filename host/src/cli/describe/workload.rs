@@ -37,7 +37,11 @@ pub async fn deployment(session: &Session, object: &Value, text: &mut Text) -> R
     text.field(0, "StrategyType", spec.str_at(&["strategy", "type"]));
     text.field(0, "MinReadySeconds", number(spec, &["minReadySeconds"]));
     if let Some(rolling) = spec.at(&["strategy", "rollingUpdate"]) {
-        text.field(0, "RollingUpdateStrategy", format!("{} max unavailable, {} max surge", show(&rolling["maxUnavailable"]), show(&rolling["maxSurge"])));
+        text.field(
+            0,
+            "RollingUpdateStrategy",
+            format!("{} max unavailable, {} max surge", show(&rolling["maxUnavailable"]), show(&rolling["maxSurge"])),
+        );
     }
     pod::template(&spec["template"], text);
     text.conditions(object);
@@ -55,7 +59,8 @@ async fn replica_sets(session: &Session, object: &Value, text: &mut Text) -> Res
         template.remove_at(&["metadata", "labels", "pod-template-hash"]);
         crate::cli::rollout::same_template(&template, &object["spec"]["template"])
     };
-    let name = |set: &Value| format!("{} ({}/{} replicas created)", set.name(), number(set, &["status", "replicas"]), number(set, &["spec", "replicas"]));
+    let name =
+        |set: &Value| format!("{} ({}/{} replicas created)", set.name(), number(set, &["status", "replicas"]), number(set, &["spec", "replicas"]));
     let old: Vec<String> = sets.iter().filter(|s| !is_new(s)).map(name).collect();
     let new: Vec<String> = sets.iter().filter(is_new).map(name).collect();
     if !sets.is_empty() {

@@ -33,7 +33,11 @@ pub struct DevArgs {
 pub async fn run(session: &Session, args: DevArgs) -> Result<()> {
     let folder = args.apply.file.clone();
     lang::project(&folder)?;
-    print::line(&format!("watching {}; each save is built and goes {}", folder.display(), if args.live { "live" } else { "beside the live revision" }));
+    print::line(&format!(
+        "watching {}; each save is built and goes {}",
+        folder.display(),
+        if args.live { "live" } else { "beside the live revision" }
+    ));
     let mut saves = Saves::default();
     loop {
         match saves.look(files(&folder)?) {

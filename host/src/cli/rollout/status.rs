@@ -121,7 +121,10 @@ fn stateful_set(object: &Value) -> Result<Progress> {
     let partition = number(object, &["spec", "updateStrategy", "rollingUpdate", "partition"]);
     if partition > 0 {
         if updated < wanted - partition {
-            return Ok((format!("Waiting for partitioned roll out to finish: {updated} out of {} new pods have been updated...", wanted - partition), false));
+            return Ok((
+                format!("Waiting for partitioned roll out to finish: {updated} out of {} new pods have been updated...", wanted - partition),
+                false,
+            ));
         }
         return Ok((format!("partitioned roll out complete: {updated} new pods have been updated..."), true));
     }
@@ -129,5 +132,12 @@ fn stateful_set(object: &Value) -> Result<Progress> {
     if revision != object.str_at(&["status", "currentRevision"]) {
         return Ok((format!("waiting for statefulset rolling update to complete {updated} pods at revision {revision}..."), false));
     }
-    Ok((format!("statefulset rolling update complete {} pods at revision {}...", status("currentReplicas"), object.str_at(&["status", "currentRevision"])), true))
+    Ok((
+        format!(
+            "statefulset rolling update complete {} pods at revision {}...",
+            status("currentReplicas"),
+            object.str_at(&["status", "currentRevision"])
+        ),
+        true,
+    ))
 }

@@ -98,7 +98,8 @@ fn release(api: &dyn Api, owner_uid: &str, object: &Value, resource: Resource, f
 }
 
 fn patch(api: &dyn Api, object: &Value, resource: Resource, references: Value, finalizers: Option<Vec<Value>>) -> Result<Value, ApiError> {
-    let mut body = json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": references}});
+    let mut body =
+        json!({"metadata": {"uid": object.uid(), "resourceVersion": object.text(&["metadata", "resourceVersion"]), "ownerReferences": references}});
     if let Some(finalizers) = finalizers {
         body["metadata"]["finalizers"] = json!(finalizers);
     }

@@ -22,11 +22,8 @@ pub fn resolve(value: Option<&Value>, total: i64, round_up: bool) -> Option<i64>
 pub fn quantity(text: &str) -> Option<f64> {
     let end = text.find(|character: char| character.is_ascii_alphabetic()).unwrap_or(text.len());
     // An exponent belongs to the number; `E` alone is a suffix.
-    let (number, suffix) = if text.len() > end + 1 && text[end..].starts_with(['e', 'E']) && text.as_bytes()[end + 1] != b'i' {
-        (text, "")
-    } else {
-        text.split_at(end)
-    };
+    let (number, suffix) =
+        if text.len() > end + 1 && text[end..].starts_with(['e', 'E']) && text.as_bytes()[end + 1] != b'i' { (text, "") } else { text.split_at(end) };
     let decimal = |power: i32| Some(1000f64.powi(power));
     let factor = match suffix {
         "" => Some(1.0),

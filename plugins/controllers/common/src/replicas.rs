@@ -93,7 +93,14 @@ impl Replicas {
     }
 
     /// Returns when a pod becomes available by the passing of time.
-    fn write_status(&self, api: &dyn Api, set: &Value, owned: &[Value], terminating: usize, failure: Option<&(&'static str, Failure)>) -> Result<Option<Duration>, Failure> {
+    fn write_status(
+        &self,
+        api: &dyn Api,
+        set: &Value,
+        owned: &[Value],
+        terminating: usize,
+        failure: Option<&(&'static str, Failure)>,
+    ) -> Result<Option<Duration>, Failure> {
         let now = time::now_seconds(api);
         let min_ready = set.integer(&["spec", "minReadySeconds"]).unwrap_or(0);
         let labels = set.at(&["spec", "template", "metadata", "labels"]);

@@ -90,7 +90,8 @@ pub fn truncate(api: &dyn Api, owner: &Value, revisions: &[Value], in_use: impl 
     let limit = usize::try_from(owner.integer(&["spec", "revisionHistoryLimit"]).unwrap_or(10)).unwrap_or(10);
     let idle: Vec<&Value> = revisions.iter().filter(|r| !in_use(r)).collect();
     for revision in idle.iter().take(idle.len().saturating_sub(limit)) {
-        match api.delete(CONTROLLER_REVISIONS, owner.namespace(), revision.name(), &DeleteOptions { uid: revision.uid(), ..DeleteOptions::default() }) {
+        match api.delete(CONTROLLER_REVISIONS, owner.namespace(), revision.name(), &DeleteOptions { uid: revision.uid(), ..DeleteOptions::default() })
+        {
             Ok(()) | Err(ApiError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }

@@ -28,7 +28,9 @@ impl Owners {
 
     fn of_one(&self, api: &dyn Api, object: &Value) -> Vec<Key> {
         match object.controller() {
-            Some(owner) if owner.text(&["kind"]) == self.kind => vec![Key { namespace: object.namespace().to_owned(), name: owner.text(&["name"]).to_owned() }],
+            Some(owner) if owner.text(&["kind"]) == self.kind => {
+                vec![Key { namespace: object.namespace().to_owned(), name: owner.text(&["name"]).to_owned() }]
+            }
             Some(_) => Vec::new(),
             None => self.adopters(api, object),
         }

@@ -30,9 +30,7 @@ pub fn of_pod(api: &dyn Api, before: Option<&Value>, after: Option<&Value>) -> V
     }
     let Some(namespace) = after.or(before).map(Fields::namespace) else { return Vec::new() };
     let services = api.list(resources::SERVICES, &Query { namespace, ..Query::default() }).unwrap_or_default();
-    let concerned = |service: &&Value| {
-        selector(service).is_some_and(|s| [before, after].into_iter().flatten().any(|pod| s.matches(pod.labels())))
-    };
+    let concerned = |service: &&Value| selector(service).is_some_and(|s| [before, after].into_iter().flatten().any(|pod| s.matches(pod.labels())));
     services.iter().filter(concerned).map(|s| Key { namespace: namespace.to_owned(), name: s.name().to_owned() }).collect()
 }
 

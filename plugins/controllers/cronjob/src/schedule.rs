@@ -217,7 +217,13 @@ mod tests {
                 let mut times = Vec::new();
                 for _ in 0..3 {
                     match schedule.next(at) {
-                        Some(next) => times.push(Timestamp::from_second(next).expect("in range").to_zoned(time_zone(zone).expect("known")).strftime("%a %F %R%:z").to_string()),
+                        Some(next) => times.push(
+                            Timestamp::from_second(next)
+                                .expect("in range")
+                                .to_zoned(time_zone(zone).expect("known"))
+                                .strftime("%a %F %R%:z")
+                                .to_string(),
+                        ),
                         None => times.push("never".to_owned()),
                     }
                     at = schedule.next(at).unwrap_or(at);
@@ -256,8 +262,23 @@ mod tests {
     #[test]
     fn clocks_that_jump() {
         // Half past two does not come on the last Sunday of March, and comes twice on the last of October.
-        check("30 2 * * *", "Europe/Berlin", "2024-03-29T12:00:00Z", expect!["Sat 2024-03-30 02:30+01:00, Mon 2024-04-01 02:30+02:00, Tue 2024-04-02 02:30+02:00"]);
-        check("30 2 * * *", "Europe/Berlin", "2024-10-26T12:00:00Z", expect!["Sun 2024-10-27 02:30+02:00, Sun 2024-10-27 02:30+01:00, Mon 2024-10-28 02:30+01:00"]);
-        check("0 12 * * *", "Asia/Kolkata", "2024-10-26T12:00:00Z", expect!["Sun 2024-10-27 12:00+05:30, Mon 2024-10-28 12:00+05:30, Tue 2024-10-29 12:00+05:30"]);
+        check(
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2024-03-29T12:00:00Z",
+            expect!["Sat 2024-03-30 02:30+01:00, Mon 2024-04-01 02:30+02:00, Tue 2024-04-02 02:30+02:00"],
+        );
+        check(
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2024-10-26T12:00:00Z",
+            expect!["Sun 2024-10-27 02:30+02:00, Sun 2024-10-27 02:30+01:00, Mon 2024-10-28 02:30+01:00"],
+        );
+        check(
+            "0 12 * * *",
+            "Asia/Kolkata",
+            "2024-10-26T12:00:00Z",
+            expect!["Sun 2024-10-27 12:00+05:30, Mon 2024-10-28 12:00+05:30, Tue 2024-10-29 12:00+05:30"],
+        );
     }
 }

@@ -29,41 +29,61 @@ fn check(cluster: &FakeCluster, expected: Expect) {
     let status = &cluster.object(CRON_JOBS, "d", "c").expect("is there")["status"];
     let active: Vec<&str> = status["active"].as_array().into_iter().flatten().map(|a| a["name"].as_str().unwrap_or_default()).collect();
     let wait = outcome.map(|after| after.map(|a| a.as_secs_f64()));
-    expected.assert_eq(&format!("{}\n{wait:?} active {active:?} last {} success {}", cluster.take_actions(), status["lastScheduleTime"], status["lastSuccessfulTime"]));
+    expected.assert_eq(&format!(
+        "{}\n{wait:?} active {active:?} last {} success {}",
+        cluster.take_actions(),
+        status["lastScheduleTime"],
+        status["lastSuccessfulTime"]
+    ));
 }
 
 #[test]
 fn starts_notes_and_cleans_up() {
     let cluster = cluster(json!({"timeZone": "Asia/Kolkata"}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
 
-        Ok(Some(100.1)) active [] last null success null"#]]);
+        Ok(Some(100.1)) active [] last null success null"#]],
+    );
     cluster.pass_seconds(100);
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         create jobs d/c-28333335
         event c Normal SuccessfulCreate: Created job c-28333335
         status cronjobs d/c
-        Ok(Some(300.1)) active ["c-28333335"] last "2023-11-14T22:15:00Z" success null"#]]);
+        Ok(Some(300.1)) active ["c-28333335"] last "2023-11-14T22:15:00Z" success null"#]],
+    );
     let job = cluster.all(JOBS).remove(0);
     expect![[r#"{"a":"b"} {"batch.kubernetes.io/cronjob-scheduled-timestamp":"2023-11-15T03:45:00+05:30"} [{"apiVersion":"batch/v1","blockOwnerDeletion":true,"controller":true,"kind":"CronJob","name":"c","uid":"uid-c"}]"#]].assert_eq(&format!("{} {} {}", job["metadata"]["labels"], job["metadata"]["annotations"], job["metadata"]["ownerReferences"]));
     end(&cluster, job.name(), "Complete");
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         event c Normal SawCompletedJob: Saw completed job: c-28333335, condition: Complete
         status cronjobs d/c
-        Ok(Some(300.1)) active [] last "2023-11-14T22:15:00Z" success "2023-11-14T22:15:00Z""#]]);
+        Ok(Some(300.1)) active [] last "2023-11-14T22:15:00Z" success "2023-11-14T22:15:00Z""#]],
+    );
     cluster.pass_seconds(300);
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         create jobs d/c-28333340
         event c Normal SuccessfulCreate: Created job c-28333340
         status cronjobs d/c
-        Ok(Some(300.1)) active ["c-28333340"] last "2023-11-14T22:20:00Z" success "2023-11-14T22:15:00Z""#]]);
+        Ok(Some(300.1)) active ["c-28333340"] last "2023-11-14T22:20:00Z" success "2023-11-14T22:15:00Z""#]],
+    );
     end(&cluster, "c-28333340", "Complete");
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         delete jobs d/c-28333335
         event c Normal SuccessfulDelete: Deleted job c-28333335
         event c Normal SawCompletedJob: Saw completed job: c-28333340, condition: Complete
         status cronjobs d/c
-        Ok(Some(300.1)) active [] last "2023-11-14T22:20:00Z" success "2023-11-14T22:20:00Z""#]]);
+        Ok(Some(300.1)) active [] last "2023-11-14T22:20:00Z" success "2023-11-14T22:20:00Z""#]],
+    );
 }
 
 #[test]
@@ -88,23 +108,35 @@ fn concurrency_is_allowed_forbidden_or_replaces() {
 fn what_was_missed_starts_once_within_the_deadline() {
     let late = cluster(json!({"startingDeadlineSeconds": 30}));
     late.pass_seconds(200);
-    check(&late, expect![[r#"
+    check(
+        &late,
+        expect![[r#"
 
-        Ok(Some(200.1)) active [] last null success null"#]]);
+        Ok(Some(200.1)) active [] last null success null"#]],
+    );
     let many = cluster(json!({"schedule": "* * * * *"}));
     many.pass_seconds(60 * 200);
-    check(&many, expect![[r#"
+    check(
+        &many,
+        expect![[r#"
         event c Warning TooManyMissedTimes: too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew
         create jobs d/c-28333533
         event c Normal SuccessfulCreate: Created job c-28333533
         status cronjobs d/c
-        Ok(Some(40.1)) active ["c-28333533"] last "2023-11-15T01:33:00Z" success null"#]]);
+        Ok(Some(40.1)) active ["c-28333533"] last "2023-11-15T01:33:00Z" success null"#]],
+    );
     let asleep = cluster(json!({"suspend": true}));
     asleep.pass_seconds(1000);
-    check(&asleep, expect![[r#"
+    check(
+        &asleep,
+        expect![[r#"
 
-        Ok(None) active [] last null success null"#]]);
-    check(&cluster(json!({"schedule": "61 * * * *"})), expect![[r#"
+        Ok(None) active [] last null success null"#]],
+    );
+    check(
+        &cluster(json!({"schedule": "61 * * * *"})),
+        expect![[r#"
         event c Warning UnparseableSchedule: unparseable schedule: "61 * * * *" : end of range (61) above maximum (59): 61
-        Ok(None) active [] last null success null"#]]);
+        Ok(None) active [] last null success null"#]],
+    );
 }

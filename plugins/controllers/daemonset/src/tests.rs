@@ -32,7 +32,8 @@ fn satisfy(cluster: &FakeCluster) {
     for pod in cluster.all(PODS) {
         cluster.change(PODS, "s", pod.name(), |p| {
             p["spec"]["nodeName"] = json!(placement::target(p));
-            p["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2023-01-01T00:00:00Z"}]});
+            p["status"] =
+                json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2023-01-01T00:00:00Z"}]});
         });
     }
 }
@@ -42,7 +43,14 @@ fn shown(cluster: &FakeCluster) -> String {
     let mut pods: Vec<String> = cluster
         .all(PODS)
         .iter()
-        .map(|p| format!("{}={}{}", placement::target(p), p["spec"]["containers"][0]["image"].as_str().unwrap_or_default(), if pintle_controller_common::pods::is_ready(p) { "" } else { "!" }))
+        .map(|p| {
+            format!(
+                "{}={}{}",
+                placement::target(p),
+                p["spec"]["containers"][0]["image"].as_str().unwrap_or_default(),
+                if pintle_controller_common::pods::is_ready(p) { "" } else { "!" }
+            )
+        })
         .collect();
     pods.sort();
     pods.join(" ")
@@ -69,26 +77,38 @@ fn one_pod_on_each_node_that_fits() {
     cluster.change(DAEMON_SETS, "s", "d", |d| d["spec"]["template"]["spec"]["affinity"] = json!({"nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "NotIn", "values": ["other"]}]}]}}}));
     let mut controller = DaemonSetController::default();
-    check(&cluster, &mut controller, expect![[r#"
+    check(
+        &cluster,
+        &mut controller,
+        expect![[r#"
         create controllerrevisions s/d-66d7fdc79d
         create pods s/d-11
         event d Normal SuccessfulCreate: Created pod: d-11
         create pods s/d-12
         event d Normal SuccessfulCreate: Created pod: d-12
         status daemonsets s/d
-        a=v1! c=v1! {"currentNumberScheduled":2,"desiredNumberScheduled":2,"numberMisscheduled":0,"numberReady":0,"numberUnavailable":2,"updatedNumberScheduled":2}"#]]);
+        a=v1! c=v1! {"currentNumberScheduled":2,"desiredNumberScheduled":2,"numberMisscheduled":0,"numberReady":0,"numberUnavailable":2,"updatedNumberScheduled":2}"#]],
+    );
     satisfy(&cluster);
-    check(&cluster, &mut controller, expect![[r#"
+    check(
+        &cluster,
+        &mut controller,
+        expect![[r#"
         status daemonsets s/d
-        a=v1 c=v1 {"currentNumberScheduled":2,"desiredNumberScheduled":2,"numberAvailable":2,"numberMisscheduled":0,"numberReady":2,"updatedNumberScheduled":2}"#]]);
+        a=v1 c=v1 {"currentNumberScheduled":2,"desiredNumberScheduled":2,"numberAvailable":2,"numberMisscheduled":0,"numberReady":2,"updatedNumberScheduled":2}"#]],
+    );
     // A taint without NoExecute lets the pod stay; a label that no longer fits does not.
     cluster.change(NODES, "", "a", |n| n["spec"]["taints"] = json!([{"key": "k", "effect": "NoSchedule"}]));
     cluster.change(NODES, "", "c", |n| n["metadata"]["labels"] = json!({"pool": "other"}));
-    check(&cluster, &mut controller, expect![[r#"
+    check(
+        &cluster,
+        &mut controller,
+        expect![[r#"
         delete pods s/d-12
         event d Normal SuccessfulDelete: Deleted pod: d-12
         status daemonsets s/d
-        a=v1 {"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":1,"numberReady":0}"#]]);
+        a=v1 {"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":1,"numberReady":0}"#]],
+    );
 }
 
 #[test]
@@ -121,7 +141,8 @@ fn a_new_template_replaces_within_max_unavailable() {
         a=v2 b=v2
         a=v2 b=v2 c=v2!
         a=v2 b=v2 c=v2
-        a=v2 b=v2 c=v2"#]].assert_eq(&seen.join("\n"));
+        a=v2 b=v2 c=v2"#]]
+    .assert_eq(&seen.join("\n"));
     let numbers: Vec<String> = cluster.all(resources::CONTROLLER_REVISIONS).iter().map(|r| r["revision"].to_string()).collect();
     assert_eq!(numbers, ["1", "2"]);
 }
@@ -145,7 +166,8 @@ fn a_new_template_surges() {
         a=v2 b=v1 b=v2!
         a=v2 b=v2
         a=v2 b=v2
-        a=v2 b=v2"#]].assert_eq(&seen.join("\n"));
+        a=v2 b=v2"#]]
+    .assert_eq(&seen.join("\n"));
 }
 
 #[test]
@@ -166,7 +188,8 @@ fn a_failed_pod_is_replaced_ever_more_slowly() {
         event d Warning FailedDaemonPod: Found failed daemon pod s/d-4 on node a, will try to kill it None
         event d Normal SuccessfulCreate: Created pod: d-8 None
         nothing Some(1s)
-        nothing Some(1s)"#]].assert_eq(&seen.join("\n"));
+        nothing Some(1s)"#]]
+    .assert_eq(&seen.join("\n"));
 }
 
 #[test]

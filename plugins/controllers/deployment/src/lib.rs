@@ -46,10 +46,18 @@ impl Controller for DeploymentController {
         };
         let Some(selector) = spec_selector(&deployment) else { return Ok(None) };
         if selector.is_empty() {
-            api.event(resources::DEPLOYMENTS, &key.namespace, &key.name, EventType::Warning, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.");
+            api.event(
+                resources::DEPLOYMENTS,
+                &key.namespace,
+                &key.name,
+                EventType::Warning,
+                "SelectingAll",
+                "This deployment is selecting all pods. A non-empty selector is required.",
+            );
             return Ok(None);
         }
-        let claimant = Claimant { resource: resources::DEPLOYMENTS, object: &deployment, api_version: "apps/v1", kind: "Deployment", selector: &selector };
+        let claimant =
+            Claimant { resource: resources::DEPLOYMENTS, object: &deployment, api_version: "apps/v1", kind: "Deployment", selector: &selector };
         let owned = claim(api, &claimant, resources::REPLICA_SETS)?;
         roll(api, deployment, owned)
     }

@@ -15,7 +15,8 @@ const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 /// Annotations of a Deployment that are not handed down to its sets.
-const OWN_ANNOTATIONS: &[&str] = &["kubectl.kubernetes.io/last-applied-configuration", REVISION, REVISION_HISTORY, DESIRED, MAXIMUM, "deprecated.deployment.rollback.to"];
+const OWN_ANNOTATIONS: &[&str] =
+    &["kubectl.kubernetes.io/last-applied-configuration", REVISION, REVISION_HISTORY, DESIRED, MAXIMUM, "deprecated.deployment.rollback.to"];
 
 pub struct Sets {
     pub deployment: Value,
@@ -111,7 +112,13 @@ impl Sets {
             Err(ApiError::AlreadyExists(message)) => self.resolve_collision(api, &set, message),
             Err(error) => {
                 let failure = error.to_string();
-                self.set_condition(api, "Progressing", false, "ReplicaSetCreateError", &format!("Failed to create new replica set {:?}: {failure}", set.name()));
+                self.set_condition(
+                    api,
+                    "Progressing",
+                    false,
+                    "ReplicaSetCreateError",
+                    &format!("Failed to create new replica set {:?}: {failure}", set.name()),
+                );
                 crate::status::write(api, self)?;
                 Err(Failure::Retry(failure))
             }

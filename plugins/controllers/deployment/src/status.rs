@@ -44,7 +44,10 @@ pub fn note_pause(api: &dyn Api, sets: &mut Sets) -> Result<(), Failure> {
         sets.deployment["status"] = json!({});
     }
     let list = sets.deployment["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let since = list.iter().find(|c| c.text(&["type"]) == "Progressing" && c.text(&["status"]) == "Unknown").map(|c| c.text(&["lastTransitionTime"]).to_owned());
+    let since = list
+        .iter()
+        .find(|c| c.text(&["type"]) == "Progressing" && c.text(&["status"]) == "Unknown")
+        .map(|c| c.text(&["lastTransitionTime"]).to_owned());
     let mut kept: Vec<Value> = list.into_iter().filter(|c| c.text(&["type"]) != "Progressing").collect();
     kept.push(json!({"type": "Progressing", "status": "Unknown", "reason": why, "message": message,
                      "lastUpdateTime": now, "lastTransitionTime": since.unwrap_or_else(|| now.clone())}));
@@ -156,7 +159,13 @@ fn judge_progress(status: &mut Value, sets: &Sets, now: i64) -> Option<i64> {
         refresh(status, &about("is progressing"), now);
     }
     let deadline = sets.deployment.integer(&["spec", "progressDeadlineSeconds"]).unwrap_or(NO_DEADLINE);
-    let since = status["conditions"].as_array().into_iter().flatten().find(|c| c.text(&["type"]) == "Progressing").and_then(|c| time::seconds(c.text(&["lastUpdateTime"]))).unwrap_or(now);
+    let since = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|c| c.text(&["type"]) == "Progressing")
+        .and_then(|c| time::seconds(c.text(&["lastUpdateTime"])))
+        .unwrap_or(now);
     if since + deadline <= now {
         if current.is_none_or(|c| c.text(&["reason"]) != "ProgressDeadlineExceeded") {
             set(status, "Progressing", false, "ProgressDeadlineExceeded", &about("has timed out progressing"), now);
@@ -179,7 +188,9 @@ fn refresh(status: &mut Value, message: &str, now: i64) {
 fn copy_failure(status: &mut Value, sets: &Sets, now: i64) {
     let failing = sets.new.iter().chain(&sets.old).find_map(|s| conditions::find(s, "ReplicaFailure"));
     match failing {
-        Some(condition) => set(status, "ReplicaFailure", condition.text(&["status"]) == "True", condition.text(&["reason"]), condition.text(&["message"]), now),
+        Some(condition) => {
+            set(status, "ReplicaFailure", condition.text(&["status"]) == "True", condition.text(&["reason"]), condition.text(&["message"]), now)
+        }
         None => {
             conditions::remove(status, "ReplicaFailure");
         }

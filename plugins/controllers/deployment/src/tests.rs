@@ -37,7 +37,11 @@ fn check(cluster: &FakeCluster, expected: Expect) {
     if let Err(failure) = outcome {
         text.push(format!("{failure:?}"));
     }
-    let sizes = cluster.all(REPLICA_SETS).iter().map(|s| format!("{}={}", s.annotation("deployment.kubernetes.io/revision"), s["spec"]["replicas"])).collect::<Vec<_>>();
+    let sizes = cluster
+        .all(REPLICA_SETS)
+        .iter()
+        .map(|s| format!("{}={}", s.annotation("deployment.kubernetes.io/revision"), s["spec"]["replicas"]))
+        .collect::<Vec<_>>();
     text.push(format!("revisions: {}", sizes.join(" ")));
     expected.assert_eq(&text.join("\n"));
 }
@@ -55,9 +59,12 @@ fn a_new_deployment_makes_a_set_and_completes() {
             revisions: 1=3"#]],
     );
     satisfy(&cluster);
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         status deployments d/web
-        revisions: 1=3"#]]);
+        revisions: 1=3"#]],
+    );
 }
 
 #[test]
@@ -72,7 +79,11 @@ fn a_changed_template_rolls_within_the_limits() {
     let mut sizes = Vec::new();
     for _ in 0..8 {
         cluster.reconcile(&mut DeploymentController, "d", "web").expect("works");
-        let mut now: Vec<String> = cluster.all(REPLICA_SETS).iter().map(|s| format!("{}:{}", s.annotation("deployment.kubernetes.io/revision"), s["spec"]["replicas"])).collect();
+        let mut now: Vec<String> = cluster
+            .all(REPLICA_SETS)
+            .iter()
+            .map(|s| format!("{}:{}", s.annotation("deployment.kubernetes.io/revision"), s["spec"]["replicas"]))
+            .collect();
         now.sort();
         sizes.push(now.join(" "));
         satisfy(&cluster);
@@ -85,7 +96,8 @@ fn a_changed_template_rolls_within_the_limits() {
         1:0 2:3
         1:0 2:3
         1:0 2:3
-        1:0 2:3"#]].assert_eq(&sizes.join("\n"));
+        1:0 2:3"#]]
+    .assert_eq(&sizes.join("\n"));
 }
 
 #[test]
@@ -99,11 +111,14 @@ fn a_resize_while_rolling_is_shared() {
     }
     cluster.change(DEPLOYMENTS, "d", "web", |d| d["spec"]["replicas"] = json!(30));
     cluster.take_actions();
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         update replicasets d/web-548df6b887
         event web Normal ScalingReplicaSet: Scaled up replica set web-548df6b887 from 9 to 25
         update replicasets d/web-756f99f4f8
         event web Normal ScalingReplicaSet: Scaled up replica set web-756f99f4f8 from 2 to 6
         status deployments d/web
-        revisions: 1=25 2=6"#]]);
+        revisions: 1=25 2=6"#]],
+    );
 }

@@ -47,7 +47,9 @@ impl Controller for DisruptionController {
             Err(error) => return Err(error.into()),
         };
         let selected = match selector(&budget) {
-            Some(selector) => api.list(resources::PODS, &Query { namespace: &key.namespace, label_selector: selector.to_string(), ..Query::default() })?,
+            Some(selector) => {
+                api.list(resources::PODS, &Query { namespace: &key.namespace, label_selector: selector.to_string(), ..Query::default() })?
+            }
             None => Vec::new(),
         };
         let event = |kind, reason, message: &str| api.event(resources::POD_DISRUPTION_BUDGETS, &key.namespace, &key.name, kind, reason, message);

@@ -46,9 +46,9 @@ impl Controller for EndpointsController {
             Err(ApiError::NotFound(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        let mut next = current.clone().unwrap_or_else(|| {
-            json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": key.name, "namespace": key.namespace}})
-        });
+        let mut next = current
+            .clone()
+            .unwrap_or_else(|| json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": key.name, "namespace": key.namespace}}));
         describe(&mut next, &service, subsets, cut);
         match current {
             Some(current) if current == next => {}
@@ -112,7 +112,9 @@ fn subsets(service: &Value, pods: &[Value]) -> (Vec<Value>, bool) {
             continue;
         }
         let ports = services::ports_on(service, pod);
-        let Some(ip) = services::addresses(pod, service.items(&["spec", "ipFamilies"]).first().is_some_and(|f| f == "IPv6")).first().copied() else { continue };
+        let Some(ip) = services::addresses(pod, service.items(&["spec", "ipFamilies"]).first().is_some_and(|f| f == "IPv6")).first().copied() else {
+            continue;
+        };
         if ports.is_empty() && !services::is_headless(service) {
             continue;
         }

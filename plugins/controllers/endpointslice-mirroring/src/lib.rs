@@ -44,7 +44,8 @@ impl Controller for MirroringController {
 
     fn reconcile(&mut self, api: &dyn Api, key: &Key) -> Result<Option<Duration>, Failure> {
         let selector = format!("{SERVICE_NAME}={},{MANAGED_BY}={CONTROLLER}", key.name);
-        let mut existing = api.list(resources::ENDPOINT_SLICES, &Query { namespace: &key.namespace, label_selector: selector, ..Query::default() })?;
+        let mut existing =
+            api.list(resources::ENDPOINT_SLICES, &Query { namespace: &key.namespace, label_selector: selector, ..Query::default() })?;
         existing.retain(|s| !s.deleting());
         existing.sort_by(|a, b| a.name().cmp(b.name()));
         match to_mirror(api, key)? {
@@ -135,7 +136,8 @@ fn describe(slice: &mut Value, endpoints: &Value) {
 fn groups(endpoints: &Value, family: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for subset in endpoints.items(&["subsets"]) {
-        let list: Vec<Value> = addresses(subset).filter(|(a, _)| family_of(a) == Some(family)).take(MAX_ADDRESSES).map(|(a, ready)| endpoint(a, ready)).collect();
+        let list: Vec<Value> =
+            addresses(subset).filter(|(a, _)| family_of(a) == Some(family)).take(MAX_ADDRESSES).map(|(a, ready)| endpoint(a, ready)).collect();
         if list.is_empty() {
             continue;
         }
@@ -187,7 +189,10 @@ fn warn(api: &dyn Api, endpoints: &Value) {
     }
     let skipped: usize = subsets().map(|s| addresses(s).count().saturating_sub(MAX_ADDRESSES)).sum();
     if skipped > 0 {
-        event("TooManyAddressesToMirror", &format!("A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset. {skipped} addresses were skipped"));
+        event(
+            "TooManyAddressesToMirror",
+            &format!("A max of {MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset. {skipped} addresses were skipped"),
+        );
     }
 }
 
@@ -213,7 +218,14 @@ mod tests {
         cluster.reconcile(&mut MirroringController, "d", "ext").expect("works");
         let mut text = cluster.take_actions();
         for slice in cluster.all(ENDPOINT_SLICES) {
-            text.push_str(&format!("\n{} {} {} {} {}", slice.name(), slice["addressType"], slice["metadata"]["labels"], slice["ports"], slice["endpoints"]));
+            text.push_str(&format!(
+                "\n{} {} {} {} {}",
+                slice.name(),
+                slice["addressType"],
+                slice["metadata"]["labels"],
+                slice["ports"],
+                slice["endpoints"]
+            ));
         }
         expected.assert_eq(text.trim_start());
     }
@@ -224,20 +236,29 @@ mod tests {
         cluster.add(SERVICES, json!({"metadata": {"name": "ext", "namespace": "d"}, "spec": {"clusterIP": "10.96.0.9"}}));
         cluster.add(ENDPOINTS, json!({"metadata": {"name": "ext", "namespace": "d", "labels": {"a": "b"}}, "subsets": [
             {"addresses": [{"ip": "10.1.2.3"}, {"ip": "fd00::1"}], "notReadyAddresses": [{"ip": "10.1.2.4", "nodeName": "n"}], "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}]}));
-        check(&cluster, expect![[r#"
+        check(
+            &cluster,
+            expect![[r#"
             create endpointslices d/ext-3
             create endpointslices d/ext-4
             ext-3 "IPv4" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["10.1.2.3"],"conditions":{"ready":true}},{"addresses":["10.1.2.4"],"conditions":{"ready":false},"nodeName":"n"}]
-            ext-4 "IPv6" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["fd00::1"],"conditions":{"ready":true}}]"#]]);
-        check(&cluster, expect![[r#"
+            ext-4 "IPv6" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["fd00::1"],"conditions":{"ready":true}}]"#]],
+        );
+        check(
+            &cluster,
+            expect![[r#"
             ext-3 "IPv4" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["10.1.2.3"],"conditions":{"ready":true}},{"addresses":["10.1.2.4"],"conditions":{"ready":false},"nodeName":"n"}]
-            ext-4 "IPv6" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["fd00::1"],"conditions":{"ready":true}}]"#]]);
+            ext-4 "IPv6" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["fd00::1"],"conditions":{"ready":true}}]"#]],
+        );
         cluster.change(ENDPOINTS, "d", "ext", |e| e["subsets"][0]["addresses"] = json!([{"ip": "10.1.2.9"}, {"ip": "nonsense"}]));
-        check(&cluster, expect![[r#"
+        check(
+            &cluster,
+            expect![[r#"
             update endpointslices d/ext-3
             delete endpointslices d/ext-4
             event ext Warning InvalidIPAddress: Skipped 1 invalid IP addresses when mirroring to EndpointSlices
-            ext-3 "IPv4" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["10.1.2.4"],"conditions":{"ready":false},"nodeName":"n"},{"addresses":["10.1.2.9"],"conditions":{"ready":true}}]"#]]);
+            ext-3 "IPv4" {"a":"b","endpointslice.kubernetes.io/managed-by":"endpointslicemirroring-controller.k8s.io","kubernetes.io/service-name":"ext"} [{"name":"http","port":80,"protocol":"TCP"}] [{"addresses":["10.1.2.4"],"conditions":{"ready":false},"nodeName":"n"},{"addresses":["10.1.2.9"],"conditions":{"ready":true}}]"#]],
+        );
         cluster.change(SERVICES, "d", "ext", |s| s["spec"]["selector"] = json!({"app": "x"}));
         check(&cluster, expect!["delete endpointslices d/ext-3"]);
     }

@@ -29,7 +29,11 @@ fn check(cluster: &FakeCluster, expected: Expect) {
     cluster.reconcile(&mut EndpointSliceController, "d", "web").expect("works");
     let mut text = cluster.take_actions();
     for slice in cluster.all(ENDPOINT_SLICES) {
-        let endpoints = slice["endpoints"].as_array().expect("a list").iter().map(|e| format!("{}{}", e["addresses"][0], if e["conditions"]["ready"] == true { "" } else { "(not ready)" }));
+        let endpoints = slice["endpoints"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|e| format!("{}{}", e["addresses"][0], if e["conditions"]["ready"] == true { "" } else { "(not ready)" }));
         text.push_str(&format!("\n{} {} {}", slice.name(), slice["ports"], endpoints.collect::<Vec<_>>().join(" ")));
     }
     expected.assert_eq(text.trim_start());
@@ -38,19 +42,28 @@ fn check(cluster: &FakeCluster, expected: Expect) {
 #[test]
 fn pods_come_and_go() {
     let cluster = cluster();
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         create endpointslices d/web-2
-        web-2 [] "#]]);
+        web-2 [] "#]],
+    );
     cluster.add(PODS, pod("a", "10.244.0.2", true));
     cluster.add(PODS, pod("b", "10.244.0.3", false));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         update endpointslices d/web-2
-        web-2 [{"name":"http","port":8080,"protocol":"TCP"}] "10.244.0.2" "10.244.0.3"(not ready)"#]]);
+        web-2 [{"name":"http","port":8080,"protocol":"TCP"}] "10.244.0.2" "10.244.0.3"(not ready)"#]],
+    );
     check(&cluster, expect![[r#"web-2 [{"name":"http","port":8080,"protocol":"TCP"}] "10.244.0.2" "10.244.0.3"(not ready)"#]]);
     cluster.remove(PODS, "d", "a");
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         update endpointslices d/web-2
-        web-2 [{"name":"http","port":8080,"protocol":"TCP"}] "10.244.0.3"(not ready)"#]]);
+        web-2 [{"name":"http","port":8080,"protocol":"TCP"}] "10.244.0.3"(not ready)"#]],
+    );
 }
 
 #[test]

@@ -66,7 +66,8 @@ impl Record {
 
 /// When an index whose last pod failed may be tried again.
 pub fn remaining_of_index(last_failed: &Value, now: i64) -> i64 {
-    let failures = facts::failures_before(last_failed, facts::INDEX_FAILURES) + facts::failures_before(last_failed, facts::INDEX_IGNORED_FAILURES) + 1;
+    let failures =
+        facts::failures_before(last_failed, facts::INDEX_FAILURES) + facts::failures_before(last_failed, facts::INDEX_IGNORED_FAILURES) + 1;
     Record { failures, last: ended_at(last_failed) }.remaining(now)
 }
 
@@ -78,10 +79,12 @@ pub fn ended_at(pod: &Value) -> i64 {
             spec.is_some_and(|c| c.text(&["restartPolicy"]) == "Always")
         };
         let sidecars = pod.items(&["status", "initContainerStatuses"]).iter().filter(sidecar);
-        let ends = pod.items(&["status", "containerStatuses"]).iter().chain(sidecars).map(|s| time::seconds(s.text(&["state", "terminated", "finishedAt"])));
+        let ends =
+            pod.items(&["status", "containerStatuses"]).iter().chain(sidecars).map(|s| time::seconds(s.text(&["state", "terminated", "finishedAt"])));
         ends.collect::<Option<Vec<i64>>>()?.into_iter().max()
     };
-    let of_condition = || conditions::find(pod, "Ready").filter(|c| c.text(&["status"]) == "False").and_then(|c| time::seconds(c.text(&["lastTransitionTime"])));
+    let of_condition =
+        || conditions::find(pod, "Ready").filter(|c| c.text(&["status"]) == "False").and_then(|c| time::seconds(c.text(&["lastTransitionTime"])));
     let of_deletion = || {
         let grace = pod.integer(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
         time::seconds(pod.text(&["metadata", "deletionTimestamp"])).map(|t| t - grace)

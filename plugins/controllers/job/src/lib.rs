@@ -66,7 +66,14 @@ impl Controller for JobController {
             return expire(api, &job);
         }
         if !matches!(job.text(&["spec", "completionMode"]), "" | "NonIndexed" | "Indexed") {
-            api.event(resources::JOBS, &key.namespace, &key.name, EventType::Warning, "UnknownCompletionMode", "Skipped Job sync because completion mode is unknown");
+            api.event(
+                resources::JOBS,
+                &key.namespace,
+                &key.name,
+                EventType::Warning,
+                "UnknownCompletionMode",
+                "Skipped Job sync because completion mode is unknown",
+            );
             return Ok(None);
         }
         self.work(api, key, job)

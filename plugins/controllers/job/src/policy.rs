@@ -26,7 +26,8 @@ pub fn judge(job: &Value, pod: &Value) -> Ruling {
     for (place, rule) in job.items(&["spec", "podFailurePolicy", "rules"]).iter().enumerate() {
         let action = rule.text(&["action"]);
         let why = if let Some(wanted) = rule.at(&["onExitCodes"]).filter(|c| !c.is_null()) {
-            exited_so(pod, wanted).map(|(name, code)| format!("Container {name} for pod {}/{} failed with exit code {code}", pod.namespace(), pod.name()))
+            exited_so(pod, wanted)
+                .map(|(name, code)| format!("Container {name} for pod {}/{} failed with exit code {code}", pod.namespace(), pod.name()))
         } else {
             condition_of(pod, rule.items(&["onPodConditions"])).map(|kind| format!("Pod {}/{} has condition {kind}", pod.namespace(), pod.name()))
         };

@@ -74,7 +74,9 @@ impl<'a> Round<'a> {
         }
         let failed = round.fresh(FAILED);
         let counted = |round: &Self, field: &str| round.job.integer(&["status", field]).unwrap_or(0);
-        round.failed = counted(&round, "failed") + count(failed.iter().filter(|p| policy::judge(&round.job, p).counts())) + count(round.uncounted[FAILED].iter());
+        round.failed = counted(&round, "failed")
+            + count(failed.iter().filter(|p| policy::judge(&round.job, p).counts()))
+            + count(round.uncounted[FAILED].iter());
         round.succeeded = counted(&round, "succeeded") + count(round.fresh(SUCCEEDED).iter()) + count(round.uncounted[SUCCEEDED].iter());
         if round.job.text(&["status", "startTime"]).is_empty() && !facts::is_suspended(&round.job) {
             round.job["status"]["startTime"] = json!(time::text(round.now));
@@ -107,7 +109,12 @@ impl<'a> Round<'a> {
     fn announced(&self) -> Option<Verdict> {
         [("SuccessCriteriaMet", true), ("FailureTarget", false)].into_iter().find_map(|(kind, success)| {
             let condition = self.job.items(&["status", "conditions"]).iter().find(|c| c.text(&["type"]) == kind && c.text(&["status"]) == "True")?;
-            Some(Verdict { success, announced: true, reason: condition.text(&["reason"]).to_owned(), message: condition.text(&["message"]).to_owned() })
+            Some(Verdict {
+                success,
+                announced: true,
+                reason: condition.text(&["reason"]).to_owned(),
+                message: condition.text(&["message"]).to_owned(),
+            })
         })
     }
 
@@ -162,8 +169,12 @@ impl<'a> Round<'a> {
             self.kept = self.kept_for_successors(&given_up);
         }
         if self.verdict.is_none() {
-            self.verdict = policy::is_success(&self.job, completions, &self.done)
-                .map(|message| Verdict { success: true, announced: false, reason: "SuccessPolicy".to_owned(), message });
+            self.verdict = policy::is_success(&self.job, completions, &self.done).map(|message| Verdict {
+                success: true,
+                announced: false,
+                reason: "SuccessPolicy".to_owned(),
+                message,
+            });
         }
     }
 
@@ -214,7 +225,12 @@ impl<'a> Round<'a> {
     }
 
     pub fn complete() -> Verdict {
-        Verdict { success: true, announced: false, reason: "CompletionsReached".to_owned(), message: "Reached expected number of succeeded pods".to_owned() }
+        Verdict {
+            success: true,
+            announced: false,
+            reason: "CompletionsReached".to_owned(),
+            message: "Reached expected number of succeeded pods".to_owned(),
+        }
     }
 
     pub fn event(&self, kind: EventType, reason: &str, message: &str) {

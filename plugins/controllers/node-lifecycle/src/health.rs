@@ -102,8 +102,10 @@ fn doubt(node: &mut Value, now: &str) -> bool {
                 changed = true;
             }
             None => {
-                list.push(json!({"type": kind, "status": "Unknown", "reason": "NodeStatusNeverUpdated", "message": "Kubelet never posted node status.",
-                                 "lastHeartbeatTime": created, "lastTransitionTime": now}));
+                list.push(
+                    json!({"type": kind, "status": "Unknown", "reason": "NodeStatusNeverUpdated", "message": "Kubelet never posted node status.",
+                                 "lastHeartbeatTime": created, "lastTransitionTime": now}),
+                );
                 changed = true;
             }
         }

@@ -46,7 +46,9 @@ impl Controller for NodeLifecycleController {
         if name.is_empty() {
             return Vec::new();
         }
-        let quiet = api.get(resources::NODES, "", name).is_ok_and(|node| pintle_controller_common::nodes::taints(&node).iter().all(|t| t.text(&["effect"]) != "NoExecute"));
+        let quiet = api
+            .get(resources::NODES, "", name)
+            .is_ok_and(|node| pintle_controller_common::nodes::taints(&node).iter().all(|t| t.text(&["effect"]) != "NoExecute"));
         if quiet { Vec::new() } else { vec![Key { namespace: String::new(), name: name.to_owned() }] }
     }
 

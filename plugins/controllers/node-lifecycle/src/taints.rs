@@ -34,7 +34,8 @@ pub fn write(api: &dyn Api, pace: &mut Pace, node: &mut Value, config: &Config) 
         _ => false,
     };
     let there = |key: &str, effect: &str| taints(node).iter().any(|t| t.text(&["key"]) == key && t.text(&["effect"]) == effect);
-    let mut next: Vec<Value> = taints(node).iter().filter(|t| !is_ours(t) || wanted.contains(&(t.text(&["key"]), t.text(&["effect"])))).cloned().collect();
+    let mut next: Vec<Value> =
+        taints(node).iter().filter(|t| !is_ours(t) || wanted.contains(&(t.text(&["key"]), t.text(&["effect"])))).cloned().collect();
     for (key, effect) in wanted.into_iter().filter(|(key, effect)| !there(key, effect)) {
         next.push(json!({"key": key, "effect": effect, "timeAdded": time::text(now)}));
     }

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use pintle_sdk::controller::{Api, Failure, Query, Summary};
 use pintle_controller_common::resources;
+use pintle_sdk::controller::{Api, Failure, Query, Summary};
 
 use crate::config::Config;
 

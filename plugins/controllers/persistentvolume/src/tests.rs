@@ -71,26 +71,34 @@ fn a_claim_takes_the_smallest_volume_that_fits() {
     volume(&cluster, "block", "1Gi", json!({"spec": {"volumeMode": "Block"}}));
     cluster.all(VOLUMES).iter().for_each(|v| drop(cluster.reconcile(&mut VolumeController, "", v.name())));
     claim(&cluster, "data", "1073741824", json!({}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         data "small" {"accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"},"phase":"Bound"} ["kubernetes.io/pvc-protection"]
         big of nobody: {"phase":"Available"} ["kubernetes.io/pv-protection"]
         block of nobody: {"phase":"Available"} ["kubernetes.io/pv-protection"]
         other of nobody: {"phase":"Available"} ["kubernetes.io/pv-protection"]
         small of data: {"phase":"Bound"} ["kubernetes.io/pv-protection"]
         tiny of nobody: {"phase":"Available"} ["kubernetes.io/pv-protection"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_claim_says_what_it_waits_for() {
     let cluster = FakeCluster::new();
-    cluster.add(STORAGE_CLASSES, json!({"metadata": {"name": "late"}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}));
+    cluster.add(
+        STORAGE_CLASSES,
+        json!({"metadata": {"name": "late"}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
     cluster.add(STORAGE_CLASSES, json!({"metadata": {"name": "made"}, "provisioner": "example.com/maker", "volumeBindingMode": "Immediate"}));
     claim(&cluster, "plain", "1Gi", json!({}));
     claim(&cluster, "nowhere", "1Gi", json!({"spec": {"storageClassName": "none"}}));
     claim(&cluster, "later", "1Gi", json!({"spec": {"storageClassName": "late"}}));
     claim(&cluster, "provided", "1Gi", json!({"spec": {"storageClassName": "made"}}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         event later Normal WaitForFirstConsumer: waiting for first consumer to be created before binding
         event nowhere Warning ProvisioningFailed: storageclass.storage.k8s.io "none" not found
         event plain Normal FailedBinding: no persistent volumes available for this claim and no storage class is set
@@ -99,26 +107,38 @@ fn a_claim_says_what_it_waits_for() {
         nowhere null {"phase":"Pending"} ["kubernetes.io/pvc-protection"]
         plain null {"phase":"Pending"} ["kubernetes.io/pvc-protection"]
         provided null {"phase":"Pending"} ["kubernetes.io/pvc-protection"]
-    "#]]);
+    "#]],
+    );
     assert_eq!(cluster.object(CLAIMS, "d", "provided").unwrap().annotation("volume.kubernetes.io/storage-provisioner"), "example.com/maker");
 }
 
 #[test]
 fn a_claim_whose_consumer_has_a_node_takes_what_that_node_reaches() {
     let cluster = FakeCluster::new();
-    cluster.add(STORAGE_CLASSES, json!({"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}));
+    cluster.add(
+        STORAGE_CLASSES,
+        json!({"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
     cluster.add(NODES, json!({"metadata": {"name": "n2", "labels": {"kubernetes.io/hostname": "n2"}}}));
     for node in ["n1", "n2"] {
         let terms = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]);
         volume(&cluster, node, "1Gi", json!({"spec": {"storageClassName": "local", "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}));
         cluster.reconcile(&mut VolumeController, "", node).unwrap();
     }
-    claim(&cluster, "data", "1Gi", json!({"spec": {"storageClassName": "local"}, "metadata": {"annotations": {"volume.kubernetes.io/selected-node": "n2"}}}));
-    check(&cluster, expect![[r#"
+    claim(
+        &cluster,
+        "data",
+        "1Gi",
+        json!({"spec": {"storageClassName": "local"}, "metadata": {"annotations": {"volume.kubernetes.io/selected-node": "n2"}}}),
+    );
+    check(
+        &cluster,
+        expect![[r#"
         data "n2" {"accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"},"phase":"Bound"} ["kubernetes.io/pvc-protection"]
         n1 of nobody: {"phase":"Available"} ["kubernetes.io/pv-protection"]
         n2 of data: {"phase":"Bound"} ["kubernetes.io/pv-protection"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -131,7 +151,9 @@ fn what_is_meant_for_one_another_is_bound_and_nothing_else() {
     claim(&cluster, "by-name", "1Gi", json!({"spec": {"volumeName": "named", "storageClassName": "x"}}));
     claim(&cluster, "greedy", "6Gi", json!({"spec": {"volumeName": "another"}}));
     claim(&cluster, "late", "1Gi", json!({"spec": {"volumeName": "meant"}}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         event greedy Warning VolumeMismatch: Cannot bind to requested volume "another": requested PV is too small
         event late Warning FailedBinding: volume "meant" already bound to a different claim.
         by-name "named" {"accessModes":["ReadWriteOnce"],"capacity":{"storage":"5Gi"},"phase":"Bound"} ["kubernetes.io/pvc-protection"]
@@ -141,7 +163,8 @@ fn what_is_meant_for_one_another_is_bound_and_nothing_else() {
         another of nobody: {"phase":"Available"} ["kubernetes.io/pv-protection"]
         meant of chosen: {"phase":"Bound"} ["kubernetes.io/pv-protection"]
         named of by-name: {"phase":"Bound"} ["kubernetes.io/pv-protection"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -151,38 +174,60 @@ fn what_is_used_stays_and_what_is_left_is_released() {
     cluster.reconcile(&mut VolumeController, "", "kept").unwrap();
     claim(&cluster, "data", "1Gi", json!({}));
     cluster.add(PODS, json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"nodeName": "n", "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         data "kept" {"accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"},"phase":"Bound"} ["kubernetes.io/pvc-protection"]
         kept of data: {"phase":"Bound"} ["kubernetes.io/pv-protection"]
-    "#]]);
+    "#]],
+    );
     for (resource, namespace, name) in [(CLAIMS, "d", "data"), (VOLUMES, "", "kept")] {
         cluster.change(resource, namespace, name, |object| object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
     }
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         data "kept" {"accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"},"phase":"Bound"} ["kubernetes.io/pvc-protection"]
         kept of data: {"phase":"Bound"} ["kubernetes.io/pv-protection"]
-    "#]]);
+    "#]],
+    );
     cluster.remove(PODS, "d", "p");
     cluster.reconcile(&mut VolumeController, "d", "data").unwrap();
     assert_eq!(cluster.object(CLAIMS, "d", "data").unwrap()["metadata"]["finalizers"], json!([]));
     cluster.remove(CLAIMS, "d", "data");
     cluster.reconcile(&mut VolumeController, "d", "data").unwrap();
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         kept of data: {"phase":"Released"} []
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_volume_that_nobody_can_delete_fails() {
     let cluster = FakeCluster::new();
-    volume(&cluster, "gone", "1Gi", json!({"spec": {"persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": "d", "name": "x", "uid": "u"}}}));
-    volume(&cluster, "others", "1Gi", json!({"metadata": {"annotations": {"pv.kubernetes.io/provisioned-by": "example.com/maker"}},
-        "spec": {"persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": "d", "name": "y", "uid": "u"}}}));
-    check(&cluster, expect![[r#"
+    volume(
+        &cluster,
+        "gone",
+        "1Gi",
+        json!({"spec": {"persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": "d", "name": "x", "uid": "u"}}}),
+    );
+    volume(
+        &cluster,
+        "others",
+        "1Gi",
+        json!({"metadata": {"annotations": {"pv.kubernetes.io/provisioned-by": "example.com/maker"}},
+        "spec": {"persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": "d", "name": "y", "uid": "u"}}}),
+    );
+    check(
+        &cluster,
+        expect![[r#"
         event gone Warning VolumeFailedDelete: error getting deleter volume plugin for volume "gone": no deletable volume plugin matched
         gone of x: {"message":"error getting deleter volume plugin for volume \"gone\": no deletable volume plugin matched","phase":"Failed"} ["kubernetes.io/pv-protection"]
         others of y: {"phase":"Released"} ["kubernetes.io/pv-protection"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -68,7 +68,10 @@ pub fn match_policy(api: &dyn Api, set: &Value, pod: &Value) -> Result<bool, Fai
 pub fn apply_policy(api: &dyn Api, set: &Value, pod: &Value) -> Result<(), Failure> {
     for claim in of_pod(api, set, pod)? {
         if has_foreign_controller(&claim, set, pod) {
-            let message = format!("PersistentVolumeClaim {} has a conflicting OwnerReference that acts as a managing controller, the retention policy is ignored for this claim", claim.name());
+            let message = format!(
+                "PersistentVolumeClaim {} has a conflicting OwnerReference that acts as a managing controller, the retention policy is ignored for this claim",
+                claim.name()
+            );
             api.event(STATEFUL_SETS, set.namespace(), set.name(), EventType::Warning, "ConflictingController", &message);
         }
         if is_up_to_date(&claim, set, pod) {

@@ -48,7 +48,8 @@ impl Controller for StatefulSetController {
             Err(error) => return Err(error.into()),
         };
         let Some(selector) = spec_selector(&set) else { return Ok(None) };
-        let claimant = Claimant { resource: resources::STATEFUL_SETS, object: &set, api_version: "apps/v1", kind: "StatefulSet", selector: &selector };
+        let claimant =
+            Claimant { resource: resources::STATEFUL_SETS, object: &set, api_version: "apps/v1", kind: "StatefulSet", selector: &selector };
         let mut history = revisions::list(api, &claimant)?;
         let owned = claim_members(api, &claimant, resources::PODS, &|name| ordinal_in(set.name(), name).is_some())?;
         let labels = set.at(&["spec", "template", "metadata", "labels"]).cloned().unwrap_or_else(|| json!({}));

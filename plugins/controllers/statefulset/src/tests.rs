@@ -57,64 +57,105 @@ fn check(cluster: &FakeCluster, expected: Expect) {
 #[test]
 fn pods_come_one_after_the_other_and_go_backwards() {
     let cluster = cluster(3, json!({}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         create controllerrevisions d/s-7ff4c4bb55
         create pods d/s-0
-        [s-0=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]]);
-    check(&cluster, expect![[r#"[s-0=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]]);
+        [s-0=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]],
+    );
+    check(
+        &cluster,
+        expect![[
+            r#"[s-0=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#
+        ]],
+    );
     make_all_ready(&cluster);
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         create pods d/s-1
-        [s-0=v1 s-1=v1] {"availableReplicas":1,"currentReplicas":2,"currentRevision":"s-7ff4c4bb55","readyReplicas":1,"replicas":2,"updateRevision":"s-7ff4c4bb55","updatedReplicas":2}"#]]);
+        [s-0=v1 s-1=v1] {"availableReplicas":1,"currentReplicas":2,"currentRevision":"s-7ff4c4bb55","readyReplicas":1,"replicas":2,"updateRevision":"s-7ff4c4bb55","updatedReplicas":2}"#]],
+    );
     make_all_ready(&cluster);
     step(&cluster);
     make_all_ready(&cluster);
     // A sick pod halts the way down.
     make_ready(&cluster, "s-0", false);
     cluster.change(STATEFUL_SETS, "d", "s", |s| s["spec"]["replicas"] = json!(1));
-    check(&cluster, expect![[r#"[s-0=v1 s-1=v1 s-2=v1] {"availableReplicas":2,"currentReplicas":3,"currentRevision":"s-7ff4c4bb55","readyReplicas":2,"replicas":3,"updateRevision":"s-7ff4c4bb55","updatedReplicas":3}"#]]);
+    check(
+        &cluster,
+        expect![[
+            r#"[s-0=v1 s-1=v1 s-2=v1] {"availableReplicas":2,"currentReplicas":3,"currentRevision":"s-7ff4c4bb55","readyReplicas":2,"replicas":3,"updateRevision":"s-7ff4c4bb55","updatedReplicas":3}"#
+        ]],
+    );
     make_ready(&cluster, "s-0", true);
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         delete pods d/s-2
-        [s-0=v1 s-1=v1] {"availableReplicas":2,"currentReplicas":2,"currentRevision":"s-7ff4c4bb55","readyReplicas":2,"replicas":2,"updateRevision":"s-7ff4c4bb55","updatedReplicas":2}"#]]);
-    check(&cluster, expect![[r#"
+        [s-0=v1 s-1=v1] {"availableReplicas":2,"currentReplicas":2,"currentRevision":"s-7ff4c4bb55","readyReplicas":2,"replicas":2,"updateRevision":"s-7ff4c4bb55","updatedReplicas":2}"#]],
+    );
+    check(
+        &cluster,
+        expect![[r#"
         delete pods d/s-1
-        [s-0=v1] {"availableReplicas":1,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","readyReplicas":1,"replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]]);
+        [s-0=v1] {"availableReplicas":1,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","readyReplicas":1,"replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]],
+    );
 }
 
 #[test]
 fn a_pod_has_a_name_a_host_and_a_claim() {
     let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}});
-    let cluster = cluster(1, json!({"ordinals": {"start": 4}, "volumeClaimTemplates": [claim],
-        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"}}));
-    check(&cluster, expect![[r#"
+    let cluster = cluster(
+        1,
+        json!({"ordinals": {"start": 4}, "volumeClaimTemplates": [claim],
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"}}),
+    );
+    check(
+        &cluster,
+        expect![[r#"
         create controllerrevisions d/s-7ff4c4bb55
         create persistentvolumeclaims d/data-s-4
         create pods d/s-4
         update persistentvolumeclaims d/data-s-4
-        [s-4=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]]);
+        [s-4=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]],
+    );
     let pod = cluster.all(PODS).remove(0);
     expect![[r#"{"app":"s","apps.kubernetes.io/pod-index":"4","controller-revision-hash":"s-7ff4c4bb55","statefulset.kubernetes.io/pod-name":"s-4"} {"containers":[{"image":"v1","name":"c"}],"hostname":"s-4","subdomain":"db","volumes":[{"name":"data","persistentVolumeClaim":{"claimName":"data-s-4"}}]}"#]].assert_eq(&format!("{} {}", pod["metadata"]["labels"], pod["spec"]));
-    let owners = || cluster.all(PERSISTENT_VOLUME_CLAIMS).iter().map(|c| format!("{} {}", c["metadata"]["labels"], c["metadata"]["ownerReferences"][0]["name"])).collect::<Vec<_>>().join("\n");
+    let owners = || {
+        cluster
+            .all(PERSISTENT_VOLUME_CLAIMS)
+            .iter()
+            .map(|c| format!("{} {}", c["metadata"]["labels"], c["metadata"]["ownerReferences"][0]["name"]))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     expect![[r#"{"app":"s"} "s""#]].assert_eq(&owners());
     make_all_ready(&cluster);
     cluster.change(STATEFUL_SETS, "d", "s", |s| s["spec"]["replicas"] = json!(0));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         update persistentvolumeclaims d/data-s-4
         delete pods d/s-4
-        [] {"availableReplicas":0,"currentRevision":"s-7ff4c4bb55","replicas":0,"updateRevision":"s-7ff4c4bb55"}"#]]);
+        [] {"availableReplicas":0,"currentRevision":"s-7ff4c4bb55","replicas":0,"updateRevision":"s-7ff4c4bb55"}"#]],
+    );
     expect![[r#"{"app":"s"} "s-4""#]].assert_eq(&owners());
 }
 
 #[test]
 fn a_new_template_rolls_down_to_the_partition() {
     let cluster = cluster(3, json!({"podManagementPolicy": "Parallel"}));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         create controllerrevisions d/s-7ff4c4bb55
         create pods d/s-0
         create pods d/s-1
         create pods d/s-2
-        [s-0=v1 s-1=v1 s-2=v1] {"availableReplicas":0,"currentReplicas":3,"currentRevision":"s-7ff4c4bb55","replicas":3,"updateRevision":"s-7ff4c4bb55","updatedReplicas":3}"#]]);
+        [s-0=v1 s-1=v1 s-2=v1] {"availableReplicas":0,"currentReplicas":3,"currentRevision":"s-7ff4c4bb55","replicas":3,"updateRevision":"s-7ff4c4bb55","updatedReplicas":3}"#]],
+    );
     make_all_ready(&cluster);
     step(&cluster);
     cluster.change(STATEFUL_SETS, "d", "s", |s| {
@@ -132,19 +173,33 @@ fn a_new_template_rolls_down_to_the_partition() {
         s-0=v1 s-1=v1 s-2=v2
         s-0=v1 s-2=v2
         s-0=v1 s-1=v2 s-2=v2
-        s-0=v1 s-1=v2 s-2=v2"#]].assert_eq(&seen.join("\n"));
-    check(&cluster, expect![[r#"[s-0=v1 s-1=v2 s-2=v2] {"availableReplicas":3,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","readyReplicas":3,"replicas":3,"updateRevision":"s-5f88d6898","updatedReplicas":2}"#]]);
+        s-0=v1 s-1=v2 s-2=v2"#]]
+    .assert_eq(&seen.join("\n"));
+    check(
+        &cluster,
+        expect![[
+            r#"[s-0=v1 s-1=v2 s-2=v2] {"availableReplicas":3,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","readyReplicas":3,"replicas":3,"updateRevision":"s-5f88d6898","updatedReplicas":2}"#
+        ]],
+    );
     // A pod below the partition comes back as it was.
     cluster.remove(PODS, "d", "s-0");
     step(&cluster);
     make_all_ready(&cluster);
     cluster.change(STATEFUL_SETS, "d", "s", |s| s["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = json!(0));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         delete pods d/s-0
-        [s-1=v2 s-2=v2] {"availableReplicas":2,"currentRevision":"s-7ff4c4bb55","readyReplicas":2,"replicas":2,"updateRevision":"s-5f88d6898","updatedReplicas":2}"#]]);
+        [s-1=v2 s-2=v2] {"availableReplicas":2,"currentRevision":"s-7ff4c4bb55","readyReplicas":2,"replicas":2,"updateRevision":"s-5f88d6898","updatedReplicas":2}"#]],
+    );
     step(&cluster);
     make_all_ready(&cluster);
-    check(&cluster, expect![[r#"[s-0=v2 s-1=v2 s-2=v2] {"availableReplicas":3,"currentReplicas":3,"currentRevision":"s-5f88d6898","readyReplicas":3,"replicas":3,"updateRevision":"s-5f88d6898","updatedReplicas":3}"#]]);
+    check(
+        &cluster,
+        expect![[
+            r#"[s-0=v2 s-1=v2 s-2=v2] {"availableReplicas":3,"currentReplicas":3,"currentRevision":"s-5f88d6898","readyReplicas":3,"replicas":3,"updateRevision":"s-5f88d6898","updatedReplicas":3}"#
+        ]],
+    );
 }
 
 #[test]
@@ -153,10 +208,16 @@ fn a_failed_pod_is_made_again_and_strangers_are_left_alone() {
     cluster.add(PODS, json!({"metadata": {"name": "other-0", "namespace": "d", "labels": {"app": "s"}}}));
     step(&cluster);
     cluster.change(PODS, "d", "s-0", |p| p["status"]["phase"] = json!("Failed"));
-    check(&cluster, expect![[r#"
+    check(
+        &cluster,
+        expect![[r#"
         delete pods d/s-0
-        [other-0=] {"availableReplicas":0,"currentRevision":"s-7ff4c4bb55","replicas":0,"updateRevision":"s-7ff4c4bb55"}"#]]);
-    check(&cluster, expect![[r#"
+        [other-0=] {"availableReplicas":0,"currentRevision":"s-7ff4c4bb55","replicas":0,"updateRevision":"s-7ff4c4bb55"}"#]],
+    );
+    check(
+        &cluster,
+        expect![[r#"
         create pods d/s-0
-        [other-0= s-0=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]]);
+        [other-0= s-0=v1] {"availableReplicas":0,"currentReplicas":1,"currentRevision":"s-7ff4c4bb55","replicas":1,"updateRevision":"s-7ff4c4bb55","updatedReplicas":1}"#]],
+    );
 }

@@ -13,10 +13,16 @@ fn object(kind: &str, value: Value) -> Object {
 /// A service with one port `http` 80 and two endpoints.
 fn service(name: &str) -> [Object; 2] {
     [
-        object("Service", json!({"metadata": {"namespace": "default", "name": name}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"name": "http", "port": 80}]}})),
-        object("EndpointSlice", json!({"metadata": {"namespace": "default", "name": format!("{name}-x"), "labels": {"kubernetes.io/service-name": name}},
+        object(
+            "Service",
+            json!({"metadata": {"namespace": "default", "name": name}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"name": "http", "port": 80}]}}),
+        ),
+        object(
+            "EndpointSlice",
+            json!({"metadata": {"namespace": "default", "name": format!("{name}-x"), "labels": {"kubernetes.io/service-name": name}},
             "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
-            "endpoints": [{"addresses": ["10.244.0.6"]}, {"addresses": ["10.244.0.5"], "conditions": {"ready": true}}, {"addresses": ["10.244.0.7"], "conditions": {"ready": false}}]})),
+            "endpoints": [{"addresses": ["10.244.0.6"]}, {"addresses": ["10.244.0.5"], "conditions": {"ready": true}}, {"addresses": ["10.244.0.7"], "conditions": {"ready": false}}]}),
+        ),
     ]
 }
 
@@ -25,10 +31,16 @@ fn path(path: &str, path_type: &str, service: &str) -> Value {
 }
 
 fn ingress(name: &str, annotations: Value, spec: Value) -> Object {
-    let annotations: serde_json::Map<String, Value> = annotations.as_object().unwrap().iter().map(|(k, v)| {
-        (if k.contains('/') { k.clone() } else { format!("nginx.ingress.kubernetes.io/{k}") }, v.clone())
-    }).collect();
-    object("Ingress", json!({"metadata": {"namespace": "default", "name": name, "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": annotations}, "spec": spec}))
+    let annotations: serde_json::Map<String, Value> = annotations
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(k, v)| (if k.contains('/') { k.clone() } else { format!("nginx.ingress.kubernetes.io/{k}") }, v.clone()))
+        .collect();
+    object(
+        "Ingress",
+        json!({"metadata": {"namespace": "default", "name": name, "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": annotations}, "spec": spec}),
+    )
 }
 
 fn one_rule(host: &str, paths: Vec<Value>) -> Value {
@@ -59,9 +71,21 @@ fn describe(table: &RouteTable) -> String {
 fn route(route: &Route) -> String {
     let mut line = format!("  {:?} {} {:?}", route.path_match, route.path, route.action);
     let plain = Route {
-        path: String::new(), path_match: PathMatch::Prefix, action: Action::Forward(0), rewrite: None, force_tls: false, canaries: Vec::new(), auth: None,
-        allow_sources: Vec::new(), deny_sources: Vec::new(), max_body_bytes: 0, requests_per_second: 0, request_headers: Vec::new(),
-        response_headers: Vec::new(), cors: None, source: String::new(),
+        path: String::new(),
+        path_match: PathMatch::Prefix,
+        action: Action::Forward(0),
+        rewrite: None,
+        force_tls: false,
+        canaries: Vec::new(),
+        auth: None,
+        allow_sources: Vec::new(),
+        deny_sources: Vec::new(),
+        max_body_bytes: 0,
+        requests_per_second: 0,
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+        cors: None,
+        source: String::new(),
     };
     let parts = [
         (route.rewrite != plain.rewrite, format!("rewrite {:?}", route.rewrite)),
@@ -87,19 +111,24 @@ fn backend(backend: &Backend) -> String {
     let Backend { name, endpoints, balance, protocol, affinity, connect_timeout_milliseconds, read_timeout_milliseconds, retries } = backend;
     let endpoints: Vec<String> = endpoints.iter().map(|Endpoint { address, port }| format!("{address}:{port}")).collect();
     let affinity = affinity.as_ref().map_or(String::new(), |a| format!(" {a:?}"));
-    format!("backend {name} [{}] {balance:?} {protocol:?} {connect_timeout_milliseconds}/{read_timeout_milliseconds} ms, {retries} retries{affinity}", endpoints.join(" "))
+    format!(
+        "backend {name} [{}] {balance:?} {protocol:?} {connect_timeout_milliseconds}/{read_timeout_milliseconds} ms, {retries} retries{affinity}",
+        endpoints.join(" ")
+    )
 }
 
 #[test]
 fn hosts_paths_and_tls() {
     let secret = object("Secret", json!({"metadata": {"namespace": "default", "name": "pair"}, "data": {"tls.crt": "Yw==", "tls.key": "aw=="}}));
     let spec = json!({"ingressClassName": "nginx", "tls": [{"hosts": ["a.example.com"], "secretName": "pair"}, {"hosts": ["b.example.com"], "secretName": "gone"}],
-        "defaultBackend": {"service": {"name": "other", "port": {"number": 80}}},
-        "rules": [
-            {"host": "a.example.com", "http": {"paths": [path("/", "Prefix", "web"), path("/deep/er", "Prefix", "other"), path("/deep", "Exact", "web")]}},
-            {"host": "*.wild.example.com", "http": {"paths": [path("/x", "ImplementationSpecific", "web")]}},
-        ]});
-    check(vec![secret, ingress("main", json!({}), spec)], expect![[r#"
+    "defaultBackend": {"service": {"name": "other", "port": {"number": 80}}},
+    "rules": [
+        {"host": "a.example.com", "http": {"paths": [path("/", "Prefix", "web"), path("/deep/er", "Prefix", "other"), path("/deep", "Exact", "web")]}},
+        {"host": "*.wild.example.com", "http": {"paths": [path("/x", "ImplementationSpecific", "web")]}},
+    ]});
+    check(
+        vec![secret, ingress("main", json!({}), spec)],
+        expect![[r#"
         host "*.wild.example.com"
           PathMatch::Prefix /x Action::Forward(0)
           PathMatch::Prefix / Action::Forward(2)
@@ -113,7 +142,8 @@ fn hosts_paths_and_tls() {
         certificate default/pair for a.example.com
         served default/main
         problem default/main TlsSecret: secret default/gone does not exist or has no tls.crt and tls.key
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -126,7 +156,9 @@ fn annotations() {
         "proxy-connect-timeout": "3", "proxy-read-timeout": "7", "backend-protocol": "HTTPS", "upstream-hash-by": "$request_uri", "server-alias": "alias.example.com",
         "app-root": "/start", "upstream-vhost": "inner", "pintle.dev/response-headers": "X-A: b\nX-C: d", "use-regex": "maybe", "configuration-snippet": "deny all;",
     });
-    check(vec![secret, ingress("main", everything, one_rule("a.example.com", vec![path("/api(/|$)(.*)", "ImplementationSpecific", "web")]))], expect![[r#"
+    check(
+        vec![secret, ingress("main", everything, one_rule("a.example.com", vec![path("/api(/|$)(.*)", "ImplementationSpecific", "web")]))],
+        expect![[r#"
         host "a.example.com"
           PathMatch::Exact / Action::Redirect((302, "$scheme://$host/start")); rewrite Some("/$2"); force-tls; Some(BasicAuth { realm: "Stop", users: [Pair { key: "ada", value: "$apr1$x$y" }] }); allow ["10.0.0.0/8", "192.0.2.1"]; deny ["10.9.0.0/16"]; body 8388608; rate 5; [Pair { key: "Host", value: "inner" }]; [Pair { key: "X-A", value: "b" }, Pair { key: "X-C", value: "d" }]; Some(Cors { allow-origins: ["https://a.example.com"], allow-methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS", allow-headers: "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization", allow-credentials: true, max-age-seconds: 1728000 })
           PathMatch::Pattern (?i)/api(/|$)(.*) Action::Forward(0); rewrite Some("/$2"); force-tls; Some(BasicAuth { realm: "Stop", users: [Pair { key: "ada", value: "$apr1$x$y" }] }); allow ["10.0.0.0/8", "192.0.2.1"]; deny ["10.9.0.0/16"]; body 8388608; rate 5; [Pair { key: "Host", value: "inner" }]; [Pair { key: "X-A", value: "b" }, Pair { key: "X-C", value: "d" }]; Some(Cors { allow-origins: ["https://a.example.com"], allow-methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS", allow-headers: "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization", allow-credentials: true, max-age-seconds: 1728000 })
@@ -137,17 +169,26 @@ fn annotations() {
         served default/main
         problem default/main Annotation: nginx.ingress.kubernetes.io/use-regex: "maybe" is neither true nor false
         problem default/main Annotation: nginx.ingress.kubernetes.io/configuration-snippet has no effect here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn canaries_and_redirects() {
     check(
         vec![
-            ingress("canary", json!({"canary": "true", "canary-weight": "20", "canary-by-header": "X-Canary"}), one_rule("a.example.com", vec![path("/", "Prefix", "other")])),
+            ingress(
+                "canary",
+                json!({"canary": "true", "canary-weight": "20", "canary-by-header": "X-Canary"}),
+                one_rule("a.example.com", vec![path("/", "Prefix", "other")]),
+            ),
             ingress("lonely", json!({"canary": "true"}), one_rule("z.example.com", vec![path("/", "Prefix", "other")])),
             ingress("main", json!({}), one_rule("a.example.com", vec![path("/", "Prefix", "web")])),
-            ingress("moved", json!({"permanent-redirect": "https://new.example.com$request_uri"}), one_rule("old.example.com", vec![path("/", "Prefix", "web")])),
+            ingress(
+                "moved",
+                json!({"permanent-redirect": "https://new.example.com$request_uri"}),
+                one_rule("old.example.com", vec![path("/", "Prefix", "web")]),
+            ),
         ],
         expect![[r#"
             host "a.example.com"
@@ -178,7 +219,11 @@ fn classes_and_faults() {
             ingress("foreign", json!({}), spec(Some("theirs"), "web")),
             ingress("unknown", json!({}), spec(Some("nobody"), "web")),
             ingress("without", json!({}), spec(None, "missing")),
-            ingress("locked", json!({"auth-type": "basic", "auth-secret": "elsewhere/users"}), one_rule("b.example.com", vec![path("/", "Prefix", "web")])),
+            ingress(
+                "locked",
+                json!({"auth-type": "basic", "auth-secret": "elsewhere/users"}),
+                one_rule("b.example.com", vec![path("/", "Prefix", "web")]),
+            ),
             ingress("empty", json!({}), json!({"ingressClassName": "nginx"})),
             object("Ingress", json!({"metadata": 3})),
         ],
@@ -201,10 +246,16 @@ fn classes_and_faults() {
 
 #[test]
 fn another_default_class_takes_the_classless() {
-    let class = object("IngressClass", json!({"metadata": {"name": "theirs", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}, "spec": {"controller": "example.com/other"}}));
+    let class = object(
+        "IngressClass",
+        json!({"metadata": {"name": "theirs", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}, "spec": {"controller": "example.com/other"}}),
+    );
     let mut spec = one_rule("a.example.com", vec![path("/", "Prefix", "web")]);
     spec["ingressClassName"] = Value::Null;
-    check(vec![class, ingress("without", json!({}), spec)], expect![[r#"
+    check(
+        vec![class, ingress("without", json!({}), spec)],
+        expect![[r#"
         served 
-    "#]]);
+    "#]],
+    );
 }

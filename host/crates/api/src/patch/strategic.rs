@@ -251,7 +251,11 @@ fn without_directives(value: Value) -> Option<Value> {
 
 fn without_directives_in(fields: Fields) -> Fields {
     let is_directive = |key: &str| key == RETAIN_KEYS || key.starts_with(ELEMENT_ORDER) || key.starts_with(DELETE_FROM_LIST);
-    fields.into_iter().filter(|(key, value)| !value.is_null() && !is_directive(key)).filter_map(|(key, value)| Some((key, without_directives(value)?))).collect()
+    fields
+        .into_iter()
+        .filter(|(key, value)| !value.is_null() && !is_directive(key))
+        .filter_map(|(key, value)| Some((key, without_directives(value)?)))
+        .collect()
 }
 
 fn unknown_directive(directive: &Value, patch: &Fields) -> Status {

@@ -221,7 +221,12 @@ mod tests {
     fn faults_are_told_in_the_order_of_the_text() {
         let found = duplicates(br#"{"spec": {"unknown": 1, "replicas": 1, "replicas": 2, "strange": [{"a": 1, "a": 2}]}}"#);
         let unknown = ["spec.strange".to_owned(), "spec.unknown".to_owned()];
-        let told = ["unknown field \"spec.unknown\"", "duplicate field \"spec.replicas\"", "unknown field \"spec.strange\"", "duplicate field \"spec.strange[0].a\""];
+        let told = [
+            "unknown field \"spec.unknown\"",
+            "duplicate field \"spec.replicas\"",
+            "unknown field \"spec.strange\"",
+            "duplicate field \"spec.strange[0].a\"",
+        ];
         assert_eq!(found.with_unknown(&unknown), told);
         assert_eq!(found.told_first().with_unknown(&unknown), [told[1], told[3], "unknown field \"spec.strange\"", told[0]]);
     }

@@ -97,7 +97,9 @@ pub enum ListKind {
     Atomic,
     Set,
     /// Elements are objects, told apart by the values of these fields.
-    Map { keys: Box<[Box<str>]> },
+    Map {
+        keys: Box<[Box<str>]>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

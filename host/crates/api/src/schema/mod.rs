@@ -17,5 +17,5 @@ pub mod times;
 pub use builtin::{Schemas, builtin};
 pub use check::{Findings, check};
 pub use duplicates::{Duplicates, duplicates, has_duplicates};
-pub use prune::prune_unknown;
 pub use kinds::{ListKind, MapKind, Presence, TypeRef};
+pub use prune::prune_unknown;

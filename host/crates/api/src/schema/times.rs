@@ -27,9 +27,8 @@ pub fn parse_error(text: &str, micro: bool) -> String {
 
 /// The rest of the text at the first part that does not fit, and the part of the layout.
 fn first_fault(text: &str) -> (&str, &'static str) {
-    const PARTS: [(&str, usize); 11] = [
-        ("2006", 4), ("-", 1), ("01", 2), ("-", 1), ("02", 2), ("T", 1), ("15", 2), (":", 1), ("04", 2), (":", 1), ("05", 2),
-    ];
+    const PARTS: [(&str, usize); 11] =
+        [("2006", 4), ("-", 1), ("01", 2), ("-", 1), ("02", 2), ("T", 1), ("15", 2), (":", 1), ("04", 2), (":", 1), ("05", 2)];
     let mut rest = text;
     for (part, length) in PARTS {
         let digits = part.as_bytes()[0].is_ascii_digit();

@@ -324,7 +324,10 @@ mod tests {
         assert!(!LabelSelector::from_spec(None).unwrap().matches(None));
         assert!(LabelSelector::from_spec(Some(&json!({}))).unwrap().matches(None));
         let bad = json!({"matchExpressions": [{"key": "b", "operator": "In"}, {"key": "", "operator": "Has"}]});
-        assert_eq!(LabelSelector::from_spec(Some(&bad)).unwrap_err().to_string(), "values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty");
+        assert_eq!(
+            LabelSelector::from_spec(Some(&bad)).unwrap_err().to_string(),
+            "values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty"
+        );
         let causes: Vec<String> = validate_label_selector(&bad, "spec.selector").into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         expect![[r#"
             spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'

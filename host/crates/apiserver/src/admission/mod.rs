@@ -18,10 +18,10 @@ pub mod priority;
 pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
-pub mod topology_labels;
-pub mod webhook;
 #[cfg(test)]
 mod tests;
+pub mod topology_labels;
+pub mod webhook;
 
 use pintle_api::{Object, Status};
 

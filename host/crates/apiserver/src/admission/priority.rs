@@ -39,9 +39,7 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
         return Ok(Vec::new());
     }
     match default_class(context).filter(|class| attributes.operation == Operation::Create || class.name() != object.name()) {
-        Some(class) => {
-            Err(attributes.forbidden(&format!("PriorityClass {} is already marked as default. Only one default can exist", class.name())))
-        }
+        Some(class) => Err(attributes.forbidden(&format!("PriorityClass {} is already marked as default. Only one default can exist", class.name()))),
         None => Ok(Vec::new()),
     }
 }

@@ -142,8 +142,7 @@ fn judge(
     if over.is_empty() {
         return Ok(());
     }
-    let shown =
-        |from: &Amounts| over.iter().map(|n| format!("{n}={}", from.get(*n).copied().unwrap_or_default())).collect::<Vec<_>>().join(",");
+    let shown = |from: &Amounts| over.iter().map(|n| format!("{n}={}", from.get(*n).copied().unwrap_or_default())).collect::<Vec<_>>().join(",");
     let why = format!("exceeded quota: {}, requested: {}, used: {}, limited: {}", quota.name(), shown(&asked), shown(&now), shown(&limits));
     Err(attributes.forbidden(&why))
 }

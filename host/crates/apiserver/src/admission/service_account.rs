@@ -64,8 +64,7 @@ fn wants_token(pod: &Object, account: &Object) -> bool {
 }
 
 fn mount_token(pod: &mut Object) {
-    let present =
-        pod.list_at(&["spec", "volumes"]).iter().map(|v| v.str_at(&["name"])).find(|n| n.starts_with(VOLUME_PREFIX)).map(str::to_owned);
+    let present = pod.list_at(&["spec", "volumes"]).iter().map(|v| v.str_at(&["name"])).find(|n| n.starts_with(VOLUME_PREFIX)).map(str::to_owned);
     let name = present.clone().unwrap_or_else(|| format!("{VOLUME_PREFIX}{}", random_suffix()));
     let mut needed = false;
     for list in ["initContainers", "containers"] {

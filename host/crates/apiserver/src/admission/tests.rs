@@ -139,17 +139,20 @@ async fn a_pod_gets_its_account_priority_and_tolerations() {
               }
             }
           ]
-        }"#]].assert_eq(&pretty(&made["spec"]));
+        }"#]]
+    .assert_eq(&pretty(&made["spec"]));
 }
 
 #[tokio::test]
 async fn a_pod_without_account_or_class_is_refused() {
     let mut other = pod("p", json!({}));
     other["spec"]["serviceAccountName"] = "none".into();
-    expect![[r#"pods "p" is forbidden: error looking up service account a/none: serviceaccount "none" not found"#]].assert_eq(&create(&world(&[]), "pods", other).await.unwrap_err());
+    expect![[r#"pods "p" is forbidden: error looking up service account a/none: serviceaccount "none" not found"#]]
+        .assert_eq(&create(&world(&[]), "pods", other).await.unwrap_err());
     let mut classed = pod("p", json!({}));
     classed["spec"]["priorityClassName"] = "none".into();
-    expect![[r#"pods "p" is forbidden: no PriorityClass with name none was found"#]].assert_eq(&create(&world(&[]), "pods", classed).await.unwrap_err());
+    expect![[r#"pods "p" is forbidden: no PriorityClass with name none was found"#]]
+        .assert_eq(&create(&world(&[]), "pods", classed).await.unwrap_err());
     let mut quiet = pod("p", json!({}));
     quiet["spec"]["automountServiceAccountToken"] = false.into();
     assert_eq!(create(&world(&[]), "pods", quiet).await.unwrap().at(&["spec", "volumes"]), None);
@@ -163,23 +166,31 @@ async fn limit_ranges_fill_in_and_bound() {
     let world = world(&[("limitranges", range)]);
     let made = create(&world, "pods", pod("p", json!({}))).await.unwrap();
     expect![[r#"{"limits":{"cpu":"500m"},"requests":{"cpu":"100m"}}"#]].assert_eq(&made["spec"]["containers"][0]["resources"].to_string());
-    expect!["LimitRanger plugin set: cpu request for container c; cpu limit for container c"].assert_eq(made.annotation("kubernetes.io/limit-ranger").unwrap());
+    expect!["LimitRanger plugin set: cpu request for container c; cpu limit for container c"]
+        .assert_eq(made.annotation("kubernetes.io/limit-ranger").unwrap());
     let greedy = pod("p", json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "2"}}));
-    expect![[r#"pods "p" is forbidden: [minimum cpu usage per Container is 50m, but request is 10m, maximum cpu usage per Container is 1, but limit is 2]"#]].assert_eq(&create(&world, "pods", greedy).await.unwrap_err());
+    expect![[
+        r#"pods "p" is forbidden: [minimum cpu usage per Container is 50m, but request is 10m, maximum cpu usage per Container is 1, but limit is 2]"#
+    ]]
+    .assert_eq(&create(&world, "pods", greedy).await.unwrap_err());
 }
 
 #[tokio::test]
 async fn quotas_hold_even_before_writes_are_seen() {
     let quota = json!({"metadata": {"name": "q", "namespace": "a"}, "spec": {"hard": {"pods": "2", "requests.cpu": "1"}}});
     let mut world = world(&[("resourcequotas", quota)]);
-    expect![[r#"pods "p" is forbidden: failed quota: q: must specify requests.cpu for: c"#]].assert_eq(&create(&world, "pods", pod("p", json!({}))).await.unwrap_err());
+    expect![[r#"pods "p" is forbidden: failed quota: q: must specify requests.cpu for: c"#]]
+        .assert_eq(&create(&world, "pods", pod("p", json!({}))).await.unwrap_err());
     let wants = |cpu: &str| json!({"requests": {"cpu": cpu}});
     let first = create(&world, "pods", pod("p1", wants("600m"))).await.unwrap();
-    expect![[r#"pods "p2" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#]].assert_eq(&create(&world, "pods", pod("p2", wants("500m"))).await.unwrap_err());
+    expect![[r#"pods "p2" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#]]
+        .assert_eq(&create(&world, "pods", pod("p2", wants("500m"))).await.unwrap_err());
     world.objects.entry("pods".to_owned()).or_default().push(first);
-    expect![[r#"pods "p2" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#]].assert_eq(&create(&world, "pods", pod("p2", wants("500m"))).await.unwrap_err());
+    expect![[r#"pods "p2" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1"#]]
+        .assert_eq(&create(&world, "pods", pod("p2", wants("500m"))).await.unwrap_err());
     assert!(create(&world, "pods", pod("p3", wants("400m"))).await.is_ok());
-    expect![[r#"pods "p4" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"#]].assert_eq(&create(&world, "pods", pod("p4", wants("0"))).await.unwrap_err());
+    expect![[r#"pods "p4" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"#]]
+        .assert_eq(&create(&world, "pods", pod("p4", wants("0"))).await.unwrap_err());
 }
 
 #[tokio::test]
@@ -209,7 +220,8 @@ async fn a_pod_on_a_node_carries_its_zone_and_region() {
     bound["spec"]["nodeName"] = "n".into();
     bound["metadata"]["labels"] = json!({"app": "a", "topology.kubernetes.io/zone": "elsewhere"});
     let made = create(&world, "pods", bound.clone()).await.unwrap();
-    expect![[r#"{"app":"a","topology.kubernetes.io/region":"r","topology.kubernetes.io/zone":"z"}"#]].assert_eq(&made["metadata"]["labels"].to_string());
+    expect![[r#"{"app":"a","topology.kubernetes.io/region":"r","topology.kubernetes.io/zone":"z"}"#]]
+        .assert_eq(&made["metadata"]["labels"].to_string());
     bound["spec"]["nodeName"] = "unknown".into();
     assert_eq!(create(&world, "pods", bound.clone()).await.unwrap()["metadata"]["labels"], bound["metadata"]["labels"]);
 }
@@ -233,13 +245,12 @@ async fn a_claim_grows_once_it_is_bound_and_its_class_allows() {
     let class = |name: &str, grows: bool| json!({"metadata": {"name": name}, "allowVolumeExpansion": grows});
     let mut world = world(&[]);
     world.objects.insert("storageclasses.storage.k8s.io".to_owned(), vec![class("fixed", false), class("grows", true)]);
-    let claim = |class: &str, phase: &str, size: &str| {
-        json!({"metadata": {"name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}})
-    };
+    let claim = |class: &str, phase: &str, size: &str| json!({"metadata": {"name": "c"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}});
     let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
     let resource = Resource::new(strategy("persistentvolumeclaims").into(), &cache, false);
     let grow = |old: Value, new: Value| {
-        let attributes = AdmissionAttributes { operation: Operation::Update, resource: &resource, subresource: "", namespace: "a", name: "c", old: Some(&old) };
+        let attributes =
+            AdmissionAttributes { operation: Operation::Update, resource: &resource, subresource: "", namespace: "a", name: "c", old: Some(&old) };
         world.with(|context| super::claim_resize::validate(&new, &attributes, context).map_err(|s| s.message))
     };
     assert!(grow(claim("grows", "Bound", "1Gi"), claim("grows", "Bound", "2Gi")).is_ok());

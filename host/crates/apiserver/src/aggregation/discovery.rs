@@ -61,7 +61,8 @@ mod tests {
         let defs = defs_of("w.example.com", "v1alpha1", &list);
         assert_eq!(defs.len(), 1);
         assert_eq!((&*defs[0].api_version(), &*defs[0].short_names[0]), ("w.example.com/v1alpha1", "fl"));
-        let subs: Vec<(String, Option<String>)> = defs[0].subresources.iter().map(|s| (s.name.to_string(), s.kind.as_ref().map(|k| k.kind.to_string()))).collect();
+        let subs: Vec<(String, Option<String>)> =
+            defs[0].subresources.iter().map(|s| (s.name.to_string(), s.kind.as_ref().map(|k| k.kind.to_string()))).collect();
         assert_eq!(subs, [("status".to_owned(), None), ("scale".to_owned(), Some("Scale".to_owned()))]);
     }
 }

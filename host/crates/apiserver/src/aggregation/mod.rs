@@ -24,13 +24,13 @@ use crate::auth::{Pki, User};
 use crate::cache::Cache;
 use crate::handlers::Core;
 use crate::handlers::lookup::CacheLookup;
+use crate::http::Response;
 use crate::http::outbound::{self, Remote};
 use crate::http::proxy::{self, Backend};
-use crate::http::Response;
 use crate::resources::Table;
 
-pub use status::run;
 pub use local::run as register;
+pub use status::run;
 
 const SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
 
@@ -129,9 +129,9 @@ impl Extension {
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         name_user(&mut parts.headers, user);
         let backend = Backend { host, port, tls: Some(remote.tls.clone()), server_name: Some(remote.server_name()), path };
-        proxy::pass(parts, body, &backend).await.map_err(|why| {
-            Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}"))
-        })
+        proxy::pass(parts, body, &backend)
+            .await
+            .map_err(|why| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}")))
     }
 
     fn resolve(&self, core: &Core, remote: &Remote) -> Result<(String, u16), String> {

@@ -33,8 +33,7 @@ pub async fn run(core: Arc<Core>) {
     let Ok(resource) = core.resource(&SERVICES) else { return };
     loop {
         let (snapshot, mut watcher) = core.cache.snapshot_and_watch(&resource.slot, Filter::everything(""));
-        let services: Vec<Object> =
-            snapshot.page(&Filter::everything(""), None, 0).items.iter().filter_map(|s| resource.parse(s).ok()).collect();
+        let services: Vec<Object> = snapshot.page(&Filter::everything(""), None, 0).items.iter().filter_map(|s| resource.parse(s).ok()).collect();
         let remote = reconcile(&core, &resource, &services).await;
         let changed = async { watcher.next().await.is_ok() };
         if remote {
@@ -71,7 +70,13 @@ async fn ask(core: &Core, extension: &Extension) -> Asked {
     let table = core.resources.load_full();
     let objects = CacheLookup { cache: &core.cache, table: &table };
     if let Err(why) = remote.resolve(&objects) {
-        let reason = if why.ends_with("not found") { "ServiceNotFound" } else if why.starts_with("no service port") { "ServicePortError" } else { "MissingEndpoints" };
+        let reason = if why.ends_with("not found") {
+            "ServiceNotFound"
+        } else if why.starts_with("no service port") {
+            "ServicePortError"
+        } else {
+            "MissingEndpoints"
+        };
         return Err((reason, why));
     }
     let path = format!("/apis/{}/{}", extension.group, extension.version);

@@ -70,14 +70,37 @@ fn a_policy_that_says_nothing_is_refused() {
     let with = |rules: &str| format!("{{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{rules}]}}");
     refused("apiVersion: audit.k8s.io/v1beta1\nkind: Policy", expect!["unknown group version field audit.k8s.io/v1beta1, Kind=Policy in policy"]);
     refused(&with(""), expect!["loaded illegal policy with 0 rules"]);
-    refused(&with("{level: Some}"), expect![[r#"rules[0].level: Unsupported value: "Some": supported values: "None", "Metadata", "Request", "RequestResponse""#]]);
+    refused(
+        &with("{level: Some}"),
+        expect![[r#"rules[0].level: Unsupported value: "Some": supported values: "None", "Metadata", "Request", "RequestResponse""#]],
+    );
     refused(&with("{verbs: [get]}"), expect!["rules[0].level: Required value"]);
-    refused(&with("{level: None, nonResourceURLs: [healthz]}"), expect![[r#"rules[0].nonResourceURLs[0]: Invalid value: "healthz": non-resource URL rules must begin with a '/' character"#]]);
-    refused(&with("{level: None, nonResourceURLs: ['/a*b']}"), expect![[r#"rules[0].nonResourceURLs[0]: Invalid value: "/a*b": non-resource URL wildcards '*' must be the final character of the rule"#]]);
-    refused(&with("{level: None, nonResourceURLs: [/a], namespaces: [x]}"), expect![[r#"rules[0].nonResourceURLs: Invalid value: ["/a"]: rules cannot apply to both regular resources and non-resource URLs"#]]);
-    refused(&with("{level: None, resources: [{group: '', resourceNames: [a]}]}"), expect![[r#"rules[0].resources.resourceNames: Invalid value: ["a"]: using resourceNames requires at least one resource"#]]);
-    refused(&with("{level: None, resources: [{group: rbac/v1}]}"), expect![[r#"rules[0].resources.group: Invalid value: "rbac/v1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"#]]);
-    refused(&with("{level: None, omitStages: [Later]}"), expect![[r#"rules[0].omitStages[0]: Invalid value: "Later": allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic"#]]);
+    refused(
+        &with("{level: None, nonResourceURLs: [healthz]}"),
+        expect![[r#"rules[0].nonResourceURLs[0]: Invalid value: "healthz": non-resource URL rules must begin with a '/' character"#]],
+    );
+    refused(
+        &with("{level: None, nonResourceURLs: ['/a*b']}"),
+        expect![[r#"rules[0].nonResourceURLs[0]: Invalid value: "/a*b": non-resource URL wildcards '*' must be the final character of the rule"#]],
+    );
+    refused(
+        &with("{level: None, nonResourceURLs: [/a], namespaces: [x]}"),
+        expect![[r#"rules[0].nonResourceURLs: Invalid value: ["/a"]: rules cannot apply to both regular resources and non-resource URLs"#]],
+    );
+    refused(
+        &with("{level: None, resources: [{group: '', resourceNames: [a]}]}"),
+        expect![[r#"rules[0].resources.resourceNames: Invalid value: ["a"]: using resourceNames requires at least one resource"#]],
+    );
+    refused(
+        &with("{level: None, resources: [{group: rbac/v1}]}"),
+        expect![[
+            r#"rules[0].resources.group: Invalid value: "rbac/v1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"#
+        ]],
+    );
+    refused(
+        &with("{level: None, omitStages: [Later]}"),
+        expect![[r#"rules[0].omitStages[0]: Invalid value: "Later": allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic"#]],
+    );
     assert!(Policy::parse(&with("{level: None, verb: [get]}")).is_ok(), "a field that is not known is told of, and ignored");
 }
 

@@ -17,9 +17,9 @@ use pintle_api::{GroupVersionResource, Object, Status};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
-use super::tokens::{Bound, Claims, LEGACY_ISSUER, Reference, TokenError};
 use super::impersonation::{self, Acting};
 use super::oidc::OidcError;
+use super::tokens::{Bound, Claims, LEGACY_ISSUER, Reference, TokenError};
 use super::{AUTHENTICATED, Attributes, Auth, Authenticator, User, service_account_groups, service_account_user_name};
 
 /// An object that is being deleted vouches for its tokens this much longer, in seconds.
@@ -48,10 +48,14 @@ impl Authenticator for Auth {
         Ok(match peer.first().and_then(|leaf| self.certificates.user(leaf, Timestamp::now())) {
             Some(user) => user,
             None => match bearer_token(parts) {
-                Some(token) => self.authenticate_token(&token, &self.settings.audiences).map_err(|e| {
-                    tracing::debug!(error = %e, "bearer token refused");
-                    Status::unauthorized()
-                })?.user,
+                Some(token) => {
+                    self.authenticate_token(&token, &self.settings.audiences)
+                        .map_err(|e| {
+                            tracing::debug!(error = %e, "bearer token refused");
+                            Status::unauthorized()
+                        })?
+                        .user
+                }
                 None if self.settings.anonymous.allows(parts.uri.path()) => User::anonymous(),
                 None => return Err(Status::unauthorized()),
             },
@@ -277,7 +281,9 @@ fn is_gone(object: &Object, now: Timestamp) -> bool {
 
 fn is_bootstrap_group(group: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b':' | b'-');
-    group.strip_prefix("system:bootstrappers:").is_some_and(|rest| rest.len() <= 256 && rest.bytes().all(allowed) && !rest.is_empty() && !rest.ends_with([':', '-']))
+    group
+        .strip_prefix("system:bootstrappers:")
+        .is_some_and(|rest| rest.len() <= 256 && rest.bytes().all(allowed) && !rest.is_empty() && !rest.ends_with([':', '-']))
 }
 
 fn is_token_part(text: &str, length: usize) -> bool {

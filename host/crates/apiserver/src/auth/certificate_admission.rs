@@ -27,8 +27,8 @@ pub fn admit(authorizer: &dyn Authorizer, user: &User, subresource: &str, new: &
     };
     // A right on one signer, or on all of its domain.
     let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*")).unwrap_or_default();
-    let may = [signer, &domain].iter().any(|name| {
-        authorizer.authorize(&Attributes::of_resource(user, verb, GROUP, "v1", "signers", "", name)) == Decision::Allow
-    });
+    let may = [signer, &domain]
+        .iter()
+        .any(|name| authorizer.authorize(&Attributes::of_resource(user, verb, GROUP, "v1", "signers", "", name)) == Decision::Allow);
     if may { Ok(()) } else { refuse(format!("user not permitted to {verb} requests with signerName {signer:?}")) }
 }

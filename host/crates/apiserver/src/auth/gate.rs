@@ -41,9 +41,7 @@ pub fn check(auth: &Auth, user: &User, write: &Write<'_>) -> Result<(), Status> 
     let Some(new) = write.new else { return Ok(()) };
     match (write.group, write.resource, write.subresource) {
         (rbac::GROUP, resource, "") => rbac::check_escalation(&auth.rbac, auth, user, resource, new, write.old),
-        ("certificates.k8s.io", "certificatesigningrequests", subresource) => {
-            certificate_admission::admit(auth, user, subresource, new, write.old)
-        }
+        ("certificates.k8s.io", "certificatesigningrequests", subresource) => certificate_admission::admit(auth, user, subresource, new, write.old),
         _ => Ok(()),
     }
 }

@@ -155,7 +155,12 @@ pub struct Auth {
 }
 
 impl Auth {
-    pub fn new(pki: Arc<Pki>, settings: Settings, objects: Arc<dyn Lookup>, issuers: &[Arc<oidc::config::Jwt>]) -> Result<Arc<Self>, tokens::KeyError> {
+    pub fn new(
+        pki: Arc<Pki>,
+        settings: Settings,
+        objects: Arc<dyn Lookup>,
+        issuers: &[Arc<oidc::config::Jwt>],
+    ) -> Result<Arc<Self>, tokens::KeyError> {
         let tokens = Tokens::new(&pki.service_account_key, &settings.issuer)?;
         Ok(Arc::new(Self {
             pki,

@@ -225,9 +225,13 @@ pub fn authorize(auth: &Auth, node: &str, asked: &Attributes<'_>) -> Decision {
         ("coordination.k8s.io", "leases") if asked.namespace != LEASE_NAMESPACE => {
             decide(false, &format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"))
         }
-        ("coordination.k8s.io", "leases") => own_object(node, asked, "a node lease", "can only access node lease with the same name as the requesting node"),
+        ("coordination.k8s.io", "leases") => {
+            own_object(node, asked, "a node lease", "can only access node lease with the same name as the requesting node")
+        }
         ("storage.k8s.io", "csinodes") => own_object(node, asked, "a CSINode", "can only access CSINode with the same name as the requesting node"),
-        ("resource.k8s.io", "resourceslices") => decide(verb == "create" || selects_node(asked, node), "can only list/watch/deletecollection resourceslices with nodeName field selector"),
+        ("resource.k8s.io", "resourceslices") => {
+            decide(verb == "create" || selects_node(asked, node), "can only list/watch/deletecollection resourceslices with nodeName field selector")
+        }
         ("", "nodes") => match (sub, verb) {
             ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Decision::Allow,
             ("", "get" | "list" | "watch") => {

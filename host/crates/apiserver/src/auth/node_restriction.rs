@@ -80,14 +80,10 @@ fn mirror_pod(node: &str, pod: &Object, objects: &dyn Lookup) -> Check {
     };
     let is_node = (owner.str_at(&["apiVersion"]), owner.str_at(&["kind"]), owner.str_at(&["name"])) == ("v1", "Node", node);
     ensure(is_node, || format!("node {node:?} can only create pods with an owner reference set to itself"))?;
-    ensure(owner.bool_at(&["controller"]), || {
-        format!("node {node:?} can only create pods with a controller owner reference set to itself")
-    })?;
+    ensure(owner.bool_at(&["controller"]), || format!("node {node:?} can only create pods with a controller owner reference set to itself"))?;
     ensure(!owner.bool_at(&["blockOwnerDeletion"]), || format!("node {node:?} must not set blockOwnerDeletion on an owner reference"))?;
     let live = objects.get(&NODES, None, node).ok_or_else(|| format!("node {node:?} not found"))?;
-    ensure(live.uid() == owner.str_at(&["uid"]), || {
-        format!("node {node} UID mismatch: expected {} got {}", owner.str_at(&["uid"]), live.uid())
-    })?;
+    ensure(live.uid() == owner.str_at(&["uid"]), || format!("node {node} UID mismatch: expected {} got {}", owner.str_at(&["uid"]), live.uid()))?;
     ensure(node::references(pod).is_empty(), || format!("node {node:?} can not create pods that reference API objects"))
 }
 
@@ -160,7 +156,9 @@ fn token(node: &str, write: &Write<'_>, objects: &dyn Lookup) -> Check {
     let name = to.str_at(&["name"]);
     let pod = objects.get(&PODS, Some(write.namespace), name).ok_or_else(|| format!("pods {name:?} not found"))?;
     ensure(pod.uid() == uid, || {
-        format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated")
+        format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        )
     })?;
     let own = pod.str_at(&["spec", "nodeName"]) == node;
     ensure(own, || "node requested token bound to a pod scheduled on a different node".to_owned())?;
@@ -172,7 +170,9 @@ fn token(node: &str, write: &Write<'_>, objects: &dyn Lookup) -> Check {
     let projected = pod.list_at(&["spec", "volumes"]).iter().flat_map(|v| v.list_at(&["projected", "sources"]));
     let mut tokens = projected.filter_map(|s| s.at(&["serviceAccountToken"]));
     let mounted = audience.is_empty() || tokens.any(|t| t.str_at(&["audience"]) == audience);
-    ensure(mounted, || format!("audience {audience:?} not found in pod spec volume, system:node:{node} is not authorized to request tokens for this audience"))
+    ensure(mounted, || {
+        format!("audience {audience:?} not found in pod spec volume, system:node:{node} is not authorized to request tokens for this audience")
+    })
 }
 
 fn lease(node: &str, write: &Write<'_>) -> Check {

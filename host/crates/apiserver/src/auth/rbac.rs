@@ -278,7 +278,9 @@ fn only_garbage_differs(new: &Object, old: &Object) -> bool {
     let without = |object: &Object| {
         let mut object = object.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            ["finalizers", "ownerReferences", "managedFields", "resourceVersion", "generation"].iter().for_each(|field| drop(metadata.remove(*field)));
+            ["finalizers", "ownerReferences", "managedFields", "resourceVersion", "generation"]
+                .iter()
+                .for_each(|field| drop(metadata.remove(*field)));
         }
         object
     };
@@ -291,7 +293,11 @@ fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     for rule in rules {
         let simple = rule.resource_names.is_empty() && rule.non_resource_urls.is_empty();
         let same = |other: &&mut Rule| {
-            simple && other.resource_names.is_empty() && other.non_resource_urls.is_empty() && other.api_groups == rule.api_groups && other.resources == rule.resources
+            simple
+                && other.resource_names.is_empty()
+                && other.non_resource_urls.is_empty()
+                && other.api_groups == rule.api_groups
+                && other.resources == rule.resources
         };
         match compacted.iter_mut().find(same) {
             Some(other) => other.verbs.extend(rule.verbs),

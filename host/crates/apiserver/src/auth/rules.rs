@@ -201,9 +201,9 @@ mod tests {
         assert!(uncovered(&held, &[rule(&[""], &["pods"], &["get"], &["x"]), rule(&[""], &["secrets"], &["delete"], &["a"])]).is_empty());
         let missing = uncovered(&held, &[rule(&["", "apps"], &["pods"], &["get"], &[]), rule(&[""], &["secrets"], &["get"], &[])]);
         let shown: Vec<String> = missing.iter().map(Rule::to_string).collect();
-        assert_eq!(shown, [
-            r#"{APIGroups:["apps"], Resources:["pods"], Verbs:["get"]}"#,
-            r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}"#,
-        ]);
+        assert_eq!(
+            shown,
+            [r#"{APIGroups:["apps"], Resources:["pods"], Verbs:["get"]}"#, r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}"#,]
+        );
     }
 }

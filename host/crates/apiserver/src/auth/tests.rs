@@ -27,7 +27,8 @@ fn auth(objects: &[(&str, Object)]) -> (Arc<Auth>, tempfile::TempDir) {
     let names = ServerNames { advertise: [127, 0, 0, 1].into(), service: [10, 96, 0, 1].into(), extra: vec![] };
     let pki = Arc::new(Pki::load_or_create(dir.path(), &names).unwrap());
     let issuer = "https://kubernetes.default.svc.cluster.local".to_owned();
-    let settings = Settings { issuer: issuer.clone(), audiences: vec![issuer], external_url: "https://127.0.0.1:6443".into(), anonymous: Anonymous::health() };
+    let settings =
+        Settings { issuer: issuer.clone(), audiences: vec![issuer], external_url: "https://127.0.0.1:6443".into(), anonymous: Anonymous::health() };
     let mut cluster = Cluster::default();
     for (resource, object) in objects {
         cluster.0.insert(((*resource).to_owned(), object.namespace().to_owned(), object.name().to_owned()), object.clone());
@@ -110,7 +111,10 @@ fn bootstrap_tokens() {
     };
     let (live, _dir) = auth(&[("secrets", secret("2199-01-01T00:00:00Z"))]);
     let user = with_bearer(&live, "abcdef.0123456789abcdef").unwrap();
-    assert_eq!((user.name.as_str(), user.groups.join(" ").as_str()), ("system:bootstrap:abcdef", "system:bootstrappers system:bootstrappers:x system:authenticated"));
+    assert_eq!(
+        (user.name.as_str(), user.groups.join(" ").as_str()),
+        ("system:bootstrap:abcdef", "system:bootstrappers system:bootstrappers:x system:authenticated")
+    );
     assert!(with_bearer(&live, "abcdef.0123456789abcdee").is_err());
     let (dead, _dir) = auth(&[("secrets", secret("2001-01-01T00:00:00Z"))]);
     assert!(with_bearer(&dead, "abcdef.0123456789abcdef").is_err());
@@ -170,8 +174,12 @@ fn plugins_have_their_grants() {
 #[test]
 fn refusals_in_upstreams_words() {
     let user = User { name: "x".into(), ..User::default() };
-    let of = |group, resource, namespace, name| forbidden(&Attributes::of_resource(&user, "list", group, "v1", resource, namespace, name), "").message;
-    assert_eq!(of("", "pods", "default", ""), "pods is forbidden: User \"x\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"");
+    let of =
+        |group, resource, namespace, name| forbidden(&Attributes::of_resource(&user, "list", group, "v1", resource, namespace, name), "").message;
+    assert_eq!(
+        of("", "pods", "default", ""),
+        "pods is forbidden: User \"x\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
     assert_eq!(
         of("apps", "deployments", "", "web"),
         "deployments.apps \"web\" is forbidden: User \"x\" cannot list resource \"deployments\" in API group \"apps\" at the cluster scope"

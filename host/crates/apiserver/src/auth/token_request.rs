@@ -99,7 +99,9 @@ fn bind(auth: &Auth, bound: &mut Bound, to: &Value) -> Result<(), Status> {
         }
     };
     let namespace = (resource != "nodes").then_some(bound.namespace.as_str());
-    let find = |resource: &'static str, namespace: Option<&str>, name: &str| auth.objects.get(&GroupVersionResource::constant("", "v1", resource), namespace, name);
+    let find = |resource: &'static str, namespace: Option<&str>, name: &str| {
+        auth.objects.get(&GroupVersionResource::constant("", "v1", resource), namespace, name)
+    };
     let live = find(resource, namespace, name).ok_or_else(|| Status::not_found("", resource, name))?;
     let asked_uid = to.str_at(&["uid"]);
     if !asked_uid.is_empty() && asked_uid != live.uid() {

@@ -5,7 +5,6 @@ use pintle_api::client::Served;
 use pintle_partial::Needed;
 use serde::Deserialize;
 
-
 /// The fields below, and nothing of what makes an object long.
 const READ: Needed = Needed::Only(&[(
     "metadata",

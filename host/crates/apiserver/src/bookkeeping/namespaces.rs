@@ -210,6 +210,9 @@ mod tests {
         assert_eq!(first[3]["message"], "Some resources are remaining: pods. has 2 resource instances");
         assert_eq!(first[4]["message"], "Some content in the namespace has finalizers remaining: example/hold in 1 resource instances");
         let later = conditions(&Remains::default(), &json!({"status": {"conditions": first}}), Timestamp::from_second(2000).unwrap());
-        assert_eq!((&later[0]["lastTransitionTime"], &later[3]["lastTransitionTime"]), (&json!("1970-01-01T00:16:40Z"), &json!("1970-01-01T00:33:20Z")));
+        assert_eq!(
+            (&later[0]["lastTransitionTime"], &later[3]["lastTransitionTime"]),
+            (&json!("1970-01-01T00:16:40Z"), &json!("1970-01-01T00:33:20Z"))
+        );
     }
 }

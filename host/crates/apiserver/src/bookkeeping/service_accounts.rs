@@ -51,16 +51,14 @@ pub async fn run(context: Context) {
             }
         })
     };
-    let namespaces = hear(Interest::all(NAMESPACES), |meta, gone| {
-        (!gone && !meta.metadata.is_being_deleted()).then(|| Task::Furnish(meta.metadata.name.clone()))
-    });
+    let namespaces =
+        hear(Interest::all(NAMESPACES), |meta, gone| (!gone && !meta.metadata.is_being_deleted()).then(|| Task::Furnish(meta.metadata.name.clone())));
     let accounts = hear(Interest::all(ACCOUNTS), |meta, gone| {
         let (namespace, name) = (meta.metadata.namespace.clone(), meta.metadata.name.clone());
         gone.then(|| if name == "default" { Task::Furnish(namespace) } else { Task::Tokens(namespace, name) })
     });
-    let bundles = hear(Interest::all(CONFIG_MAPS).fields(&format!("metadata.name={ROOT_CA}")), |meta, _| {
-        Some(Task::Furnish(meta.metadata.namespace.clone()))
-    });
+    let bundles =
+        hear(Interest::all(CONFIG_MAPS).fields(&format!("metadata.name={ROOT_CA}")), |meta, _| Some(Task::Furnish(meta.metadata.namespace.clone())));
     let secrets = hear(Interest::all(SECRETS).fields(TOKEN_TYPE), |meta, gone| {
         (!gone).then(|| Task::Fill(meta.metadata.namespace.clone(), meta.metadata.name.clone()))
     });

@@ -235,7 +235,8 @@ async fn certificates_are_signed_once_approved() {
 #[tokio::test]
 async fn quotas_are_counted() {
     let cluster = Cluster::start().await;
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "5", "count/secrets": "2"}}});
+    let quota =
+        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "5", "count/secrets": "2"}}});
     cluster.create(QUOTAS, "kube-public", quota).await;
     let target = Target::object(QUOTAS, Some("kube-public"), "q");
     let used = |o: Option<&Object>, name: &str| o.map(|o| o.str_at(&["status", "used", name]).to_owned()).unwrap_or_default();

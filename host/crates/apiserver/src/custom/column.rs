@@ -33,7 +33,11 @@ impl PrinterColumn {
     fn new(column: &Value) -> Self {
         let text = |key: &str| column.str_at(&[key]).to_owned();
         let path = text("jsonPath");
-        let description = if text("description").is_empty() { format!("Custom resource definition column (in JSONPath format): {path}") } else { text("description") };
+        let description = if text("description").is_empty() {
+            format!("Custom resource definition column (in JSONPath format): {path}")
+        } else {
+            text("description")
+        };
         let priority = column.i64_at(&["priority"]).unwrap_or(0);
         let kind = text("type");
         let definition = json!({"name": text("name"), "type": kind, "format": text("format"), "description": description, "priority": priority});
@@ -46,7 +50,9 @@ impl PrinterColumn {
             (_, Value::Null) => Value::Null,
             ("date", Value::String(at)) if at.parse::<jiff::Timestamp>().is_ok() => json!(print::since(at, now)),
             ("date", Value::String(_)) => json!("<invalid>"),
-            ("integer", Value::Number(_)) | ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) | ("string", Value::String(_)) => value.clone(),
+            ("integer", Value::Number(_)) | ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) | ("string", Value::String(_)) => {
+                value.clone()
+            }
             ("string", other) => json!(other.to_string()),
             _ => Value::Null,
         }

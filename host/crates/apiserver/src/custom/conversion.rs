@@ -77,12 +77,15 @@ impl Conversion {
 
     /// Asks the webhook. Of metadata only labels and annotations may change.
     pub async fn convert(&self, objects: Vec<Object>, version: &str) -> Result<Vec<Object>, Status> {
-        let failed = |why: &str| Status::internal(format!("conversion webhook for {}, Kind={} failed: {why}", objects.first().map_or("", |o| o.api_version()), self.kind));
+        let failed = |why: &str| {
+            Status::internal(format!("conversion webhook for {}, Kind={} failed: {why}", objects.first().map_or("", |o| o.api_version()), self.kind))
+        };
         let remote = self.remote.as_ref().map_err(|why| failed(why))?;
         let uid = uuid::Uuid::new_v4().to_string();
         let request = json!({"uid": uid, "desiredAPIVersion": version, "objects": objects});
         let review = json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "request": request});
-        let (code, body) = remote.post(&self.objects, &format!("?timeout={}s", TIMEOUT.as_secs()), &review, TIMEOUT).await.map_err(|why| failed(&why))?;
+        let (code, body) =
+            remote.post(&self.objects, &format!("?timeout={}s", TIMEOUT.as_secs()), &review, TIMEOUT).await.map_err(|why| failed(&why))?;
         if !(200..300).contains(&code) {
             return Err(failed(&format!("the server answered with code {code}")));
         }

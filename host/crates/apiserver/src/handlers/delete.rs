@@ -80,7 +80,8 @@ impl Core {
         if let Some(policy) = &options.propagation_policy {
             asked["propagationPolicy"] = json!(policy);
         }
-        let request = webhook::Request { core: self, scope, operation: Operation::Delete, name: &scope.name, old: Some(old), options: asked, dry_run };
+        let request =
+            webhook::Request { core: self, scope, operation: Operation::Delete, name: &scope.name, old: Some(old), options: asked, dry_run };
         self.hooks.permit(&request, None).await.map(drop)
     }
 
@@ -93,8 +94,14 @@ impl Core {
         let dry_run = is_dry_run(&options.dry_run);
         self.with_context(&scope.user, dry_run, |context| {
             let name = scope.name.clone();
-            let attributes =
-                AdmissionAttributes { operation: Operation::Delete, resource, subresource: "", namespace: &scope.namespace, name: &name, old: Some(&old) };
+            let attributes = AdmissionAttributes {
+                operation: Operation::Delete,
+                resource,
+                subresource: "",
+                namespace: &scope.namespace,
+                name: &name,
+                old: Some(&old),
+            };
             let mut seen = old.clone();
             self.admission.mutate(&mut seen, &attributes, context)?;
             self.admission.validate(&seen, &attributes, context)?;
@@ -202,10 +209,7 @@ fn check_options(options: &DeleteOptions) -> Result<(), Status> {
 pub fn check_preconditions(scope: &Scope, object: &Object, options: &DeleteOptions) -> Result<(), Status> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
     if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != object.uid()) {
-        return Err(scope.conflict(&format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            object.uid()
-        )));
+        return Err(scope.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object.uid())));
     }
     if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != object.resource_version()) {
         return Err(scope.conflict(&format!(

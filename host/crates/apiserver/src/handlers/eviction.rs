@@ -143,7 +143,12 @@ fn take(budget: &mut Object, pod: &str) -> Result<(), Status> {
         return Err(refused(format!("The disruption budget {name} needs {want} healthy pods and has {have} currently"), 0));
     }
     if budget.map_at(&["status", "disruptedPods"]).is_some_and(|pods| pods.len() > MAX_DISRUPTED_PODS) {
-        return Err(Status::forbidden("policy", "poddisruptionbudgets", &name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+        return Err(Status::forbidden(
+            "policy",
+            "poddisruptionbudgets",
+            &name,
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        ));
     }
     budget.set_at(&["status", "disruptionsAllowed"], json!(allowed - 1));
     budget.set_at(&["status", "disruptedPods", pod], json!(seconds(jiff::Timestamp::now())));

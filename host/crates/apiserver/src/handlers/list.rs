@@ -10,7 +10,6 @@ use super::own_fields::OwnFields;
 use super::{Core, Scope};
 use crate::cache::{Filter, Snapshot, Stored};
 
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Match {
     #[default]

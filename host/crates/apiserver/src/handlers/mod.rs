@@ -35,8 +35,8 @@ use pintle_api::{GroupVersionResource, Status};
 
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
-use crate::audit::{Audit, Record};
 use crate::aggregation::Extensions;
+use crate::audit::{Audit, Record};
 use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidden};
 use crate::cache::{Cache, Stored};
 use crate::registry::allocator::Allocators;

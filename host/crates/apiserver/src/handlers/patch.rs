@@ -1,8 +1,8 @@
 //! The four kinds of patch, each made again on the newest object when somebody else wrote in between.
 
-use pintle_api::schema::Duplicates;
 use pintle_api::object::ObjectExt;
 use pintle_api::patch::{json, merge, strategic};
+use pintle_api::schema::Duplicates;
 use pintle_api::{Cause, Object, Reason, Status};
 use serde_json::Value;
 

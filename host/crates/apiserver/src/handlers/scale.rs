@@ -72,7 +72,12 @@ impl Core {
         self.scale_written(scope, options, &apply).await
     }
 
-    async fn change_scale(&self, scope: &Scope, options: &WriteOptions, change: &(dyn Fn(&Object) -> Result<Object, Status> + Send + Sync)) -> Result<Object, Status> {
+    async fn change_scale(
+        &self,
+        scope: &Scope,
+        options: &WriteOptions,
+        change: &(dyn Fn(&Object) -> Result<Object, Status> + Send + Sync),
+    ) -> Result<Object, Status> {
         let paths = scope.resource.strategy.scale_paths();
         let apply = |old: &Object| {
             let scale = change(&of(scope, old)?)?;
@@ -113,11 +118,7 @@ fn selector_text(selector: &Value) -> String {
         return text.to_owned();
     }
     let is_spec = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
-    let parsed = if is_spec {
-        LabelSelector::from_spec(Some(selector)).ok()
-    } else {
-        selector.as_object().map(LabelSelector::from_map)
-    };
+    let parsed = if is_spec { LabelSelector::from_spec(Some(selector)).ok() } else { selector.as_object().map(LabelSelector::from_map) };
     parsed.map(|s| s.to_string()).unwrap_or_default()
 }
 

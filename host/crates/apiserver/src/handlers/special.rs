@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pintle_api::Status;
-use pintle_api::object::ObjectExt;
-use pintle_api::client::BoxFuture;
 use pintle_api::Object;
+use pintle_api::Status;
+use pintle_api::client::BoxFuture;
+use pintle_api::object::ObjectExt;
 
 use super::binding::Binding;
 use super::eviction::Eviction;

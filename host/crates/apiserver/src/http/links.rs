@@ -6,7 +6,7 @@ use std::io::Read as _;
 use bytes::Bytes;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Span, Tokenizer};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use http_body_util::{BodyExt as _, Limited};
 use pintle_api::{Reason, Status};
 
@@ -180,7 +180,10 @@ mod tests {
                 <p class=x>ä</p><IMG alt='/y' src=/api/v1/namespaces/n/pods/http:p:80/proxy/x.png><a href='relative'>r</a><script>var a = '<a href="/no">';</script>
             "#]],
         );
-        check("<form action=\"/a\"><a href=\"/b?q=1#f\">", expect![[r#"<form action="/api/v1/namespaces/n/pods/http:p:80/proxy/a"><a href="/api/v1/namespaces/n/pods/http:p:80/proxy/b?q=1#f">"#]]);
+        check(
+            "<form action=\"/a\"><a href=\"/b?q=1#f\">",
+            expect![[r#"<form action="/api/v1/namespaces/n/pods/http:p:80/proxy/a"><a href="/api/v1/namespaces/n/pods/http:p:80/proxy/b?q=1#f">"#]],
+        );
     }
 
     #[test]

@@ -79,7 +79,9 @@ impl Metrics {
         for ((resource, verb, code), count) in lock(&self.requests).iter() {
             line(format_args!("apiserver_request_total{{verb=\"{}\",resource=\"{resource}\",code=\"{code}\"}} {count}\n", verb.to_uppercase()));
         }
-        line(format_args!("# HELP apiserver_request_duration_seconds Latency but for watches.\n# TYPE apiserver_request_duration_seconds histogram\n"));
+        line(format_args!(
+            "# HELP apiserver_request_duration_seconds Latency but for watches.\n# TYPE apiserver_request_duration_seconds histogram\n"
+        ));
         for ((resource, verb), latency) in lock(&self.latency).iter() {
             let labels = format!("verb=\"{}\",resource=\"{resource}\"", verb.to_uppercase());
             for (bound, count) in BUCKETS.iter().zip(latency.buckets) {
@@ -99,7 +101,9 @@ impl Metrics {
         for (resource, count) in objects {
             line(format_args!("apiserver_storage_objects{{resource=\"{resource}\"}} {count}\n"));
         }
-        line(format_args!("# HELP pintle_store_revision The newest revision.\n# TYPE pintle_store_revision counter\npintle_store_revision {revision}\n"));
+        line(format_args!(
+            "# HELP pintle_store_revision The newest revision.\n# TYPE pintle_store_revision counter\npintle_store_revision {revision}\n"
+        ));
         out
     }
 }

@@ -2,8 +2,8 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use pintle_api::schema::Duplicates;
 use pintle_api::discovery::Aggregated;
+use pintle_api::schema::Duplicates;
 use pintle_api::{GroupVersionKind, Object, Reason, Status, protobuf, schema};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
@@ -540,8 +540,10 @@ mod tests {
         let why = |body: &str| read(body).unwrap_err().split_once("(must be of type ConfigMap): ").unwrap().1.to_owned();
         expect![[r#"couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (5b5d)"#]]
             .assert_eq(&why("[]"));
-        expect![[r#"couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"kind":1})"#]]
-            .assert_eq(&why(r#"{"kind":1}"#));
+        expect![[
+            r#"couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({"kind":1})"#
+        ]]
+        .assert_eq(&why(r#"{"kind":1}"#));
         expect![[r#"unexpected GroupVersion string: a/b/c ({"apiVersion":"a/b/c"})"#]].assert_eq(&why(r#"{"apiVersion":"a/b/c"}"#));
         expect![[r#"couldn't get version/kind; json parse error: invalid character 'x' after top-level value ({} x)"#]].assert_eq(&why("{} x"));
         expect![[r#"couldn't get version/kind; json parse error: invalid character 'q' in string escape code ({"a":"\q"})"#]]

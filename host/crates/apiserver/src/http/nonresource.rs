@@ -10,8 +10,8 @@ use pintle_api::{GroupVersion, ResourceDef, Status, discovery};
 use serde_json::{Value, json};
 
 use super::metrics::Metrics;
-use super::path;
 use super::negotiate::{self, Media};
+use super::path;
 use super::{Response, answer, protobuf};
 use crate::handlers::{Core, no_such_resource};
 use crate::resources::{Document, Table};
@@ -19,7 +19,8 @@ use crate::resources::{Document, Table};
 /// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
 pub const GIT_VERSION: &str = "v1.36.3+pintle";
 /// Each with what it looks at: that it answers at all, that the store's changes come in, that the server does not end.
-const CHECKS: [(&str, fn(&Core) -> bool); 3] = [("ping", |_| true), ("store", |core| core.cache.follows()), ("shutdown", |core| !core.ends.load(Ordering::Relaxed))];
+const CHECKS: [(&str, fn(&Core) -> bool); 3] =
+    [("ping", |_| true), ("store", |core| core.cache.follows()), ("shutdown", |core| !core.ends.load(Ordering::Relaxed))];
 
 /// What is served that is no resource, by the pattern of its path: `{NAME}` is one segment, `{NAME...}` one or more. All of it is read
 /// (GET and HEAD); the first pattern that fits serves. Nothing is reached but through this table, so tests can go through all there is.
@@ -151,7 +152,20 @@ fn root(core: &Core) -> Value {
             paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
         }
     });
-    paths.extend(["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     json!({"paths": paths})
 }
 
@@ -196,7 +210,9 @@ fn openapi(asked: &Asked<'_>) -> Result<Response, Status> {
         made.map(|document| packed(parts, content_type, &document)).ok_or_else(no_such_resource)
     };
     match &asked.segments[1..] {
-        ["v2"] if accept(parts).contains("proto-openapi.spec.v2") => serve("openapi v2 pb", V2_PROTOBUF, &|all| Some(openapi::v2_protobuf(all, GIT_VERSION))),
+        ["v2"] if accept(parts).contains("proto-openapi.spec.v2") => {
+            serve("openapi v2 pb", V2_PROTOBUF, &|all| Some(openapi::v2_protobuf(all, GIT_VERSION)))
+        }
         ["v2"] => serve("openapi v2", JSON, &|all| Some(openapi::v2_json(all, GIT_VERSION))),
         ["v3"] => serve("openapi v3", JSON, &|all| Some(openapi::v3_index(all, GIT_VERSION).to_string().into_bytes())),
         ["v3", rest @ ..] => {

@@ -13,13 +13,13 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
-use pintle_api::GroupVersionResource;
 use rand::seq::IndexedRandom as _;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::proxy;

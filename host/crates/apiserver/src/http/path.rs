@@ -105,7 +105,17 @@ mod tests {
 
     fn check(path: &str, expected: Expect) {
         let shown = ResourcePath::parse(path).map(|p| {
-            format!("{}/{} ns={} {} {} {} {}{}", p.group, p.version, p.namespace, p.resource, p.name, p.subresource, p.rest, if p.watch_prefix { " watch" } else { "" })
+            format!(
+                "{}/{} ns={} {} {} {} {}{}",
+                p.group,
+                p.version,
+                p.namespace,
+                p.resource,
+                p.name,
+                p.subresource,
+                p.rest,
+                if p.watch_prefix { " watch" } else { "" }
+            )
         });
         expected.assert_eq(&shown.unwrap_or_default());
     }

@@ -65,7 +65,11 @@ pub fn authority(backend: &Backend) -> String {
 
 /// Tells the backend under which address the client sees it.
 pub fn note_forwarded(headers: &mut HeaderMap, through: &Through, path: &str) {
-    let noted = [("x-forwarded-uri", format!("{}{path}", through.prefix)), ("x-forwarded-host", through.client_host.clone()), ("x-forwarded-proto", "https".to_owned())];
+    let noted = [
+        ("x-forwarded-uri", format!("{}{path}", through.prefix)),
+        ("x-forwarded-host", through.client_host.clone()),
+        ("x-forwarded-proto", "https".to_owned()),
+    ];
     for (name, value) in noted {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);

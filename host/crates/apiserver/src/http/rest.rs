@@ -9,8 +9,8 @@ use http::Method;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use hyper::body::Incoming;
-use pintle_api::schema::Duplicates;
 use pintle_api::object::ObjectExt;
+use pintle_api::schema::Duplicates;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
 use pintle_api::{metadata, schema};
 use serde_json::json;
@@ -419,7 +419,12 @@ pub fn kind_of(scope: &Scope) -> GroupVersionKind {
 }
 
 /// Compares an object with its kind's type; unknown fields are refused, warned of or dropped, and never kept.
-pub fn check_fields(object: &mut Object, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
+pub fn check_fields(
+    object: &mut Object,
+    gvk: &GroupVersionKind,
+    duplicates: &Duplicates,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Misfit> {
     let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
     let findings = schema::check(object, of);
     let warnings = judge(&findings, gvk, duplicates, validation)?;

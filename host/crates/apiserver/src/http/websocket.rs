@@ -58,7 +58,14 @@ impl Wish {
         let accept = key.ok_or_else(|| Status::bad_request("the header Sec-WebSocket-Key is missing"))?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(|| Status::bad_request("this connection cannot be upgraded"))?;
         let protocols = protocols(&parts.headers);
-        for name in [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION, header::SEC_WEBSOCKET_EXTENSIONS, header::SEC_WEBSOCKET_PROTOCOL] {
+        for name in [
+            header::UPGRADE,
+            header::CONNECTION,
+            header::SEC_WEBSOCKET_KEY,
+            header::SEC_WEBSOCKET_VERSION,
+            header::SEC_WEBSOCKET_EXTENSIONS,
+            header::SEC_WEBSOCKET_PROTOCOL,
+        ] {
             parts.headers.remove(name);
         }
         Ok(Some(Self { upgrade, accept, protocols }))
@@ -73,7 +80,8 @@ impl Wish {
         };
         let asked = if self.protocols.is_empty() { vec![String::new()] } else { self.protocols.clone() };
         let Some((protocol, frames)) = asked.iter().find_map(|name| Some((name.clone(), known(name)?))) else {
-            let why = format!("requested protocol(s) are not supported: [{}]; supports [binary.k8s.io base64.binary.k8s.io]", self.protocols.join(" "));
+            let why =
+                format!("requested protocol(s) are not supported: [{}]; supports [binary.k8s.io base64.binary.k8s.io]", self.protocols.join(" "));
             return Err(Status::new(403, Reason::Forbidden, why));
         };
         Ok(self.begin(&protocol, frames, chunks))
@@ -144,7 +152,9 @@ fn messages(frames: Frames, chunk: &Bytes) -> Vec<Message> {
             let mut rest = chunk.clone();
             std::iter::from_fn(|| delimited(&mut rest)).collect()
         }
-        Frames::Lines => chunk.split_inclusive(|b| *b == b'\n').map(|line| Message::Text(String::from_utf8_lossy(line).into_owned().into())).collect(),
+        Frames::Lines => {
+            chunk.split_inclusive(|b| *b == b'\n').map(|line| Message::Text(String::from_utf8_lossy(line).into_owned().into())).collect()
+        }
     }
 }
 

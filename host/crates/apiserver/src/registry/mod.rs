@@ -1,8 +1,8 @@
 //! Resources: the wall between the generic machinery and the rules of each kind.
 
 pub mod allocator;
-pub mod context;
 pub mod checks;
+pub mod context;
 pub mod def;
 mod diff;
 pub mod faults;
@@ -12,11 +12,11 @@ pub mod kind;
 pub mod podspec;
 pub mod print;
 pub mod quota;
+pub mod strategy;
+pub mod table;
 pub mod volume_sources;
 pub mod warnings;
 pub mod workload;
-pub mod strategy;
-pub mod table;
 
 pub mod admissionregistration;
 pub mod apiextensions;

@@ -35,8 +35,7 @@ pub const IMAGES: Column = wide("Images", "Images of the template's containers."
 pub const SELECTOR: Column = wide("Selector", "Labels that the object's pods carry.");
 
 /// The table of a kind that has no columns of its own.
-pub const PLAIN: &[Column] =
-    &[NAME, Column { name: "Created At", kind: "date", format: "", description: "When the object was made.", priority: 0 }];
+pub const PLAIN: &[Column] = &[NAME, Column { name: "Created At", kind: "date", format: "", description: "When the object was made.", priority: 0 }];
 
 pub fn plain_cells(object: &Value, _now: Timestamp) -> Vec<Value> {
     vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()]

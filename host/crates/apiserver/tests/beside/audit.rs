@@ -108,7 +108,9 @@ async fn policies(users: &mut Users) {
     const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
     let matching = r#""matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]}"#;
     let policy = |name: &str, validation: &str, annotations: &str| {
-        format!(r#"{{"metadata": {{"name": "{name}"}}, "spec": {{{matching}, "validations": [{{"expression": "true"}}, {validation}], "auditAnnotations": [{annotations}]}}}}"#)
+        format!(
+            r#"{{"metadata": {{"name": "{name}"}}, "spec": {{{matching}, "validations": [{{"expression": "true"}}, {validation}], "auditAnnotations": [{annotations}]}}}}"#
+        )
     };
     let binding = |name: &str, actions: &str| {
         let chosen = r#""matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ruled"}}}"#;
@@ -146,7 +148,9 @@ async fn pods(admin: &mut Caller) {
     admin.ask("POST", "/api/v1/namespaces", JSON, &format!(r#"{{"metadata": {{"name": "secured", "labels": {labels}}}}}"#)).await;
     admin.ask("POST", "/api/v1/namespaces/secured/serviceaccounts", JSON, r#"{"metadata": {"name": "sa"}}"#).await;
     for (name, more) in [("plain", ""), ("on-host", r#""hostNetwork": true, "#)] {
-        let pod = format!(r#"{{"metadata": {{"name": "{name}"}}, "spec": {{{more}"serviceAccountName": "sa", "containers": [{{"name": "c", "image": "i"}}]}}}}"#);
+        let pod = format!(
+            r#"{{"metadata": {{"name": "{name}"}}, "spec": {{{more}"serviceAccountName": "sa", "containers": [{{"name": "c", "image": "i"}}]}}}}"#
+        );
         admin.ask("POST", "/api/v1/namespaces/secured/pods", JSON, &pod).await;
     }
     admin.ask("POST", "/apis/apps/v1/namespaces/secured/deployments", JSON, DEPLOYMENT).await;

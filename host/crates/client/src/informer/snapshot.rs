@@ -14,7 +14,10 @@ pub type Objects = OrdMap<Key, Item>;
 #[derive(Clone, Debug)]
 pub enum Change {
     Added(Served),
-    Modified { old: Served, new: Served },
+    Modified {
+        old: Served,
+        new: Served,
+    },
     /// The last state that was known.
     Deleted(Served),
 }

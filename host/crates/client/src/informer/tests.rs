@@ -107,23 +107,38 @@ async fn it_follows_resumes_and_starts_anew() {
 
     feed.send(Ok(WatchEvent::Synced { revision: 5 })).unwrap();
     assert!(informer.wait_synced().await);
-    check(&mut changes, 2, expect![[r#"
+    check(
+        &mut changes,
+        2,
+        expect![[r#"
         added a@3
         added b@4
-    "#]]).await;
+    "#]],
+    )
+    .await;
 
     // The connection breaks: on from the last revision, the bookmark's.
     let resumed = script.answer();
     feed.send(Ok(WatchEvent::Modified(object("a", "1", 6)))).unwrap();
     feed.send(Ok(WatchEvent::Bookmark { revision: 9 })).unwrap();
     feed.send(Err(Status::unavailable("lost"))).unwrap();
-    check(&mut changes, 1, expect![[r#"
+    check(
+        &mut changes,
+        1,
+        expect![[r#"
         modified a@3 -> a@6
-    "#]]).await;
+    "#]],
+    )
+    .await;
     resumed.send(Ok(WatchEvent::Deleted(object("b", "2", 10)))).unwrap();
-    check(&mut changes, 1, expect![[r#"
+    check(
+        &mut changes,
+        1,
+        expect![[r#"
         deleted b@4
-    "#]]).await;
+    "#]],
+    )
+    .await;
 
     // The server has forgotten: everything again, and only the difference is told. `a` was made anew meanwhile.
     let anew = script.answer();
@@ -131,11 +146,16 @@ async fn it_follows_resumes_and_starts_anew() {
     anew.send(Ok(WatchEvent::Added(object("a", "3", 20)))).unwrap();
     anew.send(Ok(WatchEvent::Added(object("c", "4", 21)))).unwrap();
     anew.send(Ok(WatchEvent::Synced { revision: 22 })).unwrap();
-    check(&mut changes, 3, expect![[r#"
+    check(
+        &mut changes,
+        3,
+        expect![[r#"
         deleted a@6
         added a@20
         added c@21
-    "#]]).await;
+    "#]],
+    )
+    .await;
     assert_eq!(*script.opened.lock().unwrap(), ["start", "9", "start"]);
     assert_eq!(informer.get("n", "c").unwrap().revision, 21);
     assert_eq!(informer.snapshot().namespace("n").count(), 2);
@@ -168,8 +188,13 @@ async fn failures_are_spaced_and_a_slow_subscriber_sees_the_end_state() {
     feed.send(Ok(WatchEvent::Added(object("z", "2", 1000)))).unwrap();
     let mut present = informer.present.clone();
     present.wait_for(|snapshot| snapshot.revision() == 1000).await.unwrap();
-    check(&mut changes, 2, expect![[r#"
+    check(
+        &mut changes,
+        2,
+        expect![[r#"
         added a@999
         added z@1000
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }

@@ -4,7 +4,9 @@ mod parts;
 
 use http::Method;
 use parts::{Backends, Plane, get, request};
-use pintle_ingress::table::{Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, PathMatch, Protocol, Route, RouteTable, VirtualHost};
+use pintle_ingress::table::{
+    Action, Affinity, Backend, Balance, BasicAuth, Canary, Certificate, Cors, PathMatch, Protocol, Route, RouteTable, VirtualHost,
+};
 
 fn forward(path: &str, backend: u32) -> Route {
     Route::new(path, PathMatch::Prefix, Action::Forward(backend))
@@ -25,7 +27,15 @@ async fn requests_reach_their_backend_with_headers() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("x-served"), "pintle");
     let seen = answer.body;
-    for part in ["one GET /x/y?q=1", "host: a.example.com:8080", "x-forwarded-for: 127.0.0.1", "x-real-ip: 127.0.0.1", "x-forwarded-proto: http", "x-extra: yes", "x-request-id: "] {
+    for part in [
+        "one GET /x/y?q=1",
+        "host: a.example.com:8080",
+        "x-forwarded-for: 127.0.0.1",
+        "x-real-ip: 127.0.0.1",
+        "x-forwarded-proto: http",
+        "x-extra: yes",
+        "x-request-id: ",
+    ] {
         assert!(seen.contains(part), "{part} in {seen}");
     }
     assert!(!seen.contains("keep-alive:"), "{seen}");
@@ -84,7 +94,9 @@ async fn gates() {
         host("tls", &|r| r.force_tls = true),
         host("rate", &|r| r.requests_per_second = 1),
         host("auth", &|r| r.auth = Some(BasicAuth { realm: "Stop".into(), users: vec![("ada".into(), "{PLAIN}pw".into())] })),
-        host("cors", &|r| r.cors = Some(Cors { allow_origins: vec!["https://x.org".into()], allow_methods: "GET".into(), max_age_seconds: 9, ..Cors::default() })),
+        host("cors", &|r| {
+            r.cors = Some(Cors { allow_origins: vec!["https://x.org".into()], allow_methods: "GET".into(), max_age_seconds: 9, ..Cors::default() })
+        }),
         host("moved", &|r| r.action = Action::Redirect(301, "$scheme://new.example.com$request_uri".into())),
         host("said", &|r| r.action = Action::Respond(418, "no".into())),
     ];
@@ -105,11 +117,26 @@ async fn gates() {
     assert!((4..=5).contains(&refused), "five at once, then one a second: {refused}");
     let denied = get(&plane, "auth.example.com", "/").await;
     assert_eq!((denied.status.as_u16(), denied.header("www-authenticate")), (401, "Basic realm=\"Stop\""));
-    let with = |value: &'static str| request(&plane, "auth.example.com", "/", move |r| drop(r.headers_mut().insert("authorization", value.parse().unwrap())), "");
+    let with = |value: &'static str| {
+        request(&plane, "auth.example.com", "/", move |r| drop(r.headers_mut().insert("authorization", value.parse().unwrap())), "")
+    };
     assert_eq!((with("Basic YWRhOnB3").await.status.as_u16(), with("Basic YWRhOnB4").await.status.as_u16()), (200, 401));
     let origin = |r: &mut http::Request<parts::Sent>| drop(r.headers_mut().insert("origin", "https://x.org".parse().unwrap()));
-    let preflight = request(&plane, "cors.example.com", "/", |r| { *r.method_mut() = Method::OPTIONS; origin(r) }, "").await;
-    assert_eq!((preflight.status.as_u16(), preflight.header("access-control-allow-origin"), preflight.header("access-control-max-age")), (204, "https://x.org", "9"));
+    let preflight = request(
+        &plane,
+        "cors.example.com",
+        "/",
+        |r| {
+            *r.method_mut() = Method::OPTIONS;
+            origin(r)
+        },
+        "",
+    )
+    .await;
+    assert_eq!(
+        (preflight.status.as_u16(), preflight.header("access-control-allow-origin"), preflight.header("access-control-max-age")),
+        (204, "https://x.org", "9")
+    );
     let answer = request(&plane, "cors.example.com", "/", origin, "").await;
     assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-methods")), (200, "GET"));
     assert_eq!(get(&plane, "cors.example.com", "/").await.header("access-control-allow-origin"), "");
@@ -123,7 +150,8 @@ async fn canaries_cookies_and_turns() {
     shared.canaries = vec![Canary { backend: 1, header: Some(("x-canary".into(), String::new())), ..Canary::default() }];
     let mut sticky = Backend::new("sticky", each.clone());
     sticky.affinity = Some(Affinity { cookie: "route".into(), max_age_seconds: 60, path: "/".into() });
-    let all = vec![Backend::new("one", vec![each[0].clone()]), Backend::new("two", vec![each[1].clone()]), sticky, Backend::new("turns", each.clone())];
+    let all =
+        vec![Backend::new("one", vec![each[0].clone()]), Backend::new("two", vec![each[1].clone()]), sticky, Backend::new("turns", each.clone())];
     let plane = Plane::start(table(vec![shared, forward("/sticky", 2), forward("/", 3)], all)).await;
     assert_eq!(get(&plane, "a.example.com", "/canary").await.who(), "one");
     let canary = request(&plane, "a.example.com", "/canary", |r| drop(r.headers_mut().insert("x-canary", "always".parse().unwrap())), "").await;
@@ -157,7 +185,12 @@ async fn tls_by_name_and_http2() {
     let backends = Backends::start(&["one"]).await;
     let (chain, key) = parts::certificate("a.example.com");
     let mut table = table(vec![forward("/", 0)], vec![Backend::new("b", backends.all())]);
-    table.certificates = vec![Certificate { hosts: vec!["a.example.com".into(), "*.wild.org".into()], chain: chain.into(), key: key.into(), source: "default/pair".into() }];
+    table.certificates = vec![Certificate {
+        hosts: vec!["a.example.com".into(), "*.wild.org".into()],
+        chain: chain.into(),
+        key: key.into(),
+        source: "default/pair".into(),
+    }];
     let plane = Plane::start(table).await;
     let (answer, subject) = plane.over_tls("a.example.com", b"h2").await;
     assert_eq!(answer.status, 200);
@@ -186,4 +219,3 @@ async fn websockets_are_joined() {
     let plane = Plane::start(table(vec![forward("/", 0)], vec![Backend::new("b", backends.all())])).await;
     assert_eq!(plane.upgraded("a.example.com", "ping").await, "echo ping");
 }
-

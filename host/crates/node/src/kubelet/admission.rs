@@ -49,7 +49,10 @@ fn ports_free(pod: &Pod, active: &[&Arc<PodState>]) -> Result<(), Outcome> {
     let wanted = host_ports(pod);
     let taken = active.iter().flat_map(|s| host_ports(&s.pod)).any(|used| wanted.iter().any(|w| clash(w, &used)));
     if !wanted.is_empty() && taken {
-        return refuse("NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into());
+        return refuse(
+            "NodePorts",
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
+        );
     }
     Ok(())
 }

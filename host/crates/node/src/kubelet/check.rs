@@ -49,8 +49,7 @@ pub async fn http(action: &HTTPGetAction, container: &Container, pod_ip: &str, a
     if !path.starts_with('/') {
         path.insert(0, '/');
     }
-    let mut headers: Vec<(String, String)> =
-        action.http_headers.iter().flatten().map(|h| (h.name.clone(), h.value.clone())).collect();
+    let mut headers: Vec<(String, String)> = action.http_headers.iter().flatten().map(|h| (h.name.clone(), h.value.clone())).collect();
     let has = |headers: &[(String, String)], name: &str| headers.iter().any(|(k, _)| k.eq_ignore_ascii_case(name));
     if !has(&headers, "user-agent") {
         headers.push(("User-Agent".into(), agent.to_owned()));
@@ -129,7 +128,9 @@ pub async fn grpc(host: &str, port: u16, service: &str, timeout: Duration) -> Ou
         Err(_) => Outcome::Failed(format!("timeout: failed to connect service {host:?}:{port} within {}s", timeout.as_secs())),
         Ok(Err(e)) => Outcome::Failed(format!("error: failed to connect service at {host}:{port}: {e}")),
         Ok(Ok(1)) => Outcome::Healthy,
-        Ok(Ok(other)) => Outcome::Failed(format!("service unhealthy (responded with {})", if other == 2 { "NOT_SERVING".into() } else { other.to_string() })),
+        Ok(Ok(other)) => {
+            Outcome::Failed(format!("service unhealthy (responded with {})", if other == 2 { "NOT_SERVING".into() } else { other.to_string() }))
+        }
     }
 }
 
@@ -207,7 +208,8 @@ fn same_host(to: &str, host: &str, port: u16, tls: bool) -> Option<String> {
     }
     let uri: http::Uri = to.parse().ok()?;
     let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    let same = uri.host()?.trim_matches(['[', ']']) == host && uri.port_u16().unwrap_or(default) == port && (uri.scheme_str() == Some("https")) == tls;
+    let same =
+        uri.host()?.trim_matches(['[', ']']) == host && uri.port_u16().unwrap_or(default) == port && (uri.scheme_str() == Some("https")) == tls;
     same.then(|| uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string))
 }
 

@@ -49,9 +49,8 @@ pub struct Inputs<'a> {
 pub fn build(inputs: Inputs) -> Result<ContainerConfig, String> {
     let Inputs { pod, container, attempt, env, image, .. } = &inputs;
     let known: HashMap<&str, &str> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let expanded = |list: &Option<Vec<String>>| -> Vec<String> {
-        list.iter().flatten().map(|t| expand(t, |n| known.get(n).map(|v| (*v).to_owned()))).collect()
-    };
+    let expanded =
+        |list: &Option<Vec<String>>| -> Vec<String> { list.iter().flatten().map(|t| expand(t, |n| known.get(n).map(|v| (*v).to_owned()))).collect() };
     let meta = &pod.metadata;
     let text = |v: &Option<String>| v.clone().unwrap_or_default();
     let labels = HashMap::from([
@@ -73,11 +72,7 @@ pub fn build(inputs: Inputs) -> Result<ContainerConfig, String> {
     ]);
     Ok(ContainerConfig {
         metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: *attempt }),
-        image: Some(ImageSpec {
-            image: image.id.clone(),
-            user_specified_image: container.image.clone().unwrap_or_default(),
-            ..ImageSpec::default()
-        }),
+        image: Some(ImageSpec { image: image.id.clone(), user_specified_image: container.image.clone().unwrap_or_default(), ..ImageSpec::default() }),
         command: expanded(&container.command),
         args: expanded(&container.args),
         working_dir: text(&container.working_dir),
@@ -173,10 +168,9 @@ fn check_non_root(pod: &Pod, container: &Container, user: Option<i64>, image: &I
         (Some(_), _) => Ok(()),
         (None, Some(uid)) if uid.value == 0 => Err(format!("container has runAsNonRoot and image will run as root ({place})")),
         (None, Some(_)) => Ok(()),
-        (None, None) if !image.username.is_empty() => Err(format!(
-            "container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root ({place})",
-            image.username
-        )),
+        (None, None) if !image.username.is_empty() => {
+            Err(format!("container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root ({place})", image.username))
+        }
         (None, None) => Err(format!("container has runAsNonRoot and image will run as root ({place})")),
     }
 }

@@ -123,8 +123,7 @@ impl Cri {
     }
 
     pub async fn create_container(&self, sandbox: &str, config: ContainerConfig, sandbox_config: PodSandboxConfig) -> CriResult<String> {
-        let request =
-            CreateContainerRequest { pod_sandbox_id: sandbox.to_owned(), config: Some(config), sandbox_config: Some(sandbox_config) };
+        let request = CreateContainerRequest { pod_sandbox_id: sandbox.to_owned(), config: Some(config), sandbox_config: Some(sandbox_config) };
         Ok(within(START_SECONDS, self.runtime.clone().create_container(request)).await?.container_id)
     }
     pub async fn start_container(&self, id: &str) -> CriResult<()> {

@@ -10,7 +10,14 @@ use super::cri::Cri;
 /// What a hook without a limit of its own may take: as long as the longest image pull.
 const HOOK_SECONDS: u64 = 1800;
 
-pub async fn run(cri: &Cri, handler: &LifecycleHandler, container: &Container, id: &str, pod_ip: &str, limit: Option<Duration>) -> Result<(), String> {
+pub async fn run(
+    cri: &Cri,
+    handler: &LifecycleHandler,
+    container: &Container,
+    id: &str,
+    pod_ip: &str,
+    limit: Option<Duration>,
+) -> Result<(), String> {
     let limit = limit.unwrap_or(Duration::from_secs(HOOK_SECONDS));
     let outcome = if let Some(exec) = &handler.exec {
         check::exec(cri, id, exec.command.clone().unwrap_or_default(), limit).await

@@ -113,10 +113,8 @@ impl Images {
             match self.objects.get(&Key::new(SECRETS, namespace, &reference.name)).await {
                 Ok(Some(secret)) => out.extend(auths(&secret, image).into_iter().map(Some)),
                 _ => {
-                    let message = format!(
-                        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                        reference.name
-                    );
+                    let message =
+                        format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", reference.name);
                     self.recorder.pod(pod, None, true, "FailedToRetrieveImagePullSecret", message);
                 }
             }
@@ -164,7 +162,9 @@ fn auths(secret: &Object, image: &str) -> Vec<AuthConfig> {
     for (server, entry) in entries.as_object().into_iter().flatten().filter(|(server, _)| fits(server)) {
         let text = |key: &str| entry[key].as_str().unwrap_or("").to_owned();
         let mut auth = AuthConfig { username: text("username"), password: text("password"), ..AuthConfig::default() };
-        if let Some((user, password)) = STANDARD.decode(text("auth")).ok().and_then(|b| String::from_utf8(b).ok()).as_deref().and_then(|t| t.split_once(':')) {
+        if let Some((user, password)) =
+            STANDARD.decode(text("auth")).ok().and_then(|b| String::from_utf8(b).ok()).as_deref().and_then(|t| t.split_once(':'))
+        {
             (auth.username, auth.password) = (user.to_owned(), password.to_owned());
         }
         auth.identity_token = text("identitytoken");

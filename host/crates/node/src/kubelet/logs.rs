@@ -160,7 +160,8 @@ fn start_of_last(file: &mut File, lines: u64) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    const LOG: &str = "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:01Z stderr P tw\n2026-01-01T00:00:01Z stderr F o\n2026-01-01T00:00:02Z stdout F three\n";
+    const LOG: &str =
+        "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:01Z stderr P tw\n2026-01-01T00:00:01Z stderr F o\n2026-01-01T00:00:02Z stdout F three\n";
 
     async fn read(options: Options) -> String {
         let dir = tempfile::tempdir().unwrap();

@@ -172,12 +172,7 @@ async fn make_context(config: &KubeletConfig, machine: &Machine) -> Result<Conte
         node_name: config.node_name.clone(),
         cri,
         recorder,
-        volumes: Volumes {
-            paths: paths.clone(),
-            client: client.clone(),
-            images: images.clone(),
-            runtime_endpoint: config.runtime_endpoint.clone(),
-        },
+        volumes: Volumes { paths: paths.clone(), client: client.clone(), images: images.clone(), runtime_endpoint: config.runtime_endpoint.clone() },
         images,
         objects,
         tokens: Tokens::new(client.clone()),

@@ -56,11 +56,7 @@ impl Machine {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let total = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok());
         let disk = rustix::fs::statvfs(data_dir).map(|s| s.f_blocks * s.f_frsize).unwrap_or(0);
-        Self {
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: total.unwrap_or(0) << 10,
-            disk_bytes: disk,
-        }
+        Self { cpus: std::thread::available_parallelism().map_or(1, usize::from), memory_bytes: total.unwrap_or(0) << 10, disk_bytes: disk }
     }
     pub fn capacity(&self) -> BTreeMap<String, String> {
         self.amounts(self.memory_bytes, self.disk_bytes)
@@ -190,9 +186,10 @@ impl NodeKeeper {
         let runtime = version.map(|v| format!("{}://{}", v.runtime_name, v.runtime_version.trim_start_matches('v').split('~').next().unwrap_or("")));
         let trouble = match &conditions {
             Err(error) => Some(format!("container runtime is down: {error}")),
-            Ok(list) => list.iter().find(|c| !c.status).map(|c| {
-                format!("container runtime network not ready: {}=false reason:{} message:{}", c.r#type, c.reason, c.message)
-            }),
+            Ok(list) => list
+                .iter()
+                .find(|c| !c.status)
+                .map(|c| format!("container runtime network not ready: {}=false reason:{} message:{}", c.r#type, c.reason, c.message)),
         };
         let ready = trouble.is_none();
         let disk = rustix::fs::statvfs(&self.data_dir).ok();

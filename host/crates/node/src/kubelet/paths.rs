@@ -83,7 +83,10 @@ pub fn shown_hostname(pod: &Pod, cluster_domain: &str) -> Result<String, String>
     }
     let fqdn = format!("{name}.{domain}");
     if fqdn.len() > 64 {
-        return Err(format!("failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long (64 characters is the max, {} characters requested)", fqdn.len()));
+        return Err(format!(
+            "failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long (64 characters is the max, {} characters requested)",
+            fqdn.len()
+        ));
     }
     Ok(fqdn)
 }

@@ -2,7 +2,7 @@
 //! after a restart, and removes what no object stands for.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, RwLock, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -37,9 +37,7 @@ impl Table {
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<PodState>> {
         let table = self.by_uid.read().unwrap_or_else(PoisonError::into_inner);
         let states = table.values().map(|h| h.view.borrow().clone());
-        let matches = |s: &Arc<PodState>| {
-            s.pod.metadata.namespace.as_deref() == Some(namespace) && s.pod.metadata.name.as_deref() == Some(name)
-        };
+        let matches = |s: &Arc<PodState>| s.pod.metadata.namespace.as_deref() == Some(namespace) && s.pod.metadata.name.as_deref() == Some(name);
         let mut found: Vec<Arc<PodState>> = states.filter(matches).collect();
         // A pod that is being removed may share its name with its successor.
         found.sort_by_key(|s| s.is_deleting() || s.gone);
@@ -170,7 +168,8 @@ async fn inventory(context: &Context) -> HashMap<String, Found> {
     for sandbox in sandboxes.unwrap_or_default() {
         let uid = sandbox.labels.get(LABEL_UID).cloned().unwrap_or_default();
         let network = context.cri.sandbox_status(&sandbox.id).await.ok().and_then(|s| s.network).unwrap_or_default();
-        let ips: Vec<String> = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|i| i.ip)).filter(|i| !i.is_empty()).collect();
+        let ips: Vec<String> =
+            std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|i| i.ip)).filter(|i| !i.is_empty()).collect();
         out.entry(uid).or_default().sandboxes.push((sandbox, ips));
     }
     let statuses = join_all(containers.unwrap_or_default().into_iter().map(|c| async move { context.cri.container_status(&c.id).await })).await;
@@ -258,8 +257,7 @@ async fn compare_with_runtime(context: &Arc<Context>) {
     let owners = context.owners.all();
     let (sandboxes, containers) = tokio::join!(context.cri.sandboxes(None), context.cri.containers(None));
     let (Ok(sandboxes), Ok(containers)) = (sandboxes, containers) else { return };
-    let mut alive: HashSet<String> =
-        containers.into_iter().filter(|c| c.state <= i32::from(CriState::ContainerRunning)).map(|c| c.id).collect();
+    let mut alive: HashSet<String> = containers.into_iter().filter(|c| c.state <= i32::from(CriState::ContainerRunning)).map(|c| c.id).collect();
     alive.extend(sandboxes.into_iter().filter(|s| s.state == i32::from(PodSandboxState::SandboxReady)).map(|s| s.id));
     for (id, tx) in owners {
         if !alive.contains(&id) {

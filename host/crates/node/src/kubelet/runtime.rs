@@ -254,14 +254,7 @@ impl PodShared {
 
     fn sources<'a>(&'a self, pod: &'a Pod, pod_ips: &'a [String]) -> content::Sources<'a> {
         let c = &self.context;
-        content::Sources {
-            pod,
-            objects: &c.objects,
-            tokens: &c.tokens,
-            host_ips: &c.host.ips,
-            pod_ips,
-            allocatable: &c.allocatable,
-        }
+        content::Sources { pod, objects: &c.objects, tokens: &c.tokens, host_ips: &c.host.ips, pod_ips, allocatable: &c.allocatable }
     }
 
     fn sandbox_config(&self, pod: &Pod, attempt: u32) -> Result<PodSandboxConfig, String> {
@@ -326,8 +319,7 @@ impl PodShared {
         let (paths, owned_pod, owned, ips) = (context.paths.clone(), pod.clone(), container.clone(), pod_ips.to_vec());
         let (domain, values) = (context.dns.cluster_domain.clone(), env.clone());
         let built = blocking(move || {
-            let place =
-                Place { paths: &paths, pod: &owned_pod, container: &owned, attempt, pod_ips: &ips, cluster_domain: &domain };
+            let place = Place { paths: &paths, pod: &owned_pod, container: &owned, attempt, pod_ips: &ips, cluster_domain: &domain };
             Ok(mounts::build(&place, &mounted, &values))
         });
         let (mounts, message_file) = built.await.and_then(|r| r).map_err(|m| failure(CONFIG, &m))?;
@@ -356,8 +348,7 @@ impl PodShared {
         }
         let services = context.services.for_namespace(namespace).await;
         let allocatable: &BTreeMap<String, String> = &context.allocatable;
-        let sources =
-            env::Sources { pod, pod_ips, host_ips: &context.host.ips, objects: &objects, services: &services, allocatable };
+        let sources = env::Sources { pod, pod_ips, host_ips: &context.host.ips, objects: &objects, services: &services, allocatable };
         env::resolve(container, &sources)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use k8s_cri::v1::{
-    DnsConfig, Int64Value, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
-    PodSandboxMetadata, PortMapping, Protocol, SecurityProfile, security_profile::ProfileType,
+    DnsConfig, Int64Value, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
+    PortMapping, Protocol, SecurityProfile, security_profile::ProfileType,
 };
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
 

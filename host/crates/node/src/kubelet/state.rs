@@ -49,13 +49,33 @@ pub enum Work {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sandbox {
-    None { attempt: u32 },
-    Starting { attempt: u32 },
-    Ready { id: String, attempt: u32, ips: Vec<String> },
-    Failed { attempt: u32, retry_at: Timestamp, failures: u32 },
-    Stopping { id: String, attempt: u32, ips: Vec<String> },
+    None {
+        attempt: u32,
+    },
+    Starting {
+        attempt: u32,
+    },
+    Ready {
+        id: String,
+        attempt: u32,
+        ips: Vec<String>,
+    },
+    Failed {
+        attempt: u32,
+        retry_at: Timestamp,
+        failures: u32,
+    },
+    Stopping {
+        id: String,
+        attempt: u32,
+        ips: Vec<String>,
+    },
     /// Kept until the pod is removed, so that logs and addresses stay readable.
-    Stopped { id: String, attempt: u32, ips: Vec<String> },
+    Stopped {
+        id: String,
+        attempt: u32,
+        ips: Vec<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +114,18 @@ pub enum Run {
     Idle,
     Starting,
     /// Could not be started; tried again at `retry_at`.
-    Blocked { reason: &'static str, message: String, since: Timestamp, retry_at: Timestamp },
-    Running { id: String, started_at: Timestamp, post_start_done: bool, kill: Option<Kill> },
+    Blocked {
+        reason: &'static str,
+        message: String,
+        since: Timestamp,
+        retry_at: Timestamp,
+    },
+    Running {
+        id: String,
+        started_at: Timestamp,
+        post_start_done: bool,
+        kill: Option<Kill>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,11 +170,28 @@ pub enum Event {
     SandboxStarted(Result<SandboxUp, String>),
     SandboxStopped(Result<(), String>),
     /// The runtime lost the sandbox while it was wanted.
-    SandboxDied { id: String },
-    ContainerStarted { name: String, result: Result<Started, StartFailure> },
-    PostStartDone { name: String, id: String, error: Option<String> },
-    ContainerExited { name: String, exit: Terminated },
-    Probed { name: String, id: String, kind: ProbeKind, healthy: bool },
+    SandboxDied {
+        id: String,
+    },
+    ContainerStarted {
+        name: String,
+        result: Result<Started, StartFailure>,
+    },
+    PostStartDone {
+        name: String,
+        id: String,
+        error: Option<String>,
+    },
+    ContainerExited {
+        name: String,
+        exit: Terminated,
+    },
+    Probed {
+        name: String,
+        id: String,
+        kind: ProbeKind,
+        healthy: bool,
+    },
     /// Names of containers with what they were given, or why it failed.
     Resized(Result<Vec<(String, ResourceRequirements)>, String>),
     Released(Result<(), String>),
@@ -182,22 +229,44 @@ pub struct StartFailure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     MountVolumes,
-    StartSandbox { attempt: u32 },
-    StartContainer { name: String, attempt: u32 },
+    StartSandbox {
+        attempt: u32,
+    },
+    StartContainer {
+        name: String,
+        attempt: u32,
+    },
     /// Gives up image pulls and hooks of containers that are starting.
     CancelStarts,
     /// Gives running containers, by name and id, the requests and limits of the spec.
-    Resize { containers: Vec<(String, String)> },
-    Kill { name: String, id: String, grace_seconds: i64, pre_stop: bool, message: String },
-    StopSandbox { id: String },
+    Resize {
+        containers: Vec<(String, String)>,
+    },
+    Kill {
+        name: String,
+        id: String,
+        grace_seconds: i64,
+        pre_stop: bool,
+        message: String,
+    },
+    StopSandbox {
+        id: String,
+    },
     /// Removes a finished instance and its log.
-    Forget { id: String },
+    Forget {
+        id: String,
+    },
     /// Gives back volumes and cgroup; what logs need stays.
     Release,
     /// Removes the pod's containers, sandboxes, volumes, logs and cgroup.
     TearDown,
     DeleteObject,
-    Tell { warning: bool, reason: &'static str, message: String, container: Option<String> },
+    Tell {
+        warning: bool,
+        reason: &'static str,
+        message: String,
+        container: Option<String>,
+    },
     /// The worker's life is over.
     Finish,
 }

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, PodCondition,
-    PodIP, PodStatus,
+    ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, PodCondition, PodIP,
+    PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
@@ -30,8 +30,7 @@ pub fn of(state: &PodState, old: &PodStatus, host: &HostFacts, now: Timestamp) -
     let spec = state.pod.spec.clone().unwrap_or_default();
     let phase = phase(state);
     let list = |kinds: &[Kind]| -> Option<Vec<ContainerStatus>> {
-        let listed: Vec<_> =
-            state.containers.iter().filter(|c| kinds.contains(&c.kind)).map(|c| container_status(state, c, now)).collect();
+        let listed: Vec<_> = state.containers.iter().filter(|c| kinds.contains(&c.kind)).map(|c| container_status(state, c, now)).collect();
         (!listed.is_empty()).then_some(listed)
     };
     let pod_ips: Vec<String> = if spec.host_network == Some(true) { host.ips.clone() } else { state.sandbox_ips().to_vec() };
@@ -313,9 +312,7 @@ fn pod_ready(state: &PodState, others: &[PodCondition], containers: &Verdict) ->
             let kind = &gate.condition_type;
             match others.iter().find(|c| c.type_ == *kind) {
                 None => Some(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
-                Some(c) if c.status != "True" => {
-                    Some(format!("the status of pod readiness gate {kind:?} is not \"True\", but {}", c.status))
-                }
+                Some(c) if c.status != "True" => Some(format!("the status of pod readiness gate {kind:?} is not \"True\", but {}", c.status)),
                 Some(_) => None,
             }
         })

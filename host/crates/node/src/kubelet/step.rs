@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use super::resources::milli;
 use super::state::*;
 
-
 /// First restart delay after a crash, in seconds; doubled for each further one.
 const CRASH_DELAY_SECONDS: i64 = 10;
 /// Longest delay between restarts or pulls, in seconds.
@@ -242,7 +241,12 @@ fn post_start_done(state: &mut PodState, name: &str, id: &str, error: Option<Str
     if kill.is_none() {
         *kill = Some(Kill { deadline: after(now, grace) });
         let message = "FailedPostStartHook".to_owned();
-        actions.push(Action::Tell { warning: true, reason: "FailedPostStartHook", message: "PostStartHook failed".into(), container: Some(name.into()) });
+        actions.push(Action::Tell {
+            warning: true,
+            reason: "FailedPostStartHook",
+            message: "PostStartHook failed".into(),
+            container: Some(name.into()),
+        });
         actions.push(Action::Kill { name: name.into(), id: id.into(), grace_seconds: grace, pre_stop: true, message });
     }
 }
@@ -357,7 +361,8 @@ pub fn resizable(state: &PodState) -> Vec<(String, String, bool)> {
         let Some(applied) = &c.applied else { continue };
         let wanted = spec.resources.clone().unwrap_or_default();
         let changed: Vec<&str> = ["cpu", "memory"].into_iter().filter(|n| amounts(&wanted, n) != amounts(applied, n)).collect();
-        let restart = spec.resize_policy.iter().flatten().any(|p| p.restart_policy == "RestartContainer" && changed.contains(&p.resource_name.as_str()));
+        let restart =
+            spec.resize_policy.iter().flatten().any(|p| p.restart_policy == "RestartContainer" && changed.contains(&p.resource_name.as_str()));
         if !changed.is_empty() {
             out.push((spec.name.clone(), id.clone(), restart));
         }
@@ -618,11 +623,7 @@ fn deadline(state: &PodState) -> Option<Timestamp> {
 fn grace_seconds(state: &PodState) -> i64 {
     let meta = &state.pod.metadata;
     let spec = state.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
-    if meta.deletion_timestamp.is_some() {
-        meta.deletion_grace_period_seconds.or(spec).unwrap_or(30)
-    } else {
-        spec.unwrap_or(30)
-    }
+    if meta.deletion_timestamp.is_some() { meta.deletion_grace_period_seconds.or(spec).unwrap_or(30) } else { spec.unwrap_or(30) }
 }
 
 /// `name_namespace(uid)`, as upstream writes a pod in messages.

@@ -33,7 +33,13 @@ impl Life {
             .map(|c| {
                 let s = c.state.clone().unwrap_or_default();
                 let word = match (s.running, s.terminated, s.waiting) {
-                    (Some(_), _, _) => if c.ready { "ready".into() } else { "running".into() },
+                    (Some(_), _, _) => {
+                        if c.ready {
+                            "ready".into()
+                        } else {
+                            "running".into()
+                        }
+                    }
                     (_, Some(t), _) => format!("exit {}", t.exit_code),
                     (_, _, Some(w)) => w.reason.unwrap_or_default(),
                     _ => "?".into(),

@@ -409,11 +409,7 @@ impl Worker {
         }
         self.delete_wanted = false;
         let (client, target) = (self.context.client.clone(), self.target());
-        let options = DeleteOptions {
-            grace_period_seconds: Some(0),
-            uid: self.state.pod.metadata.uid.clone(),
-            ..DeleteOptions::default()
-        };
+        let options = DeleteOptions { grace_period_seconds: Some(0), uid: self.state.pod.metadata.uid.clone(), ..DeleteOptions::default() };
         self.spawn(async move {
             match client.delete(&target, &options).await {
                 Ok(_) => Event::ObjectDeleted(Ok(())),

@@ -174,7 +174,8 @@ mod tests {
             -X CNI-HOSTPORT-DNAT
             -X KUBE-SERVICES
             COMMIT
-        "#]].assert_eq(&removal("nat", saved));
+        "#]]
+        .assert_eq(&removal("nat", saved));
         assert_eq!(removal("nat", "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DOCKER\nCOMMIT\n"), "");
     }
 }

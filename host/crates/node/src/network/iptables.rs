@@ -25,7 +25,8 @@ const PROBE: &str = "*nat\n:PINTLE-PROBE - [0:0]\n\
     -A PINTLE-PROBE -m mark --mark 0x4000/0x4000 -j MARK --xor-mark 0x4000\n\
     -A PINTLE-PROBE -m addrtype --dst-type LOCAL -p tcp -m tcp -j DNAT --to-destination 127.0.0.1:1\n\
     -A PINTLE-PROBE -m conntrack --ctstate NEW -j RETURN\nCOMMIT\n";
-const PROBE_RECENT: &str = "*nat\n:PINTLE-PROBE - [0:0]\n-A PINTLE-PROBE -m recent --name PINTLE-PROBE --rcheck --seconds 1 --reap -j RETURN\nCOMMIT\n";
+const PROBE_RECENT: &str =
+    "*nat\n:PINTLE-PROBE - [0:0]\n-A PINTLE-PROBE -m recent --name PINTLE-PROBE --rcheck --seconds 1 --reap -j RETURN\nCOMMIT\n";
 const PROBE_END: &str = "*nat\n:PINTLE-PROBE - [0:0]\n-X PINTLE-PROBE\nCOMMIT\n";
 
 #[derive(Debug, thiserror::Error)]
@@ -241,7 +242,9 @@ fn count(present: &BTreeMap<(Table, &str), Vec<String>>, jump: &Jump) -> usize {
 
 /// The program names a line by its number: add the line.
 fn explain(message: &str, batch: &str) -> String {
-    let number = message.split_once("line").and_then(|(_, rest)| rest.trim_start_matches([':', ' ']).split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok());
+    let number = message
+        .split_once("line")
+        .and_then(|(_, rest)| rest.trim_start_matches([':', ' ']).split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok());
     let line = number.and_then(|n| batch.lines().nth(n.checked_sub(1)?)).unwrap_or("");
     format!("{} [{line}]", message.trim().lines().next().unwrap_or(""))
 }

@@ -71,6 +71,7 @@ mod tests {
             -A PINTLE-POSTROUTING -s 10.244.0.0/24 -m addrtype ! --dst-type LOCAL -j MASQUERADE
             -A PINTLE-POSTROUTING -s 10.89.0.2/32 -m addrtype ! --dst-type LOCAL -j MASQUERADE
             COMMIT
-        "#]].assert_eq(&rules.changes_since(&RuleSet::default()));
+        "#]]
+        .assert_eq(&rules.changes_since(&RuleSet::default()));
     }
 }

@@ -81,7 +81,8 @@ fn is_stale(flow: &Flow, fronts: &Fronts) -> bool {
 
 /// `udp 17 29 src=A dst=B sport=1 dport=2 [UNREPLIED] src=C dst=D sport=3 dport=4 ...`
 fn read_flow(line: &str) -> Option<Flow> {
-    let values = |key: &str| line.split_whitespace().filter_map(move |w| w.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect::<Vec<_>>();
+    let values =
+        |key: &str| line.split_whitespace().filter_map(move |w| w.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect::<Vec<_>>();
     let address = |key: &str, index: usize| values(key).get(index)?.parse().ok();
     let port = |key: &str, index: usize| values(key).get(index)?.parse().ok();
     Some(Flow {

@@ -51,7 +51,8 @@ pub fn start(config: &NodeConfig, sources: &Arc<Sources>, tool: &Arc<Tool>) -> P
         std::net::IpAddr::V6(_) => None,
     });
     let snapshot = Snapshot { node_name: config.name.clone(), node_address: address, ..Snapshot::default() };
-    let worker = Worker { sources: sources.clone(), tool: tool.clone(), snapshot, applied: None, udp_changed: true, health: health::Server::default() };
+    let worker =
+        Worker { sources: sources.clone(), tool: tool.clone(), snapshot, applied: None, udp_changed: true, health: health::Server::default() };
     Proxy { task: tokio::spawn(worker.run()) }
 }
 

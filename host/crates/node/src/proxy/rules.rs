@@ -175,7 +175,11 @@ impl<'a> Writer<'a> {
             shared.node_ports.push(format!("-m comment --comment \"{}\" {protocol} --dport {port} -j {}", self.port.name, self.names.external));
         }
         if !external {
-            shared.refused_external.push(format!("{} -m addrtype --dst-type LOCAL {protocol} --dport {port} -j {}", self.refusal_comment(), self.refusal()));
+            shared.refused_external.push(format!(
+                "{} -m addrtype --dst-type LOCAL {protocol} --dport {port} -j {}",
+                self.refusal_comment(),
+                self.refusal()
+            ));
         }
     }
 

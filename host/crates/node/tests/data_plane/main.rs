@@ -20,7 +20,8 @@ fn data_plane() {
         eprintln!("not run: needs root");
         return;
     }
-    let script = "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && mount -t sysfs sysfs /sys && exec \"$0\" --exact inside --ignored --nocapture";
+    let script =
+        "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && mount -t sysfs sysfs /sys && exec \"$0\" --exact inside --ignored --nocapture";
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private", "--fork", "--kill-child=SIGKILL", "sh", "-c", script])
         .arg(std::env::current_exe().unwrap())
@@ -63,8 +64,14 @@ async fn inside() {
 }
 
 async fn cluster_ip_and_node_port(world: &World, a: &Pod, b: &Pod) {
-    world.create("", "services", json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"type": "NodePort", "clusterIP": "10.96.7.7", "ports": [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]}})).await;
+    world
+        .create(
+            "",
+            "services",
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"type": "NodePort", "clusterIP": "10.96.7.7", "ports": [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]}}),
+        )
+        .await;
     world.put_slice("web", "http", "TCP", 8080, &["10.244.0.5", "10.244.0.6"]).await;
     eventually("a pod reaches both by the service", async || {
         let answers: Vec<_> = (0..8).filter_map(|_| b.ask_tcp("10.96.7.7:80")).collect();
@@ -92,15 +99,24 @@ async fn sticky(world: &World, a: &Pod) {
 async fn no_endpoints(world: &World, a: &Pod) {
     world.put_slice("web", "http", "TCP", 8080, &[]).await;
     let refused = |answer: std::io::Result<String>| answer.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
-    eventually("a service without endpoints refuses", async || refused(a.inside(|| talk_tcp("10.96.7.7:80"))) && refused(talk_tcp("127.0.0.1:30080"))).await;
+    eventually("a service without endpoints refuses", async || {
+        refused(a.inside(|| talk_tcp("10.96.7.7:80"))) && refused(talk_tcp("127.0.0.1:30080"))
+    })
+    .await;
 }
 
 /// A client that keeps its port follows when the endpoint goes.
 async fn udp_moves(world: &World, a: &Pod, b: &Pod) {
     a.serve_udp(5300);
     b.serve_udp(5300);
-    world.create("", "services", json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo", "namespace": "default"},
-        "spec": {"clusterIP": "10.96.7.8", "ports": [{"name": "u", "port": 53, "protocol": "UDP"}]}})).await;
+    world
+        .create(
+            "",
+            "services",
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.7.8", "ports": [{"name": "u", "port": 53, "protocol": "UDP"}]}}),
+        )
+        .await;
     world.put_slice("echo", "u", "UDP", 5300, &["10.244.0.5"]).await;
     let client = Pod::on_bridge("c", "10.244.0.7");
     let socket = client.udp_socket();
@@ -111,7 +127,8 @@ async fn udp_moves(world: &World, a: &Pod, b: &Pod) {
 
 async fn names(a: &Pod) {
     let server = "10.96.0.10:53";
-    eventually("the cluster's DNS answers", async || a.look_up(server, "web.default.svc.cluster.local.").contains(&Ipv4Addr::new(10, 96, 7, 7))).await;
+    eventually("the cluster's DNS answers", async || a.look_up(server, "web.default.svc.cluster.local.").contains(&Ipv4Addr::new(10, 96, 7, 7)))
+        .await;
     assert_eq!(a.look_up(server, "kubernetes.default.svc.cluster.local."), [Ipv4Addr::new(10, 96, 0, 1)]);
     assert_eq!(a.look_up(server, "kube-dns.kube-system.svc.cluster.local."), [Ipv4Addr::new(10, 96, 0, 10)]);
     assert_eq!(a.look_up(server, "nothing.default.svc.cluster.local."), Vec::<Ipv4Addr>::new());

@@ -15,12 +15,12 @@ use pintle_plugin_bindings::controller::pintle::controller::types::{self, ApiErr
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::record::{Asked, Id, Record, Verb, Write};
+use super::view::View;
 use crate::events::{Event, Recorder, Regarding};
 use crate::grants::{PolicyRule, allows};
 use crate::guest::HostState;
 use crate::index::{Entry, Filter, Informer, Informers, Meta};
-use super::record::{Asked, Id, Record, Verb, Write};
-use super::view::View;
 use crate::throttle::{MAX_WRITES_PER_CALL, Throttle};
 
 /// A call of the API that takes longer is given up; the plugin sees `unavailable`.
@@ -203,14 +203,22 @@ impl State {
         let Target { resource, namespace, name, subresource } = &target;
         let (subresource, named) = (subresource.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default());
         if !allows(&self.world.grants, verb.granted(), resource, subresource, named) {
-            return Err(ApiError::Forbidden(format!("{resource} is forbidden: the plugin {:?} is not granted {}", self.world.plugin, verb.granted())));
+            return Err(ApiError::Forbidden(format!(
+                "{resource} is forbidden: the plugin {:?} is not granted {}",
+                self.world.plugin,
+                verb.granted()
+            )));
         }
         // What it changes must be in the view first.
         let id = Id::new(resource, namespace.as_deref().unwrap_or_default(), named);
         if verb != Verb::Create && matches!(&self.world.witness, Witness::Answers(view) if view.get(&id).is_none()) {
             let entry = match self.world.index(resource).map(|informer| informer.get(&id.namespace, &id.name)) {
                 Some(entry) => entry,
-                None => self.fetch(resource.clone(), id.namespace.clone(), id.name.clone()).await.ok().and_then(|o| Entry::parse(Served { json: o.json.into(), revision: o.revision })),
+                None => self
+                    .fetch(resource.clone(), id.namespace.clone(), id.name.clone())
+                    .await
+                    .ok()
+                    .and_then(|o| Entry::parse(Served { json: o.json.into(), revision: o.revision })),
             };
             if let Witness::Answers(view) = &mut self.world.witness {
                 view.take_in(id, entry);
@@ -255,7 +263,8 @@ impl State {
             labels: if query.label_selector.is_empty() { None } else { Some(LabelSelector::parse(&query.label_selector).map_err(bad_selector)?) },
             fields: if query.field_selector.is_empty() { None } else { Some(FieldSelector::parse(&query.field_selector).map_err(bad_selector)?) },
         };
-        let asked = Asked { resource: resource.clone(), filter: filter.clone(), labels: query.label_selector.clone(), fields: query.field_selector.clone() };
+        let asked =
+            Asked { resource: resource.clone(), filter: filter.clone(), labels: query.label_selector.clone(), fields: query.field_selector.clone() };
         if let Witness::Answers(view) = &self.world.witness
             && let Some(found) = view.listed(&asked)
         {

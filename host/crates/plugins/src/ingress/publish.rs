@@ -60,13 +60,8 @@ impl Publisher {
             revision.log.write("warn", &line(problem));
             let found = find(&format!("{}/{}", problem.namespace, problem.name)).filter(|_| problem.kind == "Ingress");
             let Some(regarding) = found.and_then(|e| regarding(&e.json)).or_else(|| named(problem)) else { continue };
-            let event = Event {
-                regarding,
-                kind: "Warning",
-                reason: problem.reason.clone(),
-                action: "Compile".to_owned(),
-                note: problem.message.clone(),
-            };
+            let event =
+                Event { regarding, kind: "Warning", reason: problem.reason.clone(), action: "Compile".to_owned(), note: problem.message.clone() };
             let plugin = &revision.plugin;
             self.recorder.of(plugin, || Recorder::new((shared.clients)(plugin), plugin)).record(event);
         }

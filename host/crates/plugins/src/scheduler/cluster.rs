@@ -5,9 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
-    Budget, Delta, HostPort, Namespace, Node, Placement, Pod, Preemption, Resources,
-};
+use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{Budget, Delta, HostPort, Namespace, Node, Placement, Pod, Preemption, Resources};
 
 use super::amounts;
 use super::commit::Victim;
@@ -430,7 +428,9 @@ mod tests {
         cluster.assume(wish("assumed", "500m"), 0);
         cluster.observe(&pod("confirmed", "a", "500m")).expect("a pod");
         let choice = |victims: &[&str]| Preemption { node: 0, victims: victims.iter().map(|v| (*v).to_owned()).collect() };
-        let names = |priority: i32, uids: &[&str]| Some(cluster.victims(&choice(uids), priority)?.into_iter().map(|v| format!("{}/{}", v.namespace, v.name)).collect::<Vec<_>>());
+        let names = |priority: i32, uids: &[&str]| {
+            Some(cluster.victims(&choice(uids), priority)?.into_iter().map(|v| format!("{}/{}", v.namespace, v.name)).collect::<Vec<_>>())
+        };
         assert_eq!(names(1, &["assumed", "confirmed"]), Some(vec!["n/assumed".to_owned(), "n/confirmed".to_owned()]));
         assert_eq!(names(0, &["assumed"]), None, "none of lower priority");
         assert_eq!(names(1, &["stranger"]), None);

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_api::{Reason, Status};
 use pintle_api::client::{Client, DeleteOptions, Patch, Target, WriteOptions};
+use pintle_api::{Reason, Status};
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::Pod;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,9 +26,14 @@ const BIND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What came of what was carried out aside.
 pub enum Report {
-    Bound { uid: Uid, outcome: Result<(), Status> },
+    Bound {
+        uid: Uid,
+        outcome: Result<(), Status>,
+    },
     /// A victim is still there, and nobody is about to end it.
-    NotEvicted { preemptor: Uid },
+    NotEvicted {
+        preemptor: Uid,
+    },
 }
 
 pub struct Victim {

@@ -263,5 +263,4 @@ impl Driver {
             self.queue.back_off(preemptor, Instant::now());
         }
     }
-
 }

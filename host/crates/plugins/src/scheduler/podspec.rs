@@ -96,7 +96,12 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
     let asked = Constraints {
         node_selector: spec.node_selector.0,
         required_nodes: node_affinity.required_during_scheduling_ignored_during_execution.map(NodeSelector::lift),
-        preferred_nodes: node_affinity.preferred_during_scheduling_ignored_during_execution.unwrap_or_default().into_iter().map(Preference::lift).collect(),
+        preferred_nodes: node_affinity
+            .preferred_during_scheduling_ignored_during_execution
+            .unwrap_or_default()
+            .into_iter()
+            .map(Preference::lift)
+            .collect(),
         claims: volumes().filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| c.claim_name.to_string()).collect(),
         required_affinity: terms(pod_affinity.required_during_scheduling_ignored_during_execution),
         preferred_affinity: weighted(pod_affinity.preferred_during_scheduling_ignored_during_execution),

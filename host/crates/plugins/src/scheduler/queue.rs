@@ -137,7 +137,8 @@ impl Queue {
     /// The attempt failed for a passing reason.
     pub fn back_off(&mut self, uid: &str, now: Instant) {
         let turn = self.next_turn();
-        let Some((uid, pod)) = self.pods.get_key_value(uid).map(|(uid, _)| uid.clone()).and_then(|uid| Some((uid.clone(), self.pods.get_mut(&uid)?))) else {
+        let Some((uid, pod)) = self.pods.get_key_value(uid).map(|(uid, _)| uid.clone()).and_then(|uid| Some((uid.clone(), self.pods.get_mut(&uid)?)))
+        else {
             return;
         };
         (pod.state, pod.turn) = (State::Backoff, turn);

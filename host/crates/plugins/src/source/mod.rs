@@ -99,7 +99,10 @@ impl Sources {
             }
             let bytes = match self.kept(&spec.digest).await {
                 Some(bytes) => bytes,
-                None => download(&source.url, source, MAX_COMPONENT_BYTES).await?.ok_or_else(|| LoadError::Source(format!("{} is not there", source.url)))?.into(),
+                None => download(&source.url, source, MAX_COMPONENT_BYTES)
+                    .await?
+                    .ok_or_else(|| LoadError::Source(format!("{} is not there", source.url)))?
+                    .into(),
             };
             return Ok(local(bytes, Beside::Url(source.clone())));
         }
@@ -185,7 +188,9 @@ impl Sources {
         let rejected = missing.iter().find(|key| !signatures.iter().any(|s| key.accepts(s, &found.bytes, &found.manifest)));
         match rejected {
             None => Ok(()),
-            Some(key) if signatures.is_empty() => Err(LoadError::Unverified(format!("has no signature{place}; the key {} is asked for", key.fingerprint()))),
+            Some(key) if signatures.is_empty() => {
+                Err(LoadError::Unverified(format!("has no signature{place}; the key {} is asked for", key.fingerprint())))
+            }
             Some(key) => Err(LoadError::Unverified(format!("none of its {} signatures is of the key {}", signatures.len(), key.fingerprint()))),
         }
     }

@@ -275,7 +275,10 @@ mod tests {
         let candidate: Candidate = serde_json::from_value(spec["candidate"].clone()).expect("a candidate");
         expect![[r#"{"config":"b","limits":{"memory":"1Gi"},"schedulerName":"mine","source":{"inline":"AA=="},"world":"scheduler"}"#]]
             .assert_eq(&promoted(spec.clone(), candidate.clone(), "sha256:tried").to_string());
-        let source = crate::plugin::Source { oci: Some(crate::plugin::OciSource { reference: "r/p:v1".to_owned(), ..Default::default() }), ..Default::default() };
+        let source = crate::plugin::Source {
+            oci: Some(crate::plugin::OciSource { reference: "r/p:v1".to_owned(), ..Default::default() }),
+            ..Default::default()
+        };
         assert_eq!(promoted(spec, Candidate { source, ..candidate }, "sha256:tried")["digest"], "sha256:tried", "the tag may move");
     }
 }

@@ -161,7 +161,11 @@ impl Metrics {
         meters().for_each(|(labels, m)| out.line("pintle_plugin_memory_bytes", &labels, m.memory.load(Ordering::Relaxed).max(0)));
         out.family("pintle_plugin_instances", "gauge", "Instances of the component: none while it has nothing to do.");
         meters().for_each(|(labels, m)| out.line("pintle_plugin_instances", &labels, m.holds().0));
-        out.family("pintle_plugin_pauses_total", "counter", "Times that a scheduler decided nothing because its revision changed or an instance was lost.");
+        out.family(
+            "pintle_plugin_pauses_total",
+            "counter",
+            "Times that a scheduler decided nothing because its revision changed or an instance was lost.",
+        );
         let paused = || meters().filter(|(_, m)| m.pauses.load(Ordering::Relaxed) > 0);
         let seconds = |nanoseconds: &AtomicU64| nanoseconds.load(Ordering::Relaxed) as f64 / 1e9;
         paused().for_each(|(labels, m)| out.line("pintle_plugin_pauses_total", &labels, m.pauses.load(Ordering::Relaxed)));

@@ -38,7 +38,8 @@ async fn a_fault_costs_its_call_and_nothing_else() {
         bench.ask(&format!("after-{fault}"), "count");
         bench.answer(&format!("after-{fault}")).await;
     }
-    let degraded = || bench.plugin("probe")["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == "Degraded" && c["status"] == "True").cloned();
+    let degraded =
+        || bench.plugin("probe")["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == "Degraded" && c["status"] == "True").cloned();
     assert!(bench.eventually(degraded).await.is_some());
     let log = bench.eventually(|| {
         let lines: Vec<String> = bench.handle.logs("probe")?.into_iter().map(|l| l.message).collect();
@@ -96,7 +97,12 @@ async fn embedded_plugins_become_objects_once() {
             name: "probe".to_owned(),
             bytes: guests::controller().into(),
             world: World::Controller,
-            grants: vec![PolicyRule { verbs: vec!["*".to_owned()], api_groups: vec![String::new()], resources: vec!["configmaps".to_owned()], ..PolicyRule::default() }],
+            grants: vec![PolicyRule {
+                verbs: vec!["*".to_owned()],
+                api_groups: vec![String::new()],
+                resources: vec!["configmaps".to_owned()],
+                ..PolicyRule::default()
+            }],
             config: "built in".to_owned(),
         }]
     };

@@ -34,7 +34,10 @@ impl Bench {
 
     pub fn apply(&self, name: &str, spec: Value) {
         let status = self.cluster.get_object(&PLUGINS, "", name).map_or(json!({}), |p| p["status"].clone());
-        self.cluster.put(&PLUGINS, json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec, "status": status}));
+        self.cluster.put(
+            &PLUGINS,
+            json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec, "status": status}),
+        );
     }
 
     pub fn plugin(&self, name: &str) -> Value {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-
 use crate::guests;
 use crate::harness::{Bench, CONFIG_MAPS, controller_spec};
 use crate::schedulers::{self, node, node_of, pod};

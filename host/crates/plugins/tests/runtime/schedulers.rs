@@ -22,8 +22,11 @@ pub fn node(bench: &Bench, name: &str, cpu: &str) {
 
 pub fn pod(bench: &Bench, name: &str, cpu: &str, probe: &str) {
     let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}});
-    bench.cluster.put(&PODS, json!({"apiVersion": "v1", "kind": "Pod", "spec": {"schedulerName": "default-scheduler", "containers": [container]},
-        "metadata": {"name": name, "namespace": "n", "annotations": {"probe": probe}}}));
+    bench.cluster.put(
+        &PODS,
+        json!({"apiVersion": "v1", "kind": "Pod", "spec": {"schedulerName": "default-scheduler", "containers": [container]},
+        "metadata": {"name": name, "namespace": "n", "annotations": {"probe": probe}}}),
+    );
 }
 
 pub async fn node_of(bench: &Bench, name: &str) -> String {

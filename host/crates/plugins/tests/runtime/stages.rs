@@ -167,7 +167,10 @@ async fn a_shadow_that_panics_harms_nobody() {
     }
     let seen = candidate(&bench, "s", |c| c["faults"].as_u64() > Some(0)).await;
     assert_eq!(seen["differences"][0]["kind"], "Fault");
-    assert_eq!(bench.plugin("s")["status"]["conditions"].as_array().map(|all| all.iter().any(|c| c["type"] == "Degraded" && c["status"] == "True")), Some(false));
+    assert_eq!(
+        bench.plugin("s")["status"]["conditions"].as_array().map(|all| all.iter().any(|c| c["type"] == "Degraded" && c["status"] == "True")),
+        Some(false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,7 +180,10 @@ async fn a_candidate_that_cannot_be_had_leaves_the_live_one() {
     bench.condition("s", "Ready", "True", "Live").await;
     bench.apply("s", with_candidate(spec(""), "", json!({"source": inline(b"\0asm nonsense")})));
     bench.condition("s", "CandidateReady", "False", "NotAComponent").await;
-    assert_eq!((bench.plugin("s")["status"]["stage"].clone(), bench.plugin("s")["status"]["candidate"]["stage"].clone()), (json!("Live"), json!("Failed")));
+    assert_eq!(
+        (bench.plugin("s")["status"]["stage"].clone(), bench.plugin("s")["status"]["candidate"]["stage"].clone()),
+        (json!("Live"), json!("Failed"))
+    );
     bench.apply("s", spec(""));
     bench.eventually(|| bench.plugin("s")["status"]["candidate"].is_null().then_some(())).await.expect("no trace of it");
 }

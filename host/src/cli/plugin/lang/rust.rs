@@ -39,10 +39,8 @@ const SDK: &[File] = embedded![
     "sdk/rust/src/testing.rs",
 ];
 /// The crates' own manifests lean on this workspace; these stand alone.
-const MANIFESTS: [File; 2] = [
-    ("sdk/rust/Cargo.toml", include_str!("../templates/rust/sdk.toml")),
-    ("sdk/partial/Cargo.toml", include_str!("../templates/rust/partial.toml")),
-];
+const MANIFESTS: [File; 2] =
+    [("sdk/rust/Cargo.toml", include_str!("../templates/rust/sdk.toml")), ("sdk/partial/Cargo.toml", include_str!("../templates/rust/partial.toml"))];
 
 pub struct Rust;
 

@@ -158,7 +158,12 @@ impl Entry {
             None | Some(Value::Null) => FieldSet::new(),
             _ => return None,
         };
-        let id = ManagerId { manager, operation, api_version: if operation == Operation::Update { api_version.clone() } else { String::new() }, subresource };
+        let id = ManagerId {
+            manager,
+            operation,
+            api_version: if operation == Operation::Update { api_version.clone() } else { String::new() },
+            subresource,
+        };
         Some(Self { id, api_version, time, fields })
     }
 
@@ -206,7 +211,9 @@ pub fn conflict_status(mut conflicts: Vec<Conflict>) -> Status {
             format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
         }
     };
-    let cause = |conflict: &Conflict| Cause::new(CauseKind::FieldManagerConflict, conflict.path.as_str(), format!("conflict with {}", conflict.owner.shown()));
+    let cause = |conflict: &Conflict| {
+        Cause::new(CauseKind::FieldManagerConflict, conflict.path.as_str(), format!("conflict with {}", conflict.owner.shown()))
+    };
     let mut status = Status::new(409, Reason::Conflict, message);
     status.details_mut().causes = conflicts.iter().map(cause).collect();
     status

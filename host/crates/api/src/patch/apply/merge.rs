@@ -171,7 +171,9 @@ fn remove_item(item: Value, gone: &FieldSet, list: TypeRef<'_>) -> Option<Value>
     match key.ok().and_then(|key| gone.get(&key)) {
         None => Some(item),
         Some(node) if set::is_member(node) => None,
-        Some(node) => Some(remove(item, node.as_object()?, list.items().unwrap_or_else(TypeRef::unknown)).unwrap_or_else(|| Value::Object(Map::new()))),
+        Some(node) => {
+            Some(remove(item, node.as_object()?, list.items().unwrap_or_else(TypeRef::unknown)).unwrap_or_else(|| Value::Object(Map::new())))
+        }
     }
 }
 

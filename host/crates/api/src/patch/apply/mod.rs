@@ -22,8 +22,8 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 pub use self::created::track_create;
-pub use self::scale::apply_scale;
 use self::managers::{Conflict, Entry, ManagerId, Managers, Operation, asks_to_forget, conflict_status};
+pub use self::scale::apply_scale;
 use self::set::FieldSet;
 use self::walk::Delta;
 use crate::object::ObjectExt;

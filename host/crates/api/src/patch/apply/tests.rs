@@ -15,16 +15,37 @@ fn types() -> (Types, NodeId) {
     let field = |name: &str, to| (Box::from(name), Edge::to(to));
     let labels = b.add(Node::Object(ObjectNode { additional: Some(Edge::to(string)), ..Default::default() }));
     let proto = Edge { default: Some(Box::new(json!("TCP"))), ..Edge::to(string) };
-    let item = b.add(Node::Object(ObjectNode { fields: vec![field("name", string), ("proto".into(), proto), field("v", number), field("w", number)], ..Default::default() }));
+    let item = b.add(Node::Object(ObjectNode {
+        fields: vec![field("name", string), ("proto".into(), proto), field("v", number), field("w", number)],
+        ..Default::default()
+    }));
     let keys = ListKind::Map { keys: ["name".into(), "proto".into()].into() };
     let list = b.add(Node::List(ListNode { items: Edge::to(item), kind: keys }));
     let set = b.add(Node::List(ListNode { items: Edge::to(string), kind: ListKind::Set }));
     let atomic = b.add(Node::List(ListNode { items: Edge::to(string), kind: ListKind::Atomic }));
     let whole = b.add(Node::Object(ObjectNode { additional: Some(Edge::to(string)), map_kind: MapKind::Atomic, ..Default::default() }));
-    let spec_fields = vec![field("n", number), field("m", number), field("labels", labels), field("list", list), field("set", set), field("atomic", atomic), field("whole", whole)];
+    let spec_fields = vec![
+        field("n", number),
+        field("m", number),
+        field("labels", labels),
+        field("list", list),
+        field("set", set),
+        field("atomic", atomic),
+        field("whole", whole),
+    ];
     let spec = b.add(Node::Object(ObjectNode { fields: spec_fields, ..Default::default() }));
-    let metadata = b.add(Node::Object(ObjectNode { fields: ["name", "namespace", "uid", "resourceVersion"].map(|n| field(n, string)).into_iter().chain([field("labels", labels), field("annotations", labels), field("finalizers", set)]).collect(), ..Default::default() }));
-    let root = b.add(Node::Object(ObjectNode { fields: vec![field("apiVersion", string), field("kind", string), field("metadata", metadata), field("spec", spec), field("status", spec)], ..Default::default() }));
+    let metadata = b.add(Node::Object(ObjectNode {
+        fields: ["name", "namespace", "uid", "resourceVersion"]
+            .map(|n| field(n, string))
+            .into_iter()
+            .chain([field("labels", labels), field("annotations", labels), field("finalizers", set)])
+            .collect(),
+        ..Default::default()
+    }));
+    let root = b.add(Node::Object(ObjectNode {
+        fields: vec![field("apiVersion", string), field("kind", string), field("metadata", metadata), field("spec", spec), field("status", spec)],
+        ..Default::default()
+    }));
     (b.build(), root)
 }
 
@@ -106,7 +127,11 @@ fn conflicts_name_owner_and_field() {
         conflicts with "one":
         - .spec.list[name="x",proto="TCP"].v
         [(".spec.n", "conflict with \"ctl\" using x.io/v1"), (".spec.list[name=\"x\",proto=\"TCP\"].v", "conflict with \"one\"")]"#]]
-    .assert_eq(&format!("{}\n{:?}", status.message, status.details.unwrap().causes.iter().map(|c| (c.field.as_str(), c.message.as_str())).collect::<Vec<_>>()));
+    .assert_eq(&format!(
+        "{}\n{:?}",
+        status.message,
+        status.details.unwrap().causes.iter().map(|c| (c.field.as_str(), c.message.as_str())).collect::<Vec<_>>()
+    ));
     c.apply("two", json!({"n": 2, "list": [{"name": "x", "v": 5}]}), true).unwrap();
     c.check(expect![[r#"
         spec {"list":[{"name":"x","v":5}],"n":2}
@@ -134,8 +159,14 @@ fn lists_merge_by_their_kind() {
     let mut c = Cluster::new();
     c.apply("one", json!({"list": [{"name": "a"}, {"name": "b"}], "set": ["x", "y"], "atomic": ["1", "2"], "whole": {"a": "1"}}), false).unwrap();
     c.apply("two", json!({"list": [{"name": "c", "proto": "UDP"}, {"name": "b", "v": 1}], "set": ["z", "y"]}), false).unwrap();
-    assert_eq!(c.apply("two", json!({"atomic": ["1"]}), false).unwrap_err().message, r#"Apply failed with 1 conflict: conflict with "one": .spec.atomic"#);
-    assert_eq!(c.apply("two", json!({"whole": {"b": "1"}}), false).unwrap_err().message, r#"Apply failed with 1 conflict: conflict with "one": .spec.whole"#);
+    assert_eq!(
+        c.apply("two", json!({"atomic": ["1"]}), false).unwrap_err().message,
+        r#"Apply failed with 1 conflict: conflict with "one": .spec.atomic"#
+    );
+    assert_eq!(
+        c.apply("two", json!({"whole": {"b": "1"}}), false).unwrap_err().message,
+        r#"Apply failed with 1 conflict: conflict with "one": .spec.whole"#
+    );
     c.apply("one", json!({"list": [{"name": "b"}], "set": ["x"], "atomic": ["9"]}), false).unwrap();
     c.check(expect![[r#"
         spec {"atomic":["9"],"list":[{"name":"c","proto":"UDP"},{"name":"b","v":1}],"set":["x","z","y"]}
@@ -169,7 +200,10 @@ fn the_first_apply_of_an_untracked_object_finds_its_past() {
     c.object = Some(json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "a", "uid": "1"}, "spec": {"n": 1, "m": 1}}));
     c.update("edit", "", json!({"n": 1, "m": 2}));
     c.check(expect![[r#"spec {"m":2,"n":1}"#]]);
-    assert_eq!(c.apply("one", json!({"n": 5}), false).unwrap_err().message, r#"Apply failed with 1 conflict: conflict with "before-first-apply" using x.io/v1: .spec.n"#);
+    assert_eq!(
+        c.apply("one", json!({"n": 5}), false).unwrap_err().message,
+        r#"Apply failed with 1 conflict: conflict with "before-first-apply" using x.io/v1: .spec.n"#
+    );
     c.apply("one", json!({"n": 5}), true).unwrap();
     c.check(expect![[r#"
         spec {"m":2,"n":5}
@@ -180,7 +214,8 @@ fn the_first_apply_of_an_untracked_object_finds_its_past() {
 #[test]
 fn reset_fields_give_no_ownership() {
     let mut c = Cluster::new();
-    let config = json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "a", "labels": {"l": "1"}}, "spec": {"n": 1}, "status": {"n": 1}});
+    let config =
+        json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "a", "labels": {"l": "1"}}, "spec": {"n": 1}, "status": {"n": 1}});
     c.apply_whole("one", config, false).unwrap();
     c.check(expect![[r#"
         spec {"n":1}
@@ -195,14 +230,19 @@ fn reset_fields_give_no_ownership() {
 fn kubectl_takes_over_from_client_side_apply() {
     let mut c = Cluster::new();
     let last = r#"{"apiVersion":"x.io/v1","kind":"Thing","metadata":{"name":"a"},"spec":{"n":1,"m":1}}"#;
-    c.object = Some(json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "a", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}}}));
+    c.object = Some(
+        json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "a", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}}}),
+    );
     c.write("kubectl-client-side-apply", "", |_, _| ());
     let mut created = c.object.take().unwrap();
     created["spec"] = json!({"n": 1, "m": 1});
     c.write("kubectl-client-side-apply", "", |_, write| track_update(None, &mut created, write));
     c.object = Some(created);
     c.update("other", "", json!({"n": 1, "m": 7}));
-    assert_eq!(c.apply("kubectl", json!({"n": 2, "m": 2}), false).unwrap_err().message, r#"Apply failed with 1 conflict: conflict with "other" using x.io/v1: .spec.m"#);
+    assert_eq!(
+        c.apply("kubectl", json!({"n": 2, "m": 2}), false).unwrap_err().message,
+        r#"Apply failed with 1 conflict: conflict with "other" using x.io/v1: .spec.m"#
+    );
     c.apply("kubectl", json!({"n": 2, "m": 7}), false).unwrap();
     let annotation = &c.object.as_ref().unwrap()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
     assert_eq!(annotation, "{\"apiVersion\":\"x.io/v1\",\"kind\":\"Thing\",\"metadata\":{\"name\":\"a\"},\"spec\":{\"m\":7,\"n\":2}}\n");
@@ -246,7 +286,10 @@ fn configurations_are_checked() {
     .assert_eq(&messages.join("\n"));
     let whole = |config| Cluster::new().apply_whole("one", config, false).unwrap_err();
     assert_eq!(whole(json!({"apiVersion": "v1", "kind": "Pod"})).message, "invalid object type: /v1, Kind=Pod");
-    assert_eq!(whole(json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"managedFields": []}})).message, "metadata.managedFields must be nil");
+    assert_eq!(
+        whole(json!({"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"managedFields": []}})).message,
+        "metadata.managedFields must be nil"
+    );
 }
 
 #[test]
@@ -358,7 +401,8 @@ fn a_deployment_and_its_status() {
             "subresource": "status",
             "time": "2026-01-01T00:00:03Z"
           }
-        ]"#]].assert_eq(&serde_json::to_string_pretty(&again["metadata"]["managedFields"]).unwrap());
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&again["metadata"]["managedFields"]).unwrap());
 
     let config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 3,
         "template": {"spec": {"containers": [{"name": "hello", "image": "i2", "ports": [{"containerPort": 80}]}]}}}});
@@ -366,7 +410,8 @@ fn a_deployment_and_its_status() {
     expect![[r#"
         Apply failed with 2 conflicts: conflicts with "kubectl-create" using apps/v1:
         - .spec.replicas
-        - .spec.template.spec.containers[name="hello"].image"#]].assert_eq(&conflict.message);
+        - .spec.template.spec.containers[name="hello"].image"#]]
+    .assert_eq(&conflict.message);
     let applied = apply(Some(&again), config, true, &write("me", "", "2026-01-01T00:00:04Z")).unwrap();
     expect![[r#"
         {"containers":[{"args":["a"],"image":"i2","name":"hello","ports":[{"containerPort":80,"protocol":"TCP"}]}]}

@@ -123,7 +123,9 @@ impl<'t> Keys<'t> {
         if found.is_empty() {
             let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
             let names = names.join(" ");
-            return Err(format!("associative list with keys has an element that omits all key fields [{names}] (and doesn't have default values for any key fields)"));
+            return Err(format!(
+                "associative list with keys has an element that omits all key fields [{names}] (and doesn't have default values for any key fields)"
+            ));
         }
         found.sort_unstable_by_key(|(name, _)| *name);
         let mut step = String::from("k:{");

@@ -10,8 +10,33 @@ use crate::names;
 use crate::schema::times;
 
 const STRING_FORMATS: &[&str] = &[
-    "bsonobjectid", "uri", "email", "hostname", "ipv4", "ipv6", "cidr", "mac", "uuid", "uuid3", "uuid4", "uuid5", "isbn", "isbn10", "isbn13",
-    "creditcard", "ssn", "hexcolor", "rgbcolor", "byte", "password", "date", "duration", "datetime", "date-time", "k8s-short-name", "k8s-long-name",
+    "bsonobjectid",
+    "uri",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "mac",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "creditcard",
+    "ssn",
+    "hexcolor",
+    "rgbcolor",
+    "byte",
+    "password",
+    "date",
+    "duration",
+    "datetime",
+    "date-time",
+    "k8s-short-name",
+    "k8s-long-name",
 ];
 const NUMBER_FORMATS: &[&str] = &["int32", "int64", "float", "double"];
 
@@ -56,15 +81,21 @@ static EMAIL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:[^<>@]*<)?[^\s@<>
 static HOSTNAME: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"));
 static MAC: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^(?i)(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}[:-]){4}[0-9a-f]{2}$|^(?i)(?:[0-9a-f]{2}[:-]){7}[0-9a-f]{2}$|^(?i)(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}$")
+    pattern(
+        r"^(?i)(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}[:-]){4}[0-9a-f]{2}$|^(?i)(?:[0-9a-f]{2}[:-]){7}[0-9a-f]{2}$|^(?i)(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}$",
+    )
 });
 static SSN: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[0-9]{3}[- ]?[0-9]{2}[- ]?[0-9]{4}$"));
 static HEX_COLOR: LazyLock<Regex> = LazyLock::new(|| pattern(r"^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"));
 static RGB_COLOR: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^rgb\(\s*(0|[1-9][0-9]?|1[0-9][0-9]?|2[0-4][0-9]|25[0-5])\s*,\s*(0|[1-9][0-9]?|1[0-9][0-9]?|2[0-4][0-9]|25[0-5])\s*,\s*(0|[1-9][0-9]?|1[0-9][0-9]?|2[0-4][0-9]|25[0-5])\s*\)$")
+    pattern(
+        r"^rgb\(\s*(0|[1-9][0-9]?|1[0-9][0-9]?|2[0-4][0-9]|25[0-5])\s*,\s*(0|[1-9][0-9]?|1[0-9][0-9]?|2[0-4][0-9]|25[0-5])\s*,\s*(0|[1-9][0-9]?|1[0-9][0-9]?|2[0-4][0-9]|25[0-5])\s*\)$",
+    )
 });
 static DURATION: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^[+-]?(?:0|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:ns|us|µs|μs|ms|s|m|h|d|w|nano|nanos?|micros?|millis?|sec|secs?|seconds?|mins?|minutes?|hours?|days?|weeks?))+$")
+    pattern(
+        r"^[+-]?(?:0|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:ns|us|µs|μs|ms|s|m|h|d|w|nano|nanos?|micros?|millis?|sec|secs?|seconds?|mins?|minutes?|hours?|days?|weeks?))+$",
+    )
 });
 
 fn pattern(text: &str) -> Regex {
@@ -116,7 +147,9 @@ fn is_isbn10(text: &str) -> bool {
 fn is_isbn13(text: &str) -> bool {
     let digits = digits_of(text);
     let values: Option<Vec<u32>> = digits.chars().map(|c| c.to_digit(10)).collect();
-    values.is_some_and(|values| values.len() == 13 && values.iter().zip([1, 3].iter().cycle()).map(|(value, weight)| value * weight).sum::<u32>().is_multiple_of(10))
+    values.is_some_and(|values| {
+        values.len() == 13 && values.iter().zip([1, 3].iter().cycle()).map(|(value, weight)| value * weight).sum::<u32>().is_multiple_of(10)
+    })
 }
 
 fn is_credit_card(text: &str) -> bool {

@@ -39,11 +39,13 @@ impl Pruner {
                 if resource && OBJECT_FIELDS.contains(&name.as_str()) {
                     return true;
                 }
-                let known = schema.and_then(|schema| schema.properties.get(name.as_str()).map(Some).or(match &schema.additional {
-                    Additional::Unsaid => None,
-                    Additional::Open => Some(None),
-                    Additional::Values(values) => Some(Some(values)),
-                }));
+                let known = schema.and_then(|schema| {
+                    schema.properties.get(name.as_str()).map(Some).or(match &schema.additional {
+                        Additional::Unsaid => None,
+                        Additional::Open => Some(None),
+                        Additional::Values(values) => Some(Some(values)),
+                    })
+                });
                 match known {
                     Some(below) => {
                         self.below(name, |pruner| pruner.node(below, member, false));

@@ -78,9 +78,12 @@ fn faults_read_as_upstreams() {
             spec.cron: Required value
         "#]],
     );
-    check(json!({"cron": "noon"}), expect![[r#"
+    check(
+        json!({"cron": "noon"}),
+        expect![[r#"
         spec.cron: Invalid value: "noon": spec.cron in body should match '^[0-9* ]+$'
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

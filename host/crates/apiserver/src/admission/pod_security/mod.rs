@@ -113,7 +113,9 @@ fn modes(attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Mo
 fn template(attributes: &AdmissionAttributes<'_>) -> Option<&'static [&'static str]> {
     let def = attributes.resource.def();
     match (&*def.group, &*def.resource) {
-        ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") | ("", "replicationcontrollers") | ("batch", "jobs") => Some(&["spec", "template"]),
+        ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") | ("", "replicationcontrollers") | ("batch", "jobs") => {
+            Some(&["spec", "template"])
+        }
         ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template"]),
         ("", "podtemplates") => Some(&["template"]),
         _ => None,

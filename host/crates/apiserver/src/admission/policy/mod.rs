@@ -248,13 +248,22 @@ fn params(request: &Request<'_>, policy: &Policy, binding: &Binding) -> Result<O
     let own = reference.str_at(&["namespace"]);
     let namespace = match (resource.is_namespaced(), own) {
         (false, _) => None,
-        (true, "") => Some(request.namespace().ok_or_else(|| failed("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".into()))?),
+        (true, "") => Some(
+            request
+                .namespace()
+                .ok_or_else(|| failed("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".into()))?,
+        ),
         (true, own) => Some(own),
     };
     let name = reference.str_at(&["name"]);
     let found: Vec<Value> = if name.is_empty() {
         let selector = LabelSelector::from_spec(reference.get("selector")).map_err(Status::internal)?;
-        objects.list(&resource.def().gvr(), namespace).into_iter().filter(|o| selector.matches(o.map_at(&["metadata", "labels"]))).map(Arc::unwrap_or_clone).collect()
+        objects
+            .list(&resource.def().gvr(), namespace)
+            .into_iter()
+            .filter(|o| selector.matches(o.map_at(&["metadata", "labels"])))
+            .map(Arc::unwrap_or_clone)
+            .collect()
     } else {
         objects.get(&resource.def().gvr(), namespace, name).into_iter().map(Arc::unwrap_or_clone).collect()
     };

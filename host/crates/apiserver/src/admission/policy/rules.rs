@@ -1,8 +1,8 @@
 //! A policy and a binding as they are written, compiled.
 
+use pintle_api::Object;
 use pintle_api::object::ObjectExt;
 use pintle_api::patch::{json, merge, strategic};
-use pintle_api::Object;
 use serde_json::Value;
 
 use crate::admission::authorizing::authorizing;
@@ -110,7 +110,15 @@ impl Policy {
     }
 
     /// What the policy's expressions may name, but for its own variables.
-    pub fn variables(&self, request: &Request<'_>, seen: &Resource, object: Option<&Object>, old: Option<&Object>, params: &Value, namespace: &Value) -> Variables<'static> {
+    pub fn variables(
+        &self,
+        request: &Request<'_>,
+        seen: &Resource,
+        object: Option<&Object>,
+        old: Option<&Object>,
+        params: &Value,
+        namespace: &Value,
+    ) -> Variables<'static> {
         let mut all = Variables::new()
             .with("object", object.unwrap_or(&Value::Null))
             .with("oldObject", old.unwrap_or(&Value::Null))

@@ -38,7 +38,10 @@ pub struct Hook {
 pub enum By {
     Webhook,
     /// A Plugin of the hook's name, in this of its turns.
-    Component { phase: Phase, wants_system: bool },
+    Component {
+        phase: Phase,
+        wants_system: bool,
+    },
 }
 
 impl Hook {

@@ -46,7 +46,9 @@ pub async fn ask(request: &Request<'_>, hook: &Hook, seen: &Resource, object: Op
         remote.post(&objects, &query, &review, hook.timeout).await.map_err(|why| Refusal::Failed(format!("failed to call webhook: {why}")))?;
     if !(200..300).contains(&code) {
         let text = String::from_utf8_lossy(&body[..body.len().min(1024)]).into_owned();
-        return Err(Refusal::Failed(format!("failed to call webhook: an error on the server ({text:?}) has prevented the request from succeeding, code {code}")));
+        return Err(Refusal::Failed(format!(
+            "failed to call webhook: an error on the server ({text:?}) has prevented the request from succeeding, code {code}"
+        )));
     }
     let answer: Value = serde_json::from_slice(&body).map_err(|why| Refusal::Failed(format!("received invalid webhook response: {why}")))?;
     read(hook, &answer, &uid)
@@ -80,7 +82,9 @@ fn review(request: &Request<'_>, seen: &Resource, object: Option<&Object>, old: 
         body["subResource"] = json!(sub);
         body["requestSubResource"] = json!(sub);
     }
-    for (field, value) in [("name", request.name), ("namespace", request.namespace().unwrap_or(if request.is_namespace() { request.name } else { "" }))] {
+    for (field, value) in
+        [("name", request.name), ("namespace", request.namespace().unwrap_or(if request.is_namespace() { request.name } else { "" }))]
+    {
         if !value.is_empty() {
             body[field] = json!(value);
         }

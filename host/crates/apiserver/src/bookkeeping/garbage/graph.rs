@@ -63,8 +63,7 @@ impl Graph {
             return tasks;
         }
         let uid = self.intern(&meta.uid);
-        let owners: Box<[(Uid, bool)]> =
-            meta.owners().iter().map(|o| (self.intern(&o.uid), o.block_owner_deletion == Some(true))).collect();
+        let owners: Box<[(Uid, bool)]> = meta.owners().iter().map(|o| (self.intern(&o.uid), o.block_owner_deletion == Some(true))).collect();
         let old = self.nodes.remove(&uid);
         let old_owners = old.as_ref().map(|n| &*n.owners).unwrap_or_default();
         for (owner, _) in old_owners.iter().filter(|(o, _)| !owners.iter().any(|(n, _)| n == o)) {

@@ -7,9 +7,9 @@ mod calls;
 mod functions;
 mod literals;
 mod loops;
-pub mod types;
 #[cfg(test)]
 mod tests;
+pub mod types;
 mod unify;
 
 use std::sync::Arc;
@@ -69,14 +69,8 @@ impl Scope {
 
 /// The type of the result, where all of it could be told; the faults otherwise.
 pub fn check(expression: &IdedExpr, scope: &Scope, source: &SourceInfo) -> Result<Option<Type>, String> {
-    let mut checker = Checker {
-        scope,
-        loops: Vec::new(),
-        bindings: Bindings::default(),
-        faults: Faults::default(),
-        literals: Vec::new(),
-        formats: 0,
-    };
+    let mut checker =
+        Checker { scope, loops: Vec::new(), bindings: Bindings::default(), faults: Faults::default(), literals: Vec::new(), formats: 0 };
     let found = checker.look(expression);
     let found = checker.bindings.resolved(&found, true);
     let is_told = !scope.is_open && !checker.bindings.gave_up();

@@ -3,11 +3,11 @@
 pub mod mutatingadmissionpolicies;
 pub mod mutatingadmissionpolicybindings;
 pub mod mutatingwebhookconfigurations;
+mod policy_validate;
+pub mod validate;
 pub mod validatingadmissionpolicies;
 pub mod validatingadmissionpolicybindings;
 pub mod validatingwebhookconfigurations;
-mod policy_validate;
-pub mod validate;
 pub mod webhooks;
 
 use super::strategy::Strategy;

@@ -13,10 +13,10 @@ pub fn kind() -> Kind {
     Kind {
         validate,
         validate_change: |new, old, _, faults| immutable(new, old, &["data"], faults),
-        ..Kind::new(namespaced("apps/v1", "controllerrevisions", "ControllerRevision")).table(
-            &[NAME, text("Controller", "What the revision belongs to."), text("Revision", "Number in the history."), AGE],
-            |revision, now| vec![revision.name().into(), controller(revision).into(), count(revision, &["revision"]), age(revision, now)],
-        )
+        ..Kind::new(namespaced("apps/v1", "controllerrevisions", "ControllerRevision"))
+            .table(&[NAME, text("Controller", "What the revision belongs to."), text("Revision", "Number in the history."), AGE], |revision, now| {
+                vec![revision.name().into(), controller(revision).into(), count(revision, &["revision"]), age(revision, now)]
+            })
     }
 }
 

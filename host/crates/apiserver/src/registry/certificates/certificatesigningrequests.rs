@@ -152,9 +152,7 @@ fn parse_request(encoded: &str) -> Result<(), &'static str> {
         return Err("PEM block type must be CERTIFICATE REQUEST");
     }
     use x509_parser::prelude::FromDer;
-    x509_parser::certification_request::X509CertificationRequest::from_der(&block.contents)
-        .map(|_| ())
-        .map_err(|_| "malformed certificate request")
+    x509_parser::certification_request::X509CertificationRequest::from_der(&block.contents).map(|_| ()).map_err(|_| "malformed certificate request")
 }
 
 fn signer_name(name: &str, path: &Path<'_>, faults: &mut Faults) {

@@ -21,8 +21,16 @@ const FEATURE_SHAPE: &str = "must start with an UpperCamelCase segment, with sub
                              MyFeature/mySubFeature), and contain only alphanumeric characters and slashes";
 /// Fields of the status that upstream always shows.
 const NODE_INFO: [&str; 10] = [
-    "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID", "operatingSystem",
-    "osImage", "systemUUID",
+    "architecture",
+    "bootID",
+    "containerRuntimeVersion",
+    "kernelVersion",
+    "kubeProxyVersion",
+    "kubeletVersion",
+    "machineID",
+    "operatingSystem",
+    "osImage",
+    "systemUUID",
 ];
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const COLUMNS: &[Column] = &[

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use pintle_partial::Needed;
 use crate::registry::print::{AGE, NAME, NONE, age, since, text, text_or, wide};
 use crate::registry::strategy::Column;
+use pintle_partial::Needed;
 
 pub const COLUMNS: &[Column] = &[
     NAME,

@@ -81,8 +81,16 @@ fn validate(quota: &Value, faults: &mut Faults) {
 /// Whether the quota system knows the resource by itself.
 fn is_standard(name: &str) -> bool {
     const OTHERS: [&str; 10] = [
-        "requests.storage", "pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "persistentvolumeclaims", "configmaps",
-        "services.nodeports", "services.loadbalancers",
+        "requests.storage",
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "persistentvolumeclaims",
+        "configmaps",
+        "services.nodeports",
+        "services.loadbalancers",
     ];
     let bare = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
     let is_page = name.strip_prefix("requests.").unwrap_or(name).starts_with("hugepages-");

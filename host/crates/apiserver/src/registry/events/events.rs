@@ -79,8 +79,7 @@ fn validate(event: &Value, faults: &mut Faults) {
     if !matches!(kind, "Normal" | "Warning") {
         faults.invalid_str(&Path::root("type"), "", &format!("has invalid value: {kind}"));
     }
-    for (field, shown) in
-        [("deprecatedFirstTimestamp", "firstTimestamp"), ("deprecatedLastTimestamp", "lastTimestamp"), ("deprecatedCount", "count")]
+    for (field, shown) in [("deprecatedFirstTimestamp", "firstTimestamp"), ("deprecatedLastTimestamp", "lastTimestamp"), ("deprecatedCount", "count")]
     {
         if event.get(field).is_some_and(|v| !crate::registry::fields::is_zero(v)) {
             faults.invalid_str(&Path::root(shown), "", "needs to be unset");

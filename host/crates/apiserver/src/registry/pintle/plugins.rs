@@ -65,7 +65,8 @@ pub fn kind() -> Kind {
             }
         },
         fields: &[("spec.world", |p| p.str_at(&["spec", "world"]).to_owned())],
-        ..Kind::new(cluster("pintle.dev/v1alpha1", "plugins", "Plugin").short(&["plug"]).status().sub("log", &["get"]).sub("decisions", &["get"])).table(COLUMNS, cells)
+        ..Kind::new(cluster("pintle.dev/v1alpha1", "plugins", "Plugin").short(&["plug"]).status().sub("log", &["get"]).sub("decisions", &["get"]))
+            .table(COLUMNS, cells)
     }
 }
 

@@ -242,9 +242,7 @@ fn restart_rules(container: &Value, path: &Path<'_>, faults: &mut Faults) {
     const MAX_RULES: usize = 20;
     let rules = container.list_at(&["restartPolicyRules"]);
     match container.get("restartPolicy").and_then(Value::as_str) {
-        None if !rules.is_empty() => {
-            faults.required(&path.field("restartPolicy"), "must specify restartPolicy when restart rules are used")
-        }
+        None if !rules.is_empty() => faults.required(&path.field("restartPolicy"), "must specify restartPolicy when restart rules are used"),
         None => {}
         Some("Always" | "Never" | "OnFailure") => {}
         Some(other) => faults.not_supported(&path.field("restartPolicy"), other, &["Always", "Never", "OnFailure"]),

@@ -109,7 +109,8 @@ pub fn field_ref(reference: &Value, supported: &[&str], path: &Path<'_>, faults:
     if field.is_empty() {
         return faults.required(&path.field("fieldPath"), "");
     }
-    let converting = |why: String, faults: &mut Faults| faults.invalid_str(&path.field("fieldPath"), field, &format!("error converting fieldPath: {why}"));
+    let converting =
+        |why: String, faults: &mut Faults| faults.invalid_str(&path.field("fieldPath"), field, &format!("error converting fieldPath: {why}"));
     let version = reference.str_at(&["apiVersion"]);
     if version != "v1" {
         return converting(format!("unsupported pod version: {version}"), faults);

@@ -38,7 +38,11 @@ fn within_the_pod(spec: &Value, requirements: &Value, path: &Path<'_>, faults: &
     let asked = totals::amounts(requirements.get("requests"));
     for (name, sum) in totals::of_containers(spec, "requests") {
         if let Some(own) = asked.get(&name).filter(|own| sum > **own) {
-            faults.invalid_str(&list.key(&name), &own.to_string(), &format!("must be greater than or equal to aggregate container requests of {sum}"));
+            faults.invalid_str(
+                &list.key(&name),
+                &own.to_string(),
+                &format!("must be greater than or equal to aggregate container requests of {sum}"),
+            );
         }
     }
     let list = path.field("limits");
@@ -188,7 +192,8 @@ fn pod_resource_name(name: &str, path: &Path<'_>, faults: &mut Faults) {
 }
 
 fn is_standard(name: &str) -> bool {
-    matches!(name, "cpu" | "memory" | "ephemeral-storage" | "pods" | "services" | "secrets" | "configmaps" | "storage") || name.starts_with("hugepages-")
+    matches!(name, "cpu" | "memory" | "ephemeral-storage" | "pods" | "services" | "secrets" | "configmaps" | "storage")
+        || name.starts_with("hugepages-")
 }
 
 /// Resources that a node may promise more of than it has.

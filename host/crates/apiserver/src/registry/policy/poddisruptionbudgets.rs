@@ -38,18 +38,15 @@ pub fn kind() -> Kind {
                 }
             }
         },
-        ..Kind::new(namespaced("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget").short(&["pdb"]).status()).table(
-            COLUMNS,
-            |budget, now| {
-                let shown = |field: &str| match budget.at(&["spec", field]).filter(|v| !v.is_null()) {
-                    None => Value::from("N/A"),
-                    Some(Value::String(text)) => text.as_str().into(),
-                    Some(number) => number.to_string().into(),
-                };
-                let allowed = count(budget, &["status", "disruptionsAllowed"]);
-                vec![budget.name().into(), shown("minAvailable"), shown("maxUnavailable"), allowed, age(budget, now)]
-            },
-        )
+        ..Kind::new(namespaced("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget").short(&["pdb"]).status()).table(COLUMNS, |budget, now| {
+            let shown = |field: &str| match budget.at(&["spec", field]).filter(|v| !v.is_null()) {
+                None => Value::from("N/A"),
+                Some(Value::String(text)) => text.as_str().into(),
+                Some(number) => number.to_string().into(),
+            };
+            let allowed = count(budget, &["status", "disruptionsAllowed"]);
+            vec![budget.name().into(), shown("minAvailable"), shown("maxUnavailable"), allowed, age(budget, now)]
+        })
     }
 }
 

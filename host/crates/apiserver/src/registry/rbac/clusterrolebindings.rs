@@ -13,7 +13,6 @@ pub fn kind() -> Kind {
         default: default_binding,
         validate: |binding, faults| validate_binding(binding, false, faults),
         validate_change: |new, old, _, faults| fixed_role(new, old, faults),
-        ..Kind::new(cluster("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding"))
-            .table(BINDING_COLUMNS, binding_cells)
+        ..Kind::new(cluster("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding")).table(BINDING_COLUMNS, binding_cells)
     }
 }

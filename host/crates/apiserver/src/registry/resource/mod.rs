@@ -8,10 +8,5 @@ pub mod resourceslices;
 use super::strategy::Strategy;
 
 pub fn all() -> Vec<Box<dyn Strategy>> {
-    vec![
-        deviceclasses::kind().boxed(),
-        resourceclaims::kind().boxed(),
-        resourceclaimtemplates::kind().boxed(),
-        resourceslices::kind().boxed(),
-    ]
+    vec![deviceclasses::kind().boxed(), resourceclaims::kind().boxed(), resourceclaimtemplates::kind().boxed(), resourceslices::kind().boxed()]
 }

@@ -9,8 +9,7 @@ pub fn all() -> Vec<Box<dyn Strategy>> {
     vec![
         Kind::new(cluster("authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview").verbs(&["create"])).boxed(),
         Kind::new(cluster("authentication.k8s.io/v1", "tokenreviews", "TokenReview").verbs(&["create"])).boxed(),
-        Kind::new(namespaced("authorization.k8s.io/v1", "localsubjectaccessreviews", "LocalSubjectAccessReview").verbs(&["create"]))
-            .boxed(),
+        Kind::new(namespaced("authorization.k8s.io/v1", "localsubjectaccessreviews", "LocalSubjectAccessReview").verbs(&["create"])).boxed(),
         Kind::new(cluster("authorization.k8s.io/v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview").verbs(&["create"])).boxed(),
         Kind::new(cluster("authorization.k8s.io/v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview").verbs(&["create"])).boxed(),
         Kind::new(cluster("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview").verbs(&["create"])).boxed(),

@@ -5,10 +5,10 @@ use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
 use crate::registry::checks::immutable_object;
-use crate::registry::def::cluster;
-use crate::registry::faults::{Faults, Path};
 use crate::registry::core::persistentvolumeclaims::access_modes;
 use crate::registry::core::persistentvolumes;
+use crate::registry::def::cluster;
+use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{is_set, is_zero};
 use crate::registry::kind::Kind;
 use crate::registry::print::{AGE, NAME, age, boolean, text};

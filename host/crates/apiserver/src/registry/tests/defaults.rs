@@ -126,7 +126,10 @@ fn pods() {
 
 #[test]
 fn deployments() {
-    check("apps/deployments", deployment(), expect![[r#"
+    check(
+        "apps/deployments",
+        deployment(),
+        expect![[r#"
         {
           "metadata": {
             "name": "web",
@@ -175,13 +178,17 @@ fn deployments() {
             }
           },
           "status": {}
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
 fn jobs_get_a_selector_of_their_own() {
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:v1"}]}});
-    check("batch/jobs", json!({"metadata": {"name": "j"}, "spec": {"template": template}}), expect![[r#"
+    check(
+        "batch/jobs",
+        json!({"metadata": {"name": "j"}, "spec": {"template": template}}),
+        expect![[r#"
         {
           "metadata": {
             "name": "j",
@@ -229,12 +236,16 @@ fn jobs_get_a_selector_of_their_own() {
             }
           },
           "status": {}
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
 fn namespaces_and_secrets() {
-    check("namespaces", json!({"metadata": {"name": "a"}}), expect![[r#"
+    check(
+        "namespaces",
+        json!({"metadata": {"name": "a"}}),
+        expect![[r#"
         {
           "metadata": {
             "labels": {
@@ -251,8 +262,12 @@ fn namespaces_and_secrets() {
           "status": {
             "phase": "Active"
           }
-        }"#]]);
-    check("secrets", json!({"metadata": {"name": "s"}, "stringData": {"k": "v"}}), expect![[r#"
+        }"#]],
+    );
+    check(
+        "secrets",
+        json!({"metadata": {"name": "s"}, "stringData": {"k": "v"}}),
+        expect![[r#"
         {
           "data": {
             "k": "dg=="
@@ -262,7 +277,8 @@ fn namespaces_and_secrets() {
             "uid": "uid-1"
           },
           "type": "Opaque"
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -282,5 +298,6 @@ fn gated_pods_say_so() {
           ],
           "phase": "Pending",
           "qosClass": "BestEffort"
-        }"#]].assert_eq(&pretty(&object["status"]));
+        }"#]]
+    .assert_eq(&pretty(&object["status"]));
 }

@@ -95,7 +95,8 @@ fn every_resource_is_described() {
         resourceclaimtemplates |  | resource.k8s.io/v1 | namespaced | ResourceClaimTemplate | all |  | 
         resourceslices |  | resource.k8s.io/v1 | cluster | ResourceSlice | all |  | 
         decisions |  | pintle.dev/v1alpha1 | namespaced | Decision | list |  | 
-        plugins | plug | pintle.dev/v1alpha1 | cluster | Plugin | all |  | status,log,decisions"#]].assert_eq(&lines.join("\n"));
+        plugins | plug | pintle.dev/v1alpha1 | cluster | Plugin | all |  | status,log,decisions"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]

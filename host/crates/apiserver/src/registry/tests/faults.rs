@@ -64,7 +64,11 @@ fn pods() {
 fn a_pod_changes_only_where_it_may() {
     check_change("pods", simple_pod(), |p| p["spec"]["containers"][0]["image"] = "i:v2".into(), expect![""]);
     check_change("pods", simple_pod(), |p| p["spec"]["activeDeadlineSeconds"] = 5.into(), expect![""]);
-    check_change("pods", simple_pod(), |p| p["spec"]["nodeName"] = "n".into(), expect![[r#"
+    check_change(
+        "pods",
+        simple_pod(),
+        |p| p["spec"]["nodeName"] = "n".into(),
+        expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
         @@ -42,7 +42,7 @@
           "NodeSelector": null,
@@ -75,8 +79,13 @@ fn a_pod_changes_only_where_it_may() {
           "SecurityContext": {
            "HostNetwork": false,
            "HostPID": false,
-    "#]]);
-    check_change("pods", simple_pod(), |p| p["spec"]["containers"][0]["command"] = json!(["x"]), expect![[r#"
+    "#]],
+    );
+    check_change(
+        "pods",
+        simple_pod(),
+        |p| p["spec"]["containers"][0]["command"] = json!(["x"]),
+        expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
         @@ -5,7 +5,9 @@
            {
@@ -89,10 +98,16 @@ fn a_pod_changes_only_where_it_may() {
             "Args": null,
             "WorkingDir": "",
             "Ports": null,
-    "#]]);
-    check_change("pods", simple_pod(), |p| p["spec"]["containers"] = json!([]), expect![[r#"
+    "#]],
+    );
+    check_change(
+        "pods",
+        simple_pod(),
+        |p| p["spec"]["containers"] = json!([]),
+        expect![[r#"
         spec.containers: Required value
-        spec.containers: Forbidden: pod updates may not add or remove containers"#]]);
+        spec.containers: Forbidden: pod updates may not add or remove containers"#]],
+    );
 }
 
 #[test]
@@ -101,17 +116,37 @@ fn workloads() {
     wrong["spec"]["selector"]["matchLabels"]["app"] = "other".into();
     wrong["spec"]["replicas"] = (-1).into();
     wrong["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
-    check("apps/deployments", wrong, expect![[r#"
+    check(
+        "apps/deployments",
+        wrong,
+        expect![[r#"
         spec.replicas: Invalid value: -1: must be greater than or equal to 0
         spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`
-        spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#]]);
-    check("apps/deployments", json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}), expect![[r#"
+        spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#]],
+    );
+    check(
+        "apps/deployments",
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}),
+        expect![[r#"
         spec.selector: Required value
-        spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"#]]);
-    check_change("apps/deployments", deployment(), |d| d.set_at(&["spec", "selector", "matchLabels", "x"], "y".into()), expect![[r#"
+        spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"#]],
+    );
+    check_change(
+        "apps/deployments",
+        deployment(),
+        |d| d.set_at(&["spec", "selector", "matchLabels", "x"], "y".into()),
+        expect![[r#"
         spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`
-        spec.selector: Invalid value: {"matchLabels":{"app":"web","x":"y"}}: field is immutable"#]]);
-    check_change("apps/statefulsets", deployment(), |s| s["spec"]["serviceName"] = "other".into(), expect!["spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"]);
+        spec.selector: Invalid value: {"matchLabels":{"app":"web","x":"y"}}: field is immutable"#]],
+    );
+    check_change(
+        "apps/statefulsets",
+        deployment(),
+        |s| s["spec"]["serviceName"] = "other".into(),
+        expect![
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+        ],
+    );
     let job = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}});
     check("batch/jobs", job, expect![[r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#]]);
     let cron = json!({"spec": {"schedule": "61 * * * *", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}});
@@ -120,22 +155,47 @@ fn workloads() {
 
 #[test]
 fn configuration() {
-    check("configmaps", json!({"data": {"a b": "x"}}), expect![[r#"data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"#]]);
-    check_change("configmaps", json!({"immutable": true, "data": {"a": "x"}}), |c| c["data"]["a"] = "y".into(), expect!["data: Forbidden: field is immutable when `immutable` is set"]);
+    check(
+        "configmaps",
+        json!({"data": {"a b": "x"}}),
+        expect![[
+            r#"data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"#
+        ]],
+    );
+    check_change(
+        "configmaps",
+        json!({"immutable": true, "data": {"a": "x"}}),
+        |c| c["data"]["a"] = "y".into(),
+        expect!["data: Forbidden: field is immutable when `immutable` is set"],
+    );
     check("secrets", json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "eA=="}}), expect!["data[tls.key]: Required value"]);
-    check_change("secrets", json!({"data": {"a": "eA=="}}), |s| s["type"] = "other".into(), expect![[r#"type: Invalid value: "other": field is immutable"#]]);
+    check_change(
+        "secrets",
+        json!({"data": {"a": "eA=="}}),
+        |s| s["type"] = "other".into(),
+        expect![[r#"type: Invalid value: "other": field is immutable"#]],
+    );
 }
 
 #[test]
 fn access() {
-    check("rbac.authorization.k8s.io/roles", json!({"rules": [{"verbs": []}, {"verbs": ["get"], "nonResourceURLs": ["/x"]}]}), expect![[r#"
+    check(
+        "rbac.authorization.k8s.io/roles",
+        json!({"rules": [{"verbs": []}, {"verbs": ["get"], "nonResourceURLs": ["/x"]}]}),
+        expect![[r#"
         rules[0].verbs: Required value: verbs must contain at least one value
         rules[0].apiGroups: Required value: resource rules must supply at least one api group
         rules[0].resources: Required value: resource rules must supply at least one resource
-        rules[1].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs"#]]);
+        rules[1].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs"#]],
+    );
     let binding = json!({"roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": [{"kind": "User", "name": "u"}]});
     check("rbac.authorization.k8s.io/rolebindings", binding.clone(), expect![""]);
-    check_change("rbac.authorization.k8s.io/rolebindings", binding, |b| b["roleRef"]["name"] = "edit".into(), expect![[r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"edit"}: cannot change roleRef"#]]);
+    check_change(
+        "rbac.authorization.k8s.io/rolebindings",
+        binding,
+        |b| b["roleRef"]["name"] = "edit".into(),
+        expect![[r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"edit"}: cannot change roleRef"#]],
+    );
 }
 
 #[test]
@@ -169,7 +229,11 @@ fn plugins() {
             spec.rollback.failedPercent: Invalid value: 101: must be between 0 and 100, inclusive
             spec.rollback.failedOf: Invalid value: 0: must be between 1 and 10000, inclusive"#]],
     );
-    check("pintle.dev/plugins", with(json!({"source": {"oci": {"reference": "r/p:v1", "pullSecret": {"namespace": "n", "name": "s"}}}})), expect![""]);
+    check(
+        "pintle.dev/plugins",
+        with(json!({"source": {"oci": {"reference": "r/p:v1", "pullSecret": {"namespace": "n", "name": "s"}}}})),
+        expect![""],
+    );
     check(
         "pintle.dev/plugins",
         json!({"spec": {"world": "scheduler", "source": {"https": {"url": "http://h/p.wasm"}}, "candidate": {"source": {"oci": {"reference": "", "pullSecret": {"namespace": "n", "name": ""}}}}}}),
@@ -179,8 +243,12 @@ fn plugins() {
             spec.candidate.source.oci.reference: Required value
             spec.candidate.source.oci.pullSecret.name: Required value"#]],
     );
-    check("pintle.dev/plugins", with(json!({"source": {"file": "x"}, "stage": "Later", "canary": {"percent": 200, "namespaces": ["A"]}})), expect![[r#"
+    check(
+        "pintle.dev/plugins",
+        with(json!({"source": {"file": "x"}, "stage": "Later", "canary": {"percent": 200, "namespaces": ["A"]}})),
+        expect![[r#"
         spec.candidate.stage: Unsupported value: "Later": supported values: "Canary", "Live", "Shadow"
         spec.candidate.canary.percent: Invalid value: 200: must be between 0 and 100, inclusive
-        spec.candidate.canary.namespaces[0]: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"#]]);
+        spec.candidate.canary.namespaces[0]: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"#]],
+    );
 }

@@ -41,9 +41,12 @@ fn faults(object: Value, expected: Expect) {
 #[test]
 fn a_service_gets_an_address_and_a_node_port() {
     let world = World::default();
-    let made = create(&world, service(json!({"type": "NodePort", "clusterIP": "10.96.0.77", "ports": [
-        {"name": "dns", "port": 53, "nodePort": 30053, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53},
-    ]})));
+    let made = create(
+        &world,
+        service(json!({"type": "NodePort", "clusterIP": "10.96.0.77", "ports": [
+            {"name": "dns", "port": 53, "nodePort": 30053, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53},
+        ]})),
+    );
     expect![[r#"
         {
           "metadata": {
@@ -84,7 +87,8 @@ fn a_service_gets_an_address_and_a_node_port() {
           "status": {
             "loadBalancer": {}
           }
-        }"#]].assert_eq(&pretty(&made.unwrap()));
+        }"#]]
+    .assert_eq(&pretty(&made.unwrap()));
 }
 
 #[test]
@@ -95,7 +99,8 @@ fn numbers_are_taken_once_and_given_back() {
     other["metadata"]["name"] = "t".into();
     expect![[r#"Service "t" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.77"]: failed to allocate IP 10.96.0.77: provided IP is already allocated"#]].assert_eq(&create(&world, other.clone()).unwrap_err().message);
     other["spec"] = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]});
-    expect![[r#"Service "t" is invalid: spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated"#]].assert_eq(&create(&world, other.clone()).unwrap_err().message);
+    expect![[r#"Service "t" is invalid: spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated"#]]
+        .assert_eq(&create(&world, other.clone()).unwrap_err().message);
     other["spec"]["ports"][0]["nodePort"] = 80.into();
     expect![[r#"Service "t" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"#]].assert_eq(&create(&world, other.clone()).unwrap_err().message);
     other["spec"]["ports"][0]["nodePort"] = 30001.into();
@@ -139,23 +144,30 @@ fn headless_services_have_no_address() {
           "ipFamilyPolicy": "RequireDualStack",
           "sessionAffinity": "None",
           "type": "ClusterIP"
-        }"#]].assert_eq(&pretty(&made["spec"]));
+        }"#]]
+    .assert_eq(&pretty(&made["spec"]));
 }
 
 #[test]
 fn wrong_services_are_told() {
     faults(service(json!({})), expect!["spec.ports: Required value"]);
-    faults(service(json!({"type": "ExternalName", "clusterIP": "10.96.0.9"})), expect![[r#"
+    faults(
+        service(json!({"type": "ExternalName", "clusterIP": "10.96.0.9"})),
+        expect![[r#"
         spec.clusterIPs: Forbidden: may not be set for ExternalName services
-        spec.externalName: Required value"#]]);
-    faults(service(json!({"ports": [{"port": 0}, {"port": 80, "nodePort": 30000, "protocol": "ICMP", "name": "A"}], "sessionAffinity": "Maybe"})), expect![[r#"
+        spec.externalName: Required value"#]],
+    );
+    faults(
+        service(json!({"ports": [{"port": 0}, {"port": 80, "nodePort": 30000, "protocol": "ICMP", "name": "A"}], "sessionAffinity": "Maybe"})),
+        expect![[r#"
         spec.ports[0].name: Required value
         spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive
         spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive
         spec.ports[1].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
         spec.ports[1].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"
         spec.ports[1].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'
-        spec.sessionAffinity: Unsupported value: "Maybe": supported values: "ClientIP", "None""#]]);
+        spec.sessionAffinity: Unsupported value: "Maybe": supported values: "ClientIP", "None""#]],
+    );
     let changed = update_faults("services", service(json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]})), Part::Main, |s| {
         s["spec"]["clusterIP"] = "10.96.0.10".into();
         s["spec"]["clusterIPs"] = json!(["10.96.0.10"]);
@@ -174,7 +186,8 @@ fn a_second_service_of_that_name_neither_takes_nor_gives_back_the_numbers_of_the
     let first = create(&world, on("s", 31000)).unwrap();
     world.objects.insert("services".to_owned(), vec![first]);
     let taken = create(&world, on("s", 31000)).unwrap_err();
-    expect![[r#"Service "s" is invalid: spec.ports[0].nodePort: Invalid value: 31000: provided port is already allocated"#]].assert_eq(&taken.message);
+    expect![[r#"Service "s" is invalid: spec.ports[0].nodePort: Invalid value: 31000: provided port is already allocated"#]]
+        .assert_eq(&taken.message);
     let second = create(&world, on("s", 31001)).unwrap();
     world.with(|context| strategy("services").after_commit(None, Some(&second), context));
     assert!(create(&world, on("t", 31000)).is_err(), "still the first one's");

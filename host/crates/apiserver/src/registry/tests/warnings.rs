@@ -36,7 +36,11 @@ fn pods_that_are_old_in_style() {
         "containers": [{"name": "a", "resources": {"limits": {"memory": "100m"}},
             "env": [{"name": "X", "value": "1"}, {"name": "X", "value": "$(X)2"}, {"name": "X", "value": "3"}]}],
     });
-    warned("pods", pod(spec, annotations), None, expect![[r#"
+    warned(
+        "pods",
+        pod(spec, annotations),
+        None,
+        expect![[r#"
         metadata.annotations[container.apparmor.security.beta.kubernetes.io/a]: deprecated since v1.30; use the "appArmorProfile" field instead
         spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead
         spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key: beta.kubernetes.io/arch is deprecated since v1.14; use "kubernetes.io/arch" instead
@@ -53,10 +57,18 @@ fn pods_that_are_old_in_style() {
         spec.containers[0].env[2]: hides previous definition of "X", which may be dropped when using apply
         spec.dnsConfig.nameservers[0]: IPv6 address "fd00::01" should be in RFC 5952 canonical format ("fd00::1")
         spec.hostAliases[0].ip: non-standard IP address "010.0.0.1" is invalid: use "10.0.0.1"
-        spec.hostAliases[1].ip: non-standard IP address "::ffff:1.2.3.4" is invalid: use "1.2.3.4""#]]);
+        spec.hostAliases[1].ip: non-standard IP address "::ffff:1.2.3.4" is invalid: use "1.2.3.4""#]],
+    );
     let mut named = pod(json!({}), json!({}));
     named["metadata"]["name"] = "a.b".into();
-    warned("pods", named.clone(), None, expect!["metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"]);
+    warned(
+        "pods",
+        named.clone(),
+        None,
+        expect![
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"
+        ],
+    );
     warned("pods", named.clone(), Some(named), expect![""]);
 }
 
@@ -74,7 +86,11 @@ fn ports_and_paths_that_meet() {
                 {"serviceAccountToken": {"path": "x/y"}}]}},
         ],
     });
-    warned("pods", pod(spec, json!({})), None, expect![[r#"
+    warned(
+        "pods",
+        pod(spec, json!({})),
+        None,
+        expect![[r#"
         volume "s" (Secret "k"): overlapping paths: "d/e" with "d"
         volume "p" (Projected) has no sources provided
         volume "p" (Projected): overlapping paths: "x/y" (ServiceAccountToken) with "x" (ConfigMap "m")
@@ -82,7 +98,8 @@ fn ports_and_paths_that_meet() {
         spec.containers[1].ports[0]: overlapping port definition with spec.containers[0].ports[0]
         spec.containers[1].ports[0]: dangerously ambiguous port definition with spec.containers[0].ports[1]
         spec.containers[1].ports[1]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:81 Protocol:TCP HostIP:10.0.0.1}
-        spec.containers[1].ports[0]: duplicate port name "web" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]"#]]);
+        spec.containers[1].ports[0]: duplicate port name "web" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]"#]],
+    );
 }
 
 #[test]
@@ -93,11 +110,26 @@ fn templates_are_looked_at_when_something_changed() {
         json!({"metadata": {"name": "s", "generation": generation}, "spec": {"template": template, "revisionHistoryLimit": -1}})
     };
     let other = json!({"type": "Unconfined"});
-    warned("apps/statefulsets", set(1, other.clone()), None, expect![[r#"
+    warned(
+        "apps/statefulsets",
+        set(1, other.clone()),
+        None,
+        expect![[r#"
         spec.template.metadata.annotations[container.apparmor.security.beta.kubernetes.io/a]: deprecated since v1.30; use the "appArmorProfile" field instead
-        spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"#]]);
-    warned("apps/statefulsets", set(1, other.clone()), Some(set(1, other.clone())), expect!["spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"]);
-    warned("apps/statefulsets", set(2, json!({"type": "RuntimeDefault"})), Some(set(1, other)), expect!["spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"]);
+        spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"#]],
+    );
+    warned(
+        "apps/statefulsets",
+        set(1, other.clone()),
+        Some(set(1, other.clone())),
+        expect!["spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"],
+    );
+    warned(
+        "apps/statefulsets",
+        set(2, json!({"type": "RuntimeDefault"})),
+        Some(set(1, other)),
+        expect!["spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"],
+    );
 }
 
 #[test]
@@ -106,17 +138,27 @@ fn addresses_of_services() {
     let ranges = ["10.0.0.1/8", "010.0.0.0/8", "fd00:0::/8"];
     let balancer = json!({"type": "LoadBalancer", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "loadBalancerSourceRanges": ranges,
         "externalIPs": ["fd00::01"], "sessionAffinity": "None"});
-    warned("services", service(balancer), None, expect![[r#"
+    warned(
+        "services",
+        service(balancer),
+        None,
+        expect![[r#"
         spec.externalIPs[0]: IPv6 address "fd00::01" should be in RFC 5952 canonical format ("fd00::1")
         spec.externalIPs is deprecated and may no longer be implemented in some clusters
         spec.loadBalancerSourceRanges[0]: CIDR value "10.0.0.1/8" is ambiguous in this context (should be "10.0.0.0/8" or "10.0.0.1/32"?)
         spec.loadBalancerSourceRanges[1]: non-standard CIDR value "010.0.0.0/8" is invalid: use "10.0.0.0/8"
-        spec.loadBalancerSourceRanges[2]: IPv6 CIDR value "fd00:0::/8" should be in RFC 5952 canonical format ("fd00::/8")"#]]);
+        spec.loadBalancerSourceRanges[2]: IPv6 CIDR value "fd00:0::/8" should be in RFC 5952 canonical format ("fd00::/8")"#]],
+    );
     let headless =
         json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["10.0.0.1"]});
-    warned("services", service(headless), None, expect![[r#"
+    warned(
+        "services",
+        service(headless),
+        None,
+        expect![[r#"
         spec.externalIPs is ignored for headless services
-        spec.SessionAffinity is ignored for headless services"#]]);
+        spec.SessionAffinity is ignored for headless services"#]],
+    );
 }
 
 #[test]

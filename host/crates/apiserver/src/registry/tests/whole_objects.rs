@@ -10,24 +10,60 @@ use crate::registry::Part;
 fn unsupported_and_doubled() {
     let mut set = deployment();
     set["spec"]["strategy"] = json!({"type": "x"});
-    check("apps/deployments", set.clone(), expect![[r#"spec.strategy: Unsupported value: {"Type":"x","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate""#]]);
+    check(
+        "apps/deployments",
+        set.clone(),
+        expect![[r#"spec.strategy: Unsupported value: {"Type":"x","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate""#]],
+    );
     set["spec"]["updateStrategy"] = set["spec"]["strategy"].take();
-    check("apps/daemonsets", set, expect![[r#"spec.updateStrategy: Unsupported value: {"Type":"x","RollingUpdate":null}: supported values: "RollingUpdate", "OnDelete""#]]);
+    check(
+        "apps/daemonsets",
+        set,
+        expect![[r#"spec.updateStrategy: Unsupported value: {"Type":"x","RollingUpdate":null}: supported values: "RollingUpdate", "OnDelete""#]],
+    );
     let taint = json!({"key": "k", "value": "x", "effect": "NoSchedule"});
-    check("nodes", json!({"spec": {"taints": [taint, taint]}}), expect![[r#"metadata.taints[1]: Duplicate value: {"Key":"k","Value":"x","Effect":"NoSchedule","TimeAdded":null}: taints must be unique by key and effect pair"#]]);
+    check(
+        "nodes",
+        json!({"spec": {"taints": [taint, taint]}}),
+        expect![[
+            r#"metadata.taints[1]: Duplicate value: {"Key":"k","Value":"x","Effect":"NoSchedule","TimeAdded":null}: taints must be unique by key and effect pair"#
+        ]],
+    );
     let budget = json!({"spec": {"minAvailable": 1, "maxUnavailable": "1%", "selector": {"matchLabels": {"a": "b"}}}});
-    check("policy/poddisruptionbudgets", budget, expect![[r#"spec: Invalid value: {"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":"1%","UnhealthyPodEvictionPolicy":null}: minAvailable and maxUnavailable cannot be both set"#]]);
+    check(
+        "policy/poddisruptionbudgets",
+        budget,
+        expect![[
+            r#"spec: Invalid value: {"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":"1%","UnhealthyPodEvictionPolicy":null}: minAvailable and maxUnavailable cannot be both set"#
+        ]],
+    );
 }
 
 #[test]
 fn what_never_changes() {
-    check_change("apps/deployments", deployment(), |d| d["spec"]["selector"]["matchLabels"] = json!({}), expect![[r#"
+    check_change(
+        "apps/deployments",
+        deployment(),
+        |d| d["spec"]["selector"]["matchLabels"] = json!({}),
+        expect![[r#"
         spec.selector: Invalid value: {}: empty selector is invalid for deployment
-        spec.selector: Invalid value: {}: field is immutable"#]]);
+        spec.selector: Invalid value: {}: field is immutable"#]],
+    );
     let attachment = json!({"spec": {"attacher": "a.b", "nodeName": "n", "source": {"persistentVolumeName": "pv"}}});
-    check_change("storage.k8s.io/volumeattachments", attachment, |a| a["spec"]["nodeName"] = "m".into(), expect![[r#"spec: Invalid value: {"Attacher":"a.b","Source":{"PersistentVolumeName":"pv","InlineVolumeSpec":null},"NodeName":"m"}: field is immutable"#]]);
+    check_change(
+        "storage.k8s.io/volumeattachments",
+        attachment,
+        |a| a["spec"]["nodeName"] = "m".into(),
+        expect![[
+            r#"spec: Invalid value: {"Attacher":"a.b","Source":{"PersistentVolumeName":"pv","InlineVolumeSpec":null},"NodeName":"m"}: field is immutable"#
+        ]],
+    );
     let volume = json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}});
-    check_change("persistentvolumes", volume, |v| v["spec"]["hostPath"]["path"] = "/y".into(), expect![[r#"
+    check_change(
+        "persistentvolumes",
+        volume,
+        |v| v["spec"]["hostPath"]["path"] = "/y".into(),
+        expect![[r#"
         spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation
         @@ -2,7 +2,7 @@
           "GCEPersistentDisk": null,
@@ -38,7 +74,8 @@ fn what_never_changes() {
            "Type": ""
           },
           "Glusterfs": null,
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -49,7 +86,11 @@ fn claims() {
         json!({"spec": all})
     };
     let class = |c: &mut Value| c["spec"]["storageClassName"] = "slow".into();
-    check_change("persistentvolumeclaims", claim(json!({})), class, expect![[r#"
+    check_change(
+        "persistentvolumeclaims",
+        claim(json!({})),
+        class,
+        expect![[r#"
         spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims
         @@ -10,7 +10,7 @@
            }
@@ -60,12 +101,17 @@ fn claims() {
           "VolumeMode": "Filesystem",
           "DataSource": null,
           "DataSourceRef": null,
-    "#]]);
+    "#]],
+    );
     // Where none was named a default may come later, and a volume is bound once.
     check_change("persistentvolumeclaims", claim(json!({"storageClassName": null})), class, expect![[""]]);
     check_change("persistentvolumeclaims", claim(json!({})), |c| c["spec"]["volumeName"] = "pv".into(), expect![[""]]);
     let attributes = |c: &mut Value| c["spec"]["volumeAttributesClassName"] = "".into();
-    check_change("persistentvolumeclaims", claim(json!({})), attributes, expect![[r#"
+    check_change(
+        "persistentvolumeclaims",
+        claim(json!({})),
+        attributes,
+        expect![[r#"
         spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims
         @@ -14,5 +14,5 @@
           "VolumeMode": "Filesystem",
@@ -74,8 +120,13 @@ fn claims() {
         - "VolumeAttributesClassName": null
         + "VolumeAttributesClassName": ""
          }
-    "#]]);
-    check_change("persistentvolumeclaims", claim(json!({})), |c| c["spec"]["volumeMode"] = "Block".into(), expect![[r#"
+    "#]],
+    );
+    check_change(
+        "persistentvolumeclaims",
+        claim(json!({})),
+        |c| c["spec"]["volumeMode"] = "Block".into(),
+        expect![[r#"
         spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims
         @@ -11,7 +11,7 @@
           },
@@ -87,13 +138,18 @@ fn claims() {
           "DataSourceRef": null,
           "VolumeAttributesClassName": null
 
-        volumeMode: Invalid value: "Block": field is immutable"#]]);
+        volumeMode: Invalid value: "Block": field is immutable"#]],
+    );
 }
 
 #[test]
 fn pods() {
     let simple = || pod(json!({"containers": [{"name": "c", "image": "i:v1"}], "hostNetwork": true}));
-    check_change("pods", simple(), |p| p["spec"]["restartPolicy"] = "Never".into(), expect![[r#"
+    check_change(
+        "pods",
+        simple(),
+        |p| p["spec"]["restartPolicy"] = "Never".into(),
+        expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
         @@ -35,7 +35,7 @@
            }
@@ -104,14 +160,19 @@ fn pods() {
           "TerminationGracePeriodSeconds": 30,
           "ActiveDeadlineSeconds": null,
           "DNSPolicy": "ClusterFirst",
-    "#]]);
+    "#]],
+    );
     // What may change beside it is not shown.
     let change = |p: &mut Value| {
         p["spec"]["containers"][0]["image"] = "i:v2".into();
         p["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
         p["spec"]["hostNetwork"] = false.into();
     };
-    check_change("pods", simple(), change, expect![[r#"
+    check_change(
+        "pods",
+        simple(),
+        change,
+        expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
         @@ -44,7 +44,7 @@
           "AutomountServiceAccountToken": null,
@@ -122,7 +183,8 @@ fn pods() {
            "HostPID": false,
            "HostIPC": false,
            "ShareProcessNamespace": null,
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

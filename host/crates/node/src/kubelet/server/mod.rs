@@ -108,8 +108,7 @@ impl Server {
             let message = format!("Forbidden (user={}, verb=get, resource=nodes, subresource={sub})", identity.user);
             return text(StatusCode::FORBIDDEN, &message);
         }
-        let parts: Vec<String> =
-            path.trim_matches('/').split('/').map(|p| percent_decode_str(p).decode_utf8_lossy().into_owned()).collect();
+        let parts: Vec<String> = path.trim_matches('/').split('/').map(|p| percent_decode_str(p).decode_utf8_lossy().into_owned()).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match (request.method(), parts.as_slice()) {
             (&Method::GET, ["pods"]) => self.pods(),
@@ -120,9 +119,7 @@ impl Server {
             (_, ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container]) => {
                 streams::attach(self, &request_query(&request), namespace, pod, container, request).await
             }
-            (_, ["portForward", namespace, pod] | ["portForward", namespace, pod, _]) => {
-                streams::port_forward(self, namespace, pod, request).await
-            }
+            (_, ["portForward", namespace, pod] | ["portForward", namespace, pod, _]) => streams::port_forward(self, namespace, pod, request).await,
             (&Method::POST, ["run", namespace, pod, container] | ["run", namespace, pod, _, container]) => {
                 streams::run(self, &request_query(&request), namespace, pod, container).await
             }

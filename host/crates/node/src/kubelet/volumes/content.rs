@@ -160,12 +160,8 @@ async fn token_file(out: &mut Files, sources: &Sources<'_>, source: &ServiceAcco
 fn only_user(pod: &Pod) -> Option<u32> {
     let spec = pod.spec.as_ref()?;
     let default = spec.security_context.as_ref().and_then(|c| c.run_as_user);
-    let mut users = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .chain(&spec.containers)
-        .map(|c| c.security_context.as_ref().and_then(|s| s.run_as_user).or(default));
+    let mut users =
+        spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.security_context.as_ref().and_then(|s| s.run_as_user).or(default));
     let first = users.next()??;
     users.all(|u| u == Some(first)).then(|| u32::try_from(first).ok())?
 }

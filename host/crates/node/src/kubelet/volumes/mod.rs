@@ -153,9 +153,12 @@ impl Volumes {
     /// A claim bound to a volume that is a path on this node. `own`: it must have been made for the pod.
     async fn claimed(&self, pod: &Pod, claim: &str, own: bool, read_only: bool) -> Result<Mounted, String> {
         let target = Target::object(CLAIMS, pod.metadata.namespace.as_deref(), claim);
-        let claim_object: PersistentVolumeClaim = self.client.get(&target).await.and_then(|s| s.parse_as()).map_err(|e| {
-            if e.is(Reason::NotFound) { format!("persistentvolumeclaim {claim:?} not found") } else { e.to_string() }
-        })?;
+        let claim_object: PersistentVolumeClaim = self
+            .client
+            .get(&target)
+            .await
+            .and_then(|s| s.parse_as())
+            .map_err(|e| if e.is(Reason::NotFound) { format!("persistentvolumeclaim {claim:?} not found") } else { e.to_string() })?;
         let owners = || claim_object.metadata.owner_references.iter().flatten();
         if own && !owners().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref()) {
             return Err(format!("PVC {claim:?} was not created for the pod (pod is not owner)"));

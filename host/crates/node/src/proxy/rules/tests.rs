@@ -55,7 +55,11 @@ fn plain() -> Value {
 
 #[test]
 fn cluster_ip_with_two_endpoints() {
-    check(service(plain()), &[("10.244.0.5", "here", "ready"), ("10.244.1.5", "there", "ready"), ("10.244.1.6", "there", "unready")], RECENT, expect![[r#"
+    check(
+        service(plain()),
+        &[("10.244.0.5", "here", "ready"), ("10.244.1.5", "there", "ready"), ("10.244.1.6", "there", "unready")],
+        RECENT,
+        expect![[r#"
         *nat
         :KUBE-SEP-7U6MWNJWR3SADOJA - [0:0]
         :KUBE-SEP-AFGSLHOD2HFNCBX4 - [0:0]
@@ -71,17 +75,23 @@ fn cluster_ip_with_two_endpoints() {
         -A KUBE-SVC-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.0.5:8080" -m statistic --mode random --probability 0.5000000000 -j KUBE-SEP-7U6MWNJWR3SADOJA
         -A KUBE-SVC-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.1.5:8080" -j KUBE-SEP-AFGSLHOD2HFNCBX4
         COMMIT
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_endpoints_is_a_refusal() {
-    check(service(plain()), &[("10.244.1.6", "there", "unready")], RECENT, expect![[r#"
+    check(
+        service(plain()),
+        &[("10.244.1.6", "there", "unready")],
+        RECENT,
+        expect![[r#"
         *filter
         :KUBE-SERVICES - [0:0]
         -A KUBE-SERVICES -m comment --comment "default/web:http has no endpoints" -p tcp -m tcp -d 10.96.7.7/32 --dport 80 -j REJECT --reject-with icmp-port-unreachable
         COMMIT
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -91,7 +101,11 @@ fn sticky_node_port_with_local_policy() {
     spec["ports"][0]["nodePort"] = json!(30080);
     spec["sessionAffinity"] = json!("ClientIP");
     spec["externalTrafficPolicy"] = json!("Local");
-    check(service(spec), &[("10.244.0.5", "here", "leaving"), ("10.244.1.5", "there", "ready")], RECENT, expect![[r#"
+    check(
+        service(spec),
+        &[("10.244.0.5", "here", "leaving"), ("10.244.1.5", "there", "ready")],
+        RECENT,
+        expect![[r#"
         *nat
         :KUBE-EXT-CDGGSHYLG3RE2FKL - [0:0]
         :KUBE-NODEPORTS - [0:0]
@@ -117,7 +131,8 @@ fn sticky_node_port_with_local_policy() {
         -A KUBE-SVL-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.0.5:8080" -m recent --name KUBE-SEP-7U6MWNJWR3SADOJA --rcheck --seconds 10800 --reap -j KUBE-SEP-7U6MWNJWR3SADOJA
         -A KUBE-SVL-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.0.5:8080" -j KUBE-SEP-7U6MWNJWR3SADOJA
         COMMIT
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -128,7 +143,11 @@ fn balancer_with_source_ranges_and_no_local_endpoint() {
     object["spec"]["externalIPs"] = json!(["192.0.2.9"]);
     object["spec"]["loadBalancerSourceRanges"] = json!(["10.89.0.0/24"]);
     object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}});
-    check(object, &[("10.244.1.5", "there", "ready")], RECENT, expect![[r#"
+    check(
+        object,
+        &[("10.244.1.5", "there", "ready")],
+        RECENT,
+        expect![[r#"
         *filter
         :KUBE-PROXY-FIREWALL - [0:0]
         :KUBE-SERVICES - [0:0]
@@ -152,14 +171,19 @@ fn balancer_with_source_ranges_and_no_local_endpoint() {
         -A KUBE-SERVICES -m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
         -A KUBE-SVC-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.1.5:8080" -j KUBE-SEP-AFGSLHOD2HFNCBX4
         COMMIT
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn sticky_without_the_kernels_memory() {
     let mut spec = plain();
     spec["sessionAffinity"] = json!("ClientIP");
-    check(service(spec), &[("10.244.0.5", "here", "ready"), ("10.244.1.5", "there", "ready")], Abilities { recent: false }, expect![[r#"
+    check(
+        service(spec),
+        &[("10.244.0.5", "here", "ready"), ("10.244.1.5", "there", "ready")],
+        Abilities { recent: false },
+        expect![[r#"
         *nat
         :KUBE-SEP-7U6MWNJWR3SADOJA - [0:0]
         :KUBE-SEP-AFGSLHOD2HFNCBX4 - [0:0]
@@ -181,7 +205,8 @@ fn sticky_without_the_kernels_memory() {
         -A KUBE-SVC-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.0.5:8080" -s 0.0.0.6/0.0.0.7 -j KUBE-SEP-7U6MWNJWR3SADOJA
         -A KUBE-SVC-CDGGSHYLG3RE2FKL -m comment --comment "default/web:http -> 10.244.1.5:8080" -s 0.0.0.7/0.0.0.7 -j KUBE-SEP-AFGSLHOD2HFNCBX4
         COMMIT
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
