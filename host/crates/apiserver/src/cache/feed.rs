@@ -152,7 +152,7 @@ fn apply(cache: &Cache, batch: &[Change]) {
     let notify: Vec<_> = touched.iter().map(|id| (state.slots[*id].slot.clone(), state.slots[*id].next)).collect();
     drop(state);
     for (slot, next) in notify {
-        slot.changed.send_replace(next);
+        slot.wakes.tell(next);
     }
     cache.wake(revision);
 }

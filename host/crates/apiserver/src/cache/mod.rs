@@ -11,6 +11,7 @@ mod shared;
 pub mod snapshot;
 mod state;
 pub mod stored;
+mod wakes;
 pub mod watcher;
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +37,7 @@ use guards::Queues;
 use shared::Rounds;
 use state::State;
 use stored::Index;
+use wakes::Wakes;
 
 /// Every key of the API server begins with it.
 pub const ROOT: &str = "/registry/";
@@ -73,7 +75,7 @@ pub struct Slot {
     /// `/registry/<group>/<resource>/`
     pub prefix: String,
     fields: ArcSwap<Fields>,
-    changed: tokio::sync::watch::Sender<u64>,
+    wakes: Wakes,
     observers: ArcSwap<Vec<Observer>>,
 }
 

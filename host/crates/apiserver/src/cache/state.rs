@@ -11,6 +11,7 @@ use pintle_api::{Object, Status};
 use super::event::Event;
 use super::snapshot::Snapshot;
 use super::stored::Stored;
+use super::wakes::Wakes;
 use super::{Fields, Limits, Slot};
 
 /// Snapshots kept for continue tokens; older pages are rebuilt from the log.
@@ -70,7 +71,7 @@ impl State {
             id: self.slots.len(),
             prefix: prefix.to_owned(),
             fields: ArcSwap::from_pointee(fields.unwrap_or_else(Fields::none)),
-            changed: tokio::sync::watch::Sender::new(0),
+            wakes: Wakes::new(),
             observers: ArcSwap::default(),
         });
         self.by_prefix.insert(prefix.to_owned(), slot.id);
@@ -96,7 +97,7 @@ impl State {
             self.slots[id].map.insert(stored.key.clone(), stored);
         }
         for state in &self.slots {
-            state.slot.changed.send_replace(state.next);
+            state.slot.wakes.tell_at_once(state.next);
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Batch {
 
 impl Watcher {
     pub(super) fn new(cache: Arc<Cache>, slot: Arc<Slot>, filter: Filter, next: u64) -> Self {
-        let changed = slot.changed.subscribe();
+        let changed = slot.wakes.subscribe();
         Self { cache, slot, filter, next, changed }
     }
 
