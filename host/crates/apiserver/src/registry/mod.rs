@@ -8,6 +8,7 @@ mod diff;
 pub mod faults;
 pub mod fields;
 pub mod internal;
+mod key_pair;
 pub mod kind;
 pub mod podspec;
 pub mod print;

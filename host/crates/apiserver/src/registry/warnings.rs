@@ -12,9 +12,8 @@ use serde_json::Value;
 use super::checks::without_leading_zeros;
 use super::faults::Path;
 use super::fields::is_set;
+use super::key_pair;
 use super::podspec::warnings as pods;
-
-const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 
 const RECYCLE: &str =
     "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.";
@@ -280,13 +279,8 @@ pub fn secret(secret: &Value, _old: Option<&Value>) -> Vec<String> {
     if secret.str_at(&["type"]) != "kubernetes.io/tls" {
         return Vec::new();
     }
-    let has_pem = |key: &str| {
-        let decoded = STANDARD.decode(secret.str_at(&["data", key])).unwrap_or_default();
-        decoded.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN)
-    };
-    let parts = [("tls.crt", "certificate"), ("tls.key", "key")];
-    let missing = parts.iter().find(|(key, _)| !has_pem(key));
-    missing.map(|(_, what)| format!("tls: failed to find any PEM data in {what} input")).into_iter().collect()
+    let part = |key: &str| STANDARD.decode(secret.str_at(&["data", key])).unwrap_or_default();
+    key_pair::fault(&part("tls.crt"), &part("tls.key")).into_iter().collect()
 }
 
 /// Of EndpointSlices.
