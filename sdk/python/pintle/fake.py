@@ -146,16 +146,19 @@ class FakeCluster:
         return self._write("status", resource, namespace, name, lambda current: {**current, "status": status}, object)
 
     def patch(self, resource: Resource, namespace: str, name: str, body: Any, kind: str = "merge", subresource: str = "") -> Object:
-        """Merge semantics for every kind but `json`, which is not known here: enough for what controllers send."""
+        """Merge semantics for every kind but `json`, which is not known here: enough for what controllers send. An apply makes what is not there."""
         if kind == "json":
             raise NotImplementedError("FakeCluster knows no JSON patches")
         verb = f"patch {subresource} of" if subresource else "patch"
-        current = self.get(resource, namespace, name)
+        made = kind == "apply" and not subresource and (resource, namespace, name) not in self.objects
+        place = {"name": name, "namespace": namespace} if namespace else {"name": name}
+        current: Object = {"metadata": place} if made else self.get(resource, namespace, name)
         uid = ((body or {}).get("metadata") or {}).get("uid")
-        if uid is not None and uid != current["metadata"]["uid"]:
+        if uid is not None and uid != current["metadata"].get("uid"):
             raise Conflict("the uid differs")
         self._note(verb, resource, f"{namespace}/{name} {json.dumps(body, separators=(',', ':'))}")
-        return copy.deepcopy(self._store((resource, namespace, name), merge(current, json.loads(json.dumps(body)))))
+        changed = merge(current, json.loads(json.dumps(body)))
+        return copy.deepcopy(self.add(resource, changed) if made else self._store((resource, namespace, name), changed))
 
     def delete(
         self,

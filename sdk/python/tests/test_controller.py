@@ -59,6 +59,18 @@ def test_finalizers_hold_an_object_until_they_are_gone():
         cluster.get(PODS, "n", "p")
 
 
+def test_an_apply_makes_what_is_not_there():
+    cluster = FakeCluster()
+    made = cluster.patch(PODS, "n", "p", {"metadata": {"labels": {"a": "b"}}}, kind="apply")
+    assert made["metadata"]["name"] == "p" and made["metadata"]["namespace"] == "n" and made["metadata"]["uid"]
+    cluster.patch(PODS, "n", "p", {"metadata": {"labels": {"c": "d"}}}, kind="apply")
+    assert cluster.get(PODS, "n", "p")["metadata"]["labels"] == {"a": "b", "c": "d"}
+    with pytest.raises(NotFound):
+        cluster.patch(PODS, "n", "q", {}, kind="merge")
+    with pytest.raises(Conflict):
+        cluster.patch(PODS, "n", "q", {"metadata": {"uid": "another"}}, kind="apply")
+
+
 def test_refusals_come_once():
     cluster = FakeCluster()
     cluster.refuse("create pods", Forbidden("no"))

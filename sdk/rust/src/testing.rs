@@ -149,6 +149,19 @@ impl FakeCluster {
         Ok(next)
     }
 
+    fn make_applied(&self, resource: Resource, namespace: &str, name: &str, body: &Value) -> Result<Value> {
+        if !body["metadata"]["uid"].is_null() {
+            return Err(ApiError::Conflict("the uid differs".to_owned()));
+        }
+        self.note("patch", resource, &format!("{namespace}/{name} {body}"))?;
+        let mut object = body.clone();
+        object["metadata"]["name"] = json!(name);
+        if !namespace.is_empty() {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
+        Ok(self.add(resource, object))
+    }
+
     fn select(&self, resource: Resource, query: &Query<'_>) -> Result<Vec<Value>> {
         let selector = Selector::parse(&query.label_selector).ok_or_else(|| ApiError::Invalid("unable to parse the selector".to_owned()))?;
         let objects = self.objects.borrow();
@@ -222,8 +235,11 @@ impl Api for FakeCluster {
     fn update_status(&self, resource: Resource, namespace: &str, name: &str, object: &Value) -> Result<Value> {
         self.write("status", resource, namespace, name, object, true)
     }
-    /// Merge semantics for every kind of patch, and `$deleteFromPrimitiveList`: enough for what controllers send.
-    fn patch(&self, resource: Resource, namespace: &str, name: &str, subresource: &str, _kind: PatchType, body: &Value) -> Result<Value> {
+    /// Merge semantics for every kind of patch, and `$deleteFromPrimitiveList`: enough for what controllers send. An apply makes what is not there.
+    fn patch(&self, resource: Resource, namespace: &str, name: &str, subresource: &str, kind: PatchType, body: &Value) -> Result<Value> {
+        if kind == PatchType::Apply && subresource.is_empty() && self.object(resource, namespace, name).is_none() {
+            return self.make_applied(resource, namespace, name, body);
+        }
         let mut next = self.get(resource, namespace, name)?;
         let uid = &body["metadata"]["uid"];
         if !uid.is_null() && *uid != next["metadata"]["uid"] {
@@ -345,4 +361,25 @@ fn rfc3339(seconds: i64) -> String {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: Resource = Resource { group: "", version: "v1", name: "configmaps" };
+
+    #[test]
+    fn an_apply_makes_what_is_not_there_and_merges_into_what_is() {
+        let cluster = FakeCluster::new();
+        let apply = |body: Value| cluster.patch(MAPS, "n", "a", "", PatchType::Apply, &body);
+        let made = apply(json!({"data": {"x": "1"}})).unwrap();
+        assert_eq!((&made["metadata"]["name"], &made["metadata"]["namespace"]), (&json!("a"), &json!("n")));
+        apply(json!({"data": {"y": "2"}})).unwrap();
+        assert_eq!(cluster.object(MAPS, "n", "a").unwrap()["data"], json!({"x": "1", "y": "2"}));
+        let elsewhere = json!({"metadata": {"uid": "another"}});
+        assert!(matches!(cluster.patch(MAPS, "n", "b", "", PatchType::Apply, &elsewhere), Err(ApiError::Conflict(_))));
+        assert!(matches!(cluster.patch(MAPS, "n", "b", "", PatchType::Merge, &json!({})), Err(ApiError::NotFound(_))));
+        assert!(matches!(cluster.patch(MAPS, "n", "b", "status", PatchType::Apply, &json!({})), Err(ApiError::NotFound(_))));
+    }
 }
