@@ -267,7 +267,12 @@ async fn operate(client: Client) {
     let retry = |_: Arc<Greeting>, _: &finalizer::Error<kube::Error>, _: Arc<Client>| Action::requeue(Duration::from_millis(200));
     let controller = Controller::new(greetings, watcher::Config::default()).owns(made, watcher::Config::default());
     let told = controller.run(reconcile, retry, Arc::new(client));
-    told.for_each(|outcome| std::future::ready(outcome.map_or_else(|fault| eprintln!("the controller: {fault:?}"), drop))).await;
+    told.for_each(async |outcome| {
+        if let Err(fault) = outcome {
+            eprintln!("the controller: {fault:?}");
+        }
+    })
+    .await;
 }
 
 async fn reconcile(greeting: Arc<Greeting>, client: Arc<Client>) -> Result<Action, finalizer::Error<kube::Error>> {

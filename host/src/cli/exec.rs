@@ -118,7 +118,7 @@ impl Streams {
         self
     }
 
-    fn query<'a>(self, container: &'a str) -> Vec<(&'a str, &'a str)> {
+    fn query(self, container: &str) -> Vec<(&str, &str)> {
         let flag = |set: bool| if set { "true" } else { "" };
         vec![("container", container), ("stdin", flag(self.stdin)), ("stdout", "true"), ("stderr", flag(!self.tty)), ("tty", flag(self.tty))]
     }

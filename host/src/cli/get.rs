@@ -137,7 +137,7 @@ async fn whole(args: &GetArgs, session: &Session, picks: &[Pick], format: &Forma
         found.sort_by(|(_, a), (_, b)| order(&template, a, b));
     }
     let single = matches!(picks, [Pick { name: Some(_), .. }]);
-    if !(single && found.is_empty()) && !(failed && found.is_empty()) {
+    if !found.is_empty() || !(single || failed) {
         format.print(&found, single)?;
     }
     Ok(code(failed))

@@ -45,7 +45,7 @@ impl Template {
 
     pub fn render(&self, value: &Value) -> Result<String> {
         let mut out = String::new();
-        render(&self.0, value, value, &mut out)?;
+        render(&self.0, value, &mut out)?;
         Ok(out)
     }
 
@@ -56,7 +56,7 @@ impl Template {
     }
 }
 
-fn render(parts: &[Part], here: &Value, root: &Value, out: &mut String) -> Result<()> {
+fn render(parts: &[Part], here: &Value, out: &mut String) -> Result<()> {
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(text),
@@ -66,7 +66,7 @@ fn render(parts: &[Part], here: &Value, root: &Value, out: &mut String) -> Resul
             }
             Part::Range(steps, body) => {
                 for item in walk(steps, vec![here])? {
-                    render(body, item, root, out)?;
+                    render(body, item, out)?;
                 }
             }
         }

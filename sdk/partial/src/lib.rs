@@ -365,7 +365,7 @@ mod tests {
             let count = pick / 64 % 4;
             match pick % if depth == 0 { 5 } else { 8 } {
                 0 => Value::Null,
-                1 => (pick % 2 == 0).into(),
+                1 => pick.is_multiple_of(2).into(),
                 2 => (pick as i64 - 1_000_000).into(),
                 3 => ["", "\"", "\\", "}{][", "\u{1}ä,:", "plain"][pick % 6].into(),
                 4 => 1.5e-3.into(),

@@ -35,7 +35,7 @@ impl Admission for Probe {
         let config = cluster.config();
         match config.as_str() {
             "panics" => panic!("configured to panic"),
-            "slow" => (0..SLOWNESS).for_each(|n| drop(std::hint::black_box(n))),
+            "slow" => busy(),
             _ => {}
         }
         let object = if request.object.is_null() { &request.old_object } else { &request.object };
@@ -103,3 +103,9 @@ fn deep(depth: u64) -> u64 {
 }
 
 export_admission!(Probe);
+
+fn busy() {
+    for n in 0..SLOWNESS {
+        std::hint::black_box(n);
+    }
+}

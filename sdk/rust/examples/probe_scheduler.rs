@@ -74,7 +74,7 @@ impl Scheduler for FirstFit {
             match delta {
                 Delta::UpsertNode(node) => {
                     if self.slow {
-                        (0..SLOWNESS).for_each(|n| drop(std::hint::black_box(n)));
+                        busy();
                     }
                     self.nodes.insert(node.id, node);
                 }
@@ -175,3 +175,9 @@ fn endless(depth: u64, limit: u64) -> u64 {
 }
 
 export_scheduler!(FirstFit);
+
+fn busy() {
+    for n in 0..SLOWNESS {
+        std::hint::black_box(n);
+    }
+}

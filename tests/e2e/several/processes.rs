@@ -108,7 +108,7 @@ impl Several {
 
     fn etcd_folder(&self) -> PathBuf {
         let made = (0..ATTEMPTS).map(|attempt| self.folder.path().join(format!("etcd{attempt}")));
-        made.filter(|folder| folder.exists()).last().expect("etcd started")
+        made.rev().find(|folder| folder.exists()).expect("etcd started")
     }
 
     fn spawn_server(&mut self, n: usize) {

@@ -259,7 +259,7 @@ impl Actor {
             Ok(loaded)
         };
         let compiled = machine.clone();
-        let loaded = match loader::run(move || if compiled.is_compiled(&digest) { Ok(work()) } else { Err(work) }).await? {
+        let loaded = match loader::run(move || if compiled.is_compiled(&digest) { Ok(work()) } else { Err(Box::new(work)) }).await? {
             Ok(loaded) => loaded?,
             // The loader's thread has others to serve.
             Err(work) => tokio::task::spawn_blocking(work).await.map_err(|e| LoadError::Start(e.to_string()))??,

@@ -94,9 +94,9 @@ pub async fn run(session: &Session, args: ApplyArgs) -> Result<()> {
             }
         };
         match written {
-            Ok(written) if args.no_wait => {
+            Ok(_) if args.no_wait => {
                 print::line(&format!("plugin.pintle.dev/{name} {verb}"));
-                return Ok(drop(written));
+                return Ok(());
             }
             Ok(written) => {
                 let serving = live::until_serving(session, &written, &args.timeout).await;

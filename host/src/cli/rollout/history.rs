@@ -86,7 +86,7 @@ pub async fn show(session: &Session, target: &Found, number: i64, output: Option
         }
         let mut rows = "REVISION\tCHANGE-CAUSE\n".to_owned();
         revisions.iter().for_each(|r| rows.push_str(&format!("{}\t{}\n", r.number, r.cause)));
-        print::line(&tabs::align(&rows, tabs::Style { min_width: 0, padding: 2 }).trim_end_matches('\n').to_owned());
+        print::line(tabs::align(&rows, tabs::Style { min_width: 0, padding: 2 }).trim_end_matches('\n'));
         print::line("");
         return Ok(());
     }

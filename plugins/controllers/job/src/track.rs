@@ -131,7 +131,7 @@ fn may_leave(round: &Round<'_>, pod: &Value, failed: bool) -> bool {
     if round.job.deleting() || round.verdict.is_some() || pods::phase(pod) == "Succeeded" {
         return true;
     }
-    failed && !facts::index_of(pod).and_then(|i| round.kept.get(&i)).is_some_and(|kept| kept.uid() == pod.uid())
+    failed && facts::index_of(pod).and_then(|i| round.kept.get(&i)).is_none_or(|kept| kept.uid() != pod.uid())
 }
 
 fn note_indexes(round: &mut Round<'_>) -> bool {

@@ -140,12 +140,11 @@ fn metadata_of(json: &[u8]) -> Result<&str, Status> {
     const FIRST: &[u8] = b"\"metadata\":";
     /// Of a stored object, `apiVersion` and `kind` and no more stand before it.
     const BEFORE_BYTES: usize = 400;
-    if let Some(at) =
-        memchr::memmem::find(&json[..json.len().min(BEFORE_BYTES)], FIRST).filter(|at| json[..*at].iter().filter(|b| **b == b'{').count() == 1)
+    let found = memchr::memmem::find(&json[..json.len().min(BEFORE_BYTES)], FIRST);
+    if let Some(at) = found.filter(|at| json[..*at].iter().filter(|b| **b == b'{').count() == 1)
+        && let Some(metadata) = pintle_partial::first(&json[at + FIRST.len()..]).and_then(|metadata| std::str::from_utf8(metadata).ok())
     {
-        if let Some(metadata) = pintle_partial::first(&json[at + FIRST.len()..]).and_then(|metadata| std::str::from_utf8(metadata).ok()) {
-            return Ok(metadata);
-        }
+        return Ok(metadata);
     }
     #[derive(Deserialize)]
     struct OnlyMetadata<'a> {

@@ -133,7 +133,7 @@ impl ListBody {
         }
         let mut out = Row::default();
         out.push(std::mem::take(&mut self.head));
-        while out.len() < SHARED_CHUNK_BYTES {
+        while out.left() < SHARED_CHUNK_BYTES {
             let Some(item) = self.items.pop_front() else {
                 out.push(std::mem::take(&mut self.tail));
                 break;
@@ -143,7 +143,7 @@ impl ListBody {
             }
             out.push(item.into_bytes());
         }
-        self.left = self.left.saturating_sub(out.len() as u64);
+        self.left = self.left.saturating_sub(out.left() as u64);
         Some(out)
     }
 }
@@ -256,7 +256,7 @@ impl http_body::Body for Body {
             Self::List(list) => list.next().map(|row| Ok(row.into())),
             Self::Made(list) => list.next(),
             Self::Gzip(list) => list.next().map(|chunk| chunk.map(Pieces::from)),
-            Self::Packed(list) => list.next(),
+            Self::Packed(list) => list.next_pieces(),
             Self::Stream(stream) => return stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(|chunk| Frame::data(chunk.into())))),
             Self::Proxied(body) => {
                 return Pin::new(body)

@@ -53,7 +53,7 @@ impl Through {
     /// A link as the client must see it. Relative ones and those to other hosts are right already.
     pub fn lead(&self, link: &str) -> String {
         let (host, path) = match link.split_once("://") {
-            Some((scheme, rest)) if matches!(scheme, "http" | "https") => {
+            Some(("http" | "https", rest)) => {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
                 (&rest[..end], &rest[end..])
             }

@@ -18,8 +18,9 @@ use crate::resources::{Document, Table};
 
 /// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
 pub const GIT_VERSION: &str = "v1.36.3+pintle";
+type Check = fn(&Core) -> bool;
 /// Each with what it looks at: that it answers at all, that the store's changes come in, that the server does not end.
-const CHECKS: [(&str, fn(&Core) -> bool); 3] =
+const CHECKS: [(&str, Check); 3] =
     [("ping", |_| true), ("store", |core| core.cache.follows()), ("shutdown", |core| !core.ends.load(Ordering::Relaxed))];
 
 /// What is served that is no resource, by the pattern of its path: `{NAME}` is one segment, `{NAME...}` one or more. All of it is read

@@ -116,7 +116,7 @@ impl PackedList {
         Some(ListBody::json(self.head.clone()?, items, self.tail.clone()).collect())
     }
 
-    pub fn next(&mut self) -> Option<Result<Pieces, BoxError>> {
+    pub fn next_pieces(&mut self) -> Option<Result<Pieces, BoxError>> {
         (!self.over).then(|| self.fill().map(Pieces::from).inspect_err(|_| self.over = true))
     }
 
@@ -126,7 +126,7 @@ impl PackedList {
             out.push(Bytes::from_static(HEAD));
             out.push(self.loose(&head)?);
         }
-        while out.len() < CHUNK_BYTES && packed < PACKED_AT_A_TIME_BYTES {
+        while out.left() < CHUNK_BYTES && packed < PACKED_AT_A_TIME_BYTES {
             let objects = self.take_block();
             if objects.is_empty() {
                 let tail = std::mem::take(&mut self.tail);
@@ -244,7 +244,7 @@ mod tests {
         let plain = list.unpacked().unwrap();
         let before = packs.0.lock().unwrap().blocks.len();
         let mut out = Vec::new();
-        while let Some(chunk) = list.next() {
+        while let Some(chunk) = list.next_pieces() {
             let mut chunk = chunk.unwrap();
             out.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
         }

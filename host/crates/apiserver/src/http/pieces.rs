@@ -41,7 +41,7 @@ impl Row {
             self.parts.push_back(part);
         }
     }
-    pub fn len(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.left
     }
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {

@@ -11,6 +11,7 @@ use pintle_api::{Cause, Object, ResourceDef, Status};
 use serde_json::Value;
 
 use super::context::WriteContext;
+use super::kind::SelectableFields;
 use pintle_partial::{Needed, WITHOUT_MANAGERS};
 
 /// What is written: the object itself, or which of its subresources.
@@ -97,7 +98,7 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// The fields that a field selector may name besides `metadata.name` and `metadata.namespace`, and their value in an object.
-    fn selectable_fields(&self) -> &'static [(&'static str, fn(&Object) -> String)] {
+    fn selectable_fields(&self) -> SelectableFields {
         &[]
     }
 
@@ -187,6 +188,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// Turns an object of this group and version into the stored one, `apiVersion` included. Runs last before the commit.
     fn to_storage(&self, _object: &mut Object) {}
     /// The reverse, on every read, before the answer and before columns and selectable fields are taken.
+    #[expect(clippy::wrong_self_convention, reason = "the pair of `to_storage`: it changes the object, not the strategy")]
     fn from_storage(&self, _object: &mut Object) {}
     /// Of custom kinds whose versions a webhook turns into each other.
     fn conversion(&self) -> Option<&std::sync::Arc<crate::custom::Conversion>> {

@@ -31,6 +31,7 @@ const STATUS_RETRY_MS: u64 = 1_000;
 /// How often volumes are looked through for tokens near their end and for changes that no watch told, in seconds.
 const REFRESH_SECONDS: u64 = 60;
 
+#[expect(clippy::large_enum_variant, reason = "a worker's channel holds few of them, and most of what comes is of the greatest kind")]
 pub enum Input {
     Event(Event),
     /// The runtime says that this container or sandbox ended.

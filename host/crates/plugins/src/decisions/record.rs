@@ -93,6 +93,8 @@ pub struct Subject {
     pub uid: Arc<str>,
 }
 
+/// Placements, the greatest of them, are also the most.
+#[expect(clippy::large_enum_variant, reason = "one is made for each decision and read once; a box would be one more allocation for nearly all")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum What {
     Placement(Placement),

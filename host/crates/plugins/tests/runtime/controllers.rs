@@ -60,7 +60,7 @@ async fn one_that_keeps_failing_gives_way_to_the_one_before() {
         bench.ask(&format!("bad-{n}"), "panic");
     }
     let why = bench.condition("probe", "Degraded", "True", "RolledBack").await;
-    assert_eq!(why.replace(|c: char| c == '\n', " ").contains("revision 1 took over"), true, "{why}");
+    assert!(why.replace('\n', " ").contains("revision 1 took over"), "{why}");
     for n in 0..6 {
         bench.cluster.remove(&CONFIG_MAPS, "n", &format!("bad-{n}"));
     }

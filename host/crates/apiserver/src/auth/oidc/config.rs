@@ -404,7 +404,7 @@ fn check_url(path: &str, url: &str) -> Result<(), Cause> {
     let fault = match url.strip_prefix("https://") {
         _ if url.is_empty() => return Err(Cause::required(path, "URL is required")),
         None => "URL scheme must be https",
-        Some(rest) if rest.is_empty() => "URL must have a host",
+        Some("") => "URL must have a host",
         Some(rest) if rest.contains('@') => "URL must not contain a username or password",
         Some(rest) if rest.contains('?') => "URL must not contain a query",
         Some(rest) if rest.contains('#') => "URL must not contain a fragment",

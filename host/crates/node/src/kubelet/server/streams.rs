@@ -23,7 +23,7 @@ type Query = [(String, String)];
 pub async fn exec(server: &Server, query: &Query, namespace: &str, pod: &str, container: &str, request: Request<Incoming>) -> Answer {
     let id = match running(server, namespace, pod, container) {
         Ok(id) => id,
-        Err(answer) => return answer,
+        Err(why) => return text(StatusCode::NOT_FOUND, &why),
     };
     let command: Vec<String> = query.iter().filter(|(k, _)| k == "command").map(|(_, v)| v.clone()).collect();
     let (stdin, stdout, stderr, tty) = streams(query);
@@ -34,7 +34,7 @@ pub async fn exec(server: &Server, query: &Query, namespace: &str, pod: &str, co
 pub async fn attach(server: &Server, query: &Query, namespace: &str, pod: &str, container: &str, request: Request<Incoming>) -> Answer {
     let id = match running(server, namespace, pod, container) {
         Ok(id) => id,
-        Err(answer) => return answer,
+        Err(why) => return text(StatusCode::NOT_FOUND, &why),
     };
     let (stdin, stdout, stderr, tty) = streams(query);
     let url = server.context.cri.attach_url(AttachRequest { container_id: id, stdin, tty, stdout, stderr }).await;
@@ -58,7 +58,7 @@ pub async fn port_forward(server: &Server, namespace: &str, pod: &str, request: 
 pub async fn run(server: &Server, query: &Query, namespace: &str, pod: &str, container: &str) -> Answer {
     let id = match running(server, namespace, pod, container) {
         Ok(id) => id,
-        Err(answer) => return answer,
+        Err(why) => return text(StatusCode::NOT_FOUND, &why),
     };
     let command = query.iter().filter(|(k, _)| k == "cmd").flat_map(|(_, v)| v.split(' ').map(str::to_owned)).collect();
     match server.context.cri.exec_sync(&id, command, Duration::from_secs(RUN_SECONDS)).await {
@@ -67,10 +67,10 @@ pub async fn run(server: &Server, query: &Query, namespace: &str, pod: &str, con
     }
 }
 
-fn running(server: &Server, namespace: &str, pod: &str, container: &str) -> Result<String, Answer> {
-    let state = server.table.find(namespace, pod).ok_or_else(|| text(StatusCode::NOT_FOUND, &format!("pod {pod:?} not found")))?;
+fn running(server: &Server, namespace: &str, pod: &str, container: &str) -> Result<String, String> {
+    let state = server.table.find(namespace, pod).ok_or_else(|| format!("pod {pod:?} not found"))?;
     let c = state.container(container).and_then(|c| c.running_id());
-    c.map(str::to_owned).ok_or_else(|| text(StatusCode::NOT_FOUND, &format!("container not found ({container:?})")))
+    c.map(str::to_owned).ok_or_else(|| format!("container not found ({container:?})"))
 }
 
 /// stdin, stdout, stderr, tty: by the kubelet's names and by the API's.
