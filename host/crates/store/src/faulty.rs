@@ -1,7 +1,7 @@
 //! For tests: the embedded engine over a disk that loses power, fills up, fails to sync or takes its time.
 //!
 //! [`Disk`] is memory that behaves as a disk with a volatile write cache: what was written since the last sync may be
-//! there, be missing, or be torn at a sector's border after a crash, in any mixture. All from one
+//! there, be missing, or be torn at a sector's border after a crash, in any mixture. The engine's two files lie on it. All from one
 //! seed, which [`Disk`] prints with `Debug`, so a failure can be run again.
 
 use std::fmt;
@@ -43,12 +43,9 @@ struct Shared {
 struct State {
     seed: u64,
     random: StdRng,
-    /// What a power loss cannot take.
-    durable: Vec<u8>,
-    /// What reads see: `durable` with `pending` over it.
-    seen: Vec<u8>,
-    pending: Vec<Pending>,
+    files: [Contents; 2],
     fault: Option<Fault>,
+    struck: bool,
     powered: bool,
     /// What was written outlives the process that ended.
     kernel_lives: bool,
@@ -58,6 +55,29 @@ struct State {
     steps: u64,
 }
 
+/// One of the files.
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Tree,
+    Journal,
+}
+
+#[derive(Default)]
+struct Contents {
+    /// What a power loss cannot take.
+    durable: Vec<u8>,
+    /// What reads see: `durable` with `pending` over it.
+    seen: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+/// A file of the disk, as the engine opens it.
+#[derive(Debug)]
+struct OnDisk {
+    disk: Disk,
+    name: Name,
+}
+
 enum Pending {
     Write { offset: usize, data: Vec<u8> },
     SetLength(usize),
@@ -65,22 +85,21 @@ enum Pending {
 
 /// Opens the engine on the disk.
 pub fn open(disk: &Disk, options: Options) -> Result<Arc<Embedded>> {
-    embedded::open_backend(disk.clone(), options)
+    embedded::open_backends(disk.file(Name::Tree), disk.file(Name::Journal), options)
 }
 
 impl Disk {
     pub fn new(seed: u64) -> Self {
-        Self::with(seed, Vec::new())
+        Self::with(seed, Default::default())
     }
 
-    fn with(seed: u64, contents: Vec<u8>) -> Self {
+    fn with(seed: u64, files: [Vec<u8>; 2]) -> Self {
         let state = State {
             seed,
             random: StdRng::seed_from_u64(seed),
-            durable: contents.clone(),
-            seen: contents,
-            pending: Vec::new(),
+            files: files.map(|bytes| Contents { durable: bytes.clone(), seen: bytes, pending: Vec::new() }),
             fault: None,
+            struck: false,
             powered: true,
             kernel_lives: false,
             full: false,
@@ -92,7 +111,13 @@ impl Disk {
     }
 
     pub fn inject(&self, fault: Fault) {
-        self.lock().fault = Some(fault);
+        let mut state = self.lock();
+        (state.fault, state.struck) = (Some(fault), false);
+    }
+
+    /// Whether the fault that was injected last has come.
+    pub fn was_struck(&self) -> bool {
+        self.lock().struck
     }
 
     /// Writes and syncs so far.
@@ -102,6 +127,17 @@ impl Disk {
 
     pub fn is_powered(&self) -> bool {
         self.lock().powered
+    }
+
+    /// Something else than a crash takes a sector of the journal: the n-th that has anything.
+    pub fn damage_journal(&self, n: usize) {
+        let file = &mut self.lock().files[Name::Journal as usize];
+        let mut written =
+            file.seen.chunks_mut(SECTOR_BYTES).zip(file.durable.chunks_mut(SECTOR_BYTES)).filter(|(seen, _)| seen.iter().any(|&b| b != 0));
+        if let Some((seen, durable)) = written.nth(n) {
+            seen.fill(0xdb);
+            durable.fill(0xdb);
+        }
     }
 
     /// There is room again.
@@ -128,12 +164,17 @@ impl Disk {
     /// Takes the power from every open engine, and gives what a machine would find on the disk afterwards.
     pub fn reboot(&self) -> Disk {
         let mut state = self.lock();
-        let survivors = if state.kernel_lives { state.seen.clone() } else { state.crash() };
+        let State { files, random, kernel_lives, .. } = &mut *state;
+        let survivors = files.each_mut().map(|file| if *kernel_lives { file.seen.clone() } else { file.crash(random) });
         (state.powered, state.syncs_held) = (false, false);
         let seed = state.random.random();
         drop(state);
         self.0.released.notify_all();
         Self::with(seed, survivors)
+    }
+
+    fn file(&self, name: Name) -> OnDisk {
+        OnDisk { disk: self.clone(), name }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -142,8 +183,8 @@ impl Disk {
 }
 
 impl State {
-    /// Counts a step; an error is the fault that strikes here.
-    fn step(&mut self, is_sync: bool) -> io::Result<()> {
+    /// Counts a step of the file; an error is the fault that strikes here.
+    fn step(&mut self, name: Name, is_sync: bool) -> io::Result<()> {
         if !self.powered {
             return Err(io::Error::other("injected: no power"));
         }
@@ -158,6 +199,7 @@ impl State {
                 strikes
             }
         };
+        self.struck |= strikes;
         match self.fault.filter(|_| strikes) {
             None => self.room(is_sync),
             Some(Fault::PowerLoss { .. }) => {
@@ -171,8 +213,8 @@ impl State {
             Some(Fault::FailedSync { .. }) => {
                 self.fault = None;
                 // As the kernel does: the pages count as clean afterwards, whether or not they were written.
-                self.durable = self.crash();
-                self.pending.clear();
+                let file = &mut self.files[name as usize];
+                file.durable = file.crash(&mut self.random);
                 Err(io::Error::other("injected: sync failed"))
             }
             Some(Fault::Full { .. }) => {
@@ -185,18 +227,20 @@ impl State {
     fn room(&self, is_sync: bool) -> io::Result<()> {
         if self.full && !is_sync { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
+}
 
+impl Contents {
     /// The durable bytes with a random part of the pending writes.
-    fn crash(&mut self) -> Vec<u8> {
+    fn crash(&mut self, random: &mut StdRng) -> Vec<u8> {
         let mut image = self.durable.clone();
         for pending in std::mem::take(&mut self.pending) {
             match pending {
                 // A file's length is kept by the file system's journal, in order.
                 Pending::SetLength(length) => image.resize(length, 0),
                 Pending::Write { offset, data } => {
-                    let whole = self.random.random_bool(0.5);
+                    let whole = random.random_bool(0.5);
                     for (sector, part) in data.chunks(SECTOR_BYTES).enumerate() {
-                        if whole || self.random.random_bool(0.5) {
+                        if whole || random.random_bool(0.5) {
                             write_at(&mut image, offset + sector * SECTOR_BYTES, part);
                         }
                     }
@@ -214,41 +258,42 @@ impl fmt::Debug for Disk {
     }
 }
 
-impl redb::StorageBackend for Disk {
+impl redb::StorageBackend for OnDisk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock().seen.len() as u64)
+        Ok(self.disk.lock().files[self.name as usize].seen.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.lock();
+        let state = self.disk.lock();
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let found = state.seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = state.files[self.name as usize].seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let length = usize::try_from(len).map_err(io::Error::other)?;
-        let mut state = self.lock();
-        state.step(false)?;
-        state.seen.resize(length, 0);
-        state.pending.push(Pending::SetLength(length));
+        let mut state = self.disk.lock();
+        state.step(self.name, false)?;
+        let file = &mut state.files[self.name as usize];
+        file.seen.resize(length, 0);
+        file.pending.push(Pending::SetLength(length));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.disk.lock();
         state.syncs_waiting += 1;
         while state.syncs_held {
-            state = self.0.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.disk.0.released.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.syncs_waiting -= 1;
-        state.step(true)?;
-        let state = &mut *state;
-        for pending in state.pending.drain(..) {
+        state.step(self.name, true)?;
+        let file = &mut state.files[self.name as usize];
+        for pending in file.pending.drain(..) {
             match pending {
-                Pending::SetLength(length) => state.durable.resize(length, 0),
-                Pending::Write { offset, data } => write_at(&mut state.durable, offset, &data),
+                Pending::SetLength(length) => file.durable.resize(length, 0),
+                Pending::Write { offset, data } => write_at(&mut file.durable, offset, &data),
             }
         }
         Ok(())
@@ -256,10 +301,11 @@ impl redb::StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        let mut state = self.lock();
-        state.step(false)?;
-        write_at(&mut state.seen, offset, data);
-        state.pending.push(Pending::Write { offset, data: data.to_vec() });
+        let mut state = self.disk.lock();
+        state.step(self.name, false)?;
+        let file = &mut state.files[self.name as usize];
+        write_at(&mut file.seen, offset, data);
+        file.pending.push(Pending::Write { offset, data: data.to_vec() });
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A revisioned key-value store behind one trait: what etcd gives an API server, and no more.
 //!
-//! Engines: `embedded` (one file, one process, many writes to one fsync), `etcd` (through etcd-client, for several API
+//! Engines: `embedded` (a journal before a tree, one process, many writes to one sync), `etcd` (through etcd-client, for several API
 //! servers) and, for tests, `faulty` (injects torn writes, slow and failing syncs). One suite runs against all of them.
 //! It knows keys and bytes; what an object is, the API server knows. Only the API server imports it.
 //!

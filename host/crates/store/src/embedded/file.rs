@@ -1,23 +1,19 @@
-//! The file: present values with the revision that wrote them, and the newest revision. Synchronous; the writer
-//! thread applies groups of transactions, everyone else reads snapshots.
-//!
-//! A value is stored as its revision (8 bytes, big-endian) followed by its bytes.
+//! The store's two files as one: reads see the tree with the memtable over it, writes go to the journal, and a checkpoint brings what
+//! the journal has to the tree. Synchronous; the writer's thread applies groups, one beside it makes checkpoints, everyone else reads.
 
-use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use bytes::Bytes;
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
+use redb::backends::FileBackend;
+use redb::{Database, ReadTransaction, StorageBackend};
 
-use super::format;
-use crate::{Change, Entry, Error, Op, Range, Result, Revision, Transaction};
+use super::apply::{self, Applied};
+use super::format::{self, GENERATION, IDENTITY};
+use super::journal::{CHANGE_HEADER_BYTES, HALF_BYTES, Journal, RECORD_HEADER_BYTES};
+use super::memtable::{Layer, Memtable, Merged};
+use super::tree::{self, ENTRIES, REVISION, unavailable};
+use crate::{Entry, Error, Range, Result, Revision, Transaction};
 
-pub(super) const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
-pub(super) const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
-pub(super) const REVISION: &str = "revision";
-/// Zero has a meaning of its own to clients, so the empty store stands at one, as etcd's does.
-pub(super) const FIRST_REVISION: Revision = 1;
-const HEADER_BYTES: usize = 8;
 /// A page of a snapshot, or one entry.
 const PAGE_BYTES: usize = 1 << 20;
 /// Of the file that a backup is restored to.
@@ -25,175 +21,211 @@ const FILL_CACHE_BYTES: usize = 64 << 20;
 
 pub(super) struct File {
     state: RwLock<State>,
+    /// The writer's alone.
+    journal: Mutex<Journal>,
 }
 
 enum State {
-    Open(Database),
+    Open(Database, Memtable),
     /// Why nothing can be read or written any more.
     Stopped(String),
 }
 
-/// What became of a group of transactions.
-pub(super) struct Applied {
-    pub outcomes: Vec<Result<Revision>>,
-    pub changes: Vec<Change>,
-    pub newest: Revision,
-}
-
 impl File {
-    /// A new file is made aside and renamed: a crash while it is made would leave one that cannot be opened.
+    /// A new tree is made aside and renamed: a crash while it is made would leave one that cannot be opened. The journal is
+    /// opened behind the tree's lock, so it needs none.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
         if !path.exists() {
-            aside(path, |aside| Self::prepare(builder(cache_bytes).create(aside).map_err(opening)?).map(drop))?;
+            aside(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
         }
-        Self::prepare(builder(cache_bytes).open(path).map_err(opening)?)
+        let database = tree::builder(cache_bytes).open(path).map_err(tree::opening)?;
+        Self::start(database, || open_journal(&journal_path(path)))
     }
 
     /// Makes a new file that stands at the revision and has the entries of all pages. The last page is `None`.
     pub fn fill<E: From<Error>>(
         path: &Path,
         revision: Revision,
-        mut next_page: impl FnMut() -> std::result::Result<Option<Vec<Entry>>, E>,
+        next_page: impl FnMut() -> std::result::Result<Option<Vec<Entry>>, E>,
     ) -> std::result::Result<(), E> {
         if path.exists() {
             return Err(Error::Refused(format!("{} exists already", path.display())).into());
         }
         aside(path, |aside| {
-            let database = builder(FILL_CACHE_BYTES).create(aside).map_err(opening)?;
-            let file = Self::prepare(database)?;
-            let write = file.with(|database| database.begin_write().map_err(unavailable))?;
-            {
-                let mut entries = write.open_table(ENTRIES).map_err(unavailable)?;
-                while let Some(page) = next_page()? {
-                    for entry in page {
-                        put(&mut entries, &entry.key, &entry.value, entry.revision)?;
-                    }
-                }
-                write.open_table(NUMBERS).map_err(unavailable)?.insert(REVISION, revision).map_err(unavailable)?;
-            }
-            write.commit().map_err(unavailable)?;
-            Ok(())
+            let database = tree::create(aside, FILL_CACHE_BYTES)?;
+            format::prepare(&database)?;
+            tree::fill(&database, revision, next_page)
         })
     }
 
-    pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
-        Self::prepare(builder(cache_bytes).create_with_backend(backend).map_err(opening)?)
+    pub fn with_backends(tree: impl StorageBackend, journal: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
+        let database = tree::builder(cache_bytes).create_with_backend(tree).map_err(tree::opening)?;
+        Self::start(database, || Ok(Box::new(journal)))
     }
 
-    fn prepare(database: Database) -> Result<Self> {
+    /// What the journal has is read only: a full disk shows what it has.
+    fn start(database: Database, journal: impl FnOnce() -> Result<Box<dyn StorageBackend>>) -> Result<Self> {
         format::prepare(&database)?;
-        Ok(Self { state: RwLock::new(State::Open(database)) })
+        let (revision, generation) = (tree::number(&database, REVISION)?, tree::number(&database, GENERATION)?);
+        let (journal, recovered) = Journal::open(journal()?, tree::number(&database, IDENTITY)?, generation, revision)?;
+        let mut memtable = Memtable::new(revision);
+        memtable.take(recovered.changes);
+        memtable.freeze(journal.generation());
+        Ok(Self { state: RwLock::new(State::Open(database, memtable)), journal: Mutex::new(journal) })
     }
 
     /// Everything as it is now, whatever is written meanwhile.
-    pub fn freeze(&self) -> Result<Frozen> {
-        self.snapshot().map(Frozen)
+    pub fn freeze(&self) -> Result<View> {
+        self.view(b"", b"")
     }
 
     pub fn check(&self) -> Result<()> {
-        self.with(|_| Ok(()))
+        self.with(|_, _| Ok(()))
     }
 
     pub fn revision(&self) -> Result<Revision> {
-        revision_in(&self.snapshot()?)
+        self.with(|_, memtable| Ok(memtable.newest()))
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Entry>> {
-        let entries = self.snapshot()?.open_table(ENTRIES).map_err(unavailable)?;
-        let Some(stored) = entries.get(key).map_err(unavailable)? else { return Ok(None) };
-        entry(key, stored.value()).map(Some)
+        let (written, snapshot) = self.with(|database, memtable| match memtable.find(key) {
+            Some(written) => Ok((Some(written.clone()), None)),
+            None => Ok((None, Some(tree::snapshot(database)?))),
+        })?;
+        match (written, snapshot) {
+            (Some(written), _) => Ok(written.entry(key.to_vec().into())),
+            (None, Some(snapshot)) => tree::get(&snapshot.open_table(ENTRIES).map_err(unavailable)?, key),
+            (None, None) => Ok(None),
+        }
     }
 
     pub fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Range> {
-        let snapshot = self.snapshot()?;
-        let mut range = Range { entries: Vec::new(), revision: revision_in(&snapshot)?, more: false };
         if !end.is_empty() && start >= end {
-            return Ok(range);
+            return Ok(Range { entries: Vec::new(), revision: self.revision()?, more: false });
         }
-        let entries = snapshot.open_table(ENTRIES).map_err(unavailable)?;
-        let found = if end.is_empty() { entries.range(start..) } else { entries.range(start..end) };
-        for item in found.map_err(unavailable)? {
+        let view = self.view(start, end)?;
+        let mut range = Range { entries: Vec::new(), revision: view.revision, more: false };
+        for entry in view.entries(start, end)? {
             if limit != 0 && range.entries.len() == limit {
                 range.more = true;
                 break;
             }
-            let (key, stored) = item.map_err(unavailable)?;
-            range.entries.push(entry(key.value(), stored.value())?);
+            range.entries.push(entry?);
         }
         Ok(range)
     }
 
     /// Applies transactions in order and makes them durable together. An error means that none may be acknowledged:
-    /// `Unknown` where the disk may hold them nevertheless.
+    /// `Unknown` where the disk may hold them nevertheless. The writer's alone: what it judges them on stays as it is until they are told.
     pub fn apply(&self, transactions: &[&Transaction]) -> Result<Applied> {
-        let mut write = self.with(|database| database.begin_write().map_err(unavailable))?;
-        write.set_durability(Durability::Immediate).map_err(unavailable)?;
-        let mut applied = Applied { outcomes: Vec::with_capacity(transactions.len()), changes: Vec::new(), newest: 0 };
-        {
-            let mut numbers = write.open_table(NUMBERS).map_err(unavailable)?;
-            let mut entries = write.open_table(ENTRIES).map_err(unavailable)?;
-            let before = newest(&numbers)?;
-            applied.newest = before;
-            for transaction in transactions {
-                let outcome = apply_one(&mut entries, transaction, &mut applied)?;
-                applied.outcomes.push(outcome);
-            }
-            if applied.newest != before {
-                numbers.insert(REVISION, applied.newest).map_err(unavailable)?;
-            }
-        }
-        if applied.changes.is_empty() {
-            write.abort().map_err(unavailable)?;
-        } else {
-            write.commit().map_err(|error| Error::Unknown(error.to_string()))?;
+        let applied = self.with(|database, memtable| apply::apply(database, memtable, transactions))?;
+        if !applied.changes.is_empty() {
+            self.journal().append(&applied.changes).map_err(|error| Error::Unknown(format!("the journal: {error}")))?;
+            // A checkpoint that failed meanwhile has stopped the store; these may be there nevertheless.
+            self.change(|_, memtable| memtable.insert(&applied.changes)).map_err(|error| Error::Unknown(error.to_string()))?;
         }
         Ok(applied)
     }
 
-    /// Releases the file. Later calls get `Unavailable` with this reason. False: it was stopped before.
+    /// Bytes of the journal's present half that are used.
+    pub fn journaled(&self) -> usize {
+        self.journal().used()
+    }
+
+    /// Whether the present half takes a group that [`size`] says the bytes of.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.journal().used() + RECORD_HEADER_BYTES + bytes <= HALF_BYTES
+    }
+
+    /// The journal goes on with its other half; what the present one has is to go to the tree by [`File::checkpoint`]. What was before must
+    /// be there. The writer's alone.
+    pub fn turn(&self) -> Result<()> {
+        let mut journal = self.journal();
+        // A generation that has nothing stays: the tree is told of generations by what they have.
+        if journal.used() == 0 {
+            return Ok(());
+        }
+        let next = journal.generation() + 1;
+        self.change(|_, memtable| memtable.freeze(next))?;
+        journal.begin(next);
+        Ok(())
+    }
+
+    /// Brings to the tree what waits for it. Reads and groups go on meanwhile.
+    pub fn checkpoint(&self) -> Result<()> {
+        let begun = self.with(|database, memtable| match memtable.frozen() {
+            Some(frozen) => Ok(Some((frozen, database.begin_write().map_err(unavailable)?))),
+            None => Ok(None),
+        })?;
+        let Some((frozen, write)) = begun else { return Ok(()) };
+        tree::take(write, &frozen)?;
+        self.change(|_, memtable| memtable.settle()).map(drop)
+    }
+
+    /// Releases the files. Later calls get `Unavailable` with this reason. False: it was stopped before.
     pub fn stop(&self, why: &str) -> bool {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let open = matches!(*state, State::Open(_));
+        let open = matches!(*state, State::Open(..));
         if open {
             *state = State::Stopped(why.to_owned());
         }
         open
     }
 
-    fn snapshot(&self) -> Result<ReadTransaction> {
-        self.with(|database| database.begin_read().map_err(unavailable))
+    /// The tree and what is over it at one moment: a layer goes from the memtable only when the tree has it.
+    fn view(&self, start: &[u8], end: &[u8]) -> Result<View> {
+        self.with(|database, memtable| {
+            Ok(View { snapshot: tree::snapshot(database)?, over: memtable.range(start, end), revision: memtable.newest() })
+        })
     }
 
-    /// The lock covers the start of a transaction only, never its work.
-    fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+    /// The lock covers the start of a read only, never its work; but what the writer looks up for a group it looks up under it.
+    fn with<T>(&self, f: impl FnOnce(&Database, &Memtable) -> Result<T>) -> Result<T> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
-            State::Open(database) => f(database),
+            State::Open(database, memtable) => f(database, memtable),
             State::Stopped(why) => Err(Error::Unavailable(why.clone())),
         }
     }
-}
 
-pub(super) struct Frozen(ReadTransaction);
-
-impl Frozen {
-    pub fn revision(&self) -> Result<Revision> {
-        revision_in(&self.0)
+    fn change<T>(&self, f: impl FnOnce(&Database, &mut Memtable) -> T) -> Result<T> {
+        match &mut *self.state.write().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(database, memtable) => Ok(f(database, memtable)),
+            State::Stopped(why) => Err(Error::Unavailable(why.clone())),
+        }
     }
 
-    /// Hands over all entries, or an error, until nobody takes them any more.
-    pub fn pages(&self, mut take: impl FnMut(Result<Vec<Entry>>) -> bool) {
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bytes that a transaction may take in the journal.
+pub(super) fn size(transaction: &Transaction) -> usize {
+    let parts = transaction.ops.iter().map(|op| op.parts());
+    parts.map(|(key, value)| CHANGE_HEADER_BYTES + key.len() + value.map_or(0, |v| v.len())).sum()
+}
+
+/// Entries as they were at one moment.
+pub(super) struct View {
+    snapshot: ReadTransaction,
+    over: Layer,
+    pub revision: Revision,
+}
+
+impl View {
+    /// Hands over all entries of a view of everything, or an error, until nobody takes them any more.
+    pub fn pages(self, mut take: impl FnMut(Result<Vec<Entry>>) -> bool) {
         if let Err(error) = self.read_pages(&mut take) {
             take(Err(error));
         }
     }
 
-    fn read_pages(&self, take: &mut impl FnMut(Result<Vec<Entry>>) -> bool) -> Result<()> {
-        let entries = self.0.open_table(ENTRIES).map_err(unavailable)?;
+    fn read_pages(self, take: &mut impl FnMut(Result<Vec<Entry>>) -> bool) -> Result<()> {
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for item in entries.iter().map_err(unavailable)? {
-            let (key, stored) = item.map_err(unavailable)?;
-            bytes += key.value().len() + stored.value().len();
-            page.push(entry(key.value(), stored.value())?);
+        for entry in self.entries(b"", b"")? {
+            let entry = entry?;
+            bytes += entry.key.len() + entry.value.len();
+            page.push(entry);
             if bytes >= PAGE_BYTES {
                 if !take(Ok(std::mem::take(&mut page))) {
                     return Ok(());
@@ -206,6 +238,28 @@ impl Frozen {
         }
         Ok(())
     }
+
+    /// The range must be the view's.
+    fn entries(self, start: &[u8], end: &[u8]) -> Result<impl Iterator<Item = Result<Entry>> + use<>> {
+        Ok(Merged::new(tree::range(&self.snapshot, start, end)?, self.over))
+    }
+}
+
+/// Beside the tree: where the folder goes both go.
+fn journal_path(path: &Path) -> PathBuf {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push(".journal");
+    journal.into()
+}
+
+fn open_journal(path: &Path) -> Result<Box<dyn StorageBackend>> {
+    let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+    let is_new = !path.exists();
+    let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(in_context)?;
+    if is_new {
+        sync_parent(path)?;
+    }
+    Ok(Box::new(FileBackend::new(file).map_err(tree::opening)?))
 }
 
 /// Makes a file beside its place and renames it when it is whole.
@@ -224,96 +278,6 @@ fn aside<E: From<Error>>(path: &Path, make: impl FnOnce(&Path) -> std::result::R
     }
     std::fs::rename(aside, path).map_err(in_context)?;
     Ok(sync_parent(path)?)
-}
-
-/// The outer result is the disk's, the inner one the caller's.
-fn apply_one(entries: &mut Table<&[u8], &[u8]>, transaction: &Transaction, applied: &mut Applied) -> Result<Result<Revision>> {
-    for (key, expected) in &transaction.expect {
-        let found = match entries.get(key.as_ref()).map_err(unavailable)? {
-            Some(stored) => Some(split(stored.value())?.0),
-            None => None,
-        };
-        if !expected.holds(found) {
-            let key = String::from_utf8_lossy(key).into_owned();
-            return Ok(Err(Error::Conflict { key, expected: *expected, found }));
-        }
-    }
-    let (revision, changes_before) = (applied.newest + 1, applied.changes.len());
-    for op in &transaction.ops {
-        let (key, value) = op.parts();
-        let previous = match op {
-            Op::Put { value, .. } => put(entries, key, value, revision)?,
-            Op::Delete { .. } => match remove(entries, key)? {
-                Some(previous) => Some(previous),
-                None => continue,
-            },
-        };
-        applied.changes.push(Change { revision, key: key.clone(), value: value.cloned(), previous });
-    }
-    if applied.changes.len() > changes_before {
-        applied.newest = revision;
-    }
-    Ok(Ok(applied.newest))
-}
-
-/// Writes the value in place, without building it first. Returns the one before.
-fn put(entries: &mut Table<&[u8], &[u8]>, key: &[u8], value: &[u8], revision: Revision) -> Result<Option<Bytes>> {
-    let previous = match entries.get(key).map_err(unavailable)? {
-        Some(stored) => Some(Bytes::copy_from_slice(split(stored.value())?.1)),
-        None => None,
-    };
-    let mut room = entries.insert_reserve(key, HEADER_BYTES + value.len()).map_err(unavailable)?;
-    let (header, body) = room.as_mut().split_at_mut(HEADER_BYTES);
-    header.copy_from_slice(&revision.to_be_bytes());
-    body.copy_from_slice(value);
-    Ok(previous)
-}
-
-fn remove(entries: &mut Table<&[u8], &[u8]>, key: &[u8]) -> Result<Option<Bytes>> {
-    match entries.remove(key).map_err(unavailable)? {
-        Some(stored) => Ok(Some(Bytes::copy_from_slice(split(stored.value())?.1))),
-        None => Ok(None),
-    }
-}
-
-fn revision_in(snapshot: &ReadTransaction) -> Result<Revision> {
-    newest(&snapshot.open_table(NUMBERS).map_err(unavailable)?)
-}
-
-fn newest(numbers: &impl ReadableTable<&'static str, u64>) -> Result<Revision> {
-    let stored = numbers.get(REVISION).map_err(unavailable)?;
-    stored.map(|n| n.value()).ok_or_else(|| Error::Corrupt("the revision is missing".into()))
-}
-
-fn entry(key: &[u8], stored: &[u8]) -> Result<Entry> {
-    let (revision, value) = split(stored)?;
-    Ok(Entry { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value), revision })
-}
-
-fn split(stored: &[u8]) -> Result<(Revision, &[u8])> {
-    let (header, value) = stored.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| Error::Corrupt("an entry without its revision".into()))?;
-    Ok((Revision::from_be_bytes(*header), value))
-}
-
-pub(super) fn builder(cache_bytes: usize) -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(cache_bytes);
-    builder
-}
-
-fn opening(error: redb::DatabaseError) -> Error {
-    match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => Error::Unavailable("the file is in use by another process".into()),
-        redb::DatabaseError::UpgradeRequired(_) | redb::DatabaseError::RepairAborted => Error::Corrupt(error.to_string()),
-        other => unavailable(other),
-    }
-}
-
-pub(super) fn unavailable(error: impl Into<redb::Error>) -> Error {
-    match error.into() {
-        redb::Error::Corrupted(what) => Error::Corrupt(what),
-        other => Error::Unavailable(other.to_string()),
-    }
 }
 
 /// A new file's name is durable only when its directory is.

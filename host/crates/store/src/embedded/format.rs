@@ -4,14 +4,20 @@
 
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
-use super::file::{ENTRIES, FIRST_REVISION, NUMBERS, REVISION, unavailable};
-use crate::{Error, Result};
+use super::tree::{ENTRIES, NUMBERS, REVISION, unavailable};
+use crate::{Error, Result, Revision};
 
+/// Zero has a meaning of its own to clients, so the empty store stands at one, as etcd's does.
+const FIRST_REVISION: Revision = 1;
 const FORMAT: &str = "format";
-/// Of what [`super::file`] writes. One more with each change of what is in the file, and a step in [`MIGRATIONS`].
-const FORMAT_VERSION: u64 = 1;
+/// Which journal is this file's: a random number that every record of it has.
+pub(super) const IDENTITY: &str = "journal";
+/// The first generation of the journal that this file has not.
+pub(super) const GENERATION: &str = "generation";
+/// Of what [`super::tree`] and [`super::journal`] write. One more with each change of what is in the files, and a step in [`MIGRATIONS`].
+const FORMAT_VERSION: u64 = 2;
 /// What makes format 2 of format 1, 3 of 2, and so on.
-const MIGRATIONS: &[Migration] = &[];
+const MIGRATIONS: &[Migration] = &[begin_journal];
 type Migration = fn(&WriteTransaction) -> Result<()>;
 
 /// Makes the tables of a new file, or brings an older one up to date.
@@ -36,6 +42,7 @@ fn bring_to(database: &Database, known: u64, migrations: &[Migration]) -> Result
         None => {
             write.open_table(ENTRIES).map_err(unavailable)?;
             write.open_table(NUMBERS).map_err(unavailable)?.insert(REVISION, FIRST_REVISION).map_err(unavailable)?;
+            begin_journal(&write)?;
         }
         Some(found) => {
             let lacking = usize::try_from(found - 1).ok().and_then(|made| migrations.get(made..));
@@ -47,6 +54,14 @@ fn bring_to(database: &Database, known: u64, migrations: &[Migration]) -> Result
     }
     write.open_table(NUMBERS).map_err(unavailable)?.insert(FORMAT, known).map_err(unavailable)?;
     write.commit().map_err(unavailable)
+}
+
+/// Format 1 had no journal.
+fn begin_journal(write: &WriteTransaction) -> Result<()> {
+    let mut numbers = write.open_table(NUMBERS).map_err(unavailable)?;
+    numbers.insert(IDENTITY, rand::random::<u64>()).map_err(unavailable)?;
+    numbers.insert(GENERATION, 1).map_err(unavailable)?;
+    Ok(())
 }
 
 /// `None`: an empty file.
@@ -68,9 +83,10 @@ mod tests {
 
     use redb::ReadableTable;
 
-    use super::super::file::{File, builder};
+    use super::super::file::File;
+    use super::super::tree::{self, builder};
     use super::*;
-    use crate::{Op, Transaction};
+    use crate::{Entry, Op, Transaction};
 
     fn database(path: &Path) -> Database {
         builder(1 << 20).create(path).unwrap()
@@ -106,27 +122,55 @@ mod tests {
         entries.get(b"/a".as_slice()).unwrap().unwrap().value().to_vec()
     }
 
+    fn put(value: &'static str) -> Transaction {
+        Transaction { expect: Vec::new(), ops: vec![Op::Put { key: "/a".into(), value: value.into() }] }
+    }
+
     #[test]
     fn an_older_format_is_migrated_whole_and_a_newer_one_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
         let file = File::open(&path, 1 << 20).unwrap();
-        let put = Transaction { expect: Vec::new(), ops: vec![Op::Put { key: "/a".into(), value: "x".into() }] };
-        file.apply(&[&put]).unwrap();
+        file.apply(&[&put("x")]).unwrap();
+        file.turn().unwrap();
+        file.checkpoint().unwrap();
         drop(file);
 
         let database = database(&path);
         let before = value(&database);
-        assert!(bring_to(&database, 3, &[mark_values, fails]).is_err());
-        assert_eq!((found(&database).unwrap(), value(&database)), (Some(1), before.clone()), "half a migration is none");
-        bring_to(&database, 3, &[mark_values, rename_number]).unwrap();
-        bring_to(&database, 3, &[mark_values, fails]).unwrap();
-        assert_eq!((found(&database).unwrap(), value(&database)), (Some(3), [b"2", before.as_slice()].concat()));
+        let (whole, broken): (&[Migration], &[Migration]) = (&[begin_journal, mark_values, rename_number], &[begin_journal, mark_values, fails]);
+        assert!(bring_to(&database, 4, broken).is_err());
+        assert_eq!((found(&database).unwrap(), value(&database)), (Some(2), before.clone()), "half a migration is none");
+        bring_to(&database, 4, whole).unwrap();
+        bring_to(&database, 4, broken).unwrap();
+        assert_eq!((found(&database).unwrap(), value(&database)), (Some(4), [b"2", before.as_slice()].concat()));
         drop(database);
 
         match File::open(&path, 1 << 20) {
-            Err(Error::Refused(why)) => assert_eq!(why, "the file has format 3, this pintle knows up to 1: a newer one wrote it"),
+            Err(Error::Refused(why)) => assert_eq!(why, "the file has format 4, this pintle knows up to 2: a newer one wrote it"),
             other => panic!("{:?}", other.map(drop)),
         }
+    }
+
+    #[test]
+    fn a_file_of_before_the_journal_gets_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let old = database(&path);
+        let mut page = Some(vec![Entry { key: "/a".into(), value: "old".into(), revision: 7 }]);
+        tree::fill(&old, 7, || Ok::<_, Error>(page.take())).unwrap();
+        let write = old.begin_write().unwrap();
+        write.open_table(NUMBERS).unwrap().insert(FORMAT, 1).unwrap();
+        write.commit().unwrap();
+        drop(old);
+
+        for written in ["new", "newer"] {
+            let file = File::open(&path, 1 << 20).unwrap();
+            file.checkpoint().unwrap();
+            let applied = file.apply(&[&put(written)]).unwrap();
+            assert_eq!(applied.changes[0].previous.as_deref(), Some(if written == "new" { b"old".as_slice() } else { b"new" }));
+        }
+        let file = File::open(&path, 1 << 20).unwrap();
+        assert_eq!(file.get(b"/a").unwrap().map(|entry| (entry.value, entry.revision)), Some(("newer".into(), 9)));
     }
 }
