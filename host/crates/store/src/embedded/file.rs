@@ -8,7 +8,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, StorageBackend};
 
 use super::apply::{self, Applied};
-use super::format::{self, GENERATION, IDENTITY};
+use super::format::{self, FIRST_GENERATION, GENERATION, IDENTITY};
 use super::journal::{CHANGE_HEADER_BYTES, HALF_BYTES, Journal, RECORD_HEADER_BYTES};
 use super::memtable::{Layer, Memtable, Merged};
 use super::tree::{self, ENTRIES, REVISION, unavailable};
@@ -39,7 +39,7 @@ impl File {
             aside(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
         }
         let database = tree::builder(cache_bytes).open(path).map_err(tree::opening)?;
-        Self::start(database, || open_journal(&journal_path(path)))
+        Self::start(database, |generation| open_journal(&journal_path(path), generation))
     }
 
     /// Makes a new file that stands at the revision and has the entries of all pages. The last page is `None`.
@@ -60,14 +60,14 @@ impl File {
 
     pub fn with_backends(tree: impl StorageBackend, journal: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
         let database = tree::builder(cache_bytes).create_with_backend(tree).map_err(tree::opening)?;
-        Self::start(database, || Ok(Box::new(journal)))
+        Self::start(database, |_| Ok(Box::new(journal)))
     }
 
     /// What the journal has is read only: a full disk shows what it has.
-    fn start(database: Database, journal: impl FnOnce() -> Result<Box<dyn StorageBackend>>) -> Result<Self> {
+    fn start(database: Database, journal: impl FnOnce(u64) -> Result<Box<dyn StorageBackend>>) -> Result<Self> {
         format::prepare(&database)?;
         let (revision, generation) = (tree::number(&database, REVISION)?, tree::number(&database, GENERATION)?);
-        let (journal, recovered) = Journal::open(journal()?, tree::number(&database, IDENTITY)?, generation, revision)?;
+        let (journal, recovered) = Journal::open(journal(generation)?, tree::number(&database, IDENTITY)?, generation, revision)?;
         let mut memtable = Memtable::new(revision);
         memtable.take(recovered.changes);
         memtable.freeze(journal.generation());
@@ -252,11 +252,15 @@ fn journal_path(path: &Path) -> PathBuf {
     journal.into()
 }
 
-fn open_journal(path: &Path) -> Result<Box<dyn StorageBackend>> {
+fn open_journal(path: &Path, generation: u64) -> Result<Box<dyn StorageBackend>> {
     let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
     let is_new = !path.exists();
     let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(in_context)?;
     if is_new {
+        if generation > FIRST_GENERATION {
+            let journal = path.display();
+            tracing::warn!(%journal, "the store's journal is gone, and with it what was written last, unless the server before had ended in order");
+        }
         sync_parent(path)?;
     }
     Ok(Box::new(FileBackend::new(file).map_err(tree::opening)?))

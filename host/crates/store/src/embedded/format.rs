@@ -14,6 +14,8 @@ const FORMAT: &str = "format";
 pub(super) const IDENTITY: &str = "journal";
 /// The first generation of the journal that this file has not.
 pub(super) const GENERATION: &str = "generation";
+/// Of a tree that has taken nothing from its journal yet.
+pub(super) const FIRST_GENERATION: u64 = 1;
 /// Of what [`super::tree`] and [`super::journal`] write. One more with each change of what is in the files, and a step in [`MIGRATIONS`].
 const FORMAT_VERSION: u64 = 2;
 /// What makes format 2 of format 1, 3 of 2, and so on.
@@ -60,7 +62,7 @@ fn bring_to(database: &Database, known: u64, migrations: &[Migration]) -> Result
 fn begin_journal(write: &WriteTransaction) -> Result<()> {
     let mut numbers = write.open_table(NUMBERS).map_err(unavailable)?;
     numbers.insert(IDENTITY, rand::random::<u64>()).map_err(unavailable)?;
-    numbers.insert(GENERATION, 1).map_err(unavailable)?;
+    numbers.insert(GENERATION, FIRST_GENERATION).map_err(unavailable)?;
     Ok(())
 }
 
