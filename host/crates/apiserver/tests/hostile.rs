@@ -151,6 +151,43 @@ async fn lengths_that_lie() {
     f.server.shutdown().await.unwrap();
 }
 
+/// A refusal that does not need the body: the answer comes, and the connection goes on or says that it closes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_nobody_reads() {
+    let f = fixture().await;
+    // The head alone, so that the server's answer is made before there is a body.
+    async fn begin(f: &Fixture, headers: &str, length: usize) -> TlsStream<TcpStream> {
+        let mut stream = f.connect("http/1.1").await;
+        let head = format!("POST {MAPS}?dryRun=x HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        f.is_well().await;
+        stream
+    }
+    for length in [20, 100_000, MAX_BODY_BYTES] {
+        let mut stream = begin(&f, "", length).await;
+        stream.write_all(&vec![b'{'; length]).await.unwrap();
+        stream.write_all(format!("GET {MAPS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let answers = rest(&mut stream).await;
+        assert!(answers.code == 422 && answers.body.contains("HTTP/1.1 200"), "{length}: {} {}", answers.code, answers.body);
+    }
+    let mut stream = begin(&f, "", MAX_BODY_BYTES + 1).await;
+    stream.write_all(&vec![b'{'; MAX_BODY_BYTES + 1]).await.unwrap();
+    assert_closes(&mut stream, 422).await;
+    // Who waits to be asked for the body is not asked.
+    let mut stream = begin(&f, "expect: 100-continue\r\n", 20).await;
+    assert_closes(&mut stream, 422).await;
+    f.is_well().await;
+    f.server.shutdown().await.unwrap();
+}
+
+async fn assert_closes(stream: &mut TlsStream<TcpStream>, code: u16) {
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(LIMIT, stream.read_to_end(&mut all)).await.expect("the server neither answers nor ends the connection");
+    let text = String::from_utf8_lossy(&all).to_lowercase();
+    assert!(text.starts_with(&format!("http/1.1 {code} ")) && text.contains("connection: close"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paths_and_queries() {
     let f = fixture().await;

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use hyper::body::Incoming;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use serde_json::Value;
@@ -27,6 +26,7 @@ use crate::handlers::lookup::CacheLookup;
 use crate::http::Response;
 use crate::http::outbound::{self, Remote};
 use crate::http::proxy::{self, Backend};
+use crate::http::unread::Asking;
 use crate::resources::Table;
 
 pub use local::run as register;
@@ -119,7 +119,7 @@ impl Extension {
     }
 
     /// Passes a request on in the user's name.
-    pub async fn pass(&self, core: &Core, mut parts: Parts, body: Incoming, user: &User) -> Result<Response, Status> {
+    pub async fn pass(&self, core: &Core, mut parts: Parts, body: Asking, user: &User) -> Result<Response, Status> {
         let unavailable = |why: String| {
             tracing::debug!(extension = self.name, %why, "an extension of the API does not answer");
             Status::new(503, Reason::ServiceUnavailable, "service unavailable")

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use pintle_api::{Reason, Status};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::unread::Asking;
 
 /// The largest body of a request.
 pub const MAX_BODY_BYTES: usize = 3 << 20;
@@ -35,7 +36,7 @@ impl Default for Room {
 }
 
 impl Room {
-    pub async fn read(&self, body: &mut Incoming) -> Result<Held, Status> {
+    pub async fn read(&self, body: &mut Asking) -> Result<Held, Status> {
         let mut parts = Vec::new();
         let (mut size, mut counted, mut room) = (0, 0, None);
         while let Some(frame) = body.frame().await {

@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod rest;
 pub mod serve;
 pub mod stream;
+pub mod unread;
 pub mod warnings;
 pub mod websocket;
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -18,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::links::Through;
+use super::unread::Asking;
 use super::{Body, Response};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ pub fn note_forwarded(headers: &mut HeaderMap, through: &Through, path: &str) {
 
 /// Sends the request to the backend and gives its answer; `Err` when there is none. An upgrade goes on in the background
 /// until either side ends it.
-pub async fn pass(mut parts: Parts, body: Incoming, backend: &Backend) -> Result<Response, String> {
+pub async fn pass(mut parts: Parts, body: Asking, backend: &Backend) -> Result<Response, String> {
     let stream = connect(backend).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
     tokio::spawn(async move {

@@ -8,7 +8,6 @@ use futures::StreamExt as _;
 use http::Method;
 use http::header::USER_AGENT;
 use http::request::Parts;
-use hyper::body::Incoming;
 use pintle_api::object::ObjectExt;
 use pintle_api::schema::Duplicates;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
@@ -22,6 +21,7 @@ use super::negotiate::{self, Form, Media, Shape};
 use super::packs::Packs;
 use super::path::{self, ResourcePath};
 use super::stream::{self, Lines};
+use super::unread::Asking;
 use super::websocket::Wish;
 use super::{Response, answer, protobuf};
 use crate::audit::Record;
@@ -45,7 +45,7 @@ pub struct Call {
     pub verb: &'static str,
     pub query: Vec<(String, String)>,
     pub parts: Parts,
-    pub body: Incoming,
+    pub body: Asking,
     pub room: Room,
     /// Where the request is written down, if it is.
     pub record: Option<Arc<Record>>,

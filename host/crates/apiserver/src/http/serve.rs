@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use http::header::{ACCEPT, HeaderName, HeaderValue};
-use hyper::body::Incoming;
+use http::header::{ACCEPT, EXPECT, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -28,6 +27,7 @@ use super::negotiate::Media;
 use super::packs::Packs;
 use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
+use super::unread::Asking;
 use super::{Request, Response, answer, audited, nonresource};
 use crate::audit::{Head, Pending, annotating};
 use crate::auth::{Attributes, User};
@@ -167,7 +167,8 @@ impl Front {
     /// Every request: authenticate, authorize, wait for a turn, serve, count.
     async fn answer(&self, request: Request, peer: SocketAddr, chain: &[CertificateDer<'static>]) -> Response {
         let start = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (parts, body, unread) = Asking::of(request);
+        let awaited = parts.headers.contains_key(EXPECT);
         let audit_id = parts.headers.get(&AUDIT_ID).cloned().unwrap_or_else(audit_id);
         let resource = ResourcePath::parse(parts.uri.path());
         let query = path::query(parts.uri.query());
@@ -193,6 +194,9 @@ impl Front {
         if only_head {
             answer::keep_head(&mut response);
         }
+        if let Some(unread) = unread {
+            unread.settle(&mut response, awaited).await;
+        }
         self.metrics.count(&name, verb, response.status().as_u16(), (!long).then(|| start.elapsed()));
         response
     }
@@ -205,7 +209,7 @@ impl Front {
     async fn serve(
         &self,
         asked: Asked,
-        body: Incoming,
+        body: Asking,
         peer: SocketAddr,
         audit_id: &HeaderValue,
         chain: &[CertificateDer<'static>],
