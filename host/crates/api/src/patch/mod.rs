@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod json;
 pub mod merge;
+pub mod shown;
 pub mod strategic;
 
 use crate::{Reason, Status};

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::shown::shown;
 use super::unprocessable;
 use crate::schema::kinds::TypeRef;
 use crate::{Reason, Status};
@@ -224,7 +225,7 @@ fn require_keys(items: &[Value], key: Option<&str>) -> Merged<()> {
 }
 
 fn require_key<'a>(item: &'a Value, key: &str) -> Merged<&'a Value> {
-    item.get(key).ok_or_else(|| failed(format!("map: {item} does not contain declared merge key: {key}")))
+    item.get(key).ok_or_else(|| failed(format!("map: {} does not contain declared merge key: {key}", shown(item))))
 }
 
 fn list_name<'a>(rest: &'a str, malformed: &str) -> Merged<&'a str> {
@@ -350,7 +351,7 @@ mod tests {
     #[test]
     fn faults() {
         let message = |patch| patched(json!({"items": [{"name": "a"}]}), patch).unwrap_err().message;
-        assert_eq!(message(json!({"items": [{"v": 1}]})), r#"map: {"v":1} does not contain declared merge key: name"#);
+        assert_eq!(message(json!({"items": [{"v": 1}]})), "map: map[v:1] does not contain declared merge key: name");
         assert_eq!(message(json!({"$patch": "mend"})), "unknown patch type: mend in map: {}");
         assert_eq!(message(json!({"$setElementOrder": []})), "invalid patch format of setElementOrder list");
     }

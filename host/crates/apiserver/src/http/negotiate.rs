@@ -363,9 +363,10 @@ fn json_fault(error: &serde_json::Error, body: &[u8]) -> String {
     }
 }
 
-/// A patch of any kind but apply.
-pub fn patch_json(body: &[u8]) -> Result<Object, Status> {
-    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {}", json_fault(&e, body))))
+/// A patch of any kind but apply. Upstream tells what is wrong with a strategic one without saying where.
+pub fn patch_json(body: &[u8], strategic: bool) -> Result<Object, Status> {
+    let prefix = if strategic { "" } else { "error decoding patch: " };
+    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{}", json_fault(&e, body))))
 }
 
 /// An applied configuration: YAML, of which JSON is a part.

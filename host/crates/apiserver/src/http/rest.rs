@@ -223,7 +223,7 @@ impl Call {
     async fn patch(&mut self, scope: &Scope, form: Form) -> Result<Response, Status> {
         let mut options = self.write_options()?;
         options.force = self.flag("force");
-        let kind = PatchKind::of(negotiate::content_type(&self.parts.headers))?;
+        let kind = PatchKind::of(negotiate::content_type(&self.parts.headers), scope.resource.custom)?;
         if kind == PatchKind::Apply && self.get("fieldManager").is_empty() {
             let cause = Cause::required("fieldManager", "is required for apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
@@ -236,7 +236,7 @@ impl Call {
         let patch = if kind == PatchKind::Apply {
             negotiate::yaml_or_json(&body.bytes, options.validation == FieldValidation::Strict)?
         } else {
-            negotiate::patch_json(&body.bytes)?
+            negotiate::patch_json(&body.bytes, kind == PatchKind::Strategic)?
         };
         if let Some(record) = &self.record {
             record.sent_patch(&patch);

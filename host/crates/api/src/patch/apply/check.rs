@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::set::step;
 use super::walk::{Keys, Shape, shape};
+use crate::patch::shown::{shown, type_of};
 use crate::schema::kinds::{ScalarKind, TypeRef};
 
 /// The faults as one text, or nothing.
@@ -84,8 +85,10 @@ fn scalar_fault(value: &Value, kind: ScalarKind) -> Option<String> {
         // Quantities and int-or-strings: either.
         _ => (!value.is_object() && !value.is_array(), "any scalar"),
     };
+    // Upstream prints the type where it wants a number, and its own wrapper of the value elsewhere.
     let got = match value {
-        Value::String(_) if expected.starts_with("numeric") => "string".to_owned(),
+        other if expected.starts_with("numeric") => type_of(other).to_owned(),
+        scalar if expected == "string" && !scalar.is_object() && !scalar.is_array() => format!("&value.valueUnstructured{{Value:{}}}", shown(scalar)),
         other => other.to_string(),
     };
     (!fits).then(|| format!("expected {expected}, got {got}"))

@@ -281,7 +281,7 @@ fn configurations_are_checked() {
           .spec.n: expected numeric (int or float), got string
           .spec.nope: field not declared in schema
         failed to create typed patch object (/a; x.io/v1, Kind=Thing): .spec.list: duplicate entries for key [name="a",proto="TCP"]
-        failed to create typed patch object (/a; x.io/v1, Kind=Thing): .spec.labels.a: expected string, got 1
+        failed to create typed patch object (/a; x.io/v1, Kind=Thing): .spec.labels.a: expected string, got &value.valueUnstructured{Value:1}
         failed to create typed patch object (/a; x.io/v1, Kind=Thing): .spec.set: element 0: associative list without keys has an element that's a map type"#]]
     .assert_eq(&messages.join("\n"));
     let whole = |config| Cluster::new().apply_whole("one", config, false).unwrap_err();
