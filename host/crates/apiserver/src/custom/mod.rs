@@ -8,6 +8,7 @@ mod conversion;
 pub mod costs;
 mod definition;
 pub mod rules;
+mod scale;
 pub mod seen;
 mod strategy;
 

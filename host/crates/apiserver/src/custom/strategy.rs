@@ -15,6 +15,7 @@ use super::column::PrinterColumn;
 use super::conversion::Conversion;
 use super::definition::Definition;
 use super::rules::Rules;
+use super::scale;
 use crate::handlers::lookup::SharedLookup;
 use crate::registry::kind::restore;
 use crate::registry::strategy::ScalePaths;
@@ -114,6 +115,13 @@ fn def(definition: &Definition, version: &str, has_status: bool, has_scale: bool
 }
 
 impl CustomStrategy {
+    fn check_scale(&self, object: &Object, part: Part) -> Vec<Cause> {
+        let Some(paths) = &self.scale else { return Vec::new() };
+        let mut causes = if part == Part::Status { Vec::new() } else { scale::check_spec(object, paths) };
+        causes.extend(scale::check_status(object, paths));
+        causes
+    }
+
     /// The faults of the form, and what the rules say. Rules are for values of the right form: some faults leave them unasked.
     fn with_rules(&self, mut causes: Vec<Cause>, new: &Object, old: Option<&Object>) -> Vec<Cause> {
         let unusable = |cause: &Cause| {
@@ -174,11 +182,13 @@ impl Strategy for CustomStrategy {
         }
     }
     fn validate_create(&self, object: &Object) -> Vec<Cause> {
-        let causes = self.schema.as_ref().map(|schema| schema.validate(object)).unwrap_or_default();
+        let mut causes = self.schema.as_ref().map(|schema| schema.validate(object)).unwrap_or_default();
+        causes.extend(self.check_scale(object, Part::Main));
         self.with_rules(causes, object, None)
     }
-    fn validate_update(&self, new: &Object, old: &Object, _part: Part) -> Vec<Cause> {
-        let causes = self.schema.as_ref().map(|schema| schema.validate_update(new, old)).unwrap_or_default();
+    fn validate_update(&self, new: &Object, old: &Object, part: Part) -> Vec<Cause> {
+        let mut causes = self.schema.as_ref().map(|schema| schema.validate_update(new, old)).unwrap_or_default();
+        causes.extend(self.check_scale(new, part));
         self.with_rules(causes, new, Some(old))
     }
     fn schema(&self) -> TypeRef<'_> {

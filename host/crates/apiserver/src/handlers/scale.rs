@@ -103,7 +103,8 @@ impl Core {
 
 fn refuse_negative(scope: &Scope, scale: &Object) -> Result<(), Status> {
     match scale.i64_at(&["spec", "replicas"]) {
-        Some(replicas) if replicas < 0 => {
+        // A custom kind's own places are checked with the object.
+        Some(replicas) if replicas < 0 && !scope.resource.custom => {
             let cause = Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
             refuse_invalid(scope, &scope.name, vec![cause])
         }

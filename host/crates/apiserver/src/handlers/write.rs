@@ -298,7 +298,8 @@ pub fn refuse_invalid(scope: &Scope, name: &str, causes: Vec<Cause>) -> Result<(
         return Ok(());
     }
     let (group, kind) = match (&*def.group, &*scope.subresource) {
-        (_, "scale") => ("autoscaling", "Scale"),
+        // What is wrong about a custom object is told of it, not of its scale.
+        (_, "scale") if !scope.resource.custom => ("autoscaling", "Scale"),
         // Both APIs of events check one internal kind.
         ("events.k8s.io", _) => ("", "Event"),
         (group, _) => (group, &*def.kind),

@@ -63,6 +63,8 @@ fn faults_read_as_upstreams() {
             spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer"
             spec.mode: Unsupported value: "odd": supported values: "fast", "slow"
             spec.port: Invalid value: "number": spec.port in body must be of type integer,string: "number"
+            <nil>: Invalid value: "": "spec.port" must validate at least one schema (anyOf)
+            spec.port: Invalid value: "number": spec.port in body must be of type integer: "number"
             spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1
         "#]],
     );

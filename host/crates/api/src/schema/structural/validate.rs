@@ -50,7 +50,9 @@ impl Outcome {
         if old == Some(value) {
             return;
         }
-        if !self.type_fits(schema, value, place) {
+        // What is of another type is still held against all that concerns the type that it has.
+        self.check_type(schema, value, place);
+        if value.is_null() {
             return;
         }
         if let Some(rules) = &schema.rules {
@@ -81,11 +83,11 @@ impl Outcome {
         }
     }
 
-    fn type_fits(&mut self, schema: &Schema, value: &Value, place: &Place<'_>) -> bool {
+    fn check_type(&mut self, schema: &Schema, value: &Value, place: &Place<'_>) {
         let wanted = match (schema.kind, schema.int_or_string) {
             (_, true) => "integer,string",
             (Some(kind), false) => kind.name(),
-            (None, false) => return true,
+            (None, false) => return,
         };
         let fits = match value {
             Value::Null => schema.nullable,
@@ -108,11 +110,17 @@ impl Outcome {
                 Value::Number(number) if number.is_f64() => "number",
                 Value::Number(_) => "integer",
             };
+            // A format is told in the type's stead, unless the value is a text or a list.
+            let format = schema.rules.as_ref().and_then(|rules| rules.format.as_deref()).filter(|_| !schema.int_or_string);
+            let (wanted, found) = match (format, value) {
+                (Some(format), Value::Number(number)) => (format, if number.is_f64() { "float64" } else { "int64" }),
+                (Some(format), Value::Bool(_) | Value::Object(_)) => (format, ""),
+                _ => (wanted, found),
+            };
             let path = place.path();
             let message = format!("Invalid value: {found:?}: {path} in body must be of type {wanted}: {found:?}");
             self.causes.push(Cause::new(CauseKind::FieldValueTypeInvalid, named(path), message));
         }
-        fits && !value.is_null()
     }
 
     fn rules(&mut self, rules: &Rules, schema: &Schema, value: &Value, old: Option<&Value>, place: &Place<'_>) {
@@ -154,7 +162,7 @@ impl Outcome {
     fn number(&mut self, rules: &Rules, kind: Option<Kind>, number: &serde_json::Number, place: &Place<'_>) {
         let value = Value::Number(number.clone());
         let Some(float) = number.as_f64() else { return };
-        if kind == Some(Kind::Integer) && rules.format.as_deref() == Some("int32") && !(-2_147_483_648.0..=2_147_483_647.0).contains(&float) {
+        if kind == Some(Kind::Integer) && rules.format.as_deref() == Some("int32") && !is_int32(float) {
             let message = format!("Invalid value: \"\": Checked value must be of type integer with format int32 in {}", place.path());
             self.causes.push(Cause::new(CauseKind::FieldValueInvalid, NO_FIELD, message));
         }
@@ -240,6 +248,10 @@ impl Outcome {
         let detail = format!("{path} in body {words}");
         self.causes.push(Cause::invalid(named(path), value, &detail));
     }
+}
+
+fn is_int32(float: f64) -> bool {
+    (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&float) && float.fract() == 0.0
 }
 
 /// How many alternatives hold, and the faults of the best one when none does.
