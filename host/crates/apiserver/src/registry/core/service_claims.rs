@@ -72,6 +72,8 @@ fn allocate(service: &mut Value, old: Option<&Value>, context: &WriteContext<'_>
 fn choose_families(service: &mut Value, _: &WriteContext<'_>) -> Result<(), Status> {
     let headless_without_selector =
         service.str_at(&["spec", "clusterIP"]) == "None" && service.map_at(&["spec", "selector"]).is_none_or(|s| s.is_empty());
+    // Of so many addresses the client named the family.
+    let named = service.list_at(&["spec", "ipFamilies"]).len();
     if let Some(spec) = spec_mut(service) {
         default_missing(spec, "ipFamilyPolicy", if headless_without_selector { "RequireDualStack" } else { "SingleStack" });
         if same(spec.get("ipFamilies"), None) {
@@ -87,18 +89,30 @@ fn choose_families(service: &mut Value, _: &WriteContext<'_>) -> Result<(), Stat
         }
         return Ok(());
     }
+    let refused = |causes: Vec<Cause>| if causes.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", service.name(), causes)) };
     let mut causes = Vec::new();
+    if policy == "SingleStack" {
+        let addresses = service.list_at(&["spec", "clusterIPs"]).len();
+        for (several, of) in [(addresses > 1, "cluster IPs"), (families.len() > 1, "IP families")] {
+            if several {
+                let detail = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {of} are specified");
+                causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.as_str().into(), &detail));
+            }
+        }
+    }
+    let asked = service.list_at(&["spec", "clusterIPs"]);
+    for (i, _) in asked.iter().enumerate().skip(named).filter(|(_, ip)| ip.as_str().is_some_and(|ip| ip.contains(':'))) {
+        causes.push(Cause::invalid(format!("spec.clusterIPs[{i}]"), &json!(asked), "IPv6 is not configured on this cluster"));
+    }
+    // Whether the cluster has what is asked for is looked at when the wishes agree with each other.
+    refused(std::mem::take(&mut causes))?;
     if policy == "RequireDualStack" {
         causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.as_str().into(), "this cluster is not configured for dual-stack services"));
-    }
-    if policy == "SingleStack" && families.len() > 1 {
-        let detail = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
-        causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.as_str().into(), detail));
     }
     for (i, family) in families.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
         causes.push(Cause::invalid(format!("spec.ipFamilies[{i}]"), &family.as_str().into(), "not configured on this cluster"));
     }
-    if causes.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", service.name(), causes)) }
+    refused(causes)
 }
 
 fn allocate_address(service: &mut Value, owner: &str, held: &Claims, context: &WriteContext<'_>) -> Result<(), Status> {

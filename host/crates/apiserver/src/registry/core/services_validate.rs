@@ -18,6 +18,10 @@ const UNCHANGEABLE: &str = "may not change once set";
 
 pub fn validate(service: &Value, faults: &mut Faults) {
     let kind = service.str_at(&["spec", "type"]);
+    // Addresses are given before the rest is looked at, so that what is wrong with them is told alone.
+    if has_wrong_addresses(service, faults) {
+        return;
+    }
     let headless = is_headless(service);
     if ports(service).is_empty() && !headless && kind != "ExternalName" {
         faults.required(&SPEC.field("ports"), "");
@@ -32,9 +36,6 @@ pub fn validate(service: &Value, faults: &mut Faults) {
     validate_ports(service, kind, faults);
     label_map(service.at(&["spec", "selector"]), &SPEC.field("selector"), faults);
     session_affinity(service, faults);
-    if kind != "ExternalName" {
-        addresses(service, faults);
-    }
     let list = SPEC.field("externalIPs");
     for (i, text) in service.list_at(&["spec", "externalIPs"]).iter().filter_map(Value::as_str).enumerate() {
         ip(text, &list.index(i), faults);
@@ -50,7 +51,7 @@ pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults
         balancer_status(new, faults);
     }
     let was_named = |s: &Value| is_type(s, "ExternalName");
-    if part != Part::Main || was_named(new) || was_named(old) {
+    if part != Part::Main || was_named(new) || was_named(old) || has_wrong_addresses(new, &mut Faults::default()) {
         return;
     }
     let (now_headless, was_headless) = (is_headless(new), is_headless(old));
@@ -171,6 +172,16 @@ fn session_affinity(service: &Value, faults: &mut Faults) {
             faults.invalid(&path, &seconds.into(), &detail);
         }
     }
+}
+
+fn has_wrong_addresses(service: &Value, faults: &mut Faults) -> bool {
+    let mut wrong = Faults::default();
+    if !is_type(service, "ExternalName") {
+        addresses(service, &mut wrong);
+    }
+    let any = !wrong.is_empty();
+    wrong.into_causes().into_iter().for_each(|cause| faults.push(cause));
+    any
 }
 
 fn addresses(service: &Value, faults: &mut Faults) {
