@@ -139,7 +139,8 @@ impl Checker {
             }
             (ScalarKind::Time | ScalarKind::MicroTime, Value::String(text)) => {
                 self.findings.is_loose |= kind == ScalarKind::MicroTime || !times::is_plain(text);
-                if times::is_rfc3339(text) {
+                let fits = if kind == ScalarKind::MicroTime { times::is_micro(text) } else { times::is_rfc3339(text) };
+                if fits {
                     return;
                 }
                 return self.mismatch(|| times::parse_error(text, kind == ScalarKind::MicroTime));

@@ -208,14 +208,18 @@ fn check_options(options: &DeleteOptions) -> Result<(), Status> {
 
 pub fn check_preconditions(scope: &Scope, object: &Object, options: &DeleteOptions) -> Result<(), Status> {
     let Some(wanted) = &options.preconditions else { return Ok(()) };
+    let def = scope.resource.def();
+    // Named by its kind, which upstream has at hand there.
+    let refused = |what: &str, wanted: &str, have: &str, guess: &str| {
+        let why =
+            format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({have}). The object might have been {guess}");
+        Err(Status::conflict(&def.group, &def.kind, &scope.name, &why))
+    };
     if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != object.uid()) {
-        return Err(scope.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object.uid())));
+        return refused("UID", uid, object.uid(), "deleted and then recreated");
     }
     if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != object.resource_version()) {
-        return Err(scope.conflict(&format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-            object.resource_version()
-        )));
+        return refused("ResourceVersion", version, object.resource_version(), "modified");
     }
     Ok(())
 }

@@ -127,14 +127,15 @@ pub fn ip(text: &str, path: &Path<'_>, faults: &mut Faults) {
 
 pub fn cidr(text: &str, path: &Path<'_>, faults: &mut Faults) {
     match text.parse::<ipnet::IpNet>() {
+        // The parser passes over them.
+        _ if without_leading_zeros(text).is_some_and(|plain| plain.parse::<ipnet::IpNet>().is_ok()) => {
+            faults.invalid_str(path, text, "must not have leading 0s in IP or prefix length");
+        }
         Ok(ipnet::IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => {
             faults.invalid_str(path, text, "must not have an IPv4-mapped IPv6 address");
         }
         Ok(net) if net.addr() != net.network() => faults.invalid_str(path, text, "must not have bits set beyond the prefix length"),
         Ok(_) => {}
-        Err(_) if without_leading_zeros(text).is_some_and(|plain| plain.parse::<ipnet::IpNet>().is_ok()) => {
-            faults.invalid_str(path, text, "must not have leading 0s in IP or prefix length");
-        }
         Err(_) => faults.invalid_str(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
     }
 }

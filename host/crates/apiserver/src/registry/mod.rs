@@ -2,7 +2,8 @@
 
 pub mod allocator;
 pub mod checks;
-pub mod context;
+pub mod conditions;
+mod context;
 pub mod def;
 mod diff;
 pub mod faults;

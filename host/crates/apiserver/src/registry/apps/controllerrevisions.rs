@@ -11,7 +11,8 @@ use crate::registry::print::{AGE, NAME, NONE, age, count, text};
 
 pub fn kind() -> Kind {
     Kind {
-        validate,
+        validate: |revision, faults| nonnegative(revision.get("revision"), &Path::root("revision"), faults),
+        validate_new: has_data,
         validate_change: |new, old, _, faults| immutable(new, old, &["data"], faults),
         ..Kind::new(namespaced("apps/v1", "controllerrevisions", "ControllerRevision"))
             .table(&[NAME, text("Controller", "What the revision belongs to."), text("Revision", "Number in the history."), AGE], |revision, now| {
@@ -28,8 +29,8 @@ fn controller(revision: &Value) -> String {
     if group.is_empty() { format!("{kind}/{name}") } else { format!("{kind}.{group}/{name}") }
 }
 
-fn validate(revision: &Value, faults: &mut Faults) {
-    nonnegative(revision.get("revision"), &Path::root("revision"), faults);
+/// Later it is the same for ever.
+fn has_data(revision: &Value, faults: &mut Faults) {
     match revision.get("data") {
         None | Some(Value::Null) => faults.required(&Path::root("data"), "data is mandatory"),
         Some(Value::Object(_)) => {}

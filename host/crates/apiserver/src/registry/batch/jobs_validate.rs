@@ -146,7 +146,11 @@ fn completion_mode(spec: &Value, path: &Path<'_>, faults: &mut Faults) {
         }
         "NonIndexed" => {
             for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"].iter().filter(|f| is_set(spec.get(**f))) {
-                faults.invalid(&path.field(field), &spec[*field], "requires indexed completion mode");
+                let shown = match *field {
+                    "successPolicy" => internal::shown(&spec[*field], "batch.SuccessPolicy"),
+                    _ => spec[*field].to_string(),
+                };
+                faults.invalid_shown(&path.field(field), &shown, "requires indexed completion mode");
             }
         }
         other => faults.not_supported(&path.field("completionMode"), other, &["NonIndexed", "Indexed"]),

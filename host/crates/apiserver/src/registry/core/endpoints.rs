@@ -5,7 +5,7 @@ use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
 use super::services_validate::special_ip;
-use crate::registry::checks::{ip, one_of};
+use crate::registry::checks::{ip, one_of, without_leading_zeros};
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{default_empty, each_mut};
@@ -71,8 +71,8 @@ fn validate(endpoints: &Value, faults: &mut Faults) {
 fn validate_address(address: &Value, path: &Path<'_>, faults: &mut Faults) {
     let text = address.str_at(&["ip"]);
     ip(text, &path.field("ip"), faults);
-    if text.parse::<std::net::IpAddr>().is_err() {
-        // Upstream asks twice, in other words.
+    if without_leading_zeros(text).as_deref().unwrap_or(text).parse::<std::net::IpAddr>().is_err() {
+        // Upstream asks twice, in other words, and the second time passes over zeros before a number.
         faults.invalid_str(&path.field("ip"), text, "must be a valid IP address");
     }
     special_ip(text, &path.field("ip"), faults);

@@ -6,7 +6,7 @@ use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
 
-use crate::registry::checks::{immutable, ip, nonnegative};
+use crate::registry::checks::{immutable, ip};
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::{self, by_name};
 
@@ -37,7 +37,9 @@ pub fn keep(new: &mut Value, old: &Value) {
 pub fn validate_change(new: &Value, old: &Value, faults: &mut Faults) {
     conditions(new.list_at(&["status", "conditions"]), faults);
     nominated_node(new, old, faults);
-    nonnegative(new.at(&["status", "observedGeneration"]), &STATUS.field("observedGeneration"), faults);
+    if let Some(seen) = new.i64_at(&["status", "observedGeneration"]).filter(|seen| *seen < 0) {
+        faults.invalid(&STATUS.field("observedGeneration"), &seen.into(), "must be a non-negative integer");
+    }
     immutable(new, old, &["status", "qosClass"], faults);
     let policy = old.str_at(&["spec", "restartPolicy"]);
     if policy != "Always" && !has_restart_rules(old) {

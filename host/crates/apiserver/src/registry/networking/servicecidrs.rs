@@ -15,7 +15,7 @@ const MAX_RANGES: usize = 2;
 
 pub fn kind() -> Kind {
     Kind {
-        validate,
+        validate_new: validate,
         validate_change: |new, old, part, faults| {
             if part == Part::Main {
                 validate_ranges_change(new, old, faults);
@@ -60,10 +60,14 @@ fn validate(range: &Value, faults: &mut Faults) {
 /// The ranges stay as they are; one range may get a second, of the other family.
 fn validate_ranges_change(new: &Value, old: &Value, faults: &mut Faults) {
     let list = SPEC.field("cidrs");
+    let range = new;
     let [new, old] = [new, old].map(|range| range.list_at(&["spec", "cidrs"]));
     let grows = (old.len(), new.len()) == (1, MAX_RANGES);
     if old.len() != new.len() && !grows {
         return faults.invalid(&list, &new.into(), IMMUTABLE);
+    }
+    if grows {
+        validate(range, faults);
     }
     for (i, (new, _)) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new != old) {
         faults.invalid(&list.index(i), new, IMMUTABLE);

@@ -1,5 +1,7 @@
 //! `node.k8s.io/v1` RuntimeClass. The handler never changes.
 
+use std::collections::HashSet;
+
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
 use serde_json::Value;
@@ -7,6 +9,7 @@ use serde_json::Value;
 use crate::registry::checks::{immutable, label_map, nonnegative_quantity};
 use crate::registry::def::cluster;
 use crate::registry::faults::{Faults, Path};
+use crate::registry::internal;
 use crate::registry::kind::Kind;
 use crate::registry::podspec::affinity::tolerations;
 use crate::registry::podspec::resources;
@@ -16,7 +19,8 @@ pub fn kind() -> Kind {
     Kind {
         create_on_update: true,
         unconditional_update: false,
-        validate,
+        // A change is held against nothing but the handler.
+        validate_new: validate,
         validate_change: |new, old, _, faults| immutable(new, old, &["handler"], faults),
         ..Kind::new(cluster("node.k8s.io/v1", "runtimeclasses", "RuntimeClass"))
             .table(&[NAME, text("Handler", "The runtime's name for it."), AGE], |class, now| {
@@ -39,5 +43,12 @@ fn validate(class: &Value, faults: &mut Faults) {
         nonnegative_quantity(value, &overhead.key(name), faults);
     }
     label_map(class.at(&["scheduling", "nodeSelector"]), &Path::root("scheduling.nodeSelector"), faults);
-    tolerations(class.list_at(&["scheduling", "tolerations"]), &Path::root("scheduling.tolerations"), faults);
+    let (list, listed) = (Path::root("scheduling.tolerations"), class.list_at(&["scheduling", "tolerations"]));
+    tolerations(listed, &list, faults);
+    let mut seen = HashSet::new();
+    for (i, toleration) in listed.iter().enumerate() {
+        if !seen.insert(["key", "operator", "value", "effect"].map(|field| toleration.str_at(&[field]))) {
+            faults.duplicate_shown(&list.index(i), &internal::shown(toleration, "core.Toleration"));
+        }
+    }
 }

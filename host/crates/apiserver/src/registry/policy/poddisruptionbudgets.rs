@@ -4,6 +4,7 @@ use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
 use crate::registry::checks::{int_or_percent, label_selector, nonnegative, not_over_100_percent};
+use crate::registry::conditions;
 use crate::registry::def::namespaced;
 use crate::registry::faults::{Faults, Path};
 use crate::registry::fields::is_set;
@@ -32,6 +33,9 @@ pub fn kind() -> Kind {
         validate,
         validate_change: |new, _, part, faults| {
             const STATUS: Path<'static> = Path::root("status");
+            if part == Part::Status {
+                conditions::validate(new.list_at(&["status", "conditions"]), &STATUS.field("conditions"), faults);
+            }
             for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
                 if part == Part::Status {
                     nonnegative(new.at(&["status", field]), &STATUS.field(field), faults);
