@@ -128,7 +128,7 @@ impl Embedded {
 
 impl Store for Embedded {
     fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
-        Box::pin(async { self.file.check().map(|()| self.log.newest()) })
+        Box::pin(async { self.file.revision() })
     }
 
     fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>>> {

@@ -39,7 +39,10 @@ impl File {
             aside(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
         }
         let database = tree::builder(cache_bytes).open(path).map_err(tree::opening)?;
-        Self::start(database, |generation| open_journal(&journal_path(path), generation))
+        let file = Self::start(database, |generation| open_journal(&journal_path(path), generation))?;
+        // Also for names that a process made which ended before it came to this.
+        sync_parent(path)?;
+        Ok(file)
     }
 
     /// Makes a new file that stands at the revision and has the entries of all pages. The last page is `None`.
@@ -120,7 +123,11 @@ impl File {
     pub fn apply(&self, transactions: &[&Transaction]) -> Result<Applied> {
         let applied = self.with(|database, memtable| apply::apply(database, memtable, transactions))?;
         if !applied.changes.is_empty() {
-            self.journal().append(&applied.changes).map_err(|error| Error::Unknown(format!("the journal: {error}")))?;
+            let mut journal = self.journal();
+            // A store that has stopped meanwhile may be another process's by now.
+            self.check()?;
+            journal.append(&applied.changes).map_err(|error| Error::Unknown(format!("the journal: {error}")))?;
+            drop(journal);
             // A checkpoint that failed meanwhile has stopped the store; these may be there nevertheless.
             self.change(|_, memtable| memtable.insert(&applied.changes)).map_err(|error| Error::Unknown(error.to_string()))?;
         }
@@ -164,12 +171,17 @@ impl File {
 
     /// Releases the files. Later calls get `Unavailable` with this reason. False: it was stopped before.
     pub fn stop(&self, why: &str) -> bool {
+        // Nothing is being appended when the tree's lock is given up.
+        let _journal = self.journal();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let open = matches!(*state, State::Open(..));
-        if open {
-            *state = State::Stopped(why.to_owned());
+        if matches!(*state, State::Stopped(_)) {
+            return false;
         }
-        open
+        let before = std::mem::replace(&mut *state, State::Stopped(why.to_owned()));
+        // To close the tree takes syncs, for which no reader waits.
+        drop(state);
+        drop(before);
+        true
     }
 
     /// The tree and what is over it at one moment: a layer goes from the memtable only when the tree has it.
@@ -256,12 +268,9 @@ fn open_journal(path: &Path, generation: u64) -> Result<Box<dyn StorageBackend>>
     let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
     let is_new = !path.exists();
     let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(in_context)?;
-    if is_new {
-        if generation > FIRST_GENERATION {
-            let journal = path.display();
-            tracing::warn!(%journal, "the store's journal is gone, and with it what was written last, unless the server before had ended in order");
-        }
-        sync_parent(path)?;
+    if is_new && generation > FIRST_GENERATION {
+        let journal = path.display();
+        tracing::warn!(%journal, "the store's journal is gone, and with it what was written last, unless the server before had ended in order");
     }
     Ok(Box::new(FileBackend::new(file).map_err(tree::opening)?))
 }

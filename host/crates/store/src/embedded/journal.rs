@@ -62,7 +62,8 @@ impl Journal {
             journal.read(generation, &mut recovered)?;
         }
         if !recovered.changes.is_empty() {
-            // A process that ended may have left more to the kernel than to the disk, and readers are about to see it.
+            // A process that ended may have left more to the kernel than to the disk, and readers are about to see it. The records were written again
+            // where they were found: after a sync that failed the kernel may take pages for written that are not.
             journal.disk.sync_data().map_err(unavailable)?;
             journal.begin(generation + 2);
         }
@@ -130,7 +131,12 @@ impl Journal {
         let mut behind = (at..HALF_BYTES).step_by(SECTOR_BYTES).skip(1);
         match behind.find_map(|at| record_at(&half, at, self.identity, generation)) {
             Some(record) => Err(Error::Corrupt(format!("the journal is damaged between revisions {} and {}", recovered.newest, record.first))),
-            None => Ok(()),
+            None => {
+                if let Err(why) = self.disk.write(offset(generation, 0), &half[..at.min(HALF_BYTES)]) {
+                    tracing::warn!(%why, "what the journal has was not written again");
+                }
+                Ok(())
+            }
         }
     }
 }
