@@ -71,6 +71,12 @@ struct Contents {
     pending: Vec<Pending>,
 }
 
+impl Contents {
+    fn durable(bytes: Vec<u8>) -> Self {
+        Self { durable: bytes.clone(), seen: bytes, pending: Vec::new() }
+    }
+}
+
 /// A file of the disk, as the engine opens it.
 #[derive(Debug)]
 struct OnDisk {
@@ -93,11 +99,11 @@ impl Disk {
         Self::with(seed, Default::default())
     }
 
-    fn with(seed: u64, files: [Vec<u8>; 2]) -> Self {
+    fn with(seed: u64, files: [Contents; 2]) -> Self {
         let state = State {
             seed,
             random: StdRng::seed_from_u64(seed),
-            files: files.map(|bytes| Contents { durable: bytes.clone(), seen: bytes, pending: Vec::new() }),
+            files,
             fault: None,
             struck: false,
             powered: true,
@@ -161,11 +167,12 @@ impl Disk {
         self.lock().syncs_waiting
     }
 
-    /// Takes the power from every open engine, and gives what a machine would find on the disk afterwards.
+    /// Takes the power from every open engine, and gives what a machine would find on the disk afterwards. Where the process alone was lost, the next one
+    /// finds all that was written, and it may still go with the power.
     pub fn reboot(&self) -> Disk {
         let mut state = self.lock();
         let State { files, random, kernel_lives, .. } = &mut *state;
-        let survivors = files.each_mut().map(|file| if *kernel_lives { file.seen.clone() } else { file.crash(random) });
+        let survivors = files.each_mut().map(|file| if *kernel_lives { std::mem::take(file) } else { Contents::durable(file.crash(random)) });
         (state.powered, state.syncs_held) = (false, false);
         let seed = state.random.random();
         drop(state);
