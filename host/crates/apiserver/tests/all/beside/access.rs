@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use pintle_apiserver::auth::Anonymous;
 use serde_json::{Value, json};
 
-use crate::client::{Caller, Place};
-use crate::upstream::Upstream;
-use crate::{compare, pintle, recorded};
+use super::client::{Caller, Place};
+use super::upstream::Upstream;
+use super::{compare, pintle, recorded};
 
 const NODES: &str = include_str!("nodes.cases");
 const ROLES: &str = include_str!("roles.cases");
@@ -78,7 +78,7 @@ async fn answer(place: &Place, callers: &mut HashMap<String, Caller>, case: &str
         if mode != "?" || answer.code < 300 {
             break answer;
         }
-        assert!(began.elapsed() < crate::LIMIT, "{case}: {answer:?}");
+        assert!(began.elapsed() < super::LIMIT, "{case}: {answer:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     callers.insert(names.to_owned(), caller.with(&[]));

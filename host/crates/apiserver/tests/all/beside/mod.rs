@@ -1,7 +1,7 @@
 //! What upstream's API server does with the same requests, recorded, and whether this server does so too.
 //!
 //! A table of requests is sent to both. Upstream's side lies in the files `*.upstream`; they are made anew by
-//! `PINTLE_UPSTREAM_BIN=DIR cargo test -p pintle-apiserver --test beside -- --ignored record`, where DIR has kube-apiserver and etcd.
+//! `PINTLE_UPSTREAM_BIN=DIR cargo test -p pintle-apiserver --test all -- --ignored beside::record`, where DIR has kube-apiserver and etcd.
 
 mod access;
 mod audit;
@@ -30,7 +30,7 @@ async fn pintle(dir: &std::path::Path, change: impl FnOnce(&mut Config)) -> (Ser
 }
 
 fn recorded(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/beside").join(format!("{name}.upstream"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/all/beside").join(format!("{name}.upstream"))
 }
 
 /// Every line of ours that is not upstream's, and the other way round.

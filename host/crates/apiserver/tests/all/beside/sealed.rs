@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use pintle_apiserver::encryption::{Sealing, open};
 use pintle_store::Store as _;
 
-use crate::recorded;
-use crate::upstream::Upstream;
+use super::recorded;
+use super::upstream::Upstream;
 
 /// One kind of key for each of three resources.
 fn configuration() -> String {

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pintle_apiserver::auth::{Pki, ServerNames};
 use tokio::net::TcpStream;
 
-use crate::LIMIT;
+use super::LIMIT;
 
 pub const AGENT: &str = "beside/1";
 

@@ -11,8 +11,8 @@ use pintle_apiserver::auth::pki::Identity;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::LIMIT;
-use crate::endpoints::{Asked, Endpoint};
+use super::LIMIT;
+use super::endpoints::{Asked, Endpoint};
 
 pub struct Caller(SendRequest<Full<Bytes>>);
 

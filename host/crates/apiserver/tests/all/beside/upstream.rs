@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::client::Place;
+use super::client::Place;
 
 /// Starting takes some ten seconds on a quiet machine.
 const START: Duration = Duration::from_secs(90);

@@ -8,9 +8,9 @@ use pintle_apiserver::audit::log::Mode;
 use pintle_apiserver::auth::{Anonymous, User};
 use serde_json::{Value, json};
 
-use crate::client::{AGENT, Caller, Place};
-use crate::upstream::Upstream;
-use crate::{compare, pintle, recorded};
+use super::client::{AGENT, Caller, Place};
+use super::upstream::Upstream;
+use super::{compare, pintle, recorded};
 
 const POLICY: &str = include_str!("policy.yaml");
 const JSON: &str = "application/json";
@@ -136,7 +136,7 @@ async fn policies(users: &mut Users) {
             }
         }
     };
-    tokio::time::timeout(crate::LIMIT, until_they_act).await.expect("the policies act in time");
+    tokio::time::timeout(super::LIMIT, until_they_act).await.expect("the policies act in time");
     for name in ["abc", "abcde", "a.b", "abc.de"] {
         users.admin.ask("POST", maps, JSON, &map(name)).await;
     }
@@ -248,7 +248,7 @@ async fn others(users: &mut Users) {
 async fn wait_for_right(caller: &Caller, uri: &str) {
     let began = std::time::Instant::now();
     while caller.with(&[("x-forwarded-for", "192.0.2.9")]).ask("GET", uri, "", "").await.code != 200 {
-        assert!(began.elapsed() < crate::LIMIT, "the right did not come");
+        assert!(began.elapsed() < super::LIMIT, "the right did not come");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::client::Caller;
-use crate::upstream::Upstream;
-use crate::{pintle, recorded};
+use super::client::Caller;
+use super::upstream::Upstream;
+use super::{pintle, recorded};
 
 /// What is published of pintle's own.
 const OWN: &str = "apis/pintle.dev";

@@ -1,0 +1,12 @@
+//! Whole servers, asked by real clients over the wire or by the in-process client.
+//!
+//! One binary: each more would link the server once again, and take its hundred megabytes of disk.
+
+mod authorization;
+mod beside;
+mod encryption;
+mod hostile;
+mod oidc;
+mod protobuf;
+mod server;
+mod wire;
