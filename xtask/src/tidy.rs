@@ -11,6 +11,12 @@ const MAX_LINES: usize = 700;
 const WALLS: &[(&str, &str, &str)] = &[
     ("host/crates/api", "tokio", "api is pure"),
     ("host/crates/api", "pintle-", "api imports none of ours"),
+    ("host/crates/cel", "tokio", "an expression has no effects"),
+    ("host/crates/cel", "pintle-registry", "expressions know no kind"),
+    ("host/crates/registry", "tokio", "a strategy is synchronous and pure"),
+    ("host/crates/registry", "hyper", "a strategy sees no request"),
+    ("host/crates/registry", "pintle-store", "only the API server imports store"),
+    ("host/crates/registry", "pintle-apiserver", "the server stands on the registry"),
     ("host/crates/node", "pintle-store", "only the API server imports store"),
     ("host/crates/node", "pintle-apiserver", "a node acts through the Client port"),
     ("host/crates/node", "wasmtime", "only plugin-bindings, plugins and host link wasmtime"),

@@ -32,7 +32,7 @@ fn main() -> Result<()> {
         && verb == "internal"
     {
         let rows = internal::render(Path::new(modules), version)?;
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/apiserver/src/registry");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/crates/registry/src");
         return publish(&directory.join("internal_types.txt"), rows.as_bytes(), false);
     }
     let check = std::env::args().skip(1).any(|arg| arg == "--check");

@@ -20,8 +20,10 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod table;
+pub mod user;
 
 pub use client::{Client, ClientExt};
 pub use object::Object;
 pub use resource::{GroupVersion, GroupVersionKind, GroupVersionResource, ResourceDef, Scope};
 pub use status::{Cause, CauseKind, Reason, Status};
+pub use user::User;

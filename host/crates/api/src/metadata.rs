@@ -41,6 +41,11 @@ pub fn generated_name(base: &str, random: &str) -> String {
     format!("{}{random}", &base[..end])
 }
 
+/// RFC 3339 in whole seconds, as all timestamps of metadata are.
+pub fn seconds(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Fills in what the server sets on creation and drops what a client may not. `now` in RFC 3339, whole seconds.
 pub fn prepare_create(object: &mut Value, uid: &str, now: &str) {
     let metadata = metadata_mut(object);

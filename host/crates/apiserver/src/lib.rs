@@ -11,14 +11,12 @@ pub mod auth;
 pub mod backup;
 pub mod bookkeeping;
 pub mod cache;
-pub mod cel;
 mod config_file;
 pub mod custom;
 pub mod encryption;
 pub mod handlers;
 pub mod http;
 pub mod local;
-pub mod registry;
 pub mod resources;
 pub mod server;
 

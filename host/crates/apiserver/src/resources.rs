@@ -11,11 +11,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use pintle_api::object::{MAX_DEPTH, ObjectExt, is_deeper_than};
 use pintle_api::{GroupVersionResource, Object, ResourceDef, Status};
+use pintle_registry::Strategy;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::{Cache, Fields, Slot, Stored};
-use crate::registry::Strategy;
+use crate::custom::Conversion;
 
 pub struct Resource {
     /// Another for each that was ever made: what is kept for one definition is not taken for the next one's.
@@ -28,6 +29,8 @@ pub struct Resource {
     pub converts: bool,
     /// Made from a CustomResourceDefinition.
     pub custom: bool,
+    /// Where a webhook turns the kind's versions into each other.
+    pub conversion: Option<Arc<Conversion>>,
 }
 
 #[derive(Default)]
@@ -100,7 +103,7 @@ impl Resource {
         let slot = cache.slot(&place.group, &place.resource, fields);
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Self { serial, api_version: def.api_version(), strategy, slot, converts, custom }
+        Self { serial, api_version: def.api_version(), strategy, slot, converts, custom, conversion: None }
     }
 
     pub fn def(&self) -> &ResourceDef {
@@ -146,7 +149,7 @@ impl Resource {
     }
     /// What a webhook has to convert must have been made ready before.
     fn in_own_version(&self, object: Object) -> Result<Object, Status> {
-        match self.strategy.conversion() {
+        match &self.conversion {
             Some(conversion) if object.api_version() != self.api_version => conversion
                 .find(&object, &self.api_version)
                 .map(|converted| (*converted).clone())
@@ -156,19 +159,19 @@ impl Resource {
     }
     /// Has a webhook convert what [`Resource::parse`] and [`Resource::wire`] will be asked for. Nothing to do for most kinds.
     pub async fn make_ready<'a>(&self, items: impl IntoIterator<Item = &'a Stored> + Send) -> Result<(), Status> {
-        let Some(conversion) = self.strategy.conversion() else { return Ok(()) };
+        let Some(conversion) = &self.conversion else { return Ok(()) };
         let objects = items.into_iter().map(Stored::parse).collect::<Result<Vec<_>, _>>()?;
         conversion.make_ready(objects, &self.api_version).await
     }
     /// The same for an object's wire bytes.
     pub async fn make_wire_ready(&self, json: &[u8]) -> Result<(), Status> {
-        let Some(conversion) = self.strategy.conversion() else { return Ok(()) };
+        let Some(conversion) = &self.conversion else { return Ok(()) };
         let object = serde_json::from_slice(json).map_err(Status::internal)?;
         conversion.make_ready(vec![object], &self.api_version).await
     }
     /// The object in another version of the same resource.
     pub async fn convert_to(&self, other: &Self, object: &Object) -> Result<Object, Status> {
-        if let Some(conversion) = self.strategy.conversion() {
+        if let Some(conversion) = &self.conversion {
             let converted = conversion.convert(vec![object.clone()], &other.api_version).await?;
             return converted.into_iter().next().ok_or_else(|| Status::internal("a conversion gave nothing"));
         }
@@ -189,7 +192,7 @@ impl Resource {
         Ok(kept)
     }
     async fn in_stored_version(&self, object: &Arc<Object>) -> Result<Arc<Object>, Status> {
-        if let Some(conversion) = self.strategy.conversion() {
+        if let Some(conversion) = &self.conversion {
             let version = conversion.stored_version();
             if object.api_version() == version {
                 return Ok(object.clone());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pintle_api::GroupVersionResource;
+use pintle_registry::{self, Strategy};
 use pintle_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,7 +26,6 @@ use crate::encryption;
 use crate::handlers::Core;
 use crate::handlers::lookup::SharedLookup;
 use crate::http::serve::Front;
-use crate::registry::{self, Strategy};
 use crate::resources::Table;
 
 /// What tokens name as their issuer unless told otherwise.
@@ -136,7 +136,7 @@ impl Server {
         let pki = Arc::new(Pki::load_or_create(&config.data_dir, &names)?);
         let store = encryption::layer(store, &config.encryption)?;
         let cache = Cache::open(store, config.limits).await?;
-        let strategies = registry::all().into_iter().map(|s| (Arc::<dyn Strategy>::from(s), false));
+        let strategies = pintle_registry::all().into_iter().map(|s| (Arc::<dyn Strategy>::from(s), false));
         let resources = Arc::new(ArcSwap::from_pointee(Table::new(strategies, &cache)));
         let objects = Arc::new(SharedLookup { cache: cache.clone(), resources: resources.clone() });
         let external = SocketAddr::new(config.advertise_address, address.port());
@@ -153,7 +153,7 @@ impl Server {
         let core = Arc::new(Core {
             cache,
             resources,
-            allocators: Arc::new(registry::allocator::Allocators::over(config.service_cidr)),
+            allocators: Arc::new(pintle_registry::allocator::Allocators::over(config.service_cidr)),
             pod_security: Default::default(),
             admission: Chain::standard(),
             hooks,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use pintle_cel::{Answer, Authorize, Question, Variables};
+
 use super::webhook::Request;
 use crate::auth::{Attributes, Authorizer, Decision, User};
-use crate::cel::{Answer, Authorize, Question, Variables};
 
 struct Chain {
     authorizer: Arc<dyn Authorizer>,

@@ -3,9 +3,9 @@
 use pintle_api::object::ObjectExt;
 use pintle_api::quantity::Quantity;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
 
 const CLASSES: GroupVersionResource = GroupVersionResource::constant("storage.k8s.io", "v1", "storageclasses");
 /// Where the class stood before it was a field.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
 
 const STORAGE: GroupVersionResource = GroupVersionResource::constant("storage.k8s.io", "v1", "storageclasses");
 const INGRESS: GroupVersionResource = GroupVersionResource::constant("networking.k8s.io", "v1", "ingressclasses");

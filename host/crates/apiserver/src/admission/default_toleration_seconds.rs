@@ -2,11 +2,11 @@
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
+use pintle_registry::WriteContext;
 use serde_json::{Value, json};
 
 use super::AdmissionAttributes;
 use super::Operation;
-use crate::registry::WriteContext;
 
 const SECONDS: i64 = 300;
 

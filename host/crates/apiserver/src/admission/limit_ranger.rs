@@ -3,11 +3,11 @@
 use pintle_api::object::ObjectExt;
 use pintle_api::quantity::Quantity;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
+use pintle_registry::podspec::totals::{self, Amounts, amounts};
 use serde_json::{Value, json};
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
-use crate::registry::podspec::totals::{self, Amounts, amounts};
 
 const RANGES: GroupVersionResource = GroupVersionResource::constant("", "v1", "limitranges");
 const NOTE: &str = "kubernetes.io/limit-ranger";

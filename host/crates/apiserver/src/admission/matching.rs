@@ -5,11 +5,11 @@ use std::sync::Arc;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_cel::{BUDGET_EXCEEDED, CONDITIONS_BUDGET, Expression, Variables};
 use serde_json::Value;
 
 use super::Operation;
 use super::webhook::Request;
-use crate::cel::{BUDGET_EXCEEDED, CONDITIONS_BUDGET, Expression, Variables};
 use crate::resources::Resource;
 
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");

@@ -24,8 +24,8 @@ pub mod topology_labels;
 pub mod webhook;
 
 use pintle_api::{Object, Status};
+use pintle_registry::WriteContext;
 
-use crate::registry::WriteContext;
 use crate::resources::Resource;
 
 /// What is asked for, for plugins that act on few resources or operations.
@@ -40,6 +40,8 @@ pub struct AdmissionAttributes<'a> {
     pub name: &'a str,
     /// The object before; `None` on creation.
     pub old: Option<&'a Object>,
+    /// Counts what Pod Security said.
+    pub pod_security: &'a pod_security::tally::Tally,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
 
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];

@@ -4,10 +4,10 @@
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
+use pintle_registry::WriteContext;
 use serde_json::{Value, json};
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
 
 const KEY: &str = "node.kubernetes.io/not-ready";
 const EFFECT: &str = "NoSchedule";

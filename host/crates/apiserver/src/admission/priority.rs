@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
 use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
 
 const CLASSES: GroupVersionResource = GroupVersionResource::constant("scheduling.k8s.io", "v1", "priorityclasses");
 /// Classes that need no object.

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use pintle_api::object::ObjectExt;
 use pintle_api::quantity::Quantity;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
+use pintle_registry::podspec::totals::{Amounts, add, amounts};
+use pintle_registry::quota::{charge, compute_usage, covers, hard, used};
 use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
-use crate::registry::podspec::totals::{Amounts, add, amounts};
-use crate::registry::quota::{charge, compute_usage, covers, hard, used};
 
 const QUOTAS: GroupVersionResource = GroupVersionResource::constant("", "v1", "resourcequotas");
 /// A commit takes far less; one that failed gives its place back after this.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use pintle_registry::WriteContext;
+use pintle_registry::fields::{is_zero, same};
 use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
-use crate::registry::fields::{is_zero, same};
 
 const CLASSES: GroupVersionResource = GroupVersionResource::constant("node.k8s.io", "v1", "runtimeclasses");
 

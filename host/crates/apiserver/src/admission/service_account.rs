@@ -2,12 +2,12 @@
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
+use pintle_registry::fields::is_zero;
+use pintle_registry::podspec::annotations::MIRROR;
 use serde_json::{Value, json};
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
-use crate::registry::fields::is_zero;
-use crate::registry::podspec::annotations::MIRROR;
 
 const ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

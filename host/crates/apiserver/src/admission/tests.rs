@@ -3,11 +3,12 @@
 use expect_test::expect;
 use pintle_api::Object;
 use pintle_api::object::ObjectExt;
+use pintle_registry::testing::{World, pretty, strategy};
 use serde_json::{Value, json};
 
+use super::pod_security::tally::Tally;
 use super::{AdmissionAttributes, Chain, Operation};
 use crate::cache::{Cache, Limits};
-use crate::registry::tests::{World, pretty, strategy};
 use crate::resources::Resource;
 
 /// Runs the whole chain over a creation in the namespace `a`.
@@ -17,8 +18,8 @@ async fn create(world: &World, resource: &str, mut object: Object) -> Result<Obj
     object.set_at(&["metadata", "namespace"], "a".into());
     resource.strategy.default(&mut object);
     let name = object.name().to_owned();
-    let attributes =
-        AdmissionAttributes { operation: Operation::Create, resource: &resource, subresource: "", namespace: "a", name: &name, old: None };
+    let (operation, resource_of, pod_security) = (Operation::Create, &resource, &Tally::default());
+    let attributes = AdmissionAttributes { operation, resource: resource_of, subresource: "", namespace: "a", name: &name, old: None, pod_security };
     let chain = Chain::standard();
     world.with(|context| {
         chain.mutate(&mut object, &attributes, context).map_err(|s| s.message)?;
@@ -249,8 +250,8 @@ async fn a_claim_grows_once_it_is_bound_and_its_class_allows() {
     let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
     let resource = Resource::new(strategy("persistentvolumeclaims").into(), &cache, false);
     let grow = |old: Value, new: Value| {
-        let attributes =
-            AdmissionAttributes { operation: Operation::Update, resource: &resource, subresource: "", namespace: "a", name: "c", old: Some(&old) };
+        let (operation, old, pod_security) = (Operation::Update, Some(&old), &Tally::default());
+        let attributes = AdmissionAttributes { operation, resource: &resource, subresource: "", namespace: "a", name: "c", old, pod_security };
         world.with(|context| super::claim_resize::validate(&new, &attributes, context).map_err(|s| s.message))
     };
     assert!(grow(claim("grows", "Bound", "1Gi"), claim("grows", "Bound", "2Gi")).is_ok());

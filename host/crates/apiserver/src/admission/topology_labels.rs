@@ -2,10 +2,10 @@
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
 use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
-use crate::registry::WriteContext;
 
 pub const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
 const COPIED: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];

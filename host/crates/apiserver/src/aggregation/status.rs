@@ -14,9 +14,9 @@ use crate::auth::User;
 use crate::cache::Filter;
 use crate::handlers::lookup::CacheLookup;
 use crate::handlers::update::Changed;
-use crate::handlers::write::seconds;
 use crate::handlers::{Core, Scope, WriteOptions};
 use crate::resources::{Resource, Table};
+use pintle_api::metadata::seconds;
 
 /// Extensions come and go without the server being told: their endpoints and their health are looked at this often.
 const EVERY: Duration = Duration::from_secs(2);

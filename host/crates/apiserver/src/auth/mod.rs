@@ -20,38 +20,22 @@ pub mod shared_keys;
 pub mod token_request;
 pub mod tokens;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use pintle_api::client::BoxFuture;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use pintle_registry::Lookup;
 use rustls_pki_types::CertificateDer;
 
 pub use node::NodeIndex;
+pub use pintle_api::user::{ANONYMOUS, AUTHENTICATED, PLUGIN_USER_PREFIX, SUPERUSERS, UNAUTHENTICATED, User};
 pub use pki::{Pki, ServerNames};
 pub use rbac::RbacIndex;
 pub use rules::Rule;
 pub use tokens::Tokens;
 
-use crate::registry::Lookup;
-
-/// The members of this group may do everything.
-pub const SUPERUSERS: &str = "system:masters";
-pub const AUTHENTICATED: &str = "system:authenticated";
-pub const UNAUTHENTICATED: &str = "system:unauthenticated";
-pub const ANONYMOUS: &str = "system:anonymous";
-/// `system:pintle:plugin:NAME` acts with the grants of the Plugin object of that name.
-pub const PLUGIN_USER_PREFIX: &str = "system:pintle:plugin:";
 pub const PLUGIN_GROUP: &str = "pintle.dev";
-
-/// An authenticated identity.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
-    pub name: String,
-    pub uid: String,
-    pub groups: Vec<String>,
-    pub extra: BTreeMap<String, Vec<String>>,
-}
 
 /// What is asked for. A request that names no resource has an empty `resource` and its `path`.
 #[derive(Clone, Copy, Debug)]
@@ -290,23 +274,6 @@ pub fn service_account_of(user_name: &str) -> Option<(&str, &str)> {
 
 pub fn service_account_groups(namespace: &str) -> Vec<String> {
     vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
-}
-
-impl User {
-    /// The identity of the server's own parts: member of `system:masters`, so every authorizer lets it pass.
-    pub fn loopback() -> Self {
-        Self { name: "system:apiserver".into(), groups: vec![SUPERUSERS.into(), AUTHENTICATED.into()], ..Self::default() }
-    }
-    pub fn anonymous() -> Self {
-        Self { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Self::default() }
-    }
-    /// The identity that a plugin's calls carry.
-    pub fn plugin(name: &str) -> Self {
-        Self { name: format!("{PLUGIN_USER_PREFIX}{name}"), groups: vec![AUTHENTICATED.into()], ..Self::default() }
-    }
-    pub fn in_group(&self, group: &str) -> bool {
-        self.groups.iter().any(|g| g == group)
-    }
 }
 
 impl<'a> Attributes<'a> {

@@ -8,11 +8,11 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object};
+use pintle_registry::podspec::CONTAINER_LISTS;
 
 use super::bootstrap_policy;
 use super::rules::Rule;
 use super::{Attributes, Auth, Decision, User};
-use crate::registry::podspec::CONTAINER_LISTS;
 
 const CLAIMS: GroupVersionResource = GroupVersionResource::constant("", "v1", "persistentvolumeclaims");
 const VOLUMES: GroupVersionResource = GroupVersionResource::constant("", "v1", "persistentvolumes");

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::Lookup;
+use pintle_registry::podspec::annotations::MIRROR;
 use serde_json::Value;
 
 use super::gate::{Operation, Write};
 use super::{User, node};
-use crate::registry::Lookup;
-use crate::registry::podspec::annotations::MIRROR;
 
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");

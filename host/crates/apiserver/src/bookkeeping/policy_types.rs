@@ -9,13 +9,12 @@ use std::sync::Arc;
 use pintle_api::client::{Patch, Target, WriteOptions};
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionKind, GroupVersionResource, Reason, ResourceDef};
+use pintle_cel::{Declared, Expression, NAMESPACE, REQUEST, Scope, Type};
 use serde_json::{Value, json};
 
 use super::Context;
 use super::follow::{Change, Interest, follow};
 use super::queue::{Outcome, Queue};
-use crate::cel::{Declared, Expression, NAMESPACE, REQUEST, Scope, Type};
-use crate::custom::seen::escaped;
 
 const POLICIES: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies");
 const MANAGER: &str = "validatingadmissionpolicy-status";
@@ -165,7 +164,7 @@ fn type_of(kind: &GroupVersionKind, schemas: &Schemas) -> Option<Type> {
     let (name, schema) = all.as_object()?.iter().find(|(_, schema)| is_kind(schema))?;
     let mut whole = Whole { all, within: HashSet::from([name.as_str()]), nodes: 0 };
     let schema = whole.of(schema);
-    Some(Type::declared(&Declared::of(&schema, true, escaped)?, &kind.kind))
+    Some(Type::declared(&Declared::of(&schema, true)?, &kind.kind))
 }
 
 /// Schemas with what they refer to in place of the references.

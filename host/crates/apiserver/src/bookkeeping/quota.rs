@@ -9,6 +9,8 @@ use std::time::Duration;
 use pintle_api::client::{ListOptions, Target, WriteOptions};
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Reason, ResourceDef, Status};
+use pintle_registry::podspec::totals::Amounts;
+use pintle_registry::quota::used;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -16,8 +18,6 @@ use super::Context;
 use super::follow::{Change, Interest, follow};
 use super::meta::Meta;
 use super::queue::{Outcome, Queue};
-use crate::registry::podspec::totals::Amounts;
-use crate::registry::quota::used;
 
 const QUOTAS: GroupVersionResource = GroupVersionResource::constant("", "v1", "resourcequotas");
 const WORKERS: usize = 2;

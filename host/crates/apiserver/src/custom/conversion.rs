@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
+use pintle_registry::custom::Definition;
 use serde_json::{Value, json};
 
 use crate::handlers::lookup::SharedLookup;
@@ -36,10 +37,12 @@ struct Kept {
 type Key = (String, String, String);
 
 impl Conversion {
-    /// From a definition's `spec.conversion.webhook`.
-    pub fn new(webhook: &Value, kind: &str, stored_version: String, objects: SharedLookup) -> Self {
-        let remote = Remote::from_client_config(webhook.get("clientConfig").unwrap_or(&Value::Null));
-        Self { remote, objects, kind: kind.to_owned(), stored_version, kept: Mutex::default() }
+    /// From a definition's `spec.conversion`; `None`: no webhook is asked.
+    pub fn of(definition: &Definition, objects: impl FnOnce() -> SharedLookup) -> Option<Self> {
+        let conversion = definition.object.at(&["spec", "conversion"]).filter(|c| c.str_at(&["strategy"]) == "Webhook")?;
+        let remote = Remote::from_client_config(conversion.at(&["webhook", "clientConfig"]).unwrap_or(&Value::Null));
+        let stored_version = format!("{}/{}", definition.group, definition.storage_version());
+        Some(Self { remote, objects: objects(), kind: definition.kind().to_owned(), stored_version, kept: Mutex::default() })
     }
 
     /// The `apiVersion` that objects are stored in.

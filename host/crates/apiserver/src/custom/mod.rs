@@ -3,21 +3,16 @@
 //! A loop follows the definitions, swaps the table, then sets the conditions, so that an established definition is served.
 //! A definition that ends takes its objects along.
 
-mod column;
 mod conversion;
-pub mod costs;
-mod definition;
-pub mod rules;
-mod scale;
-pub mod seen;
-mod strategy;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
-use serde_json::{Value, json};
+use pintle_registry::Strategy;
+use pintle_registry::custom::{self, Definition};
+use serde_json::Value;
 
 use crate::auth::User;
 use crate::cache::{Filter, Stored};
@@ -25,12 +20,9 @@ use crate::handlers::delete::DeleteOptions;
 use crate::handlers::lookup::SharedLookup;
 use crate::handlers::update::Changed;
 use crate::handlers::{Core, Scope, WriteOptions};
-use crate::registry::Strategy;
 use crate::resources::Resource;
 
 pub use conversion::Conversion;
-use definition::Definition;
-pub use strategy::CustomStrategy;
 
 /// Holds a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -77,7 +69,7 @@ async fn reconcile(core: &Arc<Core>, leads: bool) -> Result<bool, Status> {
     let mut definitions: Vec<Definition> = Vec::new();
     for one in &stored {
         let object = resource.parse(one)?;
-        let taken = definition::conflict(&object, &definitions);
+        let taken = custom::conflict(&object, &definitions);
         definitions.push(Definition::read(object, taken));
     }
     swap(core, &stored, &definitions);
@@ -106,15 +98,17 @@ fn swap(core: &Core, stored: &[Arc<Stored>], definitions: &[Definition]) {
     if present.stamp == stamp {
         return;
     }
-    let mut custom = Vec::new();
+    let mut resources = Vec::new();
     for definition in definitions.iter().filter(|d| d.is_served()) {
         let objects = || SharedLookup { cache: core.cache.clone(), resources: core.resources.clone() };
-        for strategy in strategy::of(definition, objects) {
-            custom.push(Arc::new(Resource::new(Arc::new(strategy) as Arc<dyn Strategy>, &core.cache, true)));
+        let conversion = Conversion::of(definition, objects).map(Arc::new);
+        for strategy in custom::of(definition) {
+            let resource = Resource::new(Arc::new(strategy) as Arc<dyn Strategy>, &core.cache, true);
+            resources.push(Arc::new(Resource { conversion: conversion.clone(), ..resource }));
         }
     }
     core.resources.rcu(|present| {
-        let mut table = present.with_custom(custom.iter().cloned());
+        let mut table = present.with_custom(resources.iter().cloned());
         table.stamp.clone_from(&stamp);
         Arc::new(table)
     });
@@ -179,9 +173,4 @@ fn scope(resource: &Arc<Resource>, name: &str, subresource: &str) -> Scope {
         name: name.to_owned(),
         subresource: subresource.to_owned(),
     }
-}
-
-/// `{"type": ..., "status": ...}` as conditions are written.
-fn condition(kind: &str, is_true: bool, reason: &str, message: &str, since: &str) -> Value {
-    json!({"type": kind, "status": if is_true { "True" } else { "False" }, "reason": reason, "message": message, "lastTransitionTime": since})
 }

@@ -7,10 +7,10 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, Object, Reason, Status};
 use serde_json::{Value, json};
 
-use super::write::seconds;
 use super::{Core, Scope, SubresourceCall, SubresourceHandler};
 use crate::admission::topology_labels::{self, NODES};
 use crate::cache::Stored;
+use pintle_api::metadata::seconds;
 
 /// Answers `pods/NAME/binding`, and `bindings`, where the name stands in the body.
 pub struct Binding;

@@ -6,10 +6,10 @@
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
+use pintle_registry::print;
 use serde_json::{Value, json};
 
 use crate::cache::{KeptCells, Stored};
-use crate::registry::print;
 use crate::resources::Resource;
 
 /// Most rows fit without their text being moved while it grows.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use pintle_api::metadata::seconds;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
 use pintle_store::{Error as StoreError, Expect};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::list::ListQuery;
 use super::update::namespace_is_held;
-use super::write::{seconds, store_error};
+use super::write::store_error;
 use super::{Core, Scope, cells};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{Stored, stored};
@@ -101,6 +102,7 @@ impl Core {
                 namespace: &scope.namespace,
                 name: &name,
                 old: Some(&old),
+                pod_security: &self.pod_security,
             };
             let mut seen = old.clone();
             self.admission.mutate(&mut seen, &attributes, context)?;

@@ -7,9 +7,9 @@ use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Reason, Status}
 use serde_json::{Value, json};
 
 use super::delete::DeleteOptions;
-use super::write::seconds;
 use super::{Core, Scope, SubresourceCall, SubresourceHandler};
 use crate::cache::Filter;
+use pintle_api::metadata::seconds;
 
 const BUDGETS: GroupVersionResource = GroupVersionResource::constant("policy", "v1", "poddisruptionbudgets");
 /// Evictions of pods whose deletion is not yet seen by the budget's controller.

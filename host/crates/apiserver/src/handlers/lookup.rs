@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pintle_api::{GroupVersionResource, Object};
+use pintle_registry::Lookup;
 
 use crate::cache::{Cache, Filter, Stored};
-use crate::registry::Lookup;
 use crate::resources::{Resource, Table};
 
 pub struct CacheLookup<'a> {

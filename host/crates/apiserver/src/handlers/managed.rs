@@ -2,10 +2,10 @@
 
 use pintle_api::patch::apply::{self, Write};
 use pintle_api::{Object, Status};
+use pintle_registry::Part;
 
-use super::write::seconds;
 use super::{Scope, WriteOptions};
-use crate::registry::Part;
+use pintle_api::metadata::seconds;
 
 /// Notes in `new` what it changes of `old` (`None`: a creation).
 pub fn track(scope: &Scope, old: Option<&Object>, new: &mut Object, options: &WriteOptions, now: jiff::Timestamp) {

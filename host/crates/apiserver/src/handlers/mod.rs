@@ -32,6 +32,8 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use pintle_api::{GroupVersionResource, Status};
+use pintle_registry::allocator::Allocators;
+use pintle_registry::{Part, WriteContext};
 
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
@@ -39,8 +41,6 @@ use crate::aggregation::Extensions;
 use crate::audit::{Audit, Record};
 use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidden};
 use crate::cache::{Cache, Stored};
-use crate::registry::allocator::Allocators;
-use crate::registry::{Part, WriteContext};
 use crate::resources::{Resource, Table};
 
 pub use subresource::{SubresourceCall, SubresourceHandler};
@@ -205,8 +205,7 @@ impl Core {
     pub fn with_context<T>(&self, user: &User, dry_run: bool, act: impl FnOnce(&WriteContext<'_>) -> T) -> T {
         let table = self.resources.load_full();
         let objects = lookup::CacheLookup { cache: &self.cache, table: &table };
-        let (allocators, pod_security) = (&*self.allocators, &self.pod_security);
-        act(&WriteContext { now: jiff::Timestamp::now(), user, dry_run, objects: &objects, allocators, pod_security })
+        act(&WriteContext { now: jiff::Timestamp::now(), user, dry_run, objects: &objects, allocators: &self.allocators })
     }
 }
 

@@ -17,7 +17,7 @@ impl OwnFields {
     /// `None`: the index answers the selector.
     pub fn of(scope: &Scope, selector: &str) -> Result<Option<Self>, Status> {
         let strategy = &scope.resource.strategy;
-        if selector.is_empty() || strategy.conversion().is_none() {
+        if selector.is_empty() || scope.resource.conversion.is_none() {
             return Ok(None);
         }
         let selector = FieldSelector::parse(selector).map_err(|e| Status::bad_request(e.to_string()))?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Reason, Status, metadata};
+use pintle_registry::{Part, WriteContext};
 use pintle_store::{Error as StoreError, Expect};
 use serde_json::{Value, json};
 
@@ -11,7 +12,6 @@ use super::write::{check_identity, name_differs, name_missing, name_rule, refuse
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, cells, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
-use crate::registry::{Part, WriteContext};
 
 /// A change that asked for no revision is made again on the newest object this often.
 const CONFLICT_RETRIES: usize = 10;
@@ -228,7 +228,8 @@ struct Update<'a> {
 impl Update<'_> {
     fn attributes(&self) -> AdmissionAttributes<'_> {
         let Scope { resource, namespace, name, subresource, .. } = self.scope;
-        AdmissionAttributes { operation: Operation::Update, resource, subresource, namespace, name, old: Some(self.old) }
+        let (old, pod_security) = (Some(self.old), &self.core.pod_security);
+        AdmissionAttributes { operation: Operation::Update, resource, subresource, namespace, name, old, pod_security }
     }
 
     /// Up to built-in mutation.

@@ -118,7 +118,7 @@ impl Watch {
     pub async fn next(&mut self) -> Option<Result<Said, Status>> {
         loop {
             let said = self.next_said().await?;
-            if self.resource.strategy.conversion().is_none() {
+            if self.resource.conversion.is_none() {
                 return Some(said);
             }
             let Ok(Said::Event(kind, event)) = said else { return Some(said) };

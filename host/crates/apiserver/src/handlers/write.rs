@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use pintle_api::metadata::seconds;
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use pintle_api::resource::GroupVersion;
 use pintle_api::{Cause, GroupVersionKind, Object, Status, metadata, schema};
+use pintle_registry::{Part, WriteContext};
 use pintle_store::{Error as StoreError, Expect};
 use rand::Rng as _;
 use serde_json::json;
@@ -13,7 +15,6 @@ use serde_json::json;
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, cells, managed};
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
-use crate::registry::{Part, WriteContext};
 use crate::resources::Resource;
 
 /// A generated name that is taken is drawn again this often.
@@ -189,7 +190,8 @@ struct Creation<'a> {
 impl Creation<'_> {
     fn attributes(&self) -> AdmissionAttributes<'_> {
         let Scope { resource, namespace, .. } = self.scope;
-        AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace, name: &self.name, old: None }
+        let pod_security = &self.core.pod_security;
+        AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace, name: &self.name, old: None, pod_security }
     }
 
     /// Up to built-in mutation. The text of what is tracked beside the object.
@@ -305,11 +307,6 @@ pub fn refuse_invalid(scope: &Scope, name: &str, causes: Vec<Cause>) -> Result<(
         (group, _) => (group, &*def.kind),
     };
     Err(Status::invalid(group, kind, name, causes))
-}
-
-/// RFC 3339 in whole seconds, as all timestamps of metadata are.
-pub fn seconds(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn clashed() -> Status {

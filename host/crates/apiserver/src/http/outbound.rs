@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
+use pintle_registry::Lookup;
 use rand::seq::IndexedRandom as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -23,7 +24,6 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::proxy;
-use crate::registry::Lookup;
 
 /// Of an answer.
 const MAX_ANSWER_BYTES: usize = 8 << 20;

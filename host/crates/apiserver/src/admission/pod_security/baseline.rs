@@ -1,10 +1,10 @@
 //! The checks of the level `baseline`: no known way up to the node.
 
 use pintle_api::object::ObjectExt;
+use pintle_registry::podspec::annotations::{APPARMOR, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD};
 use serde_json::Value;
 
 use super::pod::{Pod, Violation, counted, plural, quoted, set, setters, setting};
-use crate::registry::podspec::annotations::{APPARMOR, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD};
 
 const DEFAULT_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",

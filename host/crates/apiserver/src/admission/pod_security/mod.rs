@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_registry::WriteContext;
+use pintle_registry::fields::by_name;
 use serde_json::Value;
 
 use super::{AdmissionAttributes, Operation};
 use crate::audit::annotating::annotate;
-use crate::registry::WriteContext;
-use crate::registry::fields::by_name;
 use checks::violations;
 use levels::{Asked, Level, Modes};
 use pod::Pod;
@@ -51,8 +51,8 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
     match template(attributes).filter(|_| attributes.is_main()).map(|path| object.at(path)) {
         Some(Some(template)) => {
             let (modes, pod) = (modes(attributes, context), Pod::new(template));
-            audit(modes.audit, &pod, attributes, context);
-            Ok(warn(modes.warn, &pod, attributes, context))
+            audit(modes.audit, &pod, attributes);
+            Ok(warn(modes.warn, &pod, attributes))
         }
         _ => Ok(Vec::new()),
     }
@@ -63,7 +63,7 @@ fn of_pod(object: &Object, attributes: &AdmissionAttributes<'_>, context: &Write
     let asked = modes.enforce;
     if modes.ask_nothing() {
         annotate(ENFORCED, || Some(asked.to_string()));
-        context.pod_security.evaluated(true, "enforce", asked, attributes);
+        attributes.pod_security.evaluated(true, "enforce", asked, attributes);
         return Ok(Vec::new());
     }
     if attributes.old.is_some_and(|old| !brings_containers(object, old)) {
@@ -72,25 +72,25 @@ fn of_pod(object: &Object, attributes: &AdmissionAttributes<'_>, context: &Write
     let pod = Pod::new(object);
     annotate(ENFORCED, || Some(asked.to_string()));
     let found = violations(asked, &pod);
-    context.pod_security.evaluated(found.is_empty(), "enforce", asked, attributes);
-    audit(modes.audit, &pod, attributes, context);
+    attributes.pod_security.evaluated(found.is_empty(), "enforce", asked, attributes);
+    audit(modes.audit, &pod, attributes);
     if !found.is_empty() {
         return Err(attributes.forbidden(&format!("violates PodSecurity \"{asked}\": {}", checks::detailed(&found))));
     }
-    Ok(if modes.warn == asked { Vec::new() } else { warn(modes.warn, &pod, attributes, context) })
+    Ok(if modes.warn == asked { Vec::new() } else { warn(modes.warn, &pod, attributes) })
 }
 
-fn audit(asked: Asked, pod: &Pod<'_>, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) {
+fn audit(asked: Asked, pod: &Pod<'_>, attributes: &AdmissionAttributes<'_>) {
     if let Some(told) = would_violate(asked, pod) {
-        context.pod_security.evaluated(false, "audit", asked, attributes);
+        attributes.pod_security.evaluated(false, "audit", asked, attributes);
         annotate(AUDITED, || Some(told));
     }
 }
 
-fn warn(asked: Asked, pod: &Pod<'_>, attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Vec<String> {
+fn warn(asked: Asked, pod: &Pod<'_>, attributes: &AdmissionAttributes<'_>) -> Vec<String> {
     let told = would_violate(asked, pod);
     if told.is_some() {
-        context.pod_security.evaluated(false, "warn", asked, attributes);
+        attributes.pod_security.evaluated(false, "warn", asked, attributes);
     }
     told.into_iter().collect()
 }
@@ -104,7 +104,7 @@ fn modes(attributes: &AdmissionAttributes<'_>, context: &WriteContext<'_>) -> Mo
     let namespace = context.objects.get(&NAMESPACES, None, attributes.namespace);
     let (modes, causes) = Modes::of(namespace.as_deref().unwrap_or(&Value::Null));
     if !causes.is_empty() {
-        context.pod_security.misread(attributes);
+        attributes.pod_security.misread(attributes);
     }
     modes
 }

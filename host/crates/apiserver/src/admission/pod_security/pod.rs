@@ -1,9 +1,8 @@
 //! A pod, or what a template would make of one, as the checks look at it; and the words in which they tell of its containers.
 
 use pintle_api::object::ObjectExt;
+use pintle_registry::podspec::CONTAINER_LISTS;
 use serde_json::Value;
-
-use crate::registry::podspec::CONTAINER_LISTS;
 
 pub struct Pod<'a> {
     metadata: &'a Value,

@@ -1,14 +1,15 @@
 //! What a namespace's labels mean. The checks themselves are compared with upstream's by `tests/goldens/validation/podsecurity*.yaml`.
 
 use expect_test::{Expect, expect};
+use pintle_registry::testing::{World, strategy};
 use serde_json::{Value, json};
 
 use super::checks::{reasons, violations};
 use super::levels::Modes;
 use super::pod::Pod;
+use super::tally::Tally;
 use crate::admission::{AdmissionAttributes, Operation};
 use crate::cache::{Cache, Limits};
-use crate::registry::tests::{World, strategy};
 use crate::resources::Resource;
 
 fn check(labels: Value, expected: Expect) {
@@ -58,6 +59,7 @@ async fn evaluations_are_counted() {
     let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
     let resource = |name: &str| Resource::new(strategy(name).into(), &cache, false);
     let (pods, deployments) = (resource("pods"), resource("apps/deployments"));
+    let tally = Tally::default();
     let mut world = World::default();
     let space = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
     let namespaces = vec![
@@ -73,7 +75,8 @@ async fn evaluations_are_counted() {
     let plain = json!({"containers": [{"name": "c"}]});
     let of_host = json!({"hostNetwork": true, "containers": [{"name": "c"}]});
     let ask = |resource: &Resource, namespace: &str, object: Value| {
-        let attributes = AdmissionAttributes { operation: Operation::Create, resource, subresource: "", namespace, name: "p", old: None };
+        let (operation, pod_security) = (Operation::Create, &tally);
+        let attributes = AdmissionAttributes { operation, resource, subresource: "", namespace, name: "p", old: None, pod_security };
         world.with(|context| super::validate(&object, &attributes, context).is_ok())
     };
     assert!(ask(&pods, "free", json!({"spec": of_host})) && ask(&pods, "free", json!({"spec": plain})));
@@ -98,5 +101,5 @@ async fn evaluations_are_counted() {
         pod_security_exemptions_total{request_operation="create",resource="pod",subresource=""} 0
         pod_security_exemptions_total{request_operation="update",resource="controller",subresource=""} 0
         pod_security_exemptions_total{request_operation="update",resource="pod",subresource=""} 0
-    "##]].assert_eq(&world.pod_security.render());
+    "##]].assert_eq(&tally.render());
 }

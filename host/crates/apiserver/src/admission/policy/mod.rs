@@ -14,13 +14,13 @@ use arc_swap::ArcSwap;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
 use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Reason, Status};
+use pintle_registry::Lookup as _;
 use serde_json::{Value, json};
 
 use super::webhook::Request;
 use crate::audit::annotating::annotate;
 use crate::cache::Cache;
 use crate::handlers::lookup::CacheLookup;
-use crate::registry::Lookup as _;
 use crate::resources::{Resource, Table};
 use rules::{Binding, Denied, Policy};
 

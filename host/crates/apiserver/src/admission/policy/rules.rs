@@ -3,12 +3,12 @@
 use pintle_api::Object;
 use pintle_api::object::ObjectExt;
 use pintle_api::patch::{json, merge, strategic};
+use pintle_cel::{BUDGET_EXCEEDED, Expression, Variables};
 use serde_json::Value;
 
 use crate::admission::authorizing::authorizing;
 use crate::admission::matching::{Conditions, Matcher, conditions_hold, conditions_of};
 use crate::admission::webhook::{Request, request_of};
-use crate::cel::{BUDGET_EXCEEDED, Expression, Variables};
 use crate::resources::Resource;
 
 type Compiled = Result<Expression, String>;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use pintle_api::admission::Phase;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
+use pintle_cel::Variables;
 use serde_json::Value;
 
 use super::Request;
 use crate::admission::component;
 use crate::admission::matching::{Conditions, Matcher, conditions_hold, conditions_of};
-use crate::cel::Variables;
 use crate::http::outbound::Remote;
 use crate::resources::Resource;
 

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use futures::future;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
+use pintle_cel::Variables;
 use serde_json::{Value, json};
 
 use super::Operation;
@@ -22,7 +23,6 @@ use super::authorizing::authorizing;
 use super::component::Components;
 use super::policy::Policies;
 use crate::cache::Cache;
-use crate::cel::Variables;
 use crate::handlers::{Core, Scope};
 use crate::resources::{Resource, Table};
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use jsonwebtoken::Algorithm;
 use pintle_api::Cause;
+use pintle_cel::Expression;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::super::Anonymous;
-use crate::cel::Expression;
 use crate::config_file;
 
 const VERSIONS: [&str; 2] = ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1"];

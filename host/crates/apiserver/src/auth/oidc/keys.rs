@@ -12,12 +12,12 @@ use http::HeaderMap;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use pintle_api::object::ObjectExt;
+use pintle_registry::Lookup;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::config::Jwt;
 use crate::http::outbound::Remote;
-use crate::registry::Lookup;
 
 /// For the discovery document and for the keys, each.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,13 +14,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Validation, decode, decode_header};
 use pintle_api::client::BoxFuture;
+use pintle_cel::Variables;
+use pintle_registry::Lookup;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::User;
 use super::reviews::user_info;
-use crate::cel::Variables;
-use crate::registry::Lookup;
 use config::{Checked, Jwt, Mapping, Required};
 use keys::Keys;
 
