@@ -3,6 +3,7 @@
 
 mod contracts;
 mod fuzz;
+mod layers;
 mod machine;
 mod plugins;
 mod programs;

@@ -35,9 +35,11 @@ pub fn run() -> Result<()> {
     let mut faults = Vec::new();
     check_walls(&mut faults)?;
     check_format(&mut faults)?;
-    for file in sources(Path::new("."))? {
-        check_file(&file, &mut faults)?;
+    let sources = sources(Path::new("."))?;
+    for file in &sources {
+        check_file(file, &mut faults)?;
     }
+    faults.extend(crate::layers::check(&sources)?);
     for fault in &faults {
         println!("{fault}");
     }

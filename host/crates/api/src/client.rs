@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use crate::{GroupVersionResource, Status};
+use crate::object::ObjectExt as _;
+use crate::{GroupVersionResource, Object, Status};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type Result<T> = std::result::Result<T, Status>;
@@ -149,6 +150,11 @@ impl Target {
     }
     pub fn object(resource: GroupVersionResource, namespace: Option<&str>, name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..Self::collection(resource, namespace) }
+    }
+    /// Where the object is, by its own name and namespace.
+    pub fn of(resource: &GroupVersionResource, object: &Object) -> Self {
+        let namespace = object.namespace();
+        Self::object(resource.clone(), (!namespace.is_empty()).then_some(namespace), object.name())
     }
     pub fn subresource(mut self, name: &str) -> Self {
         self.subresource = Some(name.to_owned());

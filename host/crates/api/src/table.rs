@@ -1,4 +1,4 @@
-//! Times and amounts of time as people read them in tables: `47s`, `5m30s`, `3d4h`, `2y`.
+//! Tables: what a client chooses of them, and times and amounts of time as people read them there: `47s`, `5m30s`, `3d4h`, `2y`.
 //!
 //! Called by the printers of the registry, by tables of custom columns and by the command line. The forms are the
 //! ones that `kubectl get` has always shown, so scripts that read the AGE column keep working.
@@ -9,6 +9,30 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaVersion {
+    V1,
+    V1beta1,
+}
+
+/// What of each object a table carries along (`includeObject`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rows {
+    Nothing,
+    #[default]
+    Metadata,
+    Object,
+}
+
+impl MetaVersion {
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
 
 /// Two units where the second still tells something, else one.
 pub fn human_duration(seconds: i64) -> String {

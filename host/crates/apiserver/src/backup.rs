@@ -1,4 +1,4 @@
-//! Backups: the store's contents at one revision over HTTP while the server serves, and stores made of them while none does.
+//! Backups: what a file of one holds, and stores made of it while no server serves (`http/backup.rs` makes them while one does).
 //!
 //! A backup has everything: Secrets, and the keys that the cluster's certificates and tokens are signed with. Only who may `get`
 //! the path [`PATH`] gets one. The `pintle` binary verifies and restores files.
@@ -7,20 +7,12 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use http::header::HeaderValue;
-use pintle_api::Status;
-use pintle_store::backup::{Reader, Writer};
-use pintle_store::{Entry, Expect, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS, Op, Snapshot, Transaction, embedded};
+use pintle_store::backup::Reader;
+use pintle_store::{Entry, Expect, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS, Op, Transaction, embedded};
 
 pub use pintle_store::backup::BackupError;
 
-use crate::handlers::Core;
-use crate::handlers::write::store_error;
-use crate::http::body::BoxError;
-use crate::http::{Body, Response, answer};
-use crate::server::{STORE_FILE, Storage, open_store};
+use crate::storage::{STORE_FILE, Storage, open_store};
 
 pub const PATH: &str = "/pintle/backup";
 
@@ -29,22 +21,6 @@ pub const PATH: &str = "/pintle/backup";
 pub struct Contents {
     pub revision: u64,
     pub entries: u64,
-}
-
-/// The backup as a stream. One that ends without its checksum is no backup: the store failed on the way.
-pub async fn serve(core: &Core) -> Result<Response, Status> {
-    let Snapshot { revision, pages } = core.cache.store().snapshot().await.map_err(store_error)?;
-    let (writer, first) = Writer::begin(revision);
-    let rest = futures::stream::unfold(Some((pages, writer)), |state| async {
-        let (mut pages, mut writer) = state?;
-        match pages.next().await {
-            Some(Ok(page)) => Some((Ok(writer.entries(&page)), Some((pages, writer)))),
-            Some(Err(why)) => Some((Err(BoxError::from(why)), None)),
-            None => Some((Ok(writer.end()), None)),
-        }
-    });
-    let stream = futures::stream::once(async { Ok::<Bytes, BoxError>(first) }).chain(rest);
-    Ok(answer::bytes(200, HeaderValue::from_static("application/octet-stream"), Body::Stream(stream.boxed())))
 }
 
 /// Reads it to its checksum. Blocks.

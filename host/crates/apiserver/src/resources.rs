@@ -16,7 +16,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::{Cache, Fields, Slot, Stored};
-use crate::custom::Conversion;
+use crate::conversion::Conversion;
 
 pub struct Resource {
     /// Another for each that was ever made: what is kept for one definition is not taken for the next one's.
@@ -234,6 +234,10 @@ impl Resource {
         object.set_at(&["apiVersion"], json!(self.api_version));
         object.set_at(&["kind"], json!(self.def().kind));
     }
+}
+
+pub fn no_such_resource() -> Status {
+    Status::new(404, pintle_api::Reason::NotFound, "the server could not find the requested resource")
 }
 
 impl Table {

@@ -1,14 +1,13 @@
 //! Puts the server together: storage, cache, registry, authentication, listener.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pintle_api::GroupVersionResource;
 use pintle_registry::{self, Strategy};
-use pintle_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,54 +15,19 @@ use tokio::task::JoinHandle;
 use crate::LocalClient;
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
-use crate::aggregation::{self, Extensions};
-use crate::auth::oidc::config::Jwt;
-use crate::auth::{Anonymous, Auth, Pki, ServerNames, Settings, User, shared_keys};
+use crate::aggregation::Extensions;
+use crate::apiservices;
+use crate::auth::{Auth, Pki, ServerNames, Settings, User, shared_keys};
 use crate::bookkeeping::leader::Candidate;
 use crate::bookkeeping::{self, Bookkeeping, servers};
-use crate::cache::{Cache, Limits};
+use crate::cache::Cache;
+use crate::config::Config;
 use crate::encryption;
 use crate::handlers::Core;
-use crate::handlers::lookup::SharedLookup;
 use crate::http::serve::Front;
+use crate::lookup::SharedLookup;
 use crate::resources::Table;
-
-/// What tokens name as their issuer unless told otherwise.
-pub const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-
-/// The embedded engine's, in the data folder.
-pub(crate) const STORE_FILE: &str = "store.redb";
-
-#[derive(Clone, Debug)]
-pub enum Storage {
-    /// A file in the data directory.
-    Embedded,
-    /// Memory alone: for tests.
-    Memory,
-    Etcd(Vec<String>),
-}
-
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub data_dir: PathBuf,
-    pub listen: SocketAddr,
-    pub storage: Storage,
-    /// Under which nodes and pods reach the server.
-    pub advertise_address: IpAddr,
-    /// `10.96.0.0/16`
-    pub service_cidr: ipnet::IpNet,
-    /// Names in the server's certificate besides the usual ones.
-    pub extra_names: Vec<String>,
-    pub limits: Limits,
-    pub issuer: String,
-    /// Who may ask without credentials, and for what.
-    pub anonymous: Anonymous,
-    /// Others whose tokens count.
-    pub oidc: Vec<Arc<Jwt>>,
-    pub audit: crate::audit::Settings,
-    /// Which values lie encrypted in the store.
-    pub encryption: encryption::Settings,
-}
+use crate::storage::open_store;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -99,30 +63,6 @@ pub struct Server {
     definitions: JoinHandle<()>,
     aggregation: JoinHandle<()>,
     compaction: JoinHandle<()>,
-}
-
-impl Config {
-    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        let advertise_address = if listen.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { listen.ip() };
-        Self {
-            data_dir: data_dir.into(),
-            listen,
-            storage: Storage::Embedded,
-            advertise_address,
-            service_cidr: ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 16)),
-            extra_names: Vec::new(),
-            limits: Limits::default(),
-            issuer: DEFAULT_ISSUER.to_owned(),
-            anonymous: Anonymous::health(),
-            oidc: Vec::new(),
-            audit: Default::default(),
-            encryption: Default::default(),
-        }
-    }
-    /// The address of the service `default/kubernetes`.
-    pub fn service_address(&self) -> IpAddr {
-        self.service_cidr.hosts().next().unwrap_or(self.service_cidr.addr())
-    }
 }
 
 impl Server {
@@ -175,7 +115,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (leads, election) = stand_for_election(&core, external, &stopped);
         let definitions = tokio::spawn(crate::custom::run(core.clone(), leads.clone()));
-        let (extensions, own) = (aggregation::run(core.clone()), aggregation::register(core.clone()));
+        let (extensions, own) = (apiservices::run(core.clone()), apiservices::register(core.clone()));
         let aggregation = tokio::spawn(async { tokio::join!(extensions, own).0 });
         let client = LocalClient::new(core.clone(), User::loopback()).while_leading(leads.clone());
         let bookkeeping = bookkeeping::start(bookkeeping::Context { client: Arc::new(client), ..context }, leads.clone());
@@ -244,18 +184,6 @@ fn stand_for_election(core: &Arc<Core>, address: SocketAddr, stop: &watch::Recei
         })
     });
     (leads, candidate)
-}
-
-pub(crate) async fn open_store(storage: &Storage, data_dir: &Path) -> Result<Arc<dyn Store>, pintle_store::Error> {
-    match storage {
-        Storage::Memory => Ok(pintle_store::embedded::memory()),
-        Storage::Embedded => {
-            let path = data_dir.join(STORE_FILE);
-            let opened = tokio::task::spawn_blocking(move || pintle_store::embedded::open(path, pintle_store::embedded::Options::default())).await;
-            Ok(opened.map_err(|e| pintle_store::Error::Unavailable(e.to_string()))??)
-        }
-        Storage::Etcd(endpoints) => Ok(pintle_store::etcd::open(pintle_store::etcd::Options::new(endpoints)).await?),
-    }
 }
 
 /// Addresses and node ports that stored services hold are taken before the first write; those that other servers give out

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pintle_cel::{Answer, Authorize, Question, Variables};
 
-use super::webhook::Request;
+use super::request::Request;
 use crate::auth::{Attributes, Authorizer, Decision, User};
 
 struct Chain {
@@ -24,7 +24,7 @@ pub fn authorizing(request: &Request<'_>, variables: &mut Variables<'_>) {
         name: request.name.to_owned(),
         ..Question::default()
     };
-    let who: Arc<dyn Authorize> = Arc::new(Chain { authorizer: request.core.authorizer.clone(), user: scope.user.clone() });
+    let who: Arc<dyn Authorize> = Arc::new(Chain { authorizer: request.authorizer.clone(), user: scope.user.clone() });
     variables.set_authorizer(&who, Some(about));
 }
 

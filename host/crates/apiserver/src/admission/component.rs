@@ -14,7 +14,8 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use serde_json::{Value, json};
 
-use super::webhook::{Hook, Refusal, Request, Set, Verdict, request_of};
+use super::request::Request;
+use super::webhook::{Hook, Refusal, Set, Verdict, request_of};
 use crate::audit::annotating::annotate;
 use crate::auth::User;
 use crate::cache::Cache;

@@ -9,7 +9,7 @@ use pintle_cel::{BUDGET_EXCEEDED, CONDITIONS_BUDGET, Expression, Variables};
 use serde_json::Value;
 
 use super::Operation;
-use super::webhook::Request;
+use super::request::Request;
 use crate::resources::Resource;
 
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
@@ -85,7 +85,7 @@ impl Matcher {
         if !self.equivalent || request.is_connect() {
             return None;
         }
-        let table = request.core.resources.load();
+        let table = request.resources.load();
         let def = asked.def();
         table.all.iter().find(|r| r.def().group == def.group && r.def().resource == def.resource && matches(r)).cloned()
     }
@@ -103,8 +103,8 @@ impl Matcher {
             return Ok(selector.matches(object.and_then(|o| o.map_at(&["metadata", "labels"]))));
         }
         let name = request.namespace().unwrap_or(request.name);
-        let namespaces = request.core.resource(&NAMESPACES)?;
-        let stored = request.core.cache.get(&namespaces.slot, name).ok_or_else(|| namespaces.not_found(name))?;
+        let namespaces = request.resource(&NAMESPACES)?;
+        let stored = request.cache.get(&namespaces.slot, name).ok_or_else(|| namespaces.not_found(name))?;
         Ok(selector.matches_by(|key| stored.index.label(key)))
     }
 }

@@ -15,6 +15,7 @@ pub mod node_taint;
 pub mod pod_security;
 pub mod policy;
 pub mod priority;
+pub mod request;
 pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;

@@ -7,7 +7,6 @@
 
 pub mod annotating;
 pub mod event;
-mod in_process;
 pub mod log;
 pub mod policy;
 
@@ -25,7 +24,6 @@ use serde_json::{Value, json};
 
 use crate::auth::Attributes;
 use crate::auth::impersonation::Acting;
-pub use in_process::Audited;
 
 use event::{Event, ObjectReference, user_info};
 use log::{Log, LogSettings};

@@ -20,14 +20,12 @@ use sha2::{Digest as _, Sha256};
 use super::impersonation::{self, Acting};
 use super::oidc::OidcError;
 use super::tokens::{Bound, Claims, LEGACY_ISSUER, Reference, TokenError};
-use super::{AUTHENTICATED, Attributes, Auth, Authenticator, User, service_account_groups, service_account_user_name};
+use super::{AUTHENTICATED, Attributes, Auth, Authenticator, CREDENTIAL_ID, User, service_account_groups, service_account_user_name};
 
 /// An object that is being deleted vouches for its tokens this much longer, in seconds.
 const DELETION_LEEWAY_SECONDS: i64 = 60;
 /// About a kilobyte each; when full, the table starts anew.
 const REMEMBERED_CERTIFICATES: usize = 1024;
-/// Under this, a user's extra tells which of their credentials was shown.
-pub(super) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const WEBSOCKET_TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
 const SERVICE_ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");

@@ -5,8 +5,8 @@
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
 
+use super::certificate_request::{CLIENT, GROUP, subject_of};
 use super::{Attributes, Authorizer, Decision, SUPERUSERS, User};
-use crate::bookkeeping::certificates::{CLIENT, GROUP, subject_of};
 
 /// `subresource` is empty for a creation, `approval` or `status` for an update.
 pub fn admit(authorizer: &dyn Authorizer, user: &User, subresource: &str, new: &Object, old: Option<&Object>) -> Result<(), Status> {

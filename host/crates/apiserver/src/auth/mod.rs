@@ -7,6 +7,7 @@
 pub mod authn;
 pub mod bootstrap_policy;
 pub mod certificate_admission;
+pub mod certificate_request;
 pub mod gate;
 pub mod impersonation;
 pub mod node;
@@ -19,6 +20,7 @@ pub mod rules;
 pub mod shared_keys;
 pub mod token_request;
 pub mod tokens;
+pub mod write;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,6 +37,8 @@ pub use rbac::RbacIndex;
 pub use rules::Rule;
 pub use tokens::Tokens;
 
+/// Under this, a user's extra tells which of their credentials was shown.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 pub const PLUGIN_GROUP: &str = "pintle.dev";
 
 /// What is asked for. A request that names no resource has an empty `resource` and its `path`.
@@ -68,7 +72,7 @@ pub trait Authorizer: Send + Sync + 'static {
         String::new()
     }
     /// The checks on a write's content that depend on who writes ([`gate`]). Runs after mutation, before the commit.
-    fn admit(&self, _user: &User, _write: &gate::Write<'_>) -> Result<(), Status> {
+    fn admit(&self, _user: &User, _write: &write::Write<'_>) -> Result<(), Status> {
         Ok(())
     }
 }
@@ -224,7 +228,7 @@ impl Authorizer for Auth {
         }
     }
 
-    fn admit(&self, user: &User, write: &gate::Write<'_>) -> Result<(), Status> {
+    fn admit(&self, user: &User, write: &write::Write<'_>) -> Result<(), Status> {
         gate::check(self, user, write)
     }
 }

@@ -11,7 +11,7 @@ use pintle_registry::Lookup;
 use pintle_registry::podspec::annotations::MIRROR;
 use serde_json::Value;
 
-use super::gate::{Operation, Write};
+use super::write::{Operation, Write};
 use super::{User, node};
 
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
@@ -192,7 +192,7 @@ fn signing_request(user: &User, write: &Write<'_>) -> Check {
     if !matches!(signer, "kubernetes.io/kubelet-serving" | "kubernetes.io/kube-apiserver-client-kubelet") {
         return Ok(());
     }
-    let subject = crate::bookkeeping::certificates::subject_of(request).map_err(|e| format!("unable to parse csr: {e}"))?;
+    let subject = super::certificate_request::subject_of(request).map_err(|e| format!("unable to parse csr: {e}"))?;
     ensure(subject.0 == user.name, || format!("can only create a node CSR with CN={}", user.name))
 }
 

@@ -61,12 +61,6 @@ pub async fn publish(context: &Context, servers: &[(u16, Vec<String>)]) -> Resul
     Ok(())
 }
 
-/// The object's place.
-pub fn place(resource: &GroupVersionResource, object: &Object) -> Target {
-    let namespace = object.namespace();
-    Target::object(resource.clone(), (!namespace.is_empty()).then_some(namespace), object.name())
-}
-
 /// Creates the objects, many at once; those that exist are left alone. A resource that this server does not serve is skipped.
 async fn create_all(context: &Context, objects: Vec<(GroupVersionResource, Object)>) -> Result<(), Status> {
     let writes: Vec<_> = objects.into_iter().map(|(resource, object)| create(context, resource, object)).collect();
@@ -81,13 +75,13 @@ async fn create_all(context: &Context, objects: Vec<(GroupVersionResource, Objec
 }
 
 async fn create(context: &Context, resource: GroupVersionResource, object: Object) -> Result<(), Status> {
-    let target = Target { name: None, ..place(&resource, &object) };
+    let target = Target { name: None, ..Target::of(&resource, &object) };
     context.client.create(&target, object, &WriteOptions::default()).await.map(|_| ())
 }
 
 /// Creates the object, or makes the fields as wanted.
 async fn ensure(context: &Context, resource: GroupVersionResource, wanted: Object, fields: &[&str]) -> Result<(), Status> {
-    let target = place(&resource, &wanted);
+    let target = Target::of(&resource, &wanted);
     let mut current = match context.client.get(&target).await {
         Ok(served) => served.parse()?,
         Err(status) if status.is(Reason::NotFound) => {

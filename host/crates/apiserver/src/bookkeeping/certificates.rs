@@ -5,32 +5,24 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use pintle_api::client::{Target, WriteOptions};
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
-use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, SubjectPublicKeyInfo};
-use rustls_pki_types::CertificateSigningRequestDer;
-use rustls_pki_types::pem::PemObject;
+use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::FromDer;
 
 use super::Context;
 use super::bootstrap::encode;
 use super::follow::{Change, Interest, follow};
 use super::queue::{Outcome, Queue};
-use crate::auth::pki::{CERTIFICATE_LIFETIME, Request, san};
+use crate::auth::certificate_request::{CLIENT, GROUP, Parsed, parse};
+use crate::auth::pki::{CERTIFICATE_LIFETIME, Request};
 use crate::auth::rules::strings;
 use crate::auth::{Attributes, Authorizer, Decision, User};
 
-pub const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: GroupVersionResource = GroupVersionResource::constant(GROUP, "v1", "certificatesigningrequests");
 const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
-pub const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
@@ -38,15 +30,6 @@ const SHORTEST_LIFETIME: Duration = Duration::from_secs(600);
 /// How often a serving request that may not be approved yet is looked at again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 const NODE_PREFIX: &str = "system:node:";
-
-/// What a PEM request asks for, its signature verified.
-#[derive(Clone, Debug)]
-pub struct Parsed {
-    pub common_name: String,
-    pub organizations: Vec<String>,
-    names: Vec<SanType>,
-    public_key: SubjectPublicKeyInfo,
-}
 
 pub async fn run(context: Context) {
     let queue: Queue<String> = Queue::default();
@@ -70,11 +53,6 @@ pub async fn run(context: Context) {
         }
     });
     tokio::join!(watching, working);
-}
-
-/// Common name and organizations of a CertificateSigningRequest object.
-pub fn subject_of(object: &Object) -> Result<(String, Vec<String>), String> {
-    parse(object).map(|p| (p.common_name, p.organizations))
 }
 
 async fn work(context: &Context, name: &str) -> Result<Outcome, Status> {
@@ -193,25 +171,6 @@ fn sign(context: &Context, parsed: &Parsed, usages: &[String], seconds: Option<i
     context.auth.pki.sign(&request, &parsed.public_key).map_err(|e| e.to_string())
 }
 
-fn parse(object: &Object) -> Result<Parsed, String> {
-    let pem = STANDARD.decode(object.str_at(&["spec", "request"])).map_err(|e| e.to_string())?;
-    let der = CertificateSigningRequestDer::from_pem_slice(&pem).map_err(|_| "PEM block type must be CERTIFICATE REQUEST".to_owned())?;
-    let (_, request) = X509CertificationRequest::from_der(&der).map_err(|e| e.to_string())?;
-    request.verify_signature().map_err(|e| format!("signature: {e}"))?;
-    let subject = &request.certification_request_info.subject;
-    let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().map(str::to_owned).map_err(|e| e.to_string());
-    let names = request.requested_extensions().into_iter().flatten().filter_map(|e| match e {
-        ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-        _ => None,
-    });
-    Ok(Parsed {
-        common_name: subject.iter_common_name().next().map(text).transpose()?.unwrap_or_default(),
-        organizations: subject.iter_organization().map(text).collect::<Result<_, _>>()?,
-        names: names.flatten().map(|n| san(n).ok_or_else(|| format!("subjectAltName {n} is not allowed"))).collect::<Result<_, _>>()?,
-        public_key: SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw).map_err(|e| e.to_string())?,
-    })
-}
-
 fn extended_usage(name: &str) -> Option<ExtendedKeyUsagePurpose> {
     Some(match name {
         "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
@@ -254,7 +213,11 @@ fn add_condition(object: &mut Object, kind: &str, reason: &str, message: &str) {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
+    use crate::auth::certificate_request::subject_of;
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     fn request(common_name: &str, organization: &str, names: &[&str]) -> Object {

@@ -29,11 +29,11 @@ use pintle_api::{Client, GroupVersion, ResourceDef, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::GIT_VERSION;
 use crate::LocalClient;
 use crate::auth::{Auth, User};
+use crate::config::Config;
 use crate::handlers::Core;
-use crate::http::nonresource::GIT_VERSION;
-use crate::server::Config;
 
 /// Every resource that is served now, custom ones too.
 pub type Discover = Arc<dyn Fn() -> Vec<ResourceDef> + Send + Sync>;

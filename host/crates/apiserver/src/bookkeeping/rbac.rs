@@ -11,9 +11,9 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Client, GroupVersionResource, Object, Reason, Status};
 use serde_json::{Map, Value, json};
 
+use super::Context;
 use super::follow::{Change, Interest, follow};
 use super::queue::{Outcome, Queue};
-use super::{Context, bootstrap};
 use crate::auth::bootstrap_policy::{Row, rows};
 use crate::auth::rbac::GROUP;
 use crate::auth::rules::{Rule, uncovered};
@@ -33,7 +33,7 @@ pub async fn complete(context: &Context) -> Result<(), Status> {
     for row in rows() {
         let Some(held) = current.get(&key(row)).filter(|o| o.annotation(AUTOUPDATE) != Some("false")) else { continue };
         if let Some(better) = completed(held, &row.object()) {
-            let target = bootstrap::place(&resource(row), &better);
+            let target = Target::of(&resource(row), &better);
             match context.client.update(&target, better, &WriteOptions::default()).await {
                 Err(status) if !status.is(Reason::Conflict) => return Err(status),
                 _ => {}

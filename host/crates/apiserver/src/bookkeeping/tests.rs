@@ -215,13 +215,13 @@ async fn tokens_in_secrets() {
 #[tokio::test]
 async fn certificates_are_signed_once_approved() {
     let cluster = Cluster::start().await;
-    let requests = GroupVersionResource::constant(certificates::GROUP, "v1", "certificatesigningrequests");
+    let requests = GroupVersionResource::constant(crate::auth::certificate_request::GROUP, "v1", "certificatesigningrequests");
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, "ann");
     let pem = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
     let object = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "ann"},
-        "spec": {"request": bootstrap::encode(pem), "signerName": certificates::CLIENT, "usages": ["client auth"], "expirationSeconds": 3600}});
+        "spec": {"request": bootstrap::encode(pem), "signerName": crate::auth::certificate_request::CLIENT, "usages": ["client auth"], "expirationSeconds": 3600}});
     let mut made = cluster.create(requests.clone(), "", object).await;
     made["status"]["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "Test", "message": "for the test"}]);
     let target = Target::object(requests, None, "ann");

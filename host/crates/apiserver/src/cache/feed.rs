@@ -8,9 +8,10 @@ use futures::StreamExt;
 use pintle_store::{Change, Error, Revision};
 
 use crate::encryption;
+use crate::storage::ROOT;
 
 use super::stored::{Index, Stored};
-use super::{Cache, Prepared, ROOT, guards, lock};
+use super::{Cache, Prepared, guards, lock};
 
 /// Pause before the store is watched again after its watch broke.
 const RETRY: Duration = Duration::from_millis(200);

@@ -33,14 +33,12 @@ pub use snapshot::Snapshot;
 pub use stored::{KeptCells, Kind, Stored};
 pub use watcher::Watcher;
 
+use crate::storage::ROOT;
 use guards::Queues;
 use shared::Rounds;
 use state::State;
 use stored::Index;
 use wakes::Wakes;
-
-/// Every key of the API server begins with it.
-pub const ROOT: &str = "/registry/";
 
 /// How much history the cache keeps for watches and continue tokens.
 #[derive(Clone, Copy, Debug)]

@@ -3,29 +3,24 @@
 //! A loop follows the definitions, swaps the table, then sets the conditions, so that an established definition is served.
 //! A definition that ends takes its objects along.
 
-mod conversion;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
-use pintle_registry::Strategy;
-use pintle_registry::custom::{self, Definition};
+use pintle_registry::custom::{self, CLEANUP, Definition};
+use pintle_registry::{Lookup, Strategy};
 use serde_json::Value;
 
 use crate::auth::User;
 use crate::cache::{Filter, Stored};
+use crate::conversion::Conversion;
 use crate::handlers::delete::DeleteOptions;
-use crate::handlers::lookup::SharedLookup;
 use crate::handlers::update::Changed;
 use crate::handlers::{Core, Scope, WriteOptions};
+use crate::lookup::SharedLookup;
 use crate::resources::Resource;
 
-pub use conversion::Conversion;
-
-/// Holds a definition until its objects are gone.
-pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 /// Ending definitions whose objects wait for finalizers are looked at again after this.
 const CLEANUP_EVERY: Duration = Duration::from_millis(500);
@@ -100,7 +95,7 @@ fn swap(core: &Core, stored: &[Arc<Stored>], definitions: &[Definition]) {
     }
     let mut resources = Vec::new();
     for definition in definitions.iter().filter(|d| d.is_served()) {
-        let objects = || SharedLookup { cache: core.cache.clone(), resources: core.resources.clone() };
+        let objects = || Arc::new(SharedLookup { cache: core.cache.clone(), resources: core.resources.clone() }) as Arc<dyn Lookup>;
         let conversion = Conversion::of(definition, objects).map(Arc::new);
         for strategy in custom::of(definition) {
             let resource = Resource::new(Arc::new(strategy) as Arc<dyn Strategy>, &core.cache, true);

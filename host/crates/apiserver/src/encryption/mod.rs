@@ -21,7 +21,7 @@ use pintle_store::{BoxFuture, Change, Entry, Error, Op, Range, Result, Revision,
 pub use config::{ConfigError, Sealing};
 use provider::{Provider, SEALED};
 
-use crate::cache::ROOT;
+use crate::storage::ROOT;
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

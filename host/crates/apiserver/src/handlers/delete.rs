@@ -14,6 +14,7 @@ use super::list::ListQuery;
 use super::update::namespace_is_held;
 use super::write::store_error;
 use super::{Core, Scope, cells};
+use crate::admission::request::Request;
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{Stored, stored};
 
@@ -81,8 +82,17 @@ impl Core {
         if let Some(policy) = &options.propagation_policy {
             asked["propagationPolicy"] = json!(policy);
         }
-        let request =
-            webhook::Request { core: self, scope, operation: Operation::Delete, name: &scope.name, old: Some(old), options: asked, dry_run };
+        let request = Request {
+            cache: &self.cache,
+            resources: &self.resources,
+            authorizer: &self.authorizer,
+            scope,
+            operation: Operation::Delete,
+            name: &scope.name,
+            old: Some(old),
+            options: asked,
+            dry_run,
+        };
         self.hooks.permit(&request, None).await.map(drop)
     }
 
@@ -296,9 +306,12 @@ fn set_finalizers(object: &mut Object, scope: &Scope, options: &DeleteOptions) {
     let mut finalizers: Vec<Value> =
         object.list_at(&["metadata", "finalizers"]).iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
     let def = scope.resource.def();
-    if def.resource == "customresourcedefinitions" && def.group == "apiextensions.k8s.io" && !finalizers.iter().any(|f| f == crate::custom::CLEANUP) {
+    if def.resource == "customresourcedefinitions"
+        && def.group == "apiextensions.k8s.io"
+        && !finalizers.iter().any(|f| f == pintle_registry::custom::CLEANUP)
+    {
         // The definition goes last, after the objects that it defines.
-        finalizers.push(json!(crate::custom::CLEANUP));
+        finalizers.push(json!(pintle_registry::custom::CLEANUP));
     }
     if orphan {
         finalizers.push(json!(ORPHAN));

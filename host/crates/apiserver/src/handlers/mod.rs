@@ -5,15 +5,16 @@
 
 pub mod binding;
 mod cells;
-pub mod connect;
 pub mod continue_token;
 pub mod decisions;
 pub mod delete;
 pub mod eviction;
+pub mod field_validation;
+mod gate;
 mod guards;
 pub mod list;
-pub mod lookup;
 pub mod managed;
+pub mod other_metrics;
 pub mod own_fields;
 pub mod patch;
 pub mod plugin_log;
@@ -32,8 +33,8 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use pintle_api::{GroupVersionResource, Status};
+use pintle_registry::WriteContext;
 use pintle_registry::allocator::Allocators;
-use pintle_registry::{Part, WriteContext};
 
 use crate::admission::Chain;
 use crate::admission::webhook::Hooks;
@@ -43,6 +44,8 @@ use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidd
 use crate::cache::{Cache, Stored};
 use crate::resources::{Resource, Table};
 
+pub use crate::resources::no_such_resource;
+pub use crate::scope::Scope;
 pub use subresource::{SubresourceCall, SubresourceHandler};
 
 /// Everything that a request needs. One a server.
@@ -65,22 +68,9 @@ pub struct Core {
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub plugin_logs: plugin_log::PluginLogs,
     pub decisions: decisions::Decisions,
-    pub other_metrics: crate::http::metrics::OtherMetrics,
+    pub other_metrics: other_metrics::OtherMetrics,
     /// `None`: requests are not written down.
     pub audit: Option<Arc<Audit>>,
-}
-
-/// One request for one resource.
-#[derive(Clone)]
-pub struct Scope {
-    pub user: Arc<User>,
-    pub resource: Arc<Resource>,
-    /// Empty: cluster-scoped, or all namespaces.
-    pub namespace: String,
-    /// Empty: the collection.
-    pub name: String,
-    /// Empty: the object itself.
-    pub subresource: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,35 +96,6 @@ pub struct Written {
     pub revision: u64,
     pub created: bool,
     pub warnings: Vec<String>,
-}
-
-impl Scope {
-    pub fn key(&self) -> String {
-        self.resource.key(&self.namespace, &self.name)
-    }
-    pub fn part(&self) -> Part {
-        match self.subresource.as_str() {
-            "" => Part::Main,
-            "status" => Part::Status,
-            "scale" => Part::Scale,
-            "ephemeralcontainers" => Part::Other("ephemeralcontainers"),
-            "resize" => Part::Other("resize"),
-            "approval" => Part::Other("approval"),
-            "finalize" => Part::Other("finalize"),
-            _ => Part::Other("other"),
-        }
-    }
-    pub fn not_found(&self) -> Status {
-        self.resource.not_found(&self.name)
-    }
-    pub fn stale(&self) -> Status {
-        let def = self.resource.def();
-        Status::stale(&def.group, &def.resource, &self.name)
-    }
-    pub fn conflict(&self, why: &str) -> Status {
-        let def = self.resource.def();
-        Status::conflict(&def.group, &def.resource, &self.name, why)
-    }
 }
 
 impl Core {
@@ -204,11 +165,7 @@ impl Core {
     /// Lends a strategy its view of the world.
     pub fn with_context<T>(&self, user: &User, dry_run: bool, act: impl FnOnce(&WriteContext<'_>) -> T) -> T {
         let table = self.resources.load_full();
-        let objects = lookup::CacheLookup { cache: &self.cache, table: &table };
+        let objects = crate::lookup::CacheLookup { cache: &self.cache, table: &table };
         act(&WriteContext { now: jiff::Timestamp::now(), user, dry_run, objects: &objects, allocators: &self.allocators })
     }
-}
-
-pub fn no_such_resource() -> Status {
-    Status::new(404, pintle_api::Reason::NotFound, "the server could not find the requested resource")
 }

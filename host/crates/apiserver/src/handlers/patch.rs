@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::update::Changed;
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, managed};
-use crate::http::rest::{Misfit, check_custom, check_fields};
+use crate::handlers::field_validation::{Misfit, check_custom, check_fields};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {

@@ -3,13 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use pintle_api::Status;
-
-use super::Scope;
-use crate::http::rest::Call;
-use crate::http::{Body, Response};
-
 /// Gives a plugin's last lines as text; `None` when no such plugin runs here.
 pub type Reader = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -22,16 +15,7 @@ impl PluginLogs {
     pub fn serve_from(&self, reader: Reader) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
     }
-    fn reader(&self) -> Option<Reader> {
+    pub fn reader(&self) -> Option<Reader> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-pub fn serve(call: &Call, scope: &Scope) -> Result<Response, Status> {
-    call.core.read(&Scope { subresource: String::new(), ..scope.clone() })?;
-    let reader = call.core.plugin_logs.reader().ok_or_else(|| Status::unavailable("no plugins run in this server"))?;
-    let text = reader(&scope.name).unwrap_or_default();
-    let mut response = Response::new(Body::Full(Bytes::from(text)));
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
-    Ok(response)
 }

@@ -6,6 +6,7 @@ use pintle_api::client::BoxFuture;
 use pintle_api::{Object, Status};
 
 use super::{Core, Scope, WriteOptions};
+use crate::admission::request::Request;
 use crate::admission::{Operation, webhook};
 
 /// A creation on a subresource, or of a kind that is never stored.
@@ -22,8 +23,10 @@ impl SubresourceCall {
         if self.core.hooks.is_empty() {
             return Ok(Vec::new());
         }
-        let request = webhook::Request {
-            core: &self.core,
+        let request = Request {
+            cache: &self.core.cache,
+            resources: &self.core.resources,
+            authorizer: &self.core.authorizer,
             scope: &self.scope,
             operation: Operation::Create,
             name: &self.scope.name,

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::cells;
 use crate::cache::Stored;
-use crate::http::negotiate::{MetaVersion, Rows};
-use crate::http::pieces::Draft;
+use crate::pieces::Draft;
 use crate::resources::Resource;
+use pintle_api::table::{MetaVersion, Rows};
 
 /// `columnDefinitions` of the resource.
 pub fn columns(resource: &Resource) -> Value {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::write::{check_identity, name_differs, name_missing, name_rule, refuse_invalid, store_error};
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, cells, managed};
+use crate::admission::request::Request;
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
 
@@ -193,8 +194,10 @@ impl Core {
                 if !update.make(new, context)? { Ok(None) } else { update.finish(new, context).map(Some) }
             });
         }
-        let request = webhook::Request {
-            core: self,
+        let request = Request {
+            cache: &self.cache,
+            resources: &self.resources,
+            authorizer: &self.authorizer,
             scope,
             operation: Operation::Update,
             name: &scope.name,

@@ -13,6 +13,7 @@ use rand::Rng as _;
 use serde_json::json;
 
 use super::{Core, FieldValidation, Scope, WriteOptions, Written, cells, managed};
+use crate::admission::request::Request;
 use crate::admission::{AdmissionAttributes, Operation, webhook};
 use crate::cache::{is_clash, stored};
 use crate::resources::Resource;
@@ -141,8 +142,10 @@ impl Core {
                 Ok(Admitted { warnings: creation.finish(object, warnings, context)?, managers })
             });
         }
-        let request = webhook::Request {
-            core: self,
+        let request = Request {
+            cache: &self.cache,
+            resources: &self.resources,
+            authorizer: &self.authorizer,
             scope,
             operation: Operation::Create,
             name: &creation.name,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
 use pintle_api::Status;
+use pintle_api::table::MetaVersion;
 use serde_json::{Value, json};
 
 use super::Response;
 use super::body::{Body, Item, ListBody, MadeList, Write};
-use super::negotiate::{Form, Media, MetaVersion, Shape};
+use super::negotiate::{Form, Media, Shape};
 use super::packs::{PackedList, Packs};
 use super::protobuf;
 use super::warnings;

@@ -13,9 +13,9 @@ use http_body::{Frame, SizeHint};
 use pintle_api::Status;
 
 use super::packs::PackedList;
-use super::pieces::{Draft, Pieces, Row};
 use crate::audit::Pending;
 use crate::cache::Stored;
+use crate::pieces::{Draft, Pieces, Row};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

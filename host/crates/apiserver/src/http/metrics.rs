@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the latency buckets, in seconds.
@@ -23,24 +23,6 @@ struct Latency {
     buckets: [u64; BUCKETS.len()],
     count: u64,
     sum: f64,
-}
-
-/// Gives Prometheus text of a part of the process that this crate does not know.
-pub type Reader = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// Other parts' metrics, served behind the server's own. Set once, after the server started and the part with it.
-#[derive(Default)]
-pub struct OtherMetrics(OnceLock<Reader>);
-
-impl OtherMetrics {
-    /// Later calls change nothing.
-    pub fn serve_from(&self, reader: Reader) {
-        let _ = self.0.set(reader);
-    }
-
-    pub fn render(&self) -> String {
-        self.0.get().map(|reader| reader()).unwrap_or_default()
-    }
 }
 
 /// Counts one while it lives.

@@ -3,18 +3,20 @@
 
 pub mod answer;
 pub mod audited;
+mod backup;
 pub mod body;
+pub mod connect;
 mod cork;
+mod extension;
 pub mod frames;
 pub mod incoming;
 pub mod links;
 pub mod metrics;
 pub mod negotiate;
 pub mod nonresource;
-pub mod outbound;
 pub mod packs;
 pub mod path;
-pub mod pieces;
+pub mod plugins;
 pub mod protobuf;
 pub mod proxy;
 pub mod rest;

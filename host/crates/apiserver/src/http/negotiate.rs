@@ -4,6 +4,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use pintle_api::discovery::Aggregated;
 use pintle_api::schema::Duplicates;
+use pintle_api::table::{MetaVersion, Rows};
 use pintle_api::{GroupVersionKind, Object, Reason, Status, protobuf, schema};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
@@ -43,30 +44,6 @@ struct Clause<'a> {
     subtype: &'a str,
     quality: f64,
     parameters: Vec<(&'a str, &'a str)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetaVersion {
-    V1,
-    V1beta1,
-}
-
-/// What of each object a table carries along (`includeObject`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rows {
-    Nothing,
-    #[default]
-    Metadata,
-    Object,
-}
-
-impl MetaVersion {
-    pub fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "meta.k8s.io/v1",
-            Self::V1beta1 => "meta.k8s.io/v1beta1",
-        }
-    }
 }
 
 impl Media {

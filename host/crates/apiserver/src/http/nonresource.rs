@@ -13,11 +13,12 @@ use super::metrics::Metrics;
 use super::negotiate::{self, Media};
 use super::path;
 use super::{Response, answer, protobuf};
+use crate::GIT_VERSION;
 use crate::handlers::{Core, no_such_resource};
 use crate::resources::{Document, Table};
 
 /// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
-pub const GIT_VERSION: &str = "v1.36.3+pintle";
+
 type Check = fn(&Core) -> bool;
 /// Each with what it looks at: that it answers at all, that the store's changes come in, that the server does not end.
 const CHECKS: [(&str, Check); 3] =

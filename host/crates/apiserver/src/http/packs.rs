@@ -15,8 +15,8 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status as Progress};
 
 use super::body::{BoxError, Item, ListBody};
-use super::pieces::{Pieces, Row};
 use crate::cache::Stored;
+use crate::pieces::{Pieces, Row};
 
 /// All kept blocks together, packed.
 const KEPT_BYTES: usize = 4 << 20;

@@ -3,7 +3,6 @@
 //! One connection a request: streams are few and long. Credentials of the client stop here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -11,16 +10,13 @@ use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use pintle_api::Status;
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::links::Through;
 use super::unread::Asking;
 use super::{Body, Response};
+use crate::outbound::{dial, secure};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Buffer of each direction of an upgraded connection.
 const COPY_BUFFER_BYTES: usize = 32 << 10;
 
@@ -116,20 +112,6 @@ pub async fn connect(backend: &Backend) -> Result<Box<dyn Duplex>, String> {
     let Some(tls) = &backend.tls else { return Ok(Box::new(stream)) };
     let secured = secure(stream, tls.clone(), backend.server_name.clone().unwrap_or_else(|| backend.host.clone())).await;
     Ok(Box::new(secured.map_err(|why| format!("dial tcp {}:{}: {why}", backend.host, backend.port))?))
-}
-
-pub async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
-    let dialled = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
-    let failed = |why: &dyn std::fmt::Display| format!("dial tcp {host}:{port}: {why}");
-    let stream = dialled.map_err(|_| failed(&"i/o timeout"))?.map_err(|why| failed(&why))?;
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-pub async fn secure(stream: TcpStream, tls: Arc<rustls::ClientConfig>, name: String) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
-    let name = ServerName::try_from(name).map_err(|why| why.to_string())?;
-    let secured = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await;
-    secured.map_err(|_| "TLS handshake timeout".to_owned())?.map_err(|why| format!("tls: {why}"))
 }
 
 /// An answer with another code than success, as the Status that it means.

@@ -8,10 +8,9 @@ use futures::StreamExt as _;
 use http::Method;
 use http::header::USER_AGENT;
 use http::request::Parts;
+use pintle_api::metadata;
 use pintle_api::object::ObjectExt;
-use pintle_api::schema::Duplicates;
 use pintle_api::{Cause, GroupVersionKind, Object, Reason, Status};
-use pintle_api::{metadata, schema};
 use serde_json::json;
 
 use super::frames::SharedFrames;
@@ -23,15 +22,16 @@ use super::path::{self, ResourcePath};
 use super::stream::{self, Lines};
 use super::unread::Asking;
 use super::websocket::Wish;
-use super::{Response, answer, protobuf};
+use super::{Response, answer, connect, plugins, protobuf};
 use crate::audit::Record;
 use crate::audit::policy::Level;
 use crate::auth::{User, token_request};
 use crate::handlers::delete::DeleteOptions;
+use crate::handlers::field_validation::{check_custom, check_fields};
 use crate::handlers::list::{ListQuery, Match};
 use crate::handlers::patch::PatchKind;
 use crate::handlers::watch::WatchQuery;
-use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, connect, decisions, no_such_resource};
+use crate::handlers::{Core, FieldValidation, Scope, SubresourceCall, WriteOptions, Written, no_such_resource};
 
 const MANAGER_MAX_BYTES: usize = 128;
 
@@ -74,7 +74,7 @@ impl Call {
         let form = self.form(&scope)?;
         match self.verb {
             "get" => self.read(&scope, form).await,
-            "list" if decisions::is_asked_for(&scope) => answer::made(&scope.resource, &decisions::list(&self, &scope).await?, form),
+            "list" if plugins::are_decisions(&scope) => answer::made(&scope.resource, &plugins::list_decisions(&self, &scope).await?, form),
             "list" => {
                 let list = self.core.list(&scope, &self.list_query()?).await?;
                 answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers).then_some(&self.packs))
@@ -416,58 +416,6 @@ pub fn kind_of(scope: &Scope) -> GroupVersionKind {
     let def = scope.resource.def();
     let sub = def.subresources.iter().find(|s| !scope.subresource.is_empty() && s.name == scope.subresource);
     sub.and_then(|s| s.kind.clone()).unwrap_or_else(|| def.gvk())
-}
-
-/// Compares an object with its kind's type; unknown fields are refused, warned of or dropped, and never kept.
-pub fn check_fields(
-    object: &mut Object,
-    gvk: &GroupVersionKind,
-    duplicates: &Duplicates,
-    validation: FieldValidation,
-) -> Result<Vec<String>, Misfit> {
-    let Some(of) = schema::builtin().for_kind(gvk) else { return Ok(Vec::new()) };
-    let findings = schema::check(object, of);
-    let warnings = judge(&findings, gvk, duplicates, validation)?;
-    if findings.is_loose {
-        schema::prune_unknown(object, of);
-    }
-    Ok(warnings)
-}
-
-/// Why an object is not what its kind's type says.
-pub struct Misfit {
-    kind: GroupVersionKind,
-    pub why: String,
-}
-
-impl From<Misfit> for Status {
-    fn from(Misfit { kind, why }: Misfit) -> Self {
-        Self::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
-    }
-}
-
-/// The same by the schema of a custom kind.
-pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
-    let Some(findings) = scope.resource.strategy.prune(object) else { return Ok(Vec::new()) };
-    judge(&findings, &scope.resource.def().gvk(), duplicates, validation)
-}
-
-fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
-    let refused = |why: String| Misfit { kind: gvk.clone(), why };
-    if let Some(why) = &findings.mismatch {
-        return Err(refused(why.clone()));
-    }
-    let mut warnings = Vec::new();
-    match validation {
-        FieldValidation::Strict => {
-            if let Some(why) = findings.strict_error(duplicates) {
-                return Err(refused(why));
-            }
-        }
-        FieldValidation::Warn => warnings = findings.strict_faults(duplicates),
-        FieldValidation::Ignore => {}
-    }
-    Ok(warnings)
 }
 
 fn written_answer(scope: &Scope, written: Written, mut warnings: Vec<String>, form: Form) -> Result<Response, Status> {

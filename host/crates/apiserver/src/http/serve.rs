@@ -28,11 +28,11 @@ use super::packs::Packs;
 use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
 use super::unread::Asking;
-use super::{Request, Response, answer, audited, nonresource};
+use super::{Request, Response, answer, audited, backup, extension, nonresource};
 use crate::audit::{Head, Pending, annotating};
 use crate::auth::{Attributes, User};
-use crate::backup;
 use crate::handlers::Core;
+use crate::lookup::SharedLookup;
 
 /// A request that is no stream is answered within this time, or with 504.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -239,10 +239,11 @@ impl Front {
         asked.with_attributes(&user, |attributes| self.core.authorize_noting(attributes, record.as_deref()))?;
         let Asked { parts, resource, query, verb, long } = asked;
         if let Some(extension) = self.core.extensions.find(parts.uri.path()) {
-            return extension.pass(&self.core, parts, body, &user).await;
+            let objects = SharedLookup { cache: self.core.cache.clone(), resources: self.core.resources.clone() };
+            return extension::pass(&extension, &objects, parts, body, &user).await;
         }
         let Some(path) = resource else {
-            if parts.uri.path() == backup::PATH && parts.method == http::Method::GET {
+            if parts.uri.path() == crate::backup::PATH && parts.method == http::Method::GET {
                 return backup::serve(&self.core).await;
             }
             return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);

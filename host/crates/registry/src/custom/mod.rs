@@ -12,3 +12,6 @@ mod strategy;
 
 pub use definition::{Definition, conflict};
 pub use strategy::{CustomStrategy, of};
+
+/// Holds a definition until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";

@@ -17,10 +17,10 @@ use pintle_api::{Cause, CauseKind, GroupVersionResource, Object, Reason, Status}
 use pintle_registry::Lookup as _;
 use serde_json::{Value, json};
 
-use super::webhook::Request;
+use super::request::Request;
 use crate::audit::annotating::annotate;
 use crate::cache::Cache;
-use crate::handlers::lookup::CacheLookup;
+use crate::lookup::CacheLookup;
 use crate::resources::{Resource, Table};
 use rules::{Binding, Denied, Policy};
 
@@ -231,8 +231,8 @@ async fn in_version(request: &Request<'_>, seen: &Arc<Resource>, object: &Object
 }
 
 fn namespace_object(request: &Request<'_>) -> Value {
-    let table = request.core.resources.load_full();
-    let objects = CacheLookup { cache: &request.core.cache, table: &table };
+    let table = request.resources.load_full();
+    let objects = CacheLookup { cache: request.cache, table: &table };
     let name = request.namespace().or(Some(request.name).filter(|_| request.is_namespace()));
     name.and_then(|name| objects.get(&NAMESPACES, None, name)).map_or(Value::Null, Arc::unwrap_or_clone)
 }
@@ -240,11 +240,11 @@ fn namespace_object(request: &Request<'_>) -> Value {
 /// The parameters with which a policy is evaluated, one time each. `None`: there are none, and the binding lets that pass.
 fn params(request: &Request<'_>, policy: &Policy, binding: &Binding) -> Result<Option<Vec<Value>>, Status> {
     let (Some((api_version, kind)), Some(reference)) = (&policy.param_kind, &binding.param_ref) else { return Ok(Some(vec![Value::Null])) };
-    let table = request.core.resources.load_full();
+    let table = request.resources.load_full();
     let resource = table.all.iter().find(|r| r.api_version == *api_version && r.def().kind == *kind);
     let failed = |why: String| refused(request, policy, binding, &Denied::failed(why));
     let resource = resource.ok_or_else(|| failed(format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")))?;
-    let objects = CacheLookup { cache: &request.core.cache, table: &table };
+    let objects = CacheLookup { cache: request.cache, table: &table };
     let own = reference.str_at(&["namespace"]);
     let namespace = match (resource.is_namespaced(), own) {
         (false, _) => None,

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::admission::authorizing::authorizing;
 use crate::admission::matching::{Conditions, Matcher, conditions_hold, conditions_of};
-use crate::admission::webhook::{Request, request_of};
+use crate::admission::request::Request;
+use crate::admission::webhook::request_of;
 use crate::resources::Resource;
 
 type Compiled = Result<Expression, String>;

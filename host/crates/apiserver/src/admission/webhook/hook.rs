@@ -10,10 +10,10 @@ use pintle_api::{Object, Status};
 use pintle_cel::Variables;
 use serde_json::Value;
 
-use super::Request;
 use crate::admission::component;
 use crate::admission::matching::{Conditions, Matcher, conditions_hold, conditions_of};
-use crate::http::outbound::Remote;
+use crate::admission::request::Request;
+use crate::outbound::Remote;
 use crate::resources::Resource;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

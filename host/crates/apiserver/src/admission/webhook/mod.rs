@@ -18,13 +18,13 @@ use pintle_api::{GroupVersionResource, Object, Status};
 use pintle_cel::Variables;
 use serde_json::{Value, json};
 
-use super::Operation;
 use super::authorizing::authorizing;
 use super::component::Components;
 use super::policy::Policies;
+use super::request::Request;
 use crate::cache::Cache;
-use crate::handlers::{Core, Scope};
 use crate::resources::{Resource, Table};
+use crate::scope::Scope;
 
 pub use hook::Hook;
 pub use review::{Refusal, Verdict, request_of};
@@ -47,18 +47,6 @@ pub struct Set {
     configurations: Mutex<BTreeMap<String, Vec<Arc<Hook>>>>,
     /// In the order in which they are asked.
     hooks: ArcSwap<Vec<Arc<Hook>>>,
-}
-
-/// A write that hooks are asked about.
-pub struct Request<'a> {
-    pub core: &'a Core,
-    pub scope: &'a Scope,
-    pub operation: Operation,
-    /// Of the object; empty before one is generated.
-    pub name: &'a str,
-    pub old: Option<&'a Object>,
-    pub options: Value,
-    pub dry_run: bool,
 }
 
 impl Hooks {
@@ -89,14 +77,14 @@ impl Hooks {
         let mut again = Vec::new();
         let (components, webhooks) = (self.components.mutating.hooks.load_full(), self.mutating.hooks.load_full());
         for hook in components.iter().chain(webhooks.iter()) {
-            let asked = ask_to_mutate(request, hook, object, &mut warnings).await?;
+            let asked = ask_to_mutate(&self.components, request, hook, object, &mut warnings).await?;
             if asked && hook.again {
                 again.push((hook, object.clone()));
             }
         }
         for (hook, seen) in again {
             if seen != *object {
-                ask_to_mutate(request, hook, object, &mut warnings).await?;
+                ask_to_mutate(&self.components, request, hook, object, &mut warnings).await?;
             }
         }
         Ok(warnings)
@@ -110,7 +98,7 @@ impl Hooks {
         let mut warnings = Vec::new();
         let (components, webhooks) = (self.components.mutating.hooks.load_full(), self.mutating.hooks.load_full());
         for hook in components.iter().chain(webhooks.iter()) {
-            warnings.extend(ask(request, hook, object).await?.unwrap_or_default().0.warnings);
+            warnings.extend(ask(&self.components, request, hook, object).await?.unwrap_or_default().0.warnings);
         }
         warnings.extend(self.validate(request, object).await?);
         Ok(warnings)
@@ -123,7 +111,7 @@ impl Hooks {
         }
         let mut warnings = self.policies.validate(request, object).await?;
         let (components, webhooks) = (self.components.validating.hooks.load_full(), self.validating.hooks.load_full());
-        let verdicts = future::join_all(components.iter().chain(webhooks.iter()).map(|hook| ask(request, hook, object))).await;
+        let verdicts = future::join_all(components.iter().chain(webhooks.iter()).map(|hook| ask(&self.components, request, hook, object))).await;
         for verdict in verdicts {
             warnings.extend(verdict?.unwrap_or_default().0.warnings);
         }
@@ -152,21 +140,14 @@ impl Set {
     }
 }
 
-impl Request<'_> {
-    pub fn is_connect(&self) -> bool {
-        self.operation == Operation::Connect
-    }
-    pub fn is_namespace(&self) -> bool {
-        let def = self.scope.resource.def();
-        def.resource == "namespaces" && def.group.is_empty()
-    }
-    pub fn namespace(&self) -> Option<&str> {
-        Some(self.scope.namespace.as_str()).filter(|n| !n.is_empty())
-    }
-}
-
-async fn ask_to_mutate(request: &Request<'_>, hook: &Hook, object: &mut Object, warnings: &mut Vec<String>) -> Result<bool, Status> {
-    let Some((verdict, seen)) = ask(request, hook, Some(object)).await? else { return Ok(false) };
+async fn ask_to_mutate(
+    components: &Components,
+    request: &Request<'_>,
+    hook: &Hook,
+    object: &mut Object,
+    warnings: &mut Vec<String>,
+) -> Result<bool, Status> {
+    let Some((verdict, seen)) = ask(components, request, hook, Some(object)).await? else { return Ok(false) };
     warnings.extend(verdict.warnings);
     let changed = match (verdict.patch, verdict.object) {
         (Some(patch), _) => {
@@ -184,10 +165,10 @@ async fn ask_to_mutate(request: &Request<'_>, hook: &Hook, object: &mut Object, 
 type Asked = (Verdict, Option<Arc<Resource>>);
 
 /// `None`: the hook does not care. The verdict comes with the version that the hook saw.
-async fn ask(request: &Request<'_>, hook: &Hook, object: Option<&Object>) -> Result<Option<Asked>, Status> {
+async fn ask(components: &Components, request: &Request<'_>, hook: &Hook, object: Option<&Object>) -> Result<Option<Asked>, Status> {
     let Some(seen) = hook.wants(request, object)? else { return Ok(None) };
     let outcome = match prepared(request, hook, &seen, object).await? {
-        Ok(Some((object, old))) => review::ask(request, hook, &seen, object.as_ref(), old.as_ref()).await,
+        Ok(Some((object, old))) => review::ask(components, request, hook, &seen, object.as_ref(), old.as_ref()).await,
         Ok(None) => return Ok(None),
         Err(why) => Err(Refusal::Failed(why)),
     };

@@ -7,11 +7,12 @@ use pintle_api::patch::json;
 use pintle_api::{Object, Reason, Status};
 use serde_json::{Value, json};
 
-use super::Request;
 use super::hook::{By, Hook};
+use crate::admission::component::Components;
+use crate::admission::request::Request;
 use crate::audit::annotating::annotate;
-use crate::handlers::lookup::CacheLookup;
-use crate::http::outbound::gvr_value;
+use crate::lookup::CacheLookup;
+use crate::outbound::gvr_value;
 use crate::resources::Resource;
 
 /// What a webhook said to a request that it lets pass.
@@ -32,14 +33,21 @@ pub enum Refusal {
 }
 
 /// Asks the hook. `object` and the request's old object are in the form of `seen`.
-pub async fn ask(request: &Request<'_>, hook: &Hook, seen: &Resource, object: Option<&Object>, old: Option<&Object>) -> Result<Verdict, Refusal> {
+pub async fn ask(
+    components: &Components,
+    request: &Request<'_>,
+    hook: &Hook,
+    seen: &Resource,
+    object: Option<&Object>,
+    old: Option<&Object>,
+) -> Result<Verdict, Refusal> {
     if let By::Component { phase, .. } = hook.by {
-        return request.core.hooks.components.ask(request, hook, phase, seen, [object, old]).await;
+        return components.ask(request, hook, phase, seen, [object, old]).await;
     }
     let uid = uuid::Uuid::new_v4().to_string();
     let review = review(request, seen, object, old, &uid);
-    let table = request.core.resources.load_full();
-    let objects = CacheLookup { cache: &request.core.cache, table: &table };
+    let table = request.resources.load_full();
+    let objects = CacheLookup { cache: request.cache, table: &table };
     let remote = hook.remote().map_err(Refusal::Failed)?;
     let query = format!("?timeout={}s", hook.timeout.as_secs());
     let (code, body) =

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::config::Jwt;
-use crate::http::outbound::Remote;
+use crate::outbound::Remote;
 
 /// For the discovery document and for the keys, each.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

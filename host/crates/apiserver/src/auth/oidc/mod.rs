@@ -196,7 +196,7 @@ impl Issuer {
             }
         }
         if let Some(id) = claims.get("jti").and_then(Value::as_str).filter(|id| !id.is_empty()) {
-            extra.insert(super::authn::CREDENTIAL_ID.to_owned(), vec![format!("JTI={id}")]);
+            extra.insert(super::CREDENTIAL_ID.to_owned(), vec![format!("JTI={id}")]);
         }
         user.extra = extra;
         Ok(user)

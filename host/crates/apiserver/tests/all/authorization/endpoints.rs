@@ -4,7 +4,7 @@ use std::fmt;
 
 use pintle_apiserver::Server;
 use pintle_apiserver::backup;
-use pintle_apiserver::handlers::connect;
+use pintle_apiserver::http::connect;
 use pintle_apiserver::http::nonresource;
 use serde_json::{Value, json};
 

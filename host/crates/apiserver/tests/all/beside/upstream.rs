@@ -44,7 +44,7 @@ impl Upstream {
         let public = rcgen::KeyPair::from_pem(&place.pki.service_account_key).unwrap().public_key_pem();
         std::fs::write(dir.join("sa.pub"), public).unwrap();
         command.args(["--service-account-key-file", &file("sa.pub"), "--service-account-signing-key-file", &key("sa.key")]);
-        command.args(["--service-account-issuer", pintle_apiserver::server::DEFAULT_ISSUER]);
+        command.args(["--service-account-issuer", pintle_apiserver::DEFAULT_ISSUER]);
         command.args(flags);
         children.push(command.stdout(Stdio::null()).stderr(log("kube-apiserver.log")).spawn().unwrap());
         let mut upstream = Self { place, etcd, children, log: dir.join("kube-apiserver.log") };

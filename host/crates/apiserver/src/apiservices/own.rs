@@ -13,9 +13,9 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Client, GroupVersionResource, Object, Reason, Status};
 use serde_json::json;
 
-use super::SERVICES;
 use super::status::MANAGER;
 use crate::LocalClient;
+use crate::aggregation::SERVICES;
 use crate::auth::User;
 use crate::cache::Filter;
 use crate::handlers::Core;

@@ -2,37 +2,24 @@
 //! for it are passed on with the name of who asks.
 //!
 //! The extension trusts the server's front-proxy certificate and the `X-Remote-*` headers that come with it; a client's own
-//! headers of that name stop here. Requests were authenticated and authorized before. A loop asks each extension for its resources, shows
-//! them in discovery and tells on the APIService whether it answers. OpenAPI of extensions is not merged.
-
-mod discovery;
-mod local;
-mod status;
+//! headers of that name stop here. Requests were authenticated and authorized before; `http/extension.rs` passes them on. What extensions serve,
+//! and whether they answer, is found out by the loops in `apiservices`. OpenAPI of extensions is not merged.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
 use pintle_api::object::ObjectExt;
-use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use pintle_api::{GroupVersionResource, Object};
 use serde_json::Value;
 
 use crate::auth::{Pki, User};
 use crate::cache::Cache;
-use crate::handlers::Core;
-use crate::handlers::lookup::CacheLookup;
-use crate::http::Response;
-use crate::http::outbound::{self, Remote};
-use crate::http::proxy::{self, Backend};
-use crate::http::unread::Asking;
+use crate::outbound::{self, Remote};
 use crate::resources::Table;
 
-pub use local::run as register;
-pub use status::run;
-
-const SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
+pub const SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
 
 /// The group versions that others serve.
 #[derive(Default)]
@@ -88,7 +75,7 @@ impl Extensions {
         served.get(&key).cloned()
     }
 
-    fn all(&self) -> Vec<Arc<Extension>> {
+    pub fn all(&self) -> Vec<Arc<Extension>> {
         self.served.load().values().cloned().collect()
     }
 }
@@ -106,7 +93,7 @@ impl Extension {
         }
     }
 
-    fn remote(&self) -> Result<&Remote, String> {
+    pub fn remote(&self) -> Result<&Remote, String> {
         let make = || {
             let roots = match self.spec.bool_at(&["insecureSkipTLSVerify"]) {
                 true => None,
@@ -117,31 +104,10 @@ impl Extension {
         };
         self.remote.get_or_init(make).as_ref().map_err(Clone::clone)
     }
-
-    /// Passes a request on in the user's name.
-    pub async fn pass(&self, core: &Core, mut parts: Parts, body: Asking, user: &User) -> Result<Response, Status> {
-        let unavailable = |why: String| {
-            tracing::debug!(extension = self.name, %why, "an extension of the API does not answer");
-            Status::new(503, Reason::ServiceUnavailable, "service unavailable")
-        };
-        let remote = self.remote().map_err(unavailable)?;
-        let (host, port) = self.resolve(core, remote).map_err(unavailable)?;
-        let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-        name_user(&mut parts.headers, user);
-        let backend = Backend { host, port, tls: Some(remote.tls.clone()), server_name: Some(remote.server_name()), path };
-        proxy::pass(parts, body, &backend)
-            .await
-            .map_err(|why| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}")))
-    }
-
-    fn resolve(&self, core: &Core, remote: &Remote) -> Result<(String, u16), String> {
-        let table = core.resources.load_full();
-        remote.resolve(&CacheLookup { cache: &core.cache, table: &table })
-    }
 }
 
 /// Says who asks, in headers that nobody else may set.
-fn name_user(headers: &mut HeaderMap, user: &User) {
+pub fn name_user(headers: &mut HeaderMap, user: &User) {
     let claimed: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("x-remote-")).cloned().collect();
     for name in claimed {
         headers.remove(name);

@@ -7,8 +7,8 @@ use pintle_api::client::Served;
 use pintle_api::{Object, Status};
 use serde_json::Value;
 
-use super::policy::Level;
-use super::{Head, Pending, Record, annotating};
+use crate::audit::policy::Level;
+use crate::audit::{Head, Pending, Record, annotating};
 use crate::auth::Attributes;
 use crate::handlers::Core;
 

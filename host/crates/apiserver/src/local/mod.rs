@@ -2,6 +2,8 @@
 //!
 //! Objects that are read or watched share the cache's bytes. One client acts as one user.
 
+mod audited;
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -12,15 +14,16 @@ use pintle_api::{Client, Reason, Status};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::audit::Audited;
+use audited::Audited;
+
 use crate::auth::{Attributes, User};
 use crate::cache::{Kind, Stored};
 use crate::handlers::delete::{self, Deleted, Preconditions};
+use crate::handlers::field_validation::check_fields;
 use crate::handlers::list::ListQuery;
 use crate::handlers::patch::PatchKind;
 use crate::handlers::watch::{Said, Watch, WatchQuery};
 use crate::handlers::{self, Core, FieldValidation, Scope, SubresourceCall, Written};
-use crate::http::rest::check_fields;
 use crate::resources::Resource;
 
 #[derive(Clone)]

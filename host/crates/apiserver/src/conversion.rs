@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Status};
+use pintle_registry::Lookup;
 use pintle_registry::custom::Definition;
 use serde_json::{Value, json};
 
-use crate::handlers::lookup::SharedLookup;
-use crate::http::outbound::Remote;
+use crate::outbound::Remote;
 
 /// Objects kept in a form that they are not stored in. A single list may hold more while it is answered.
 const MAX_KEPT: usize = 10_000;
@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Conversion {
     remote: Result<Remote, String>,
-    objects: SharedLookup,
+    objects: Arc<dyn Lookup>,
     kind: String,
     stored_version: String,
     kept: Mutex<Kept>,
@@ -38,7 +38,7 @@ type Key = (String, String, String);
 
 impl Conversion {
     /// From a definition's `spec.conversion`; `None`: no webhook is asked.
-    pub fn of(definition: &Definition, objects: impl FnOnce() -> SharedLookup) -> Option<Self> {
+    pub fn of(definition: &Definition, objects: impl FnOnce() -> Arc<dyn Lookup>) -> Option<Self> {
         let conversion = definition.object.at(&["spec", "conversion"]).filter(|c| c.str_at(&["strategy"]) == "Webhook")?;
         let remote = Remote::from_client_config(conversion.at(&["webhook", "clientConfig"]).unwrap_or(&Value::Null));
         let stored_version = format!("{}/{}", definition.group, definition.storage_version());
@@ -88,7 +88,7 @@ impl Conversion {
         let request = json!({"uid": uid, "desiredAPIVersion": version, "objects": objects});
         let review = json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "request": request});
         let (code, body) =
-            remote.post(&self.objects, &format!("?timeout={}s", TIMEOUT.as_secs()), &review, TIMEOUT).await.map_err(|why| failed(&why))?;
+            remote.post(&*self.objects, &format!("?timeout={}s", TIMEOUT.as_secs()), &review, TIMEOUT).await.map_err(|why| failed(&why))?;
         if !(200..300).contains(&code) {
             return Err(failed(&format!("the server answered with code {code}")));
         }

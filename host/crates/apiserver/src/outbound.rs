@@ -19,12 +19,13 @@ use pintle_api::selector::LabelSelector;
 use pintle_registry::Lookup;
 use rand::seq::IndexedRandom as _;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
-use super::proxy;
-
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of an answer.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Whom a URL without a bundle of its own is verified against.
@@ -129,7 +130,7 @@ impl Remote {
     }
 
     async fn send(&self, (host, port): (String, u16), mut request: http::Request<Full<Bytes>>) -> Result<(u16, Bytes), String> {
-        let stream = proxy::secure(proxy::dial(&host, port).await?, self.tls.clone(), self.server_name()).await?;
+        let stream = secure(dial(&host, port).await?, self.tls.clone(), self.server_name()).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
         // Ends with the sender, or with the time that the caller gave.
         let connection = tokio::spawn(connection);
@@ -193,6 +194,20 @@ fn verifying(roots: &RootCertStore) -> ClientConfig {
 /// `{"group": ..., "version": ..., "resource": ...}`, as reviews write it.
 pub fn gvr_value(gvr: &GroupVersionResource) -> Value {
     json!({"group": gvr.group, "version": gvr.version, "resource": gvr.resource})
+}
+
+pub async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+    let dialled = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
+    let failed = |why: &dyn std::fmt::Display| format!("dial tcp {host}:{port}: {why}");
+    let stream = dialled.map_err(|_| failed(&"i/o timeout"))?.map_err(|why| failed(&why))?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+pub async fn secure(stream: TcpStream, tls: Arc<rustls::ClientConfig>, name: String) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(name).map_err(|why| why.to_string())?;
+    let secured = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await;
+    secured.map_err(|_| "TLS handshake timeout".to_owned())?.map_err(|why| format!("tls: {why}"))
 }
 
 #[cfg(test)]

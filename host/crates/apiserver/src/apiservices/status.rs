@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use futures::future;
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
+use pintle_api::metadata::seconds;
 use pintle_api::object::ObjectExt;
 use pintle_api::{Object, Reason, ResourceDef, Status};
 use serde_json::{Value, json};
 
-use super::{Extension, SERVICES, discovery, name_user};
+use super::discovery;
+use crate::aggregation::{Extension, SERVICES, name_user};
 use crate::auth::User;
 use crate::cache::Filter;
-use crate::handlers::lookup::CacheLookup;
 use crate::handlers::update::Changed;
 use crate::handlers::{Core, Scope, WriteOptions};
+use crate::lookup::CacheLookup;
 use crate::resources::{Resource, Table};
-use pintle_api::metadata::seconds;
 
 /// Extensions come and go without the server being told: their endpoints and their health are looked at this often.
 const EVERY: Duration = Duration::from_secs(2);

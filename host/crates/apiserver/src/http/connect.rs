@@ -9,16 +9,17 @@ use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use rand::seq::IndexedRandom as _;
 use serde_json::json;
 
-use super::{Core, Scope, no_such_resource};
-use crate::admission::{Operation, webhook};
+use super::links::{self, Through};
+use super::proxy::{self, Backend};
+use super::rest::Call;
+use super::websocket::Wish;
+use super::{Body, Response, plugins};
+use crate::admission::Operation;
+use crate::admission::request::Request;
 use crate::auth::Attributes;
 use crate::cache::Filter;
-use crate::http::links::{self, Through};
-use crate::http::pieces::Pieces;
-use crate::http::proxy::{self, Backend};
-use crate::http::rest::Call;
-use crate::http::websocket::Wish;
-use crate::http::{Body, Response};
+use crate::handlers::{Core, Scope, no_such_resource};
+use crate::pieces::Pieces;
 
 /// Subresources that are passed on instead of answered.
 pub const SUBRESOURCES: [&str; 6] = ["decisions", "log", "exec", "attach", "portforward", "proxy"];
@@ -47,8 +48,8 @@ pub async fn serve(call: Call, scope: Scope) -> Result<Response, Status> {
     }
     match (&*def.resource, scope.subresource.as_str()) {
         ("pods", "log") => log(call, scope).await,
-        ("plugins", "decisions") => super::decisions::serve(&call, &scope).await,
-        ("plugins", "log") => super::plugin_log::serve(&call, &scope),
+        ("plugins", "decisions") => plugins::decisions(&call, &scope).await,
+        ("plugins", "log") => plugins::log(&call, &scope),
         ("pods", "exec" | "attach" | "portforward") => stream(call, scope).await,
         ("pods" | "services" | "nodes", "proxy") => pass_on(call, scope).await,
         _ => Err(no_such_resource()),
@@ -81,8 +82,10 @@ async fn ask_hooks(call: &Call, scope: &Scope) -> Result<(), Status> {
     if scope.subresource == "proxy" {
         options["path"] = json!(call.path.rest);
     }
-    let request = webhook::Request {
-        core: &call.core,
+    let request = Request {
+        cache: &call.core.cache,
+        resources: &call.core.resources,
+        authorizer: &call.core.authorizer,
         scope,
         operation: Operation::Connect,
         name: &scope.name,
