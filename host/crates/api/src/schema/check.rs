@@ -43,7 +43,7 @@ impl Findings {
     }
     /// The whole message under strict validation; `None` when there is no fault.
     pub fn strict_error(&self, duplicates: &Duplicates) -> Option<String> {
-        let faults = self.strict_faults(duplicates);
+        let faults: Vec<String> = duplicates.in_text().map(str::to_owned).into_iter().chain(self.strict_faults(duplicates)).collect();
         (!faults.is_empty()).then(|| format!("strict decoding error: {}", faults.join(", ")))
     }
 }

@@ -21,6 +21,8 @@ pub fn has_duplicates(text: &[u8], parsed: &Value) -> bool {
 pub struct Duplicates {
     paths: Vec<(usize, String)>,
     text: Vec<u8>,
+    /// What was said of the YAML that the object was written in.
+    yaml: Option<String>,
 }
 
 /// Paths of members that occur again in their object (`spec.replicas`), in order, each once.
@@ -28,10 +30,18 @@ pub struct Duplicates {
 pub fn duplicates(text: &[u8]) -> Duplicates {
     let found = Finder::search(text, &[]).found;
     let text = if found.is_empty() { Vec::new() } else { text.to_vec() };
-    Duplicates { paths: found, text }
+    Duplicates { paths: found, text, yaml: None }
 }
 
 impl Duplicates {
+    /// A key of a YAML text, whose values are read before anyone knows their paths.
+    pub fn in_yaml(line: u64, key: &str) -> Self {
+        Self { yaml: Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")), ..Self::default() }
+    }
+    /// Told before all other faults, and only to who is strict: no warning has several lines.
+    pub fn in_text(&self) -> Option<&str> {
+        self.yaml.as_deref()
+    }
     /// Without the text: they are told before all other faults, as of what was read before its kind's fields were known.
     pub fn told_first(mut self) -> Self {
         self.text.clear();

@@ -32,6 +32,7 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use pintle_api::schema::Duplicates;
 use pintle_api::{GroupVersionResource, Status};
 use pintle_registry::WriteContext;
 use pintle_registry::allocator::Allocators;
@@ -79,6 +80,8 @@ pub struct WriteOptions {
     pub field_manager: String,
     pub force: bool,
     pub validation: FieldValidation,
+    /// Members that stand twice in the text of a patch.
+    pub doubled: Duplicates,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -60,7 +60,8 @@ impl Core {
             }
             check_kind_kept(scope, kind, &mut object, &patch)?;
             check_identity_kept(scope, &object, old)?;
-            let found = checked(scope, &mut object, options.validation).map_err(|misfit| refused(&shown(kind, &object, &patch), &misfit.why))?;
+            let found = checked(scope, &mut object, &options.doubled, options.validation)
+                .map_err(|misfit| refused(&shown(kind, &object, &patch), &misfit.why))?;
             *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
             Ok(Changed { object, tracked: false })
         };
@@ -160,15 +161,15 @@ fn patched(scope: &Scope, kind: PatchKind, old: &Object, patch: &Value) -> Resul
 /// Unknown fields were refused while the fields' owners were worked out; what remains is brought into normal form.
 fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteOptions) -> Result<Object, Status> {
     let mut object = managed::apply(scope, old, config, options)?;
-    checked(scope, &mut object, FieldValidation::Ignore)?;
+    checked(scope, &mut object, &Duplicates::default(), FieldValidation::Ignore)?;
     Ok(object)
 }
 
-pub fn checked(scope: &Scope, object: &mut Object, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
+pub fn checked(scope: &Scope, object: &mut Object, doubled: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
     if scope.resource.has_own_schema() {
-        return check_custom(scope, object, &Duplicates::default(), validation);
+        return check_custom(scope, object, doubled, validation);
     }
-    check_fields(object, &scope.resource.def().gvk(), &Duplicates::default(), validation)
+    check_fields(object, &scope.resource.def().gvk(), doubled, validation)
 }
 
 fn check_applied(scope: &Scope, config: &Value) -> Result<(), Status> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pintle_api::object::ObjectExt;
+use pintle_api::schema::Duplicates;
 use pintle_api::{Object, Reason, Status, metadata};
 use pintle_registry::{Part, WriteContext};
 use pintle_store::{Error as StoreError, Expect};
@@ -207,7 +208,7 @@ impl Core {
         };
         self.with_context(&scope.user, options.dry_run, |context| update.begin(new, context))?;
         let mut warnings = self.hooks.mutate(&request, new).await?;
-        super::patch::checked(scope, new, FieldValidation::Ignore)?;
+        super::patch::checked(scope, new, &Duplicates::default(), FieldValidation::Ignore)?;
         let changes = self.with_context(&scope.user, options.dry_run, |context| update.make(new, context))?;
         // Asked even about what changes nothing: whether it may be written is theirs to say.
         warnings.extend(self.hooks.validate(&request, Some(new)).await?);

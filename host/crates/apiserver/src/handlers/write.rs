@@ -6,6 +6,7 @@ use pintle_api::metadata::seconds;
 use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use pintle_api::resource::GroupVersion;
+use pintle_api::schema::Duplicates;
 use pintle_api::{Cause, GroupVersionKind, Object, Status, metadata, schema};
 use pintle_registry::{Part, WriteContext};
 use pintle_store::{Error as StoreError, Expect};
@@ -155,7 +156,7 @@ impl Core {
         };
         self.with_context(&scope.user, options.dry_run, |context| creation.begin(object, context))?;
         let mut warnings = self.hooks.mutate(&request, object).await?;
-        super::patch::checked(scope, object, FieldValidation::Ignore)?;
+        super::patch::checked(scope, object, &Duplicates::default(), FieldValidation::Ignore)?;
         warnings.extend(self.with_context(&scope.user, options.dry_run, |context| creation.make(object, context))?);
         warnings.extend(self.hooks.validate(&request, Some(object)).await.map_err(|refused| refused.warned(&warnings))?);
         let warnings = self.with_context(&scope.user, options.dry_run, |context| creation.finish(object, warnings, context))?;

@@ -231,11 +231,11 @@ pub fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or("").trim()
 }
 
-/// An object from a JSON, YAML or protobuf body, and the fields that the JSON held twice. `of`: the kind, where a protobuf body does not say.
+/// An object from a JSON, YAML or protobuf body, and the fields that its text held twice. `of`: the kind, where a protobuf body does not say.
 pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Duplicates), Status> {
     match content_type(headers) {
         "" | "application/json" | "*/*" => json(body, &of.kind),
-        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, Duplicates::default())),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, doubled_in_yaml(body))),
         protobuf::MEDIA_TYPE => match protobuf::to_json(body, Some(of)) {
             Ok(object) => Ok((object, Duplicates::default())),
             Err(why) if of.kind == "DeleteOptions" => Err(Status::bad_request(why.to_string())),
@@ -257,7 +257,7 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -
 
 pub fn json(body: &[u8], kind: &str) -> Result<(Object, Duplicates), Status> {
     let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e, body)))?;
-    let duplicates = if schema::has_duplicates(body, &object) { schema::duplicates(body) } else { Duplicates::default() };
+    let duplicates = doubled_in_json(body, &object);
     Ok((object, duplicates))
 }
 
@@ -341,9 +341,25 @@ fn json_fault(error: &serde_json::Error, body: &[u8]) -> String {
 }
 
 /// A patch of any kind but apply. Upstream tells what is wrong with a strategic one without saying where.
-pub fn patch_json(body: &[u8], strategic: bool) -> Result<Object, Status> {
+pub fn patch_json(body: &[u8], strategic: bool) -> Result<(Object, Duplicates), Status> {
     let prefix = if strategic { "" } else { "error decoding patch: " };
-    serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{}", json_fault(&e, body))))
+    let patch = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{}", json_fault(&e, body))))?;
+    let duplicates = doubled_in_json(body, &patch).told_first();
+    Ok((patch, duplicates))
+}
+
+fn doubled_in_json(body: &[u8], object: &Object) -> Duplicates {
+    if schema::has_duplicates(body, object) { schema::duplicates(body) } else { Duplicates::default() }
+}
+
+/// The first of them: the text is read again, up to there.
+fn doubled_in_yaml(body: &[u8]) -> Duplicates {
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::Error };
+    let Err(error) = serde_saphyr::from_str_with_options::<Object>(&String::from_utf8_lossy(body), options) else { return Duplicates::default() };
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => Duplicates::in_yaml(location.line(), key),
+        _ => Duplicates::default(),
+    }
 }
 
 /// An applied configuration: YAML, of which JSON is a part.
@@ -527,5 +543,15 @@ mod tests {
         expect![[r#"couldn't get version/kind; json parse error: invalid character 'q' in string escape code ({"a":"\q"})"#]]
             .assert_eq(&why("{\"a\":\"\\q\"}"));
         assert_eq!(read("null"), Ok("{}".to_owned()));
+    }
+    #[test]
+    fn keys_that_stand_twice_in_yaml_are_told_by_line() {
+        let faults = |body: &str| {
+            let (object, doubled) = yaml(body.as_bytes(), false).map(|object| (object, doubled_in_yaml(body.as_bytes()))).unwrap();
+            (object.to_string(), doubled.in_text().map(str::to_owned))
+        };
+        assert_eq!(faults("a: 1\nb: {c: 2}\n"), (r#"{"a":1,"b":{"c":2}}"#.to_owned(), None));
+        let told = "yaml: unmarshal errors:\n  line 3: key \"c\" already set in map".to_owned();
+        assert_eq!(faults("a: 1\nb:\n- {c: 2, c: 3}\n"), (r#"{"a":1,"b":[{"c":3}]}"#.to_owned(), Some(told)));
     }
 }

@@ -236,7 +236,9 @@ impl Call {
         let patch = if kind == PatchKind::Apply {
             negotiate::yaml_or_json(&body.bytes, options.validation == FieldValidation::Strict)?
         } else {
-            negotiate::patch_json(&body.bytes, kind == PatchKind::Strategic)?
+            let (patch, doubled) = negotiate::patch_json(&body.bytes, kind == PatchKind::Strategic)?;
+            options.doubled = doubled;
+            patch
         };
         if let Some(record) = &self.record {
             record.sent_patch(&patch);
@@ -308,7 +310,7 @@ impl Call {
             return Err(self.invalid_options(causes));
         }
         let field_manager = if asked.is_empty() { self.agent() } else { asked.to_owned() };
-        Ok(WriteOptions { dry_run: self.dry_run()?, field_manager, force: false, validation })
+        Ok(WriteOptions { dry_run: self.dry_run()?, field_manager, validation, ..WriteOptions::default() })
     }
 
     fn dry_run(&self) -> Result<bool, Status> {

@@ -86,7 +86,8 @@ impl LocalClient {
 
     fn options(&self, options: &WriteOptions) -> handlers::WriteOptions {
         let field_manager = if options.field_manager.is_empty() { self.user.name.clone() } else { options.field_manager.clone() };
-        handlers::WriteOptions { dry_run: options.dry_run, field_manager, force: options.force, validation: FieldValidation::Ignore }
+        let (dry_run, force, validation) = (options.dry_run, options.force, FieldValidation::Ignore);
+        handlers::WriteOptions { dry_run, field_manager, force, validation, ..handlers::WriteOptions::default() }
     }
 
     async fn create_in(&self, scope: Scope, mut object: Value, options: handlers::WriteOptions) -> Result<Served> {
