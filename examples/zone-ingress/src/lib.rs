@@ -9,15 +9,11 @@ mod turns;
 use std::collections::BTreeMap;
 
 use pintle_sdk::Env;
-use pintle_sdk::ingress::{Action, Backend, Balance, Object, PathMatch, Problem, Protocol, Route, RouteTable, VirtualHost};
+use pintle_sdk::ingress::{Action, Backend, Object, PathMatch, Problem, Route, RouteTable, VirtualHost};
 
 use objects::{Ingress, ServiceRef, World};
 
 const CLASS: &str = "zones";
-const CONNECT_TIMEOUT_MILLISECONDS: u32 = 5_000;
-const READ_TIMEOUT_MILLISECONDS: u32 = 60_000;
-/// Attempts on other endpoints: the next ones are in other zones.
-const RETRIES: u32 = 2;
 
 #[derive(Default)]
 pub struct Policy;
@@ -31,10 +27,9 @@ impl pintle_sdk::ingress::Ingress for Policy {
         Ok(RouteTable {
             hosts: compiler.hosts.into_iter().map(|(name, routes)| host(name, routes)).collect(),
             backends: compiler.backends,
-            certificates: Vec::new(),
-            fallback: None,
             served: served.iter().map(|i| i.metadata.path()).collect(),
             problems: compiler.problems,
+            ..RouteTable::default()
         })
     }
 }
@@ -71,33 +66,10 @@ impl Compiler<'_> {
             Err(message) => return self.problem(ingress, message),
         };
         let backend = u32::try_from(self.backends.len()).unwrap_or(u32::MAX);
-        self.backends.push(Backend {
-            name: format!("{namespace}/{}:{}", service.name, service.port),
-            endpoints: turns::by_zone(endpoints),
-            balance: Balance::RoundRobin,
-            protocol: Protocol::Http,
-            affinity: None,
-            connect_timeout_milliseconds: CONNECT_TIMEOUT_MILLISECONDS,
-            read_timeout_milliseconds: READ_TIMEOUT_MILLISECONDS,
-            retries: RETRIES,
-        });
-        self.hosts.entry(host.to_owned()).or_default().push(Route {
-            path: path.to_owned(),
-            path_match,
-            action: Action::Forward(backend),
-            rewrite: None,
-            force_tls: false,
-            canaries: Vec::new(),
-            auth: None,
-            allow_sources: Vec::new(),
-            deny_sources: Vec::new(),
-            max_body_bytes: 0,
-            requests_per_second: 0,
-            request_headers: Vec::new(),
-            response_headers: Vec::new(),
-            cors: None,
-            source: ingress.metadata.path(),
-        });
+        // In turn, and the attempts after a failed one are in other zones.
+        self.backends.push(Backend::new(format!("{namespace}/{}:{}", service.name, service.port), turns::by_zone(endpoints)));
+        let route = Route { source: ingress.metadata.path(), ..Route::new(path, path_match, Action::Forward(backend)) };
+        self.hosts.entry(host.to_owned()).or_default().push(route);
     }
 
     fn problem(&mut self, ingress: &Ingress, message: String) {

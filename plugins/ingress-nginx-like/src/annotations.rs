@@ -88,14 +88,14 @@ impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let mut request_headers = Vec::new();
         for (annotation, header) in [("upstream-vhost", "Host"), ("x-forwarded-prefix", "X-Forwarded-Prefix")] {
-            request_headers.extend(self.text(annotation).map(|value| pair(header, &value)));
+            request_headers.extend(self.text(annotation).map(|value| Pair::new(header, value)));
         }
         request_headers.extend(self.headers("pintle.dev/request-headers"));
         let mut response_headers = self.headers("pintle.dev/response-headers");
         let cors = self.cors();
         let exposed = self.text("cors-expose-headers");
         if cors.is_some() {
-            response_headers.extend(exposed.map(|value| pair("Access-Control-Expose-Headers", &value)));
+            response_headers.extend(exposed.map(|value| Pair::new("Access-Control-Expose-Headers", value)));
         }
         Settings {
             rewrite: self.text("rewrite-target"),
@@ -156,7 +156,7 @@ impl Reader<'_> {
     /// Lines of `Name: value`, under an annotation's full name.
     fn headers(&mut self, name: &str) -> Vec<Pair> {
         let lines = self.metadata.annotations.get(name).map(String::as_str).unwrap_or_default();
-        lines.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| pair(name.trim(), value.trim())).collect()
+        lines.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| Pair::new(name.trim(), value.trim())).collect()
     }
 
     fn redirect(&mut self) -> Option<(u16, String)> {
@@ -235,7 +235,7 @@ impl Reader<'_> {
         let settings = CanarySettings {
             weight: self.number("canary-weight", 0),
             weight_total: self.number("canary-weight-total", 100),
-            header: header.map(|name| pair(&name, &value)),
+            header: header.map(|name| Pair::new(name, value)),
             cookie: self.text("canary-by-cookie"),
         };
         enabled.then_some(settings)
@@ -295,8 +295,4 @@ impl Reader<'_> {
             None => None,
         }
     }
-}
-
-fn pair(name: &str, value: &str) -> Pair {
-    Pair { key: name.to_owned(), value: value.to_owned() }
 }

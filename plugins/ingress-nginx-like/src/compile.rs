@@ -21,9 +21,9 @@ pub fn compile(config: &Config, objects: &[Object]) -> RouteTable {
         hosts: compiler.hosts.finish(),
         backends: compiler.backends.list,
         certificates: compiler.certificates,
-        fallback: None,
         served: served.iter().map(|i| i.metadata.path()).collect(),
         problems: compiler.problems,
+        ..RouteTable::default()
     }
 }
 
@@ -134,12 +134,7 @@ impl<'a> Compiler<'a> {
 
     fn model(&mut self, ingress: &Ingress, settings: &Settings) -> Route {
         Route {
-            path: String::new(),
-            path_match: PathMatch::Prefix,
-            action: Action::Respond((404, String::new())),
             rewrite: settings.rewrite.clone(),
-            force_tls: false,
-            canaries: Vec::new(),
             auth: settings.auth.as_ref().and_then(|auth| self.auth(&ingress.metadata, auth)),
             allow_sources: settings.allow_sources.clone(),
             deny_sources: settings.deny_sources.clone(),
@@ -149,6 +144,7 @@ impl<'a> Compiler<'a> {
             response_headers: settings.response_headers.clone(),
             cors: settings.cors.clone(),
             source: ingress.metadata.path(),
+            ..Route::new("", PathMatch::Prefix, Action::Respond((404, String::new())))
         }
     }
 
@@ -161,13 +157,13 @@ impl<'a> Compiler<'a> {
         };
         let text = |key: &str| secret.value(key).and_then(|v| String::from_utf8(v).ok());
         let users = if auth.is_map {
-            secret.data.keys().filter_map(|user| Some(Pair { key: user.clone(), value: text(user)?.trim().to_owned() })).collect()
+            secret.data.keys().filter_map(|user| Some(Pair::new(user, text(user)?.trim()))).collect()
         } else {
             let Some(file) = text("auth") else {
                 self.problem(metadata, "AuthSecret", format!("secret {}/{} has no key auth", auth.namespace, auth.secret));
                 return None;
             };
-            file.lines().filter_map(|l| l.trim().split_once(':')).map(|(user, hash)| Pair { key: user.to_owned(), value: hash.to_owned() }).collect()
+            file.lines().filter_map(|l| l.trim().split_once(':')).map(|(user, hash)| Pair::new(user, hash)).collect()
         };
         Some(BasicAuth { realm: auth.realm.clone(), users })
     }

@@ -10,12 +10,8 @@ pub struct Nothing;
 impl Ingress for Nothing {
     fn compile(&mut self, env: &dyn Env, objects: Vec<Object>) -> Result<RouteTable, String> {
         let mut table = RouteTable {
-            hosts: Vec::new(),
-            backends: Vec::new(),
-            certificates: Vec::new(),
             fallback: Some(Action::Respond((404, if env.config().is_empty() { "nothing here\n".to_owned() } else { env.config() }))),
-            served: Vec::new(),
-            problems: Vec::new(),
+            ..RouteTable::default()
         };
         for object in objects.iter().filter(|o| o.kind == "Ingress") {
             let value: Value = serde_json::from_slice(&object.json).map_err(|e| e.to_string())?;

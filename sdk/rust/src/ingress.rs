@@ -39,6 +39,59 @@ macro_rules! export_ingress {
     };
 }
 
+impl Pair {
+    pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+}
+
+impl Route {
+    /// A route with nothing but its way. For more: `Route { force_tls: true, ..Route::new("/", PathMatch::Prefix, action) }`.
+    pub fn new(path: impl Into<String>, path_match: PathMatch, action: Action) -> Self {
+        Self {
+            path: path.into(),
+            path_match,
+            action,
+            rewrite: None,
+            force_tls: false,
+            canaries: Vec::new(),
+            auth: None,
+            allow_sources: Vec::new(),
+            deny_sources: Vec::new(),
+            max_body_bytes: 0,
+            requests_per_second: 0,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+            cors: None,
+            source: String::new(),
+        }
+    }
+}
+
+impl Backend {
+    /// With what nginx would do where nothing is said: in turn, over HTTP, 5 s to connect and 60 s between two reads, two more attempts.
+    pub fn new(name: impl Into<String>, endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            name: name.into(),
+            endpoints,
+            balance: Balance::RoundRobin,
+            protocol: Protocol::Http,
+            affinity: None,
+            connect_timeout_milliseconds: 5_000,
+            read_timeout_milliseconds: 60_000,
+            retries: 2,
+        }
+    }
+}
+
+/// Without routes: 404 everywhere. The type is generated, so that there is nothing to write a derive at.
+#[allow(clippy::derivable_impls)]
+impl Default for RouteTable {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), backends: Vec::new(), certificates: Vec::new(), fallback: None, served: Vec::new(), problems: Vec::new() }
+    }
+}
+
 crate::glue::host_env!(bindings);
 
 #[doc(hidden)]

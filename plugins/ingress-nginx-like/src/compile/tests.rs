@@ -70,23 +70,7 @@ fn describe(table: &RouteTable) -> String {
 /// What differs from a plain route.
 fn route(route: &Route) -> String {
     let mut line = format!("  {:?} {} {:?}", route.path_match, route.path, route.action);
-    let plain = Route {
-        path: String::new(),
-        path_match: PathMatch::Prefix,
-        action: Action::Forward(0),
-        rewrite: None,
-        force_tls: false,
-        canaries: Vec::new(),
-        auth: None,
-        allow_sources: Vec::new(),
-        deny_sources: Vec::new(),
-        max_body_bytes: 0,
-        requests_per_second: 0,
-        request_headers: Vec::new(),
-        response_headers: Vec::new(),
-        cors: None,
-        source: String::new(),
-    };
+    let plain = Route::new("", PathMatch::Prefix, Action::Forward(0));
     let parts = [
         (route.rewrite != plain.rewrite, format!("rewrite {:?}", route.rewrite)),
         (route.force_tls, "force-tls".to_owned()),

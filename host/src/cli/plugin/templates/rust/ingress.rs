@@ -11,12 +11,8 @@ pub struct Policy;
 impl Ingress for Policy {
     fn compile(&mut self, _env: &dyn Env, objects: Vec<Object>) -> Result<RouteTable, String> {
         let mut table = RouteTable {
-            hosts: Vec::new(),
-            backends: Vec::new(),
-            certificates: Vec::new(),
             fallback: Some(Action::Respond((404, "no such host\n".to_owned()))),
-            served: Vec::new(),
-            problems: Vec::new(),
+            ..RouteTable::default()
         };
         for object in objects.iter().filter(|o| o.kind == "Ingress") {
             let ingress: Value = serde_json::from_slice(&object.json).map_err(|error| error.to_string())?;
