@@ -17,7 +17,7 @@ pub struct VirtualHost {
     pub routes: Vec<Route>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
     pub path: String,
     pub path_match: PathMatch,
@@ -148,26 +148,17 @@ pub struct Certificate {
     pub source: String,
 }
 
+/// Where no way is given there is nothing.
+impl Default for Action {
+    fn default() -> Self {
+        Self::Respond(404, String::new())
+    }
+}
+
 impl Route {
     /// A route with nothing but its way.
     pub fn new(path: &str, path_match: PathMatch, action: Action) -> Self {
-        Self {
-            path: path.to_owned(),
-            path_match,
-            action,
-            rewrite: None,
-            force_tls: false,
-            canaries: Vec::new(),
-            auth: None,
-            allow_sources: Vec::new(),
-            deny_sources: Vec::new(),
-            max_body_bytes: 0,
-            requests_per_second: 0,
-            request_headers: Vec::new(),
-            response_headers: Vec::new(),
-            cors: None,
-            source: String::new(),
-        }
+        Self { path: path.to_owned(), path_match, action, ..Self::default() }
     }
 }
 
