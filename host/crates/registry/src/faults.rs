@@ -9,7 +9,10 @@ use pintle_api::{Cause, CauseKind};
 use serde_json::Value;
 
 #[derive(Default)]
-pub struct Faults(Vec<Cause>);
+pub struct Faults {
+    causes: Vec<Cause>,
+    told_alone: bool,
+}
 
 #[derive(Clone, Copy)]
 pub struct Path<'a> {
@@ -57,13 +60,20 @@ impl fmt::Display for Path<'_> {
 
 impl Faults {
     pub fn into_causes(self) -> Vec<Cause> {
-        self.0
+        self.causes
     }
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.causes.is_empty()
+    }
+    /// Some checks run only where the ones before found nothing: what stands is all that is told, and checks to come keep silent.
+    pub fn tell_alone(&mut self) {
+        self.told_alone = true;
+    }
+    pub fn are_told_alone(&self) -> bool {
+        self.told_alone
     }
     pub fn push(&mut self, cause: Cause) {
-        self.0.push(cause);
+        self.causes.push(cause);
     }
     pub fn required(&mut self, path: &Path<'_>, detail: &str) {
         self.push(Cause::required(path.to_string(), detail));

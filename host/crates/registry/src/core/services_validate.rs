@@ -19,8 +19,9 @@ const UNCHANGEABLE: &str = "may not change once set";
 pub fn validate(service: &Value, faults: &mut Faults) {
     let kind = service.str_at(&["spec", "type"]);
     // Addresses are given before the rest is looked at, so that what is wrong with them is told alone.
-    if has_wrong_addresses(service, faults) {
-        return;
+    addresses(service, faults);
+    if !faults.is_empty() {
+        return faults.tell_alone();
     }
     let headless = is_headless(service);
     if ports(service).is_empty() && !headless && kind != "ExternalName" {
@@ -51,7 +52,7 @@ pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults
         balancer_status(new, faults);
     }
     let was_named = |s: &Value| is_type(s, "ExternalName");
-    if part != Part::Main || was_named(new) || was_named(old) || has_wrong_addresses(new, &mut Faults::default()) {
+    if part != Part::Main || was_named(new) || was_named(old) || faults.are_told_alone() {
         return;
     }
     let (now_headless, was_headless) = (is_headless(new), is_headless(old));
@@ -174,17 +175,10 @@ fn session_affinity(service: &Value, faults: &mut Faults) {
     }
 }
 
-fn has_wrong_addresses(service: &Value, faults: &mut Faults) -> bool {
-    let mut wrong = Faults::default();
-    if !is_type(service, "ExternalName") {
-        addresses(service, &mut wrong);
-    }
-    let any = !wrong.is_empty();
-    wrong.into_causes().into_iter().for_each(|cause| faults.push(cause));
-    any
-}
-
 fn addresses(service: &Value, faults: &mut Faults) {
+    if is_type(service, "ExternalName") {
+        return;
+    }
     let list = SPEC.field("clusterIPs");
     let (ip_text, all) = (service.str_at(&["spec", "clusterIP"]), service.list_at(&["spec", "clusterIPs"]));
     let shown = json!(all);

@@ -176,6 +176,23 @@ fn wrong_services_are_told() {
 }
 
 #[test]
+fn wrong_addresses_are_told_alone_also_of_a_change() {
+    let moved_to = |addresses: Value| {
+        update_faults("services", service(json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]})), Part::Main, |s| {
+            s["spec"]["clusterIP"] = addresses[0].clone();
+            s["spec"]["clusterIPs"] = addresses;
+            s["spec"]["sessionAffinity"] = "Maybe".into();
+        })
+    };
+    expect![[r#"spec.clusterIPs: Invalid value: ["10.96.0.10","10.96.0.11"]: may specify no more than one IP for each IP family"#]]
+        .assert_eq(&moved_to(json!(["10.96.0.10", "10.96.0.11"])));
+    expect![[r#"
+        spec.sessionAffinity: Unsupported value: "Maybe": supported values: "ClientIP", "None"
+        spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set"#]]
+    .assert_eq(&moved_to(json!(["10.96.0.10"])));
+}
+
+#[test]
 fn a_second_service_of_that_name_neither_takes_nor_gives_back_the_numbers_of_the_first() {
     let mut world = World::default();
     let on = |name: &str, port: i64| {
