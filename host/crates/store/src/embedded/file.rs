@@ -32,10 +32,11 @@ enum State {
 }
 
 impl File {
-    /// A new tree is made aside and renamed: a crash while it is made would leave one that cannot be opened. The journal is
+    /// A new tree is made aside and gets its name when it is whole: a crash while it is made would leave one that cannot be opened. The journal is
     /// opened behind the tree's lock, so it needs none.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
         if !path.exists() {
+            // Where another process was faster there is its tree, to be opened or found in use.
             aside(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
         }
         let database = tree::builder(cache_bytes).open(path).map_err(tree::opening)?;
@@ -51,14 +52,16 @@ impl File {
         revision: Revision,
         next_page: impl FnMut() -> std::result::Result<Option<Vec<Entry>>, E>,
     ) -> std::result::Result<(), E> {
+        let taken = || Err(Error::Refused(format!("{} exists already", path.display())).into());
         if path.exists() {
-            return Err(Error::Refused(format!("{} exists already", path.display())).into());
+            return taken();
         }
-        aside(path, |aside| {
+        let made = aside(path, |aside| {
             let database = tree::create(aside, FILL_CACHE_BYTES)?;
             format::prepare(&database)?;
             tree::fill(&database, revision, next_page)
-        })
+        })?;
+        if made { Ok(()) } else { taken() }
     }
 
     pub fn with_backends(tree: impl StorageBackend, journal: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
@@ -265,7 +268,7 @@ fn journal_path(path: &Path) -> PathBuf {
 }
 
 fn open_journal(path: &Path, generation: u64) -> Result<Box<dyn StorageBackend>> {
-    let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+    let in_context = |error: std::io::Error| unavailable_at(path, &error);
     let is_new = !path.exists();
     let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(in_context)?;
     if is_new && generation > FIRST_GENERATION {
@@ -275,27 +278,89 @@ fn open_journal(path: &Path, generation: u64) -> Result<Box<dyn StorageBackend>>
     Ok(Box::new(FileBackend::new(file).map_err(tree::opening)?))
 }
 
-/// Makes a file beside its place and renames it when it is whole.
-fn aside<E: From<Error>>(path: &Path, make: impl FnOnce(&Path) -> std::result::Result<(), E>) -> std::result::Result<(), E> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".new");
-    let aside = Path::new(&aside);
-    let in_context = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
-    match std::fs::remove_file(aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(in_context(error).into()),
-        _ => {}
+/// Makes a file beside its place, under a name of its own, and gives it the right one when it is whole. False: another is there by then, and stays.
+fn aside<E: From<Error>>(path: &Path, make: impl FnOnce(&Path) -> std::result::Result<(), E>) -> std::result::Result<bool, E> {
+    let mut prefix = path.file_name().unwrap_or_default().to_owned();
+    prefix.push(".new.");
+    let in_context = |error: std::io::Error| unavailable_at(path, &error);
+    let aside = tempfile::Builder::new().prefix(&prefix).make_in(folder(path), |name| std::fs::File::create_new(name));
+    let aside = aside.map_err(in_context)?.into_temp_path();
+    make(&aside)?;
+    match aside.persist_noclobber(path) {
+        Ok(()) => {}
+        Err(failed) if failed.error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(failed) => return Err(in_context(failed.error).into()),
     }
-    if let Err(error) = make(aside) {
-        let _ = std::fs::remove_file(aside);
-        return Err(error);
-    }
-    std::fs::rename(aside, path).map_err(in_context)?;
-    Ok(sync_parent(path)?)
+    sync_parent(path)?;
+    Ok(true)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unavailable_at(path: &Path, error: &std::io::Error) -> Error {
+    Error::Unavailable(format!("{}: {error}", path.display()))
 }
 
 /// A new file's name is durable only when its directory is.
 fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder(path);
     let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| Error::Unavailable(format!("{}: {error}", parent.display())))
+    synced.map_err(|error| unavailable_at(parent, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Op;
+
+    const CACHE_BYTES: usize = 1 << 20;
+
+    fn put(file: &File, key: &'static str) {
+        let ops = vec![Op::Put { key: key.into(), value: "v".into() }];
+        file.apply(&[&Transaction { expect: Vec::new(), ops }]).unwrap();
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_tree_that_another_process_made_meanwhile_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let mut faster = None;
+        let made = aside(&path, |aside| {
+            format::prepare(&tree::create(aside, CACHE_BYTES)?)?;
+            let file = File::open(&path, CACHE_BYTES)?;
+            put(&file, "/a");
+            faster = Some(file);
+            Ok::<_, Error>(())
+        });
+        assert!(!made.unwrap());
+        let in_use = File::open(&path, CACHE_BYTES).map(drop).unwrap_err();
+        assert!(matches!(&in_use, Error::Unavailable(why) if why.contains("in use")), "{in_use}");
+        drop(faster);
+        assert!(File::open(&path, CACHE_BYTES).unwrap().get(b"/a").unwrap().is_some());
+        assert_eq!(names(directory.path()), ["store", "store.journal"]);
+    }
+
+    #[test]
+    fn of_those_who_start_together_one_has_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let opened: Vec<Result<File>> = std::thread::scope(|scope| {
+            let begun: Vec<_> = (0..8).map(|_| scope.spawn(|| File::open(&path, CACHE_BYTES))).collect();
+            begun.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let (open, refused): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+        assert_eq!(open.len(), 1);
+        for error in refused.into_iter().filter_map(Result::err) {
+            assert!(matches!(&error, Error::Unavailable(why) if why.contains("in use")), "{error}");
+        }
+        assert_eq!(names(directory.path()), ["store", "store.journal"]);
+    }
 }
