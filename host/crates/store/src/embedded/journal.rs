@@ -58,8 +58,10 @@ impl Journal {
         let mut journal = Self { disk, identity, generation, used: 0, buffer: Vec::new() };
         journal.fill_up().map_err(unavailable)?;
         let mut recovered = Recovered { changes: Vec::new(), newest };
+        // All of both, also where they seem empty: what stands behind a damaged record tells that it was one.
+        let mut half = vec![0; HALF_BYTES];
         for generation in [generation, generation + 1] {
-            journal.read(generation, &mut recovered)?;
+            journal.read(generation, &mut half, &mut recovered)?;
         }
         if !recovered.changes.is_empty() {
             // A process that ended may have left more to the kernel than to the disk, and readers are about to see it. The records were written again
@@ -113,11 +115,11 @@ impl Journal {
         self.disk.sync_data()
     }
 
-    fn read(&self, generation: u64, recovered: &mut Recovered) -> Result<()> {
-        let mut half = vec![0; HALF_BYTES];
-        self.disk.read(offset(generation, 0), &mut half).map_err(unavailable)?;
+    /// Into a buffer that takes a half.
+    fn read(&self, generation: u64, half: &mut [u8], recovered: &mut Recovered) -> Result<()> {
+        self.disk.read(offset(generation, 0), half).map_err(unavailable)?;
         let mut at = 0;
-        while let Some(record) = record_at(&half, at, self.identity, generation) {
+        while let Some(record) = record_at(half, at, self.identity, generation) {
             if record.first != recovered.newest + 1 {
                 let why = format!("the journal goes on at revision {}, not after {}: something is lost", record.first, recovered.newest);
                 return Err(Error::Corrupt(why));
@@ -129,7 +131,7 @@ impl Journal {
             at = (at + RECORD_HEADER_BYTES + record.changes.len()).next_multiple_of(SECTOR_BYTES);
         }
         let mut behind = (at..HALF_BYTES).step_by(SECTOR_BYTES).skip(1);
-        match behind.find_map(|at| record_at(&half, at, self.identity, generation)) {
+        match behind.find_map(|at| record_at(half, at, self.identity, generation)) {
             Some(record) => Err(Error::Corrupt(format!("the journal is damaged between revisions {} and {}", recovered.newest, record.first))),
             None => {
                 if let Err(why) = self.disk.write(offset(generation, 0), &half[..at.min(HALF_BYTES)]) {
