@@ -8,7 +8,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, StorageBackend};
 
 use super::apply::{self, Applied};
-use super::format::{self, FIRST_GENERATION, GENERATION, IDENTITY};
+use super::format::{self, GENERATION, IDENTITY};
 use super::journal::{CHANGE_HEADER_BYTES, HALF_BYTES, Journal, RECORD_HEADER_BYTES};
 use super::memtable::{Layer, Memtable, Merged};
 use super::tree::{self, ENTRIES, REVISION, unavailable};
@@ -32,15 +32,20 @@ enum State {
 }
 
 impl File {
-    /// A new tree is made aside and gets its name when it is whole: a crash while it is made would leave one that cannot be opened. The journal is
-    /// opened behind the tree's lock, so it needs none.
+    /// A new tree is made aside and gets its name when it is whole: a crash while it is made would leave one that cannot be opened. Its journal
+    /// is there before it is, so that a tree without one has lost it. The journal is opened behind the tree's lock, so it needs none.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
+        let journal = journal_path(path);
         if !path.exists() {
+            make_journal(&journal)?;
             // Where another process was faster there is its tree, to be opened or found in use.
             aside(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
         }
         let database = tree::builder(cache_bytes).open(path).map_err(tree::opening)?;
-        let file = Self::start(database, |generation| open_journal(&journal_path(path), generation))?;
+        if !format::has_journal(&database)? {
+            make_journal(&journal)?;
+        }
+        let file = Self::start(database, || open_journal(&journal))?;
         // Also for names that a process made which ended before it came to this.
         sync_parent(path)?;
         Ok(file)
@@ -56,24 +61,25 @@ impl File {
         if path.exists() {
             return taken();
         }
-        let made = aside(path, |aside| {
+        let made = aside(path, |aside| -> std::result::Result<(), E> {
             let database = tree::create(aside, FILL_CACHE_BYTES)?;
             format::prepare(&database)?;
-            tree::fill(&database, revision, next_page)
+            tree::fill(&database, revision, next_page)?;
+            Ok(make_journal(&journal_path(path))?)
         })?;
         if made { Ok(()) } else { taken() }
     }
 
     pub fn with_backends(tree: impl StorageBackend, journal: impl StorageBackend, cache_bytes: usize) -> Result<Self> {
         let database = tree::builder(cache_bytes).create_with_backend(tree).map_err(tree::opening)?;
-        Self::start(database, |_| Ok(Box::new(journal)))
+        Self::start(database, || Ok(Box::new(journal)))
     }
 
     /// What the journal has is read only: a full disk shows what it has.
-    fn start(database: Database, journal: impl FnOnce(u64) -> Result<Box<dyn StorageBackend>>) -> Result<Self> {
+    fn start(database: Database, journal: impl FnOnce() -> Result<Box<dyn StorageBackend>>) -> Result<Self> {
         format::prepare(&database)?;
         let (revision, generation) = (tree::number(&database, REVISION)?, tree::number(&database, GENERATION)?);
-        let (journal, recovered) = Journal::open(journal(generation)?, tree::number(&database, IDENTITY)?, generation, revision)?;
+        let (journal, recovered) = Journal::open(journal()?, tree::number(&database, IDENTITY)?, generation, revision)?;
         let mut memtable = Memtable::new(revision);
         memtable.take(recovered.changes);
         memtable.freeze(journal.generation());
@@ -267,14 +273,22 @@ fn journal_path(path: &Path) -> PathBuf {
     journal.into()
 }
 
-fn open_journal(path: &Path, generation: u64) -> Result<Box<dyn StorageBackend>> {
-    let in_context = |error: std::io::Error| unavailable_at(path, &error);
-    let is_new = !path.exists();
-    let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(in_context)?;
-    if is_new && generation > FIRST_GENERATION {
-        let journal = path.display();
-        tracing::warn!(%journal, "the store's journal is gone, and with it what was written last, unless the server before had ended in order");
-    }
+/// Empty where there is none; one that is there stays as it is.
+fn make_journal(path: &Path) -> Result<()> {
+    std::fs::File::options().append(true).create(true).open(path).map_err(|error| unavailable_at(path, &error))?;
+    sync_parent(path)
+}
+
+/// Refuses to go on without a journal that was there: writes that were acknowledged would be missing, and their revisions come again with another
+/// meaning. The tree does not tell whether it was closed in order, which would cost each start and each end a commit; so somebody has to.
+fn open_journal(path: &Path) -> Result<Box<dyn StorageBackend>> {
+    let file = std::fs::File::options().read(true).write(true).open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::Refused(format!(
+            "the store's journal {} is gone, and with it what was written last, unless the server before ended in order: if it did, make an empty file of that name",
+            path.display()
+        )),
+        _ => unavailable_at(path, &error),
+    })?;
     Ok(Box::new(FileBackend::new(file).map_err(tree::opening)?))
 }
 
@@ -326,6 +340,42 @@ mod tests {
         let mut names: Vec<String> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_store_whose_journal_is_gone_is_not_opened_until_somebody_says_that_it_had_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let file = File::open(&path, CACHE_BYTES).unwrap();
+        put(&file, "/in-the-tree");
+        file.turn().unwrap();
+        file.checkpoint().unwrap();
+        put(&file, "/in-the-journal");
+        drop(file);
+
+        let journal = journal_path(&path);
+        let kept = directory.path().join("kept");
+        std::fs::rename(&journal, &kept).unwrap();
+        for _ in 0..2 {
+            let refused = File::open(&path, CACHE_BYTES).map(drop).unwrap_err();
+            assert!(matches!(&refused, Error::Refused(why) if why.contains("store.journal is gone")), "{refused}");
+            assert!(!journal.exists(), "the next start is refused too");
+        }
+        std::fs::rename(&kept, &journal).unwrap();
+        assert_eq!(File::open(&path, CACHE_BYTES).unwrap().range(b"", b"", 0).unwrap().entries.len(), 2, "nothing was written meanwhile");
+
+        std::fs::write(&journal, "").unwrap();
+        let entries = File::open(&path, CACHE_BYTES).unwrap().range(b"", b"", 0).unwrap().entries;
+        assert_eq!(entries.iter().map(|entry| &entry.key[..]).collect::<Vec<_>>(), [b"/in-the-tree"]);
+    }
+
+    #[test]
+    fn also_the_journal_of_a_store_that_took_nothing_from_it_yet_is_missed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        put(&File::open(&path, CACHE_BYTES).unwrap(), "/a");
+        std::fs::remove_file(journal_path(&path)).unwrap();
+        assert!(matches!(File::open(&path, CACHE_BYTES), Err(Error::Refused(_))));
     }
 
     #[test]

@@ -15,7 +15,9 @@ pub(super) const IDENTITY: &str = "journal";
 /// The first generation of the journal that this file has not.
 pub(super) const GENERATION: &str = "generation";
 /// Of a tree that has taken nothing from its journal yet.
-pub(super) const FIRST_GENERATION: u64 = 1;
+const FIRST_GENERATION: u64 = 1;
+/// Files of older formats have no journal.
+const FIRST_WITH_JOURNAL: u64 = 2;
 /// Of what [`super::tree`] and [`super::journal`] write. One more with each change of what is in the files, and a step in [`MIGRATIONS`].
 const FORMAT_VERSION: u64 = 2;
 /// What makes format 2 of format 1, 3 of 2, and so on.
@@ -25,6 +27,11 @@ type Migration = fn(&WriteTransaction) -> Result<()>;
 /// Makes the tables of a new file, or brings an older one up to date.
 pub(super) fn prepare(database: &Database) -> Result<()> {
     bring_to(database, FORMAT_VERSION, MIGRATIONS)
+}
+
+/// Whether the file had a journal when it was written to last.
+pub(super) fn has_journal(database: &Database) -> Result<bool> {
+    Ok(found(database)?.is_some_and(|format| format >= FIRST_WITH_JOURNAL))
 }
 
 /// Makes the tables of a new file, or brings an older format up to `known`, all or nothing. Refuses a newer one.
