@@ -349,12 +349,7 @@ impl Amounts {
 
 impl PlacedPod {
     fn compile(pod: &api::Pod, node: NodeId, symbols: &mut Symbols) -> Self {
-        let terms = |list: &[api::PodAffinityTerm], symbols: &mut Symbols| list.iter().map(|t| PodTerm::compile(t, symbols)).collect();
         let asked = pod.asks();
-        let mut preferred: Vec<(i64, PodTerm)> = Vec::new();
-        for (list, sign) in [(&asked.preferred_affinity, 1), (&asked.preferred_anti_affinity, -1)] {
-            preferred.extend(list.iter().map(|t| (sign * i64::from(t.weight), PodTerm::compile(&t.term, symbols))));
-        }
         Self {
             uid: pod.uid.as_str().into(),
             name: pod.name.as_str().into(),
@@ -369,9 +364,9 @@ impl PlacedPod {
             scored_memory: pod.scored_memory,
             claims: asked.claims.iter().map(|c| symbols.intern(c)).collect(),
             ports: asked.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
-            required_affinity: terms(&asked.required_affinity, symbols),
-            required_anti_affinity: terms(&asked.required_anti_affinity, symbols),
-            preferred: preferred.into(),
+            required_affinity: PodTerm::compile_all(&asked.required_affinity, symbols).into(),
+            required_anti_affinity: PodTerm::compile_all(&asked.required_anti_affinity, symbols).into(),
+            preferred: PodTerm::compile_preferred(asked, symbols).into(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Label requirements and node selector terms, compiled to symbols.
 
-use pintle_sdk::scheduler::{NodeSelectorTerm, Operator, Pair, PodAffinityTerm, Requirement};
+use pintle_sdk::scheduler::{Constraints, NodeSelectorTerm, Operator, Pair, PodAffinityTerm, Requirement};
 
 use crate::cluster::Node;
 use crate::intern::{Symbol, Symbols};
@@ -135,6 +135,19 @@ impl PodTerm {
             namespace_selector: term.namespace_selector.as_deref().map(|s| Selector::compile(s, symbols)),
             topology_key: symbols.intern(&term.topology_key),
         }
+    }
+
+    pub fn compile_all(terms: &[PodAffinityTerm], symbols: &mut Symbols) -> Vec<Self> {
+        terms.iter().map(|term| Self::compile(term, symbols)).collect()
+    }
+
+    /// Preferred affinity and anti-affinity, the latter with negative weights.
+    pub fn compile_preferred(asked: &Constraints, symbols: &mut Symbols) -> Vec<(i64, Self)> {
+        let mut preferred = Vec::new();
+        for (terms, sign) in [(&asked.preferred_affinity, 1), (&asked.preferred_anti_affinity, -1)] {
+            preferred.extend(terms.iter().map(|t| (sign * i64::from(t.weight), Self::compile(&t.term, symbols))));
+        }
+        preferred
     }
 
     /// Whether a pod with these labels, in this namespace (with the namespace's labels), is meant.

@@ -57,11 +57,6 @@ impl Wish {
     pub fn compile(pod: &api::Pod, symbols: &mut Symbols) -> Self {
         let asked = pod.asks();
         let node_terms = |list: &[api::NodeSelectorTerm], s: &mut Symbols| list.iter().map(|t| NodeTerm::compile(t, s)).collect::<Vec<_>>();
-        let pod_terms = |list: &[api::PodAffinityTerm], s: &mut Symbols| list.iter().map(|t| PodTerm::compile(t, s)).collect::<Vec<_>>();
-        let mut preferred = Vec::new();
-        for (list, sign) in [(&asked.preferred_affinity, 1), (&asked.preferred_anti_affinity, -1)] {
-            preferred.extend(list.iter().map(|t| (sign * i64::from(t.weight), PodTerm::compile(&t.term, symbols))));
-        }
         let requests = Amounts::compile(&pod.requests, symbols);
         Self {
             uid: pod.uid.as_str().into(),
@@ -78,9 +73,9 @@ impl Wish {
             volumes: demands(asked, symbols),
             exclusive_claims: asked.exclusive_claims.iter().map(|c| symbols.intern(c)).collect(),
             tolerations: pod.tolerations.iter().map(|t| Toleration::compile(t, symbols)).collect(),
-            required_affinity: pod_terms(&asked.required_affinity, symbols),
-            required_anti_affinity: pod_terms(&asked.required_anti_affinity, symbols),
-            preferred,
+            required_affinity: PodTerm::compile_all(&asked.required_affinity, symbols),
+            required_anti_affinity: PodTerm::compile_all(&asked.required_anti_affinity, symbols),
+            preferred: PodTerm::compile_preferred(asked, symbols),
             spread: asked.spread.iter().map(|c| Constraint::compile(c, symbols)).collect(),
             spread_by_default: asked.spread_by_default,
             ports: asked.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
