@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::admission::{
     ApiError, Change, Kind, Operation, Phase, Query, Reader, Request, Resource, ResourceId, Response, Rule, Scope, Summary, User,
 };
-use crate::controller::Owner;
 use bindings::pintle::admission::{objects, types};
 use bindings::pintle::host::types as host;
 
@@ -123,26 +122,6 @@ fn lower_query(resource: Resource, query: &Query<'_>) -> objects::Query {
     }
 }
 
-fn id(resource: Resource) -> host::ResourceId {
-    host::ResourceId { group: resource.group.to_owned(), version: resource.version.to_owned(), name: resource.name.to_owned() }
-}
-
-fn lift_summary(summary: host::Summary) -> Summary {
-    Summary {
-        namespace: summary.namespace,
-        name: summary.name,
-        uid: summary.uid,
-        revision: summary.revision,
-        labels: summary.labels.into_iter().map(|pair| (pair.key, pair.value)).collect(),
-        controller: summary.controller.map(|o| Owner { api_version: o.api_version, kind: o.kind, name: o.name, uid: o.uid }),
-        created: summary.created,
-        deleting: summary.deleting,
-        phase: summary.phase,
-        ready: summary.ready,
-        node: summary.node,
-    }
-}
-
 fn lift_error(error: objects::ReadError) -> ApiError {
     match error {
         objects::ReadError::NotFound(m) => ApiError::NotFound(m),
@@ -156,11 +135,8 @@ fn value(json: &[u8]) -> Value {
     serde_json::from_slice(json).unwrap_or_default()
 }
 
-fn parse(json: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(json).map_err(|e| ApiError::Other(format!("unreadable object: {e}")))
-}
-
 crate::glue::host_env!(bindings);
+crate::glue::read_objects!(bindings);
 
 #[doc(hidden)]
 #[allow(unsafe_code, clippy::all)]

@@ -3,9 +3,8 @@
 
 use serde_json::Value;
 
-use crate::controller::{Api, ApiError, DeleteOptions, EventType, Failure, Key, Owner, PatchType, Query, Relation, Resource, Result, Summary, Watch};
+use crate::controller::{Api, ApiError, DeleteOptions, EventType, Failure, Key, PatchType, Query, Relation, Resource, Result, Summary, Watch};
 use bindings::pintle::controller::{objects, types};
-use bindings::pintle::host::types::ResourceId;
 
 /// Makes a type that implements [`crate::controller::Controller`] the component's controller.
 #[macro_export]
@@ -124,10 +123,6 @@ pub fn create_raw(resource: Resource, namespace: &str, name: &str, body: &[u8]) 
     lift_object(objects::create(&id(resource), namespace, name, "", body))
 }
 
-fn id(resource: Resource) -> ResourceId {
-    ResourceId { group: resource.group.to_owned(), version: resource.version.to_owned(), name: resource.name.to_owned() }
-}
-
 fn lower_watch(watch: Watch) -> types::Watch {
     types::Watch {
         resource: id(watch.resource),
@@ -158,28 +153,8 @@ fn text(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-fn parse(json: &[u8]) -> Result<Value> {
-    serde_json::from_slice(json).map_err(|e| ApiError::Other(format!("unreadable object: {e}")))
-}
-
 fn lift_object(answer: std::result::Result<objects::Object, types::ApiError>) -> Result<Value> {
     answer.map_err(lift_error).and_then(|object| parse(&object.json))
-}
-
-fn lift_summary(summary: bindings::pintle::host::types::Summary) -> Summary {
-    Summary {
-        namespace: summary.namespace,
-        name: summary.name,
-        uid: summary.uid,
-        revision: summary.revision,
-        labels: summary.labels.into_iter().map(|pair| (pair.key, pair.value)).collect(),
-        controller: summary.controller.map(|o| Owner { api_version: o.api_version, kind: o.kind, name: o.name, uid: o.uid }),
-        created: summary.created,
-        deleting: summary.deleting,
-        phase: summary.phase,
-        ready: summary.ready,
-        node: summary.node,
-    }
 }
 
 fn lift_error(error: types::ApiError) -> ApiError {
@@ -196,6 +171,7 @@ fn lift_error(error: types::ApiError) -> ApiError {
 }
 
 crate::glue::host_env!(bindings);
+crate::glue::read_objects!(bindings);
 
 #[doc(hidden)]
 #[allow(unsafe_code, clippy::all)]
