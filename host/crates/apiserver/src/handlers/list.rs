@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pintle_api::{Cause, CauseKind, Reason, Status};
 
 use super::continue_token::{ContinueToken, INCONSISTENT};
-use super::own_fields::OwnFields;
+use super::own_fields;
 use super::{Core, Scope};
 use crate::cache::{Filter, Snapshot, Stored};
 
@@ -38,11 +38,7 @@ pub struct List {
 impl Core {
     pub async fn list(&self, scope: &Scope, query: &ListQuery) -> Result<List, Status> {
         check(query)?;
-        let slot = &scope.resource.slot;
-        let own = OwnFields::of(scope, &query.field_selector)?;
-        let indexed = if own.is_some() { "" } else { &query.field_selector };
-        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, indexed, &slot.fields().names)?;
-        filter.narrow(&scope.name);
+        let (filter, own) = own_fields::split(scope, &query.label_selector, &query.field_selector)?;
         if let Some(own) = own {
             let snapshot = self.snapshot_for(scope, query).await?;
             let whole = ListQuery { limit: 0, ..query.clone() };

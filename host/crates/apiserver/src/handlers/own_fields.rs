@@ -8,14 +8,23 @@ use pintle_api::object::ObjectExt;
 use pintle_api::selector::FieldSelector;
 
 use super::Scope;
-use crate::cache::{Event, Kind, Stored};
+use crate::cache::{Event, Filter, Kind, Stored};
 use crate::resources::Resource;
 
 pub struct OwnFields(FieldSelector);
 
+/// What the index answers of the selectors, and what is to be looked for in the objects themselves.
+pub fn split(scope: &Scope, label_selector: &str, field_selector: &str) -> Result<(Filter, Option<OwnFields>), Status> {
+    let own = OwnFields::of(scope, field_selector)?;
+    let indexed = if own.is_some() { "" } else { field_selector };
+    let mut filter = Filter::parse(&scope.namespace, label_selector, indexed, &scope.resource.slot.fields().names)?;
+    filter.narrow(&scope.name);
+    Ok((filter, own))
+}
+
 impl OwnFields {
     /// `None`: the index answers the selector.
-    pub fn of(scope: &Scope, selector: &str) -> Result<Option<Self>, Status> {
+    fn of(scope: &Scope, selector: &str) -> Result<Option<Self>, Status> {
         let strategy = &scope.resource.strategy;
         if selector.is_empty() || scope.resource.conversion.is_none() {
             return Ok(None);

@@ -12,9 +12,9 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep};
 
 use super::list::{Match, invalid_options};
-use super::own_fields::OwnFields;
+use super::own_fields::{self, OwnFields};
 use super::{Core, Scope};
-use crate::cache::{Event, Filter, Kind, Stored, Watcher};
+use crate::cache::{Event, Kind, Stored, Watcher};
 use crate::resources::Resource;
 
 /// Between bookmarks of a watch that asked for them.
@@ -71,10 +71,7 @@ impl Core {
     pub async fn watch(&self, scope: &Scope, query: &WatchQuery) -> Result<Watch, Status> {
         check(query)?;
         let slot = &scope.resource.slot;
-        let own = OwnFields::of(scope, &query.field_selector)?;
-        let indexed = if own.is_some() { "" } else { &query.field_selector };
-        let mut filter = Filter::parse(&scope.namespace, &query.label_selector, indexed, &slot.fields().names)?;
-        filter.narrow(&scope.name);
+        let (filter, own) = own_fields::split(scope, &query.label_selector, &query.field_selector)?;
         let asked = self.not_older(&query.resource_version).await?;
         let initial = query.send_initial_events.unwrap_or(asked == 0);
         let (mut objects, watcher, synced) = if initial {
