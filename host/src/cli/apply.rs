@@ -173,7 +173,7 @@ pub fn annotated(object: &Value) -> Result<Value> {
 pub async fn diff(args: DiffArgs) -> Result<ExitCode> {
     let session = Session::open(&args.global)?;
     let mut differs = false;
-    for (_, found) in args.files.resolved(&session).await? {
+    for found in args.files.found(&session).await? {
         let live = session.get_optional(&found.path("")).await?;
         let after = server_side(&session, &found, SERVER_SIDE_MANAGER, true, DryRun::Server).await?;
         let shown = |object: &Value| {

@@ -139,8 +139,7 @@ impl DeleteArgs {
 /// What to delete, and whether something that was named is not there.
 async fn targets(session: &Session, args: &DeleteArgs) -> Result<(Vec<Found>, bool)> {
     if !args.files.is_empty() {
-        let found = args.files.resolved(session).await?;
-        return Ok((found.into_iter().map(|(_, f)| f).collect(), false));
+        return Ok((args.files.found(session).await?, false));
     }
     if args.resources.is_empty() {
         bail!("You must provide one or more resources by argument or filename.");

@@ -74,6 +74,21 @@ impl FileArgs {
         let discovery = session.discovery().await?;
         manifests.into_iter().map(|m| Ok((m.source.clone(), place(session, discovery, m)?))).collect()
     }
+
+    /// The same, whichever files they are from.
+    pub async fn found(&self, session: &Session) -> Result<Vec<Found>> {
+        Ok(self.resolved(session).await?.into_iter().map(|(_, found)| found).collect())
+    }
+
+    /// The objects as the server has them.
+    pub async fn live(&self, session: &Session) -> Result<Vec<Found>> {
+        let mut live = Vec::new();
+        for found in self.found(session).await? {
+            let object = session.get(&found.path("")).await?;
+            live.push(Found { def: found.def, object });
+        }
+        Ok(live)
+    }
 }
 
 /// Finds the resource and settles the namespace.

@@ -100,8 +100,8 @@ pub async fn run(args: GetArgs) -> Result<ExitCode> {
 }
 
 async fn from_files(args: &GetArgs, session: &Session) -> Result<Vec<Pick>> {
-    let found = args.files.resolved(session).await?;
-    Ok(found.into_iter().map(|(_, f)| Pick { name: Some(f.name().to_owned()), def: f.def }).collect())
+    let found = args.files.found(session).await?;
+    Ok(found.into_iter().map(|f| Pick { name: Some(f.name().to_owned()), def: f.def }).collect())
 }
 
 fn path_of(args: &GetArgs, session: &Session, pick: &Pick) -> String {

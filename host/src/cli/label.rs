@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::describe::taint as taint_text;
 use super::files::FileArgs;
 use super::print;
-use super::resolve::{Found, Selectors, objects};
+use super::resolve::{Found, Selectors, objects, targets};
 use super::session::{Global, MERGE_PATCH, Session, with_query};
 use super::written::{DryRun, DryRunArgs, show};
 
@@ -84,14 +84,10 @@ pub async fn run(args: LabelArgs, what: What) -> Result<ExitCode> {
     if changes.is_empty() && !args.list {
         bail!("at least one {} update is required", if what == What::Labels { "label" } else { "annotation" });
     }
-    let found = if args.files.is_empty() {
-        if resources.is_empty() {
-            bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
-        }
-        objects(&session, &resources, &args.selectors, args.all).await?
-    } else {
-        args.files.resolved(&session).await?.into_iter().map(|(_, f)| f).collect()
-    };
+    if args.files.is_empty() && resources.is_empty() {
+        bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
+    }
+    let found = targets(&session, &args.files, &resources, &args.selectors, args.all).await?;
     let mut failed = false;
     for target in found {
         let live = session.get(&target.path("")).await?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::files::{self, FileArgs};
 use super::print;
-use super::resolve::{Found, Selectors, objects, picks};
+use super::resolve::{Found, Selectors, picks, targets};
 use super::session::{Global, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Session, collection_path, is_not_found, while_doing, with_query};
 use super::threeway;
 use super::wait;
@@ -96,12 +96,7 @@ pub async fn patch(args: PatchArgs) -> Result<ExitCode> {
     };
     let patch: Value =
         serde_json::from_str(&text).or_else(|_| serde_saphyr::from_str(&text)).map_err(|e| anyhow!("unable to parse {text:?}: {e}"))?;
-    let found: Vec<Found> = if args.files.is_empty() {
-        objects(&session, &args.resources, &Selectors::default(), false).await?
-    } else {
-        args.files.resolved(&session).await?.into_iter().map(|(_, f)| f).collect()
-    };
-    for target in found {
+    for target in targets(&session, &args.files, &args.resources, &Selectors::default(), false).await? {
         let path = with_query(&target.path(&args.subresource), &[("fieldManager", "kubectl-patch"), ("dryRun", dry_run.query())]);
         let before = session.get(&target.path("")).await?.resource_version().to_owned();
         let object = if dry_run == DryRun::Client { target.object.clone() } else { session.patch(&path, args.kind.content_type(), &patch).await? };

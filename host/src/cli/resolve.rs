@@ -5,6 +5,7 @@ use pintle_api::ResourceDef;
 use serde_json::Value;
 
 use super::discovery::Discovery;
+use super::files::FileArgs;
 use super::session::{Session, collection_path, object_path, with_query};
 
 /// One resource, and one object of it or all.
@@ -124,6 +125,11 @@ pub async fn objects(session: &Session, words: &[String], selectors: &Selectors,
         }
     }
     Ok(found)
+}
+
+/// The files' objects, or where no file is given those that words and selectors name.
+pub async fn targets(session: &Session, files: &FileArgs, words: &[String], selectors: &Selectors, all: bool) -> Result<Vec<Found>> {
+    if files.is_empty() { objects(session, words, selectors, all).await } else { files.found(session).await }
 }
 
 impl Found {

@@ -7,7 +7,7 @@ use pintle_api::object::ObjectExt;
 use serde_json::json;
 
 use super::files::FileArgs;
-use super::resolve::{Selectors, objects};
+use super::resolve::{Selectors, targets};
 use super::session::{Global, MERGE_PATCH, Session, with_query};
 use super::written::{DryRun, DryRunArgs, show};
 
@@ -39,12 +39,7 @@ pub struct ScaleArgs {
 pub async fn run(args: ScaleArgs) -> Result<ExitCode> {
     let session = Session::open(&args.global)?;
     let dry_run = args.dry_run.mode()?;
-    let found = if args.files.is_empty() {
-        objects(&session, &args.resources, &args.selectors, args.all).await?
-    } else {
-        args.files.resolved(&session).await?.into_iter().map(|(_, f)| f).collect()
-    };
-    for target in found {
+    for target in targets(&session, &args.files, &args.resources, &args.selectors, args.all).await? {
         if !target.def.subresources.iter().any(|s| s.name == "scale") {
             bail!("the {} resource has no replicas to scale", target.def.resource);
         }

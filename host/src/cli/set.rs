@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::files::FileArgs;
 use super::print;
-use super::resolve::{Found, Selectors, objects};
+use super::resolve::{Found, Selectors, targets};
 use super::session::{Global, STRATEGIC_PATCH, Session, with_query};
 use super::workloads::pod_spec_path;
 use super::written::{DryRun, DryRunArgs, show};
@@ -75,14 +75,10 @@ pub async fn run(args: SetArgs) -> Result<ExitCode> {
     let dry_run = words.dry_run.mode()?;
     let is_change = |w: &String| w.contains('=') || (w.ends_with('-') && matches!(args.what, What::Env(_)));
     let (changes, resources): (Vec<String>, Vec<String>) = words.words.iter().cloned().partition(is_change);
-    let found = if words.files.is_empty() {
-        if resources.is_empty() {
-            bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
-        }
-        objects(&session, &resources, &words.selectors, words.all).await?
-    } else {
-        words.files.resolved(&session).await?.into_iter().map(|(_, f)| f).collect()
-    };
+    if words.files.is_empty() && resources.is_empty() {
+        bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
+    }
+    let found = targets(&session, &words.files, &resources, &words.selectors, words.all).await?;
     let sourced = match &words.from {
         Some(from) => from_source(&session, from, &words.prefix).await?,
         None => Vec::new(),

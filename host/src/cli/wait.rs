@@ -74,7 +74,7 @@ pub async fn run(args: WaitArgs) -> Result<ExitCode> {
 
 async fn targets(session: &Session, args: &WaitArgs, goal: &Goal, limit: Duration) -> Result<Vec<Found>> {
     if !args.files.is_empty() {
-        return Ok(args.files.resolved(session).await?.into_iter().map(|(_, f)| f).collect());
+        return args.files.found(session).await;
     }
     if !matches!(goal, Goal::Created) {
         return objects(session, &args.resources, &args.selectors, args.all).await;

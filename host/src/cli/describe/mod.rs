@@ -61,12 +61,7 @@ pub async fn run(args: DescribeArgs) -> Result<ExitCode> {
 /// What to describe, and whether it was named exactly.
 async fn find(session: &Session, args: &DescribeArgs) -> Result<(Vec<Found>, bool)> {
     if !args.files.is_empty() {
-        let mut live = Vec::new();
-        for (_, found) in args.files.resolved(session).await? {
-            let object = session.get(&found.path("")).await?;
-            live.push(Found { def: found.def, object });
-        }
-        return Ok((live, true));
+        return Ok((args.files.live(session).await?, true));
     }
     match objects(session, &args.resources, &args.selectors, true).await {
         Err(error) if is_not_found(&error) => match by_prefix(session, args).await? {

@@ -120,15 +120,7 @@ pub async fn run(args: RolloutArgs) -> Result<ExitCode> {
 
 impl Targets {
     async fn find(&self, session: &Session) -> Result<Vec<Found>> {
-        if self.files.is_empty() {
-            return objects(session, &self.resources, &self.selectors, true).await;
-        }
-        let mut live = Vec::new();
-        for (_, found) in self.files.resolved(session).await? {
-            let object = session.get(&found.path("")).await?;
-            live.push(Found { def: found.def, object });
-        }
-        Ok(live)
+        if self.files.is_empty() { objects(session, &self.resources, &self.selectors, true).await } else { self.files.live(session).await }
     }
 }
 
