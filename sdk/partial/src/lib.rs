@@ -5,6 +5,11 @@
 //! calls it for rows of tables and for indexes, which look at a few fields, and for observers, which look at all but `managedFields`; a
 //! controller's component for the changes that it is asked about.
 
+mod parts;
+
+use std::borrow::Cow;
+
+pub use parts::Parts;
 use serde::de::{Error as _, IgnoredAny};
 use serde_json::{Error, Map, Value};
 
@@ -102,24 +107,30 @@ impl<'a> Text<'a> {
         let mut members = Map::new();
         self.take(b'{')?;
         while self.peek()? != b'}' {
-            if self.peek()? != b'"' {
-                return None;
-            }
-            let name = self.pass()?;
-            self.take(b':')?;
-            let plain = name.get(1..name.len() - 1).filter(|name| !name.contains(&b'\\'));
-            let name = match plain {
-                Some(plain) => std::str::from_utf8(plain).ok()?,
-                None => &serde_json::from_slice::<String>(name).ok()?,
-            };
-            match needed.of(name) {
+            let (_, name) = self.name()?;
+            match needed.of(&name) {
                 Needed::Nothing => drop(self.pass()?),
-                part => drop(members.insert(name.to_owned(), self.value(part)?)),
+                part => drop(members.insert(name.into_owned(), self.value(part)?)),
             }
             self.end_of_element(b'}')?;
         }
         self.at += 1;
         Some(Value::Object(members))
+    }
+
+    /// A member's name as it stands, and as it is read; and the colon behind it.
+    fn name(&mut self) -> Option<(&'a [u8], Cow<'a, str>)> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let text = self.pass()?;
+        self.take(b':')?;
+        let plain = text.get(1..text.len() - 1).filter(|name| !name.contains(&b'\\'));
+        let name = match plain {
+            Some(plain) => Cow::Borrowed(std::str::from_utf8(plain).ok()?),
+            None => Cow::Owned(serde_json::from_slice(text).ok()?),
+        };
+        Some((text, name))
     }
 
     fn elements(&mut self, needed: Needed) -> Option<Value> {
