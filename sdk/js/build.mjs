@@ -14,7 +14,6 @@ const EXPORTS = {
   ingress: ["compile"],
 };
 const OWN_IMPORTS = { controller: ["objects"] };
-const VERSION = "0.1.0";
 
 const [output, ...options] = process.argv.slice(2);
 if (!output) {
@@ -32,8 +31,8 @@ if (!EXPORTS[world]) {
 function entry() {
   const own = OWN_IMPORTS[world] ?? [];
   return [
-    `import env from "pintle:host/env@${VERSION}";`,
-    ...own.map((name) => `import ${name} from "pintle:${world}/${name}@${VERSION}";`),
+    `import env from "pintle:host/env@${versionOf("host")}";`,
+    ...own.map((name) => `import ${name} from "pintle:${world}/${name}@${versionOf(world)}";`),
     `import { connect } from "../sdk/js/src/host.js";`,
     `import { ${world} } from "../sdk/js/src/${world}.js";`,
     `connect({ env, ${own.join(", ")} });`,
@@ -41,6 +40,12 @@ function entry() {
     `const made = ${world}(policy);`,
     ...EXPORTS[world].map((name) => `export const ${name} = made.${name};`),
   ].join("\n");
+}
+
+/** Which version of a package the project has. */
+function versionOf(name) {
+  const text = readFileSync(path.join(".pintle", "wit", name, `${name}.wit`), "utf8");
+  return /^package pintle:[a-z]+@([0-9.]+);/m.exec(text)[1];
 }
 
 /** The world's package with what it uses in `deps`, as the tool wants it. */

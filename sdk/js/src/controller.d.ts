@@ -27,7 +27,13 @@ export interface Watch {
   /** `a=b,c in (d,e)`. */
   labels?: string;
   fields?: string;
+  /** What `route` looks at, as paths: "metadata.labels", or "status.conditions.type" for the types of all conditions. The host gives it nothing
+   * else of the object, and does not ask about a change of anything else. All of the object when not given. */
+  reading?: Path[];
 }
+
+/** Names with dots between them; a list of them where one has a dot in it: ["metadata", "annotations", "example.com/colour"]. */
+export type Path = string | string[];
 
 export interface Query {
   namespace?: string;
@@ -98,7 +104,8 @@ export interface Policy {
   /** Brings the world nearer to what the key's object asks for. Called again after that time even if nothing changes. An exception brings
    * the key back with back-off, unless it is a `Terminal` or says that the object is invalid. */
   reconcile(cluster: Cluster, key: Key): { afterSeconds?: number } | void;
-  /** The keys that a change of an object of a routed or claimed watch concerns; `index` is the watch's place in `watches`. */
+  /** The keys that a change of an object of a routed or claimed watch concerns; `index` is the watch's place in `watches`, and the objects are
+   * what that is `reading` of them. */
   route?(cluster: Cluster, index: number, before: KubeObject | null, after: KubeObject | null): Key[];
 }
 

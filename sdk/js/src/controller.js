@@ -203,7 +203,14 @@ function lowerQuery(resource, { namespace = "", labels = "", fields = "", ownerU
 }
 
 function lowerWatch(watch, at) {
-  const { resource, relation, labels = "", fields = "" } = typeof watch === "string" ? { resource: watch } : watch;
+  const { resource, relation, labels = "", fields = "", reading = [] } = typeof watch === "string" ? { resource: watch } : watch;
   if (!relation && at > 0) throw new Error(`watches[${at}] (${resource}) needs a relation: owned("KIND"), routed, claimed("KIND") or indexed`);
-  return { resource: id(resource), relation: relation ?? primary, labelSelector: labels, fieldSelector: fields };
+  const routes = ["routed", "claimed"].includes(relation?.tag);
+  if (reading.length > 0 && !routes) throw new Error(`watches[${at}] (${resource}): reading says what route looks at, so it must be routed or claimed`);
+  return { resource: id(resource), relation: relation ?? primary, labelSelector: labels, fieldSelector: fields, reading: reading.map(namesOf) };
+}
+
+/** Of a path, which is a list already where a name has a dot in it. */
+export function namesOf(path) {
+  return typeof path === "string" ? path.split(".") : [...path];
 }

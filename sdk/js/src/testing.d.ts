@@ -1,6 +1,6 @@
 // Harnesses for `node --test`, without a cluster.
 
-import type { Cluster, KubeObject, Policy as ControllerPolicy, Resource } from "./controller.js";
+import type { Cluster, Key, KubeObject, Policy as ControllerPolicy, Resource } from "./controller.js";
 import type { Policy as IngressPolicy } from "./ingress.js";
 import type { Image, Pod, Policy as SchedulerPolicy, Resources, Taint } from "./scheduler.js";
 
@@ -58,6 +58,9 @@ export class FakeCluster implements Cluster {
   /** What was done since the last call, one line a write or event. */
   takeActions(): string[];
   reconcile(policy: ControllerPolicy, namespace: string, name: string): { afterSeconds?: number } | void;
+  /** The keys of a change, as the host would have them: it passes on what the watch is `reading`, and does not ask where that stays the same.
+   * Throws where all of the object leads to other keys. */
+  route(policy: ControllerPolicy, index: number, before: KubeObject | null, after: KubeObject | null): Key[];
   get: Cluster["get"];
   getLive: Cluster["getLive"];
   list: Cluster["list"];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ApiError, Terminal, claimed, controller, owned, ownerReference } from "../src/controller.js";
+import { ApiError, Terminal, claimed, controller, owned, ownerReference, routed } from "../src/controller.js";
 import { FakeCluster } from "../src/testing.js";
 
 const MAPS = "v1/configmaps";
@@ -11,13 +11,54 @@ test("watches are checked and lowered", () => {
   const reconcile = () => {};
   const made = controller({ reconcile, watches: ["example.com/v1/things", { resource: "v1/pods", relation: owned("Thing"), labels: "a=b" }] });
   assert.deepEqual(made.watches(), [
-    { resource: { group: "example.com", version: "v1", name: "things" }, relation: { tag: "primary" }, labelSelector: "", fieldSelector: "" },
-    { resource: { group: "", version: "v1", name: "pods" }, relation: { tag: "owned", val: "Thing" }, labelSelector: "a=b", fieldSelector: "" },
+    { resource: { group: "example.com", version: "v1", name: "things" }, relation: { tag: "primary" }, labelSelector: "", fieldSelector: "", reading: [] },
+    { resource: { group: "", version: "v1", name: "pods" }, relation: { tag: "owned", val: "Thing" }, labelSelector: "a=b", fieldSelector: "", reading: [] },
   ]);
   assert.throws(() => controller({ reconcile, watches: [] }), /must export watches/);
   assert.throws(() => controller({ reconcile, watches: ["pods"] }), /is no resource/);
   assert.throws(() => controller({ reconcile, watches: [MAPS, "v1/pods"] }), /needs a relation/);
   assert.throws(() => controller({ reconcile, watches: [MAPS, { resource: "v1/pods", relation: claimed("X") }] }), /route/);
+});
+
+test("what a watch is reading", () => {
+  const [reconcile, route] = [() => {}, () => []];
+  const reading = ["metadata.labels", ["metadata", "annotations", "example.com/a"]];
+  const made = controller({ reconcile, route, watches: [MAPS, { resource: "v1/pods", relation: routed, reading }] });
+  assert.deepEqual(made.watches()[1].reading, [["metadata", "labels"], ["metadata", "annotations", "example.com/a"]]);
+  assert.throws(() => controller({ reconcile, watches: [MAPS, { resource: "v1/pods", relation: owned("X"), reading }] }), /must be routed/);
+});
+
+test("the fake cluster asks about what is read, as the host does", () => {
+  const cluster = new FakeCluster();
+  const given = [];
+  const policy = {
+    watches: [
+      MAPS,
+      { resource: "v1/pods", relation: routed, reading: ["metadata.labels", "status.conditions.type"] },
+      { resource: "v1/pods", relation: claimed("Set"), reading: ["metadata.labels"] },
+      { resource: "v1/pods", relation: routed },
+    ],
+    route: (_, index, before, after) => {
+      given.push([before, after]);
+      return [before, after].filter(Boolean).map((pod) => ({ namespace: "n", name: pod.metadata.labels?.app ?? "none" }));
+    },
+  };
+  const pod = (app, type, more = {}) => ({ ...object("p", { labels: { app }, ...more }), status: { conditions: [{ type, status: "True" }], phase: "x" } });
+  const part = (app, type) => ({ metadata: { labels: { app } }, status: { conditions: [{ type }] } });
+  const keys = (...change) => cluster.route(policy, ...change).map((key) => key.name);
+  const status = pod("a", "Ready");
+  status.status.conditions[0].status = "False";
+  assert.deepEqual(keys(1, pod("a", "Ready"), status), []);
+  assert.deepEqual(given, []);
+  assert.deepEqual(keys(1, pod("a", "Ready"), pod("b", "Ready")), ["a", "b"]);
+  assert.deepEqual(given[0], [part("a", "Ready"), part("b", "Ready")]);
+  assert.deepEqual(keys(1, null, pod("a", "Ready")), ["a"]);
+  assert.deepEqual(keys(1, pod("a", "Ready"), null), ["a"]);
+  const owned = pod("a", "Ready", { ownerReferences: [{ controller: true }] });
+  assert.deepEqual([keys(1, owned, pod("a", "Ready")), keys(2, owned, pod("a", "Ready")), keys(2, owned, owned)], [[], ["a", "a"], []]);
+  assert.deepEqual(keys(3, pod("a", "Ready"), pod("a", "Ready")), ["a", "a"]);
+  policy.route = (_, index, before, after) => [{ namespace: after?.metadata.namespace ?? "", name: "p" }];
+  assert.throws(() => keys(1, pod("a", "Ready"), pod("b", "Ready")), /reading less than/);
 });
 
 test("how reconcile ends", () => {

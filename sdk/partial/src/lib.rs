@@ -2,8 +2,8 @@
 //!
 //! Most of an object's cost is making values of it, and most of the rest is looking at each token: so what is passed over is only
 //! searched for its end. That it is valid JSON was checked when it was written; a text whose brackets do not fit is refused. The server
-//! calls it for rows of tables and for indexes, which look at a few fields, and for observers, which look at all but `managedFields`; a
-//! controller's component for the changes that it is asked about.
+//! calls it for rows of tables and for indexes, which look at a few fields, and for observers, which look at all but `managedFields`; the
+//! host of plugins for what a controller is told of a change ([`Parts`]).
 
 mod parts;
 
@@ -184,7 +184,6 @@ impl<'a> Text<'a> {
     }
 
     /// Looks at a block at a time: most end inside of the value, and then it is enough to count their brackets.
-    #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
     fn pass_nested(&mut self) -> Option<()> {
         let (mut depth, mut text) = (0_u32, Quotes::default());
         loop {
@@ -234,10 +233,7 @@ impl<'a> Text<'a> {
 const BLOCK_BYTES: usize = 64;
 
 /// One bit for each byte of which `is` is true.
-///
-/// In a guest the compiler knows of vectors where it is told; natively each processor has them.
 #[inline]
-#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
 fn bits(block: &[u8; BLOCK_BYTES], is: impl Fn(u8) -> bool) -> u64 {
     /// Brings the lowest bits of eight bytes together in the highest byte.
     const GATHER: u64 = 0x0102_0408_1020_4080;
@@ -258,7 +254,6 @@ struct Quotes {
 
 impl Quotes {
     /// The bytes of strings, from the quote that begins one to before the quote that ends it.
-    #[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
     fn inside(&mut self, block: &[u8; BLOCK_BYTES]) -> u64 {
         let backslashes = bits(block, |byte| byte == b'\\');
         let mut inside = bits(block, |byte| byte == b'"') & !self.escaped_by(backslashes);

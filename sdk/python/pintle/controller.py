@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 Object = dict[str, Any]
+Path = str | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class Watch:
     # `a=b,c in (d,e)`; empty: all
     label_selector: str = ""
     field_selector: str = ""
+    # What `Controller.route` looks at, as paths: `metadata.labels`, or `status.conditions.type` for the types of all conditions; names in a
+    # tuple where one has a dot in it. It is given nothing else of the object, and not asked about a change of anything else. Empty: all.
+    reading: tuple[Path, ...] = ()
+
+    def paths(self) -> list[list[str]]:
+        """`reading`, name by name."""
+        return [path.split(".") if isinstance(path, str) else list(path) for path in self.reading]
 
 
 @dataclass(slots=True)
@@ -178,7 +186,7 @@ class Controller:
     watches: list[Watch] | tuple[Watch, ...] = ()
 
     def route(self, api: Api, watch: Watch, before: Object | None, after: Object | None) -> list[Key]:
-        """The keys that a change of an object of a routed watch concerns."""
+        """The keys that a change of an object of a routed or claimed watch concerns; of the objects there is what the watch is `reading`."""
         return []
 
     def reconcile(self, api: Api, key: Key) -> float | timedelta | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import env
 from .controller import (
-    AlreadyExists, ApiError, Conflict, Controller, Invalid, Key, NotFound, Object, Owner, Resource, Summary, milliseconds,
+    AlreadyExists, ApiError, Conflict, Controller, Invalid, Key, NotFound, Object, Owner, Resource, Summary, Watch, milliseconds,
 )
 from .selector import Selector
 
@@ -70,6 +70,20 @@ class FakeCluster:
         """Reconciles a key once; the seconds after which it shall come again."""
         after = milliseconds(policy.reconcile(self, Key(namespace, name)))
         return None if after is None else after / 1000
+
+    def route(self, policy: Controller, watch: Watch, before: Object | None, after: Object | None) -> list[Key]:
+        """The keys of a change of an object, as the host would have them: it passes on what the watch is `reading`, and does not ask where
+        that stays the same. Fails where all of the object leads to other keys: then it reads less than `route` looks at."""
+        paths = watch.paths()
+        if not paths:
+            return policy.route(self, watch, before, after)
+        was, now = (None if object is None else part(object, paths) for object in (before, after))
+        changes_hands = watch.relation == "claimed" and _is_controlled(before) != _is_controlled(after)
+        if was == now and not changes_hands:
+            return []
+        keys = policy.route(self, watch, was, now)
+        assert policy.route(self, watch, before, after) == keys, f"the watch of {watch.resource.name} is reading less than route looks at"
+        return keys
 
     # pintle.env
 
@@ -208,6 +222,28 @@ class FakeCluster:
         else:
             self.objects[place] = object
         return object
+
+
+def part(value: Any, paths: list[list[str]]) -> Any:
+    """What the paths lead to, with the way there: objects without their other members, and each element of a list. An object in which the
+    way ends without leading anywhere is left out, unless it is such an element."""
+    if [] in paths:
+        return value
+    if isinstance(value, list):
+        return [part(element, paths) for element in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for name, member in value.items():
+        behind = [path[1:] for path in paths if path[0] == name]
+        found = part(member, behind) if behind else {}
+        if found != {} or [] in behind:
+            kept[name] = found
+    return kept
+
+
+def _is_controlled(object: Object | None) -> bool:
+    return object is not None and controller_of(object) is not None
 
 
 def merge(target: Any, patch: Any) -> Any:

@@ -3,7 +3,7 @@
 import pytest
 
 from pintle import env
-from pintle.controller import AlreadyExists, Conflict, Controller, Forbidden, NotFound, Resource, Watch
+from pintle.controller import AlreadyExists, Conflict, Controller, Forbidden, Key, NotFound, Resource, Watch
 from pintle.selector import Selector
 from pintle.testing import FakeCluster
 
@@ -69,6 +69,40 @@ def test_an_apply_makes_what_is_not_there():
         cluster.patch(PODS, "n", "q", {}, kind="merge")
     with pytest.raises(Conflict):
         cluster.patch(PODS, "n", "q", {"metadata": {"uid": "another"}}, kind="apply")
+
+
+class Apps(Controller):
+    """Names the apps that it was asked about."""
+
+    def __init__(self):
+        self.given = []
+
+    def route(self, api, watch, before, after):
+        self.given.append((before, after))
+        return [Key("n", pod["metadata"]["labels"]["app"]) for pod in (before, after) if pod]
+
+
+def pod(app, status="True", **metadata):
+    conditions = [{"type": "Ready", "status": status}]
+    return {"metadata": {"name": "p", "labels": {"app": app}, **metadata}, "status": {"conditions": conditions}}
+
+
+def test_only_a_change_of_what_is_read_is_asked_about():
+    cluster, policy = FakeCluster(), Apps()
+    reading = ("metadata.labels", "status.conditions.type", ("metadata", "annotations", "example.com/a"))
+    routed, claimed = Watch(PODS, "routed", reading=reading), Watch(PODS, "claimed", owner="X", reading=("metadata.labels",))
+    assert routed.paths()[1:] == [["status", "conditions", "type"], ["metadata", "annotations", "example.com/a"]]
+    assert cluster.route(policy, routed, pod("a"), pod("a", "False", annotations={"b": "c"})) == [] and policy.given == []
+    assert cluster.route(policy, routed, pod("a"), pod("b")) == [Key("n", "a"), Key("n", "b")]
+    assert policy.given[0][1] == {"metadata": {"labels": {"app": "b"}}, "status": {"conditions": [{"type": "Ready"}]}}
+    assert cluster.route(policy, routed, None, pod("a")) == cluster.route(policy, routed, pod("a"), None) == [Key("n", "a")]
+    assert cluster.route(policy, routed, pod("a"), pod("a", annotations={"example.com/a": "1"})) == [Key("n", "a")] * 2
+    owned = pod("a", **owned_by("u"))
+    assert cluster.route(policy, routed, owned, pod("a")) == cluster.route(policy, claimed, owned, owned) == []
+    assert cluster.route(policy, claimed, owned, pod("a")) == [Key("n", "a")] * 2
+    assert len(cluster.route(policy, Watch(PODS, "routed"), pod("a"), pod("a"))) == 2
+    with pytest.raises(AssertionError, match="reading less than"):
+        cluster.route(policy, Watch(PODS, "routed", reading=("spec",)), None, pod("a"))
 
 
 def test_refusals_come_once():

@@ -42,7 +42,8 @@ class WitWorld:
     @host_env.told
     def watches(self):
         return [
-            wit.Watch(identify(w.resource), RELATIONS[w.relation](w), w.label_selector, w.field_selector) for w in policy().watches
+            wit.Watch(identify(w.resource), RELATIONS[w.relation](w), w.label_selector, w.field_selector, w.paths())
+            for w in policy().watches
         ]
 
     @host_env.told

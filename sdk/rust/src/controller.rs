@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pintle_partial::Needed;
+use pintle_partial::Parts;
 use serde_json::Value;
 
 use crate::Env;
@@ -60,17 +60,25 @@ impl Watch {
         Self { resource, relation, label_selector: "", field_selector: "", reads: &[] }
     }
 
-    /// What [`Controller::route`] looks at, as paths: `metadata.labels`, or `status.conditions.type` for the types of all conditions. It is
-    /// given nothing else of the object, and not asked about a change of anything else. Most changes of a Pod are of its status alone: a
-    /// controller that says what it reads passes over them without making values of the object.
+    /// What [`Controller::route`] looks at, as paths: `metadata.labels`, or `status.conditions.type` for the types of all conditions. The host
+    /// gives it nothing else of the object, and does not ask about a change of anything else. Most changes of a Pod are of its status alone:
+    /// a controller that says what it reads is not called for them. A name with a dot in it, as annotations have, cannot be in a path: read
+    /// what it is in.
+    ///
+    /// Only for watches whose changes are routed. Objects that come and go are always asked about; of a [`Relation::Claimed`] watch also
+    /// those that gain or lose an owner that controls them.
     pub const fn reading(mut self, paths: &'static [&'static str]) -> Self {
         self.reads = paths;
         self
     }
 
-    pub(crate) fn part(&self, json: &[u8]) -> Option<Value> {
-        let needed = if self.reads.is_empty() { Needed::All } else { Needed::paths(self.reads) };
-        if json.is_empty() { None } else { pintle_partial::read(json, needed).ok() }
+    /// What the host passes on of an object.
+    pub(crate) fn part(&self, object: &Value) -> Value {
+        if self.reads.is_empty() {
+            return object.clone();
+        }
+        let parts = Parts::new(self.reads.iter().map(|path| path.split('.')));
+        parts.cut(object.to_string().as_bytes()).and_then(|part| serde_json::from_slice(&part).ok()).unwrap_or_default()
     }
 }
 
@@ -185,17 +193,6 @@ pub trait Controller: Default {
 
     /// Brings the world nearer to what the key's object asks for. `Some(after)`: come again then, even if nothing changes.
     fn reconcile(&mut self, api: &dyn Api, key: &Key) -> std::result::Result<Option<Duration>, Failure>;
-}
-
-/// What a component does with a change: reads of the object what the watch says, and asks the controller, when that has changed. `before`
-/// and `after` are JSON, empty where there was or is no object.
-pub fn route<C: Controller>(controller: &mut C, api: &dyn Api, watches: &[Watch], index: usize, before: &[u8], after: &[u8]) -> Vec<Key> {
-    let Some(watch) = watches.get(index) else { return Vec::new() };
-    let (before, after) = (watch.part(before), watch.part(after));
-    if !watch.reads.is_empty() && before == after {
-        return Vec::new();
-    }
-    controller.route(api, index, before.as_ref(), after.as_ref())
 }
 
 impl From<ApiError> for Failure {

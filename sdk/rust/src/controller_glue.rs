@@ -17,7 +17,6 @@ macro_rules! export_controller {
             use $crate::controller_glue::{self as glue, bindings};
             ::std::thread_local! {
                 static POLICY: ::std::cell::RefCell<$policy> = ::std::default::Default::default();
-                static WATCHES: ::std::vec::Vec<$crate::controller::Watch> = <$policy as Controller>::watches();
             }
             struct Component;
             impl bindings::Guest for Component {
@@ -27,10 +26,8 @@ macro_rules! export_controller {
                 }
                 fn route(index: u32, before: Vec<u8>, after: Vec<u8>) -> Vec<bindings::Key> {
                     glue::set_up();
-                    let routed = |policy: &mut $policy, watches: &[_]| {
-                        $crate::controller::route(policy, &glue::Host, watches, index as usize, &before, &after)
-                    };
-                    let keys = WATCHES.with(|watches| POLICY.with_borrow_mut(|policy| routed(policy, watches)));
+                    let (before, after) = (glue::lift_state(&before), glue::lift_state(&after));
+                    let keys = POLICY.with_borrow_mut(|p| p.route(&glue::Host, index as usize, before.as_ref(), after.as_ref()));
                     keys.into_iter().map(glue::lower_key).collect()
                 }
                 fn reconcile(key: bindings::Key) -> ::std::result::Result<Option<u64>, bindings::Failure> {
@@ -45,6 +42,11 @@ macro_rules! export_controller {
 
 pub fn watches(watches: Vec<Watch>) -> Vec<types::Watch> {
     watches.into_iter().map(lower_watch).collect()
+}
+
+/// Empty where there was or is no object.
+pub fn lift_state(json: &[u8]) -> Option<Value> {
+    serde_json::from_slice(json).ok()
 }
 
 pub fn lift_key(key: types::Key) -> Key {
@@ -136,6 +138,7 @@ fn lower_watch(watch: Watch) -> types::Watch {
         },
         label_selector: watch.label_selector.to_owned(),
         field_selector: watch.field_selector.to_owned(),
+        reading: watch.reads.iter().map(|path| path.split('.').map(str::to_owned).collect()).collect(),
     }
 }
 

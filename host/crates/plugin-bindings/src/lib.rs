@@ -10,10 +10,26 @@ pub mod controller {
         path: ["../../../wit/host", "../../../wit/controller"],
         world: "pintle:controller/controller",
         imports: {
-            "pintle:controller/objects@0.1.0": async,
+            "pintle:controller/objects@0.2.0": async,
         },
         exports: { default: async },
         additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
+    });
+}
+
+/// The version before. Only its watch has another shape, but `with` takes whole interfaces: whoever calls converts.
+pub mod controller_0_1 {
+    wasmtime::component::bindgen!({
+        path: ["../../../wit/released/host@0.1.0", "../../../wit/released/controller@0.1.0"],
+        world: "pintle:controller/controller",
+        imports: {
+            "pintle:controller/objects@0.1.0": async,
+        },
+        exports: { default: async },
+        with: {
+            "pintle:host/env@0.1.0": crate::controller::pintle::host::env,
+            "pintle:host/types@0.1.0": crate::controller::pintle::host::types,
+        },
     });
 }
 

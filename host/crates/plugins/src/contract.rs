@@ -37,8 +37,8 @@ const fn supported(package: Package) -> &'static [Version] {
     const FIRST: &[Version] = &[Version::new(0, 1, 0)];
     const FIRST_TWO: &[Version] = &[Version::new(0, 1, 0), Version::new(0, 2, 0)];
     match package {
-        Package::Host | Package::World(World::Admission | World::Controller | World::Ingress) => FIRST,
-        Package::World(World::Scheduler) => FIRST_TWO,
+        Package::Host | Package::World(World::Admission | World::Ingress) => FIRST,
+        Package::World(World::Controller | World::Scheduler) => FIRST_TWO,
     }
 }
 
@@ -141,6 +141,7 @@ mod tests {
         check(scheduler, &["pintle:scheduler/types@0.2.0", "wasi:io/streams@0.2.6"], expect!["pintle:scheduler@0.2.0"]);
         check(scheduler, &[], expect!["pintle:scheduler@0.2.0"]);
         check(World::Controller, &["pintle:controller/objects@0.1.0"], expect!["pintle:controller@0.1.0"]);
+        check(World::Controller, &[], expect!["pintle:controller@0.2.0"]);
     }
 
     #[test]

@@ -3,8 +3,12 @@
 // It keeps objects and counts revisions, answers conflicts and owner look-ups as the host does, and writes down what was done. It has
 // no defaults, no validation and no other controllers: what a test does not put in is not there.
 
-import { ApiError } from "../controller.js";
+import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
+
+import { ApiError, namesOf } from "../controller.js";
 import { parseSelector } from "../selector.js";
+import { part } from "./reading.js";
 
 export class FakeCluster {
   config = "";
@@ -66,6 +70,21 @@ export class FakeCluster {
   /** Reconciles a key once, as the host would: gives what `reconcile` returns, throws what it throws. */
   reconcile(policy, namespace, name) {
     return policy.reconcile(this, { namespace, name });
+  }
+
+  /** The keys of a change of an object, as the host would have them: it passes on what the watch is `reading`, and does not ask where that
+   * stays the same. Throws where all of the object leads to other keys: then it reads less than `route` looks at. */
+  route(policy, index, before, after) {
+    const { reading = [], relation } = policy.watches[index];
+    const route = (before, after) => policy.route(this, index, before ?? null, after ?? null);
+    if (reading.length === 0) return route(before, after);
+    const paths = reading.map(namesOf);
+    const [was, is] = [before, after].map((object) => object && part(object, paths));
+    const changesHands = relation?.tag === "claimed" && isControlled(before) !== isControlled(after);
+    if (isDeepStrictEqual(was, is) && !changesHands) return [];
+    const keys = route(was, is);
+    assert.deepEqual(route(before, after), keys, `watches[${index}] is reading less than route looks at`);
+    return keys;
   }
 
   get(resource, namespace, name) {
@@ -188,6 +207,10 @@ function notFound(resource, name) {
 
 function ownerOf(object) {
   return object.metadata.ownerReferences?.find((owner) => owner.controller === true) ?? null;
+}
+
+function isControlled(object) {
+  return Boolean(object && ownerOf(object));
 }
 
 function summary(object) {

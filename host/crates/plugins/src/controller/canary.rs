@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::queue::{Key, Queue, Work};
+use super::queue::{Key, Queue};
 use super::router::{Router, id_of, key_of};
-use super::{CANARY_WATCHES, Crew, Instance, Member, Prepared, lock};
+use super::{CANARY_WATCHES, Crew, Instance, Job, Member, Prepared, lock};
 use crate::guest::Fault;
 use crate::index::{Informer, Listener};
 use crate::stages::share::Share;
@@ -31,7 +31,7 @@ pub struct Canary {
 impl Canary {
     /// `extra`: places of the watches that the live revision does not have.
     pub fn new(member: Member, share: Share, tally: Arc<Tally>, queue: &Arc<Queue>, prepared: &Prepared, extra: &[usize]) -> Self {
-        let router = Router::of_share(queue.clone(), member.relations.clone(), CANARY_WATCHES, share.clone());
+        let router = Router::of_share(queue.clone(), member.watches.clone(), CANARY_WATCHES, share.clone());
         let listener: Arc<dyn Listener> = Arc::new(router);
         for at in extra {
             prepared.informers[*at].subscribe(*at, &listener);
@@ -43,10 +43,14 @@ impl Canary {
         self.share.holds(&key.namespace, &id_of(key))
     }
 
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
     /// One piece of work with the instance that a worker kept, or a fresh one.
-    pub async fn serve(&self, crew: &Crew, kept: Option<Instance>, work: Work) -> Option<Instance> {
+    pub async fn serve(&self, crew: &Crew, kept: Option<Instance>, job: Job) -> Option<Instance> {
         if let Some(pause) = self.rests() {
-            put_off(crew, work, pause);
+            put_off(crew, job, pause);
             return None;
         }
         let instance = match kept {
@@ -56,12 +60,12 @@ impl Canary {
                 Err(fault) => {
                     let pause = self.member.failed("instantiate", &fault);
                     self.fault("instantiate", &fault, pause);
-                    put_off(crew, work, pause);
+                    put_off(crew, job, pause);
                     return None;
                 }
             },
         };
-        crew.serve(&self.member, instance, work, Some(self)).await
+        crew.serve(&self.member, instance, job, Some(self)).await
     }
 
     pub fn decided(&self, failed: bool) {
@@ -81,14 +85,14 @@ impl Canary {
 }
 
 /// The work comes back after the pause, whoever does it then.
-fn put_off(crew: &Crew, work: Work, pause: Duration) {
+fn put_off(crew: &Crew, job: Job, pause: Duration) {
     let pause = pause.max(MIN_PAUSE);
-    match work {
-        Work::Reconcile(key) => {
+    match job {
+        Job::Reconcile(key) => {
             crew.queue.done(key.clone(), false);
             crew.queue.add_after(key, pause);
         }
-        Work::Route(change) => {
+        Job::Route(change, _) => {
             let queue = crew.queue.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;

@@ -9,11 +9,15 @@
 mod canary;
 pub mod compare;
 mod emulate;
+mod older;
 pub mod queue;
+mod reading;
 mod record;
 mod router;
 mod shadow;
+pub mod versions;
 mod view;
+mod watch;
 pub mod world;
 
 use std::sync::{Arc, Mutex};
@@ -21,19 +25,17 @@ use std::time::{Duration, Instant};
 
 use pintle_api::GroupVersionResource;
 use pintle_plugin_bindings::controller::pintle::controller::types::Relation;
-use pintle_plugin_bindings::controller::pintle::controller::{objects, types};
-use pintle_plugin_bindings::controller::{Controller, ControllerPre, Failure, Key as WitKey};
-use tokio::sync::watch;
+use pintle_plugin_bindings::controller::{Failure, Key as WitKey};
+use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
-use wasmtime::component::HasSelf;
 
 use crate::decisions::Stream;
 use crate::decisions::record::{self as logged, qualified};
-use crate::decisions::tap::{Tap, Tapped};
+use crate::decisions::tap::Tapped;
 use crate::events::Recorder;
 use crate::grants::allows;
 use crate::guest::{self, Fault, Guest, HostState};
-use crate::index::{Entry, Informer, Listener, Subject};
+use crate::index::{Informer, Listener, Subject};
 use crate::load::{LoadError, World};
 use crate::revision::Revision;
 use crate::shared::{Shared, raised};
@@ -41,9 +43,12 @@ use crate::stages::Trial;
 use crate::stages::spec::Stage;
 use canary::Canary;
 use queue::{Change, Key, Left, Queue, Work};
+use reading::States;
 use router::{Router, key_of};
 use shadow::Shadow;
-use world::{ControllerWorld, Witness, gvr};
+use versions::{Exports, Linked};
+use watch::Watch;
+use world::{ControllerWorld, Witness};
 
 /// For one call, when the Plugin names none.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -56,20 +61,14 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 /// An instance that had no work for so long is dropped with its memory; a fresh one takes about a millisecond.
 const IDLE: Duration = Duration::from_secs(60);
 
-type Instance = Guest<ControllerWorld, Controller>;
+type Instance = Guest<ControllerWorld, Exports>;
 
 /// A revision that is compiled, linked, and has said what it watches.
 pub struct Prepared {
     revision: Arc<Revision>,
-    exports: ControllerPre<HostState<ControllerWorld>>,
-    watches: Vec<Watch>,
+    exports: Linked<ControllerWorld>,
+    watches: Arc<[Watch]>,
     informers: Vec<Arc<Informer>>,
-}
-
-#[derive(Clone, PartialEq)]
-struct Watch {
-    subject: Subject,
-    relation: Relation,
 }
 
 /// Hears of every change and reconciles nothing yet.
@@ -81,7 +80,7 @@ pub struct Listening {
 
 /// What a revision that was stopped has not done.
 pub struct Undone {
-    watches: Vec<Watch>,
+    watches: Arc<[Watch]>,
     left: Left,
     /// The plugin's: its next revision goes on with it.
     recorder: Recorder,
@@ -90,9 +89,9 @@ pub struct Undone {
 /// Runs until stopped.
 pub struct Running {
     crew: Arc<Crew>,
-    stop: watch::Sender<bool>,
+    stop: signal::Sender<bool>,
     workers: JoinSet<()>,
-    watches: Vec<Watch>,
+    watches: Arc<[Watch]>,
     informers: Vec<Arc<Informer>>,
     _listener: Arc<dyn Listener>,
 }
@@ -101,8 +100,8 @@ pub struct Running {
 struct Member {
     shared: Arc<Shared>,
     revision: Arc<Revision>,
-    exports: ControllerPre<HostState<ControllerWorld>>,
-    relations: Arc<[Relation]>,
+    exports: Linked<ControllerWorld>,
+    watches: Arc<[Watch]>,
     /// Of everything it reconciles; none before it runs.
     primary: Option<Arc<Informer>>,
     watched: Arc<[(GroupVersionResource, Arc<Informer>)]>,
@@ -119,17 +118,24 @@ struct Crew {
     queue: Arc<Queue>,
     shadow: Mutex<Option<Arc<Shadow>>>,
     canary: Mutex<Option<Arc<Canary>>>,
-    stop: watch::Receiver<bool>,
+    stop: signal::Receiver<bool>,
+}
+
+/// Work that an instance is needed for.
+enum Job {
+    Reconcile(Key),
+    Route(Change, States),
 }
 
 /// Links the component and asks what it watches; refuses watches that its grants do not cover.
 pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Prepared, LoadError> {
-    let exports = link(&revision).map_err(|e| LoadError::Mismatch(World::Controller, format!("{e:#}")))?;
+    let exports =
+        versions::link::<_, Tapped>(&revision.machine, &revision.loaded).map_err(|e| LoadError::Mismatch(World::Controller, format!("{e:#}")))?;
     let member = Member {
         shared: shared.clone(),
         revision: revision.clone(),
         exports: exports.clone(),
-        relations: Arc::new([]),
+        watches: Arc::new([]),
         primary: None,
         watched: Arc::new([]),
         recorder: shared.recorder.clone(),
@@ -143,8 +149,8 @@ pub async fn prepare(shared: &Arc<Shared>, revision: Arc<Revision>) -> Result<Pr
     if !matches!(asked.first().map(|w| &w.relation), Some(Relation::Primary)) {
         return Err(LoadError::Start("`watches` must begin with the primary resource".to_owned()));
     }
-    let watches: Vec<Watch> = asked.into_iter().map(Watch::from).collect();
-    for watch in &watches {
+    let watches: Arc<[Watch]> = asked.into_iter().map(Watch::new).collect::<Result<_, _>>().map_err(LoadError::Start)?;
+    for watch in watches.iter() {
         require_grants(&revision, &watch.subject.resource)?;
     }
     let informers: Vec<Arc<Informer>> = watches.iter().map(|w| shared.informers.informer(&w.subject)).collect();
@@ -169,7 +175,7 @@ impl Prepared {
             shared: shared.clone(),
             revision: self.revision.clone(),
             exports: self.exports.clone(),
-            relations: self.watches.iter().map(|w| w.relation.clone()).collect(),
+            watches: self.watches.clone(),
             primary: self.informers.first().cloned(),
             watched: whole.map(|(w, i)| (w.subject.resource.clone(), i.clone())).collect(),
             recorder,
@@ -179,8 +185,7 @@ impl Prepared {
     /// The caller stops the revision before, which hears of changes until then: so there is no moment in which nobody does.
     pub fn listen(self) -> Listening {
         let queue = Arc::new(Queue::default());
-        let relations = self.watches.iter().map(|w| w.relation.clone()).collect();
-        let listener: Arc<dyn Listener> = Arc::new(Router::new(queue.clone(), relations));
+        let listener: Arc<dyn Listener> = Arc::new(Router::new(queue.clone(), self.watches.clone()));
         for (tag, informer) in self.informers.iter().enumerate() {
             informer.subscribe(tag, &listener);
         }
@@ -199,7 +204,7 @@ impl Listening {
         if let Some(undone) = undone {
             undone.hand_over(&queue, &watches);
         }
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = signal::channel(false);
         let crew = Arc::new(Crew { live, queue, shadow: Mutex::default(), canary: Mutex::default(), stop: stopped });
         let mut workers = JoinSet::new();
         for _ in 0..crew.live.revision.instances.max(1) {
@@ -214,7 +219,7 @@ impl Undone {
     fn hand_over(self, queue: &Queue, watches: &[Watch]) {
         let Left { keys, later, changes } = self.left;
         for (key, change) in changes {
-            let same = self.watches.get(change.watch).and_then(|watch| watches.iter().position(|w| w == watch));
+            let same = self.watches.get(change.watch).and_then(|watch| watches.iter().position(|w| w.hears_the_same(watch)));
             if let Some(watch) = same {
                 queue.put_back(key, Change { watch, ..change });
             }
@@ -275,13 +280,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn link(revision: &Revision) -> wasmtime::Result<ControllerPre<HostState<ControllerWorld>>> {
-    let mut linker = guest::linker::<ControllerWorld>(&revision.machine, &revision.loaded.component)?;
-    types::add_to_linker::<_, HasSelf<HostState<ControllerWorld>>>(&mut linker, |state| state)?;
-    objects::add_to_linker::<_, Tapped>(&mut linker, |state| Tap(state))?;
-    ControllerPre::new(linker.instantiate_pre(&revision.loaded.component)?)
-}
-
 fn require_grants(revision: &Revision, resource: &GroupVersionResource) -> Result<(), LoadError> {
     for verb in ["list", "watch"] {
         if !allows(&revision.grants, verb, resource, "", "") {
@@ -294,8 +292,9 @@ fn require_grants(revision: &Revision, resource: &GroupVersionResource) -> Resul
 async fn work(crew: Arc<Crew>) {
     let mut live: Option<Instance> = None;
     let mut canary: Option<(Arc<Canary>, Instance)> = None;
+    let mut idle_from = tokio::time::Instant::now();
     loop {
-        let next = match tokio::time::timeout(IDLE, crew.queue.next()).await {
+        let next = match tokio::time::timeout_at(idle_from + IDLE, crew.queue.next()).await {
             Ok(next) => next,
             Err(_) => {
                 (live, canary) = (None, None);
@@ -303,22 +302,30 @@ async fn work(crew: Arc<Crew>) {
             }
         };
         let Some(work) = next else { return };
-        match crew.canary_for(&work) {
+        let canary_of = crew.canary_for(&work);
+        let member = canary_of.as_ref().map_or(&crew.live, |canary| canary.member());
+        let Some(job) = member.job(work, canary_of.is_some()) else {
+            // Nothing else here waits, however many changes there are.
+            tokio::task::consume_budget().await;
+            continue;
+        };
+        match canary_of {
             Some(of) => {
                 let kept = canary.take().filter(|(known, _)| Arc::ptr_eq(known, &of)).map(|(_, instance)| instance);
-                canary = of.serve(&crew, kept, work).await.map(|instance| (of, instance));
+                canary = of.serve(&crew, kept, job).await.map(|instance| (of, instance));
             }
             None => {
                 let ready = match live.take() {
                     Some(ready) => ready,
                     None => match crew.fresh().await {
                         Some(fresh) => fresh,
-                        None => return crew.give_back(work),
+                        None => return crew.give_back(job),
                     },
                 };
-                live = crew.serve(&crew.live, ready, work, None).await;
+                live = crew.serve(&crew.live, ready, job, None).await;
             }
         }
+        idle_from = tokio::time::Instant::now();
     }
 }
 
@@ -357,11 +364,24 @@ impl Member {
         stream.reconciled(subject, state.world.instance, took, recording, outcome);
     }
 
+    /// `None`: there is nothing to do.
+    fn job(&self, work: Work, canary: bool) -> Option<Job> {
+        let change = match work {
+            Work::Reconcile(key) => return Some(Job::Reconcile(key)),
+            Work::Route(change) => change,
+        };
+        // None: a canary's own watch, and the canary is gone.
+        let watch = self.watches.get(own_place(&change, canary))?;
+        if self.is_not_concerned(watch, &change) {
+            return None;
+        }
+        let states = watch.reading.of(&change, matches!(watch.relation, Relation::Claimed(_)))?;
+        Some(Job::Route(change, states))
+    }
+
     /// Most changes of Pods are in namespaces where a given controller has nothing: parsing them there is its largest cost.
-    fn is_not_concerned(&self, watch: usize, change: &Change) -> bool {
-        // A canary's own watch, and the canary is gone.
-        let Some(relation) = self.relations.get(watch) else { return true };
-        let stays = matches!(relation, Relation::Local | Relation::Claimed(_));
+    fn is_not_concerned(&self, watch: &Watch, change: &Change) -> bool {
+        let stays = matches!(watch.relation, Relation::Local | Relation::Claimed(_));
         let Some(entry) = change.after.as_ref().or(change.before.as_ref()) else { return true };
         stays && !self.primary.as_ref().is_none_or(|p| p.holds_any_in(&entry.meta.namespace))
     }
@@ -382,11 +402,11 @@ impl Crew {
     }
 
     /// What nobody is there for any more: the next revision finds it.
-    fn give_back(&self, work: Work) {
-        match work {
+    fn give_back(&self, job: Job) {
+        match job {
             // It counts as being reconciled until it is settled.
-            Work::Reconcile(_) => {}
-            Work::Route(change) => self.put_back(change),
+            Job::Reconcile(_) => {}
+            Job::Route(change, _) => self.put_back(change),
         }
     }
 
@@ -398,10 +418,10 @@ impl Crew {
 
     /// One piece of work. The instance comes back unless the call cost it; then the worker rests, but for a canary, which does not hold
     /// up the others.
-    async fn serve(&self, member: &Member, instance: Instance, work: Work, canary: Option<&Canary>) -> Option<Instance> {
-        match work {
-            Work::Reconcile(key) => self.reconcile(member, instance, key, canary).await,
-            Work::Route(change) => self.route(member, instance, change, canary).await,
+    async fn serve(&self, member: &Member, instance: Instance, job: Job, canary: Option<&Canary>) -> Option<Instance> {
+        match job {
+            Job::Reconcile(key) => self.reconcile(member, instance, key, canary).await,
+            Job::Route(change, states) => self.route(member, instance, change, states, canary).await,
         }
     }
 
@@ -467,15 +487,10 @@ impl Crew {
         }
     }
 
-    async fn route(&self, member: &Member, mut instance: Instance, change: Change, canary: Option<&Canary>) -> Option<Instance> {
-        let watch = change.watch - if canary.is_some() { CANARY_WATCHES } else { 0 };
-        if member.is_not_concerned(watch, &change) {
-            return Some(instance);
-        }
-        let (before, after) = (json_of(&change.before), json_of(&change.after));
+    async fn route(&self, member: &Member, mut instance: Instance, change: Change, states: States, canary: Option<&Canary>) -> Option<Instance> {
         let call = instance.begin(member.revision.limits.deadline);
-        let index = u32::try_from(watch).unwrap_or(u32::MAX);
-        let outcome = instance.exports.call_route(&mut instance.store, index, before, after).await;
+        let index = u32::try_from(own_place(&change, canary.is_some())).unwrap_or(u32::MAX);
+        let outcome = instance.exports.call_route(&mut instance.store, index, &states.before, &states.after).await;
         match instance.end(call, outcome) {
             Ok(keys) => {
                 member.revision.health.returned();
@@ -519,13 +534,7 @@ impl Crew {
     }
 }
 
-fn json_of(entry: &Option<Arc<Entry>>) -> &[u8] {
-    entry.as_ref().map_or(&[], |entry| &entry.json)
-}
-
-impl From<types::Watch> for Watch {
-    fn from(watch: types::Watch) -> Self {
-        let subject = Subject { resource: gvr(watch.resource), label_selector: watch.label_selector, field_selector: watch.field_selector };
-        Self { subject, relation: watch.relation }
-    }
+/// The watch's place among those of who is asked.
+fn own_place(change: &Change, canary: bool) -> usize {
+    change.watch - if canary { CANARY_WATCHES } else { 0 }
 }

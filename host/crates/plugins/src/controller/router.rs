@@ -5,12 +5,13 @@ use std::sync::Arc;
 use pintle_plugin_bindings::controller::pintle::controller::types::Relation;
 
 use super::queue::{Key, Queue};
+use super::watch::Watch;
 use crate::index::{Entry, Listener};
 use crate::stages::share::Share;
 
 pub struct Router {
     queue: Arc<Queue>,
-    relations: Arc<[Relation]>,
+    watches: Arc<[Watch]>,
     /// The number of the first watch.
     first: usize,
     /// Only keys of this share.
@@ -18,13 +19,13 @@ pub struct Router {
 }
 
 impl Router {
-    pub fn new(queue: Arc<Queue>, relations: Arc<[Relation]>) -> Self {
-        Self { queue, relations, first: 0, share: None }
+    pub fn new(queue: Arc<Queue>, watches: Arc<[Watch]>) -> Self {
+        Self { queue, watches, first: 0, share: None }
     }
 
     /// For a canary's own watches, which are numbered from `first`.
-    pub fn of_share(queue: Arc<Queue>, relations: Arc<[Relation]>, first: usize, share: Share) -> Self {
-        Self { queue, relations, first, share: Some(share) }
+    pub fn of_share(queue: Arc<Queue>, watches: Arc<[Watch]>, first: usize, share: Share) -> Self {
+        Self { queue, watches, first, share: Some(share) }
     }
 
     fn add(&self, key: Key) {
@@ -46,7 +47,7 @@ impl Router {
 impl Listener for Router {
     fn changed(&self, tag: usize, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
         let Some(entry) = after.or(before) else { return };
-        match &self.relations[tag] {
+        match &self.watches[tag].relation {
             Relation::Primary => self.add(key_of(entry)),
             Relation::Owned(kind) => self.add_owners(kind, before, after),
             Relation::Claimed(kind) => {

@@ -66,7 +66,7 @@ pub fn other_watch(resource: &str) -> Difference {
     Difference {
         subject: resource.to_owned(),
         kind: "Watches".to_owned(),
-        live: "another relation, or no watch".to_owned(),
+        live: "another relation or reading, or no watch".to_owned(),
         candidate: "watches it".to_owned(),
         reasons: vec!["in the shadow its keys are the live revision's: what this watch would add shows in a canary".to_owned()],
         ..Difference::default()

@@ -11,7 +11,7 @@ use pintle_api::selector::{FieldSelector, LabelSelector};
 use pintle_api::{GroupVersionResource, Reason, Status};
 use pintle_plugin_bindings::common::types::{Owner, Pair, ResourceId, Summary};
 use pintle_plugin_bindings::controller::pintle::controller::objects;
-use pintle_plugin_bindings::controller::pintle::controller::types::{self, ApiError};
+use pintle_plugin_bindings::controller::pintle::controller::types::ApiError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,8 +57,6 @@ pub enum Witness {
 
 pub type Answer<T> = Result<T, ApiError>;
 type State = HostState<ControllerWorld>;
-
-impl types::Host for State {}
 
 impl objects::Host for State {
     async fn get(&mut self, resource: ResourceId, namespace: String, name: String) -> Answer<objects::Object> {

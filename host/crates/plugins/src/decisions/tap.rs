@@ -9,6 +9,7 @@ use pintle_plugin_bindings::controller::pintle::controller::types::ApiError;
 use wasmtime::component::HasData;
 
 use super::record::{Question, Reply, Verb};
+use crate::controller::versions::Answering;
 use crate::controller::world::{self, ControllerWorld};
 use crate::guest::HostState;
 use crate::meta::Meta;
@@ -22,6 +23,12 @@ pub struct Tap<'a>(pub &'a mut State);
 
 impl HasData for Tapped {
     type Data<'a> = Tap<'a>;
+}
+
+impl Answering<ControllerWorld> for Tapped {
+    fn of(state: &mut State) -> Tap<'_> {
+        Tap(state)
+    }
 }
 
 impl Question {

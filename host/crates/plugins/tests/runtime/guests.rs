@@ -14,6 +14,18 @@ pub fn controller() -> &'static [u8] {
     BYTES.get_or_init(|| build("controller"))
 }
 
+/// Says what it reads, and logs what it is asked about.
+pub fn reading() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| example("controller", "probe_reading"))
+}
+
+/// Built against the controller's contract as it was released as 0.1.0.
+pub fn controller_0_1() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| example("released", "probe_controller_0_1"))
+}
+
 pub fn scheduler() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| build("scheduler"))

@@ -11,6 +11,7 @@ mod ingresses;
 mod loading;
 mod peers;
 mod profiles;
+mod reading;
 mod reloads;
 mod schedulers;
 mod servers;

@@ -40,6 +40,7 @@ const SDK: &[File] = embedded![
     "sdk/js/src/testing.js",
     "sdk/js/src/testing/cluster.js",
     "sdk/js/src/testing/ingress.js",
+    "sdk/js/src/testing/reading.js",
     "sdk/js/src/testing/scheduler.js",
 ];
 

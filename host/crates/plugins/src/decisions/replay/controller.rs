@@ -7,20 +7,21 @@ use bytes::Bytes;
 use pintle_api::client::Served;
 use pintle_api::patch::{json, merge};
 use pintle_plugin_bindings::common::types::{ResourceId, Summary};
+use pintle_plugin_bindings::controller::Key;
 use pintle_plugin_bindings::controller::pintle::controller::objects::{self, Host};
-use pintle_plugin_bindings::controller::pintle::controller::types::{self, ApiError};
-use pintle_plugin_bindings::controller::{Controller, ControllerPre, Key};
+use pintle_plugin_bindings::controller::pintle::controller::types::ApiError;
 use serde_json::Value;
 use wasmtime::component::HasSelf;
 
 use super::words;
 use super::{Digested, Makers, Outcome, WorldPlayer};
+use crate::controller::versions::{self, Answering, Exports};
 use crate::controller::world;
 use crate::decisions::notes::taken;
 use crate::decisions::offline::{Then, refuel};
 use crate::decisions::record::{Answer, Decision, Heard, Question, Ref, Reply, Session, Verb};
 use crate::decisions::tap::patch_verb;
-use crate::guest::{self, Fault, Guest, HostState};
+use crate::guest::{Fault, Guest, HostState};
 use crate::index::Entry;
 
 /// Instances that are kept; one that was dropped begins anew.
@@ -38,7 +39,7 @@ pub struct Past {
 }
 
 type State = HostState<Past>;
-type Instance = Guest<Past, Controller>;
+type Instance = Guest<Past, Exports>;
 
 #[derive(Default)]
 pub struct Player {
@@ -117,20 +118,17 @@ fn questions(heard: &[Heard]) -> impl Iterator<Item = &Question> {
 
 async fn instantiate(makers: &Makers, session: &Session) -> Result<Instance, Fault> {
     let (maker, machine) = (makers.of(session), &makers.machine);
-    let component = &maker.loaded.component;
-    let link = || {
-        let mut linker = guest::linker::<Past>(machine, component)?;
-        types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-        objects::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-        ControllerPre::new(linker.instantiate_pre(component)?)
-    };
-    let exports = link().map_err(|e: wasmtime::Error| Fault::Trap(format!("{e:#}")))?;
+    let exports = versions::link::<_, HasSelf<State>>(machine, &maker.loaded).map_err(|e| Fault::Trap(format!("{e:#}")))?;
     maker.guest(Past::default(), session, async |store| exports.instantiate_async(store).await).await
 }
 
 type Answered<T> = Result<T, ApiError>;
 
-impl types::Host for State {}
+impl Answering<Past> for HasSelf<State> {
+    fn of(state: &mut State) -> &mut State {
+        state
+    }
+}
 
 impl Host for State {
     async fn get(&mut self, resource: ResourceId, namespace: String, name: String) -> Answered<objects::Object> {
