@@ -6,6 +6,7 @@
 //! host of plugins for what a controller is told of a change ([`Parts`]).
 
 mod parts;
+mod same;
 
 use std::borrow::Cow;
 

@@ -10,8 +10,8 @@ use crate::Text;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     /// A path ends here.
-    whole: bool,
-    members: Vec<(String, Parts)>,
+    pub(crate) whole: bool,
+    pub(crate) members: Vec<(String, Parts)>,
 }
 
 impl Parts {
@@ -45,7 +45,7 @@ impl Parts {
         self.members[at].1.add(path);
     }
 
-    fn of(&self, member: &str) -> Option<&Self> {
+    pub(crate) fn of(&self, member: &str) -> Option<&Self> {
         self.members.iter().find(|(name, _)| name == member).map(|(_, part)| part)
     }
 }

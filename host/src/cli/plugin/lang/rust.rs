@@ -27,6 +27,7 @@ const QUICK: &[&str] = &[
 const SDK: &[File] = embedded![
     "sdk/partial/src/lib.rs",
     "sdk/partial/src/parts.rs",
+    "sdk/partial/src/same.rs",
     "sdk/rust/src/admission.rs",
     "sdk/rust/src/admission_glue.rs",
     "sdk/rust/src/admission_testing.rs",
