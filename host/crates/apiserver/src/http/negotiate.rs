@@ -8,6 +8,9 @@ use pintle_api::table::{MetaVersion, Rows};
 use pintle_api::{GroupVersionKind, Object, Reason, Status, protobuf, schema};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
+/// More than YAML as deep as its reader allows takes: 30 KiB a level in a build without optimisation.
+const YAML_STACK_BYTES: usize = 4 << 20;
+
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
@@ -354,8 +357,7 @@ fn doubled_in_json(body: &[u8], object: &Object) -> Duplicates {
 
 /// The first of them: the text is read again, up to there.
 fn doubled_in_yaml(body: &[u8]) -> Duplicates {
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::Error };
-    let Err(error) = serde_saphyr::from_str_with_options::<Object>(&String::from_utf8_lossy(body), options) else { return Duplicates::default() };
+    let Err(error) = read_yaml(&String::from_utf8_lossy(body), DuplicateKeyPolicy::Error) else { return Duplicates::default() };
     match error.without_snippet() {
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => Duplicates::in_yaml(location.line(), key),
         _ => Duplicates::default(),
@@ -376,7 +378,7 @@ pub fn yaml_or_json(body: &[u8], strict: bool) -> Result<Object, Status> {
 pub fn yaml(body: &[u8], strict: bool) -> Result<Object, Status> {
     let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
     let duplicate_keys = if strict { DuplicateKeyPolicy::Error } else { DuplicateKeyPolicy::LastWins };
-    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { duplicate_keys: duplicate_keys }).map_err(|error| {
+    read_yaml(text, duplicate_keys).map_err(|error| {
         let message = match error.without_snippet() {
             serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => {
                 format!("error decoding YAML: line {}: key {key:?} already set in map", location.line())
@@ -385,6 +387,12 @@ pub fn yaml(body: &[u8], strict: bool) -> Result<Object, Status> {
         };
         Status::bad_request(message)
     })
+}
+
+/// The reader allows 64 levels, for which a thread's stack was just large enough in builds without optimisation.
+fn read_yaml(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Object, serde_saphyr::Error> {
+    let options = serde_saphyr::options! { duplicate_keys: duplicate_keys };
+    stacker::maybe_grow(YAML_STACK_BYTES, 2 * YAML_STACK_BYTES, || serde_saphyr::from_str_with_options(text, options))
 }
 
 pub fn unsupported(have: &str, want: &[&str]) -> Status {
