@@ -82,17 +82,7 @@ impl Core {
         if let Some(policy) = &options.propagation_policy {
             asked["propagationPolicy"] = json!(policy);
         }
-        let request = Request {
-            cache: &self.cache,
-            resources: &self.resources,
-            authorizer: &self.authorizer,
-            scope,
-            operation: Operation::Delete,
-            name: &scope.name,
-            old: Some(old),
-            options: asked,
-            dry_run,
-        };
+        let request = Request { old: Some(old), options: asked, dry_run, ..self.asking(scope, Operation::Delete) };
         self.hooks.permit(&request, None).await.map(drop)
     }
 

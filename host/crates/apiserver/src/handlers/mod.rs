@@ -37,8 +37,9 @@ use pintle_api::{GroupVersionResource, Status};
 use pintle_registry::WriteContext;
 use pintle_registry::allocator::Allocators;
 
-use crate::admission::Chain;
+use crate::admission::request::Request;
 use crate::admission::webhook::Hooks;
+use crate::admission::{Chain, Operation};
 use crate::aggregation::Extensions;
 use crate::audit::{Audit, Record};
 use crate::auth::{Attributes, Authenticator, Authorizer, Decision, User, forbidden};
@@ -102,6 +103,12 @@ pub struct Written {
 }
 
 impl Core {
+    /// What hooks are asked about a request, as far as its kind does not matter.
+    pub fn asking<'a>(&'a self, scope: &'a Scope, operation: Operation) -> Request<'a> {
+        let Self { cache, resources, authorizer, .. } = self;
+        Request { cache, resources, authorizer, scope, operation, name: &scope.name, old: None, options: serde_json::Value::Null, dry_run: false }
+    }
+
     pub fn resource(&self, gvr: &GroupVersionResource) -> Result<Arc<Resource>, Status> {
         let table = self.resources.load();
         table.find(gvr).cloned().ok_or_else(no_such_resource)

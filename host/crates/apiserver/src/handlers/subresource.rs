@@ -24,15 +24,9 @@ impl SubresourceCall {
             return Ok(Vec::new());
         }
         let request = Request {
-            cache: &self.core.cache,
-            resources: &self.core.resources,
-            authorizer: &self.core.authorizer,
-            scope: &self.scope,
-            operation: Operation::Create,
-            name: &self.scope.name,
-            old: None,
             options: webhook::options("CreateOptions", self.options.dry_run, &self.options.field_manager),
             dry_run: self.options.dry_run,
+            ..self.core.asking(&self.scope, Operation::Create)
         };
         self.core.hooks.permit(&request, Some(&self.object)).await
     }

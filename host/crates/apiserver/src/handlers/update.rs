@@ -196,15 +196,10 @@ impl Core {
             });
         }
         let request = Request {
-            cache: &self.cache,
-            resources: &self.resources,
-            authorizer: &self.authorizer,
-            scope,
-            operation: Operation::Update,
-            name: &scope.name,
             old: Some(old),
             options: webhook::options("UpdateOptions", options.dry_run, &options.field_manager),
             dry_run: options.dry_run,
+            ..self.asking(scope, Operation::Update)
         };
         self.with_context(&scope.user, options.dry_run, |context| update.begin(new, context))?;
         let mut warnings = self.hooks.mutate(&request, new).await?;

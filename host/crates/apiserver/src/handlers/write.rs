@@ -144,15 +144,10 @@ impl Core {
             });
         }
         let request = Request {
-            cache: &self.cache,
-            resources: &self.resources,
-            authorizer: &self.authorizer,
-            scope,
-            operation: Operation::Create,
             name: &creation.name,
-            old: None,
             options: webhook::options("CreateOptions", options.dry_run, &options.field_manager),
             dry_run: options.dry_run,
+            ..self.asking(scope, Operation::Create)
         };
         self.with_context(&scope.user, options.dry_run, |context| creation.begin(object, context))?;
         let mut warnings = self.hooks.mutate(&request, object).await?;

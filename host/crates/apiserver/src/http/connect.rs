@@ -15,7 +15,6 @@ use super::rest::Call;
 use super::websocket::Wish;
 use super::{Body, Response, plugins};
 use crate::admission::Operation;
-use crate::admission::request::Request;
 use crate::auth::Attributes;
 use crate::cache::Filter;
 use crate::handlers::{Core, Scope, no_such_resource};
@@ -82,17 +81,7 @@ async fn ask_hooks(call: &Call, scope: &Scope) -> Result<(), Status> {
     if scope.subresource == "proxy" {
         options["path"] = json!(call.path.rest);
     }
-    let request = Request {
-        cache: &call.core.cache,
-        resources: &call.core.resources,
-        authorizer: &call.core.authorizer,
-        scope,
-        operation: Operation::Connect,
-        name: &scope.name,
-        old: None,
-        options: json!(null),
-        dry_run: false,
-    };
+    let request = call.core.asking(scope, Operation::Connect);
     call.core.hooks.permit(&request, Some(&options)).await.map(drop)
 }
 
