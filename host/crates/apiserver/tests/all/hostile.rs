@@ -1,16 +1,18 @@
 //! A whole server and clients that mean it no good: each is refused or cut, in bounded time and memory, and the next client is served.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use pintle_apiserver::Server;
 use pintle_apiserver::http::incoming::{MAX_BODY_BYTES, MAX_HELD_BYTES};
-use pintle_apiserver::{Config, Server, Storage};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+use crate::harness;
+
 /// Nothing here takes longer on any machine; what hangs fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -25,23 +27,14 @@ struct Answer {
 }
 
 async fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { storage: Storage::Memory, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
-    Fixture { server: Server::start(config).await.unwrap(), _dir: dir }
+    let (server, _dir) = harness::start(|_| {}).await;
+    Fixture { server, _dir }
 }
 
 impl Fixture {
     /// A connection as the administrator.
     async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
-        let pki = self.server.pki();
-        let (chain, key) = pki.admin.der().unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut tls = tls.with_root_certificates(pki.roots().unwrap()).with_client_auth_cert(chain, key).unwrap();
-        tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(self.server.address()).await.unwrap();
-        let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-        tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap()
+        harness::connect_as_admin(&self.server, &[protocol]).await
     }
 
     /// One request on a connection of its own. Each header ends with its line.

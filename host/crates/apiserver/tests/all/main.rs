@@ -5,6 +5,7 @@
 mod authorization;
 mod beside;
 mod encryption;
+mod harness;
 mod hostile;
 mod oidc;
 mod protobuf;

@@ -13,12 +13,14 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use pintle_apiserver::Server;
 use pintle_apiserver::auth::oidc::config::{Configuration, Flags};
 use pintle_apiserver::auth::{Pki, ServerNames};
-use pintle_apiserver::{Config, Server, Storage};
 use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use crate::harness;
 
 /// Nothing here takes longer on any machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -125,24 +127,15 @@ struct Fixture {
 }
 
 async fn fixture(issuers: Vec<pintle_apiserver::auth::oidc::config::Jwt>) -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        storage: Storage::Memory,
-        oidc: issuers.into_iter().map(Arc::new).collect(),
-        ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap())
-    };
-    Fixture { server: Server::start(config).await.unwrap(), _dir: dir }
+    let (server, _dir) = harness::start(|config| config.oidc = issuers.into_iter().map(Arc::new).collect()).await;
+    Fixture { server, _dir }
 }
 
 impl Fixture {
     /// Who the server says the token's bearer is, or the code.
     async fn who(&self, token: &str) -> Result<Value, u16> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_root_certificates(self.server.pki().roots().unwrap()).with_no_client_auth();
-        let stream = TcpStream::connect(self.server.address()).await.unwrap();
-        let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+        let tls = harness::tls(self.server.pki(), None, &[]);
+        let stream = harness::connect(self.server.address(), tls).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let review = r#"{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}"#;

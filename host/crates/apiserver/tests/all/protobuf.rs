@@ -1,6 +1,5 @@
 //! A whole server and a client that speaks protobuf, as client-go does by default.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,9 +8,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use pintle_api::protobuf::{self, Encoder};
-use pintle_apiserver::{Config, Server, Storage};
+use pintle_apiserver::Server;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+
+use crate::harness;
 
 const PROTOBUF: &str = protobuf::MEDIA_TYPE;
 const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
@@ -32,23 +32,14 @@ struct Answer {
 }
 
 async fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { storage: Storage::Memory, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
-    let server = Server::start(config).await.unwrap();
+    let (server, _dir) = harness::start(|_| {}).await;
     let sender = connect(&server).await;
-    Fixture { server, sender, _dir: dir }
+    Fixture { server, sender, _dir }
 }
 
 /// A connection as the administrator.
 async fn connect(server: &Server) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
-    let pki = server.pki();
-    let (chain, key) = pki.admin.der().unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = tls.with_root_certificates(pki.roots().unwrap()).with_client_auth_cert(chain, key).unwrap();
-    let stream = TcpStream::connect(server.address()).await.unwrap();
-    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let stream = harness::connect_as_admin(server, &[]).await;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender

@@ -9,30 +9,21 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Client, GroupVersionResource, Reason};
 use pintle_apiserver::auth::User;
 use pintle_apiserver::cache::Limits;
-use pintle_apiserver::{Config, Server, Storage};
 use serde_json::{Value, json};
+
+use crate::harness::Fixture;
 
 const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 /// Nothing here takes longer on any machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
-struct Fixture {
-    server: Server,
-    client: Arc<dyn Client>,
-    _dir: tempfile::TempDir,
-}
-
 async fn fixture() -> Fixture {
     with_limits(Limits::default()).await
 }
 
 async fn with_limits(limits: Limits) -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { storage: Storage::Memory, limits, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
-    let server = Server::start(config).await.unwrap();
-    let client: Arc<dyn Client> = Arc::new(server.local_client(User::loopback()));
-    Fixture { server, client, _dir: dir }
+    Fixture::start(|config| config.limits = limits).await
 }
 
 fn maps() -> Target {

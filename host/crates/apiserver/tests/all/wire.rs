@@ -12,30 +12,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pintle_api::client::{DeleteOptions, ListOptions, Patch, Target, WriteOptions};
 use pintle_api::object::ObjectExt;
-use pintle_api::{Client, GroupVersionResource, Status};
+use pintle_api::{GroupVersionResource, Status};
+use pintle_apiserver::Server;
 use pintle_apiserver::auth::User;
-use pintle_apiserver::{Config, Server, Storage};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::harness::{Fixture, connect_as_admin};
 
 const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
 const CUSTOM: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 /// Nothing here takes longer on any machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
-struct Fixture {
-    server: Server,
-    client: Arc<dyn Client>,
-    _dir: tempfile::TempDir,
-}
-
 async fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { storage: Storage::Memory, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
-    let server = Server::start(config).await.unwrap();
-    let client: Arc<dyn Client> = Arc::new(server.local_client(User::loopback()));
-    Fixture { server, client, _dir: dir }
+    Fixture::start(|_| {}).await
 }
 
 /// A webhook that answers each review with what the function makes of it; how to call it.
@@ -58,18 +50,6 @@ async fn hook(server: &Server, answer: fn(&Value) -> Value) -> Value {
         }
     });
     json!({"url": url, "caBundle": STANDARD.encode(server.pki().ca_pem())})
-}
-
-/// A connection as the administrator.
-async fn connect(server: &Server) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let pki = server.pki();
-    let (chain, key) = pki.admin.der().unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = tls.with_root_certificates(pki.roots().unwrap()).with_client_auth_cert(chain, key).unwrap();
-    let stream = TcpStream::connect(server.address()).await.unwrap();
-    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap()
 }
 
 fn configuration(kind: &str, client: &Value, resource: &str, more: Value) -> Value {
@@ -238,7 +218,7 @@ async fn custom_versions_are_turned_into_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_over_websocket() {
     let f = fixture().await;
-    let stream = connect(&f.server).await;
+    let stream = connect_as_admin(&f.server, &[]).await;
     let url = format!("wss://{}/api/v1/namespaces/default/configmaps?watch=true&fieldSelector=metadata.name%3Dseen", f.server.address());
     let (mut socket, answer) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     assert_eq!(answer.status(), 101);
@@ -255,7 +235,7 @@ async fn a_watch_over_websocket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ends_is_alive_and_not_ready() {
     let f = fixture().await;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect(&f.server).await)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect_as_admin(&f.server, &[]).await)).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut get = async |path: &str| {
         let request = http::Request::get(path).header("host", "x").body(Full::new(Bytes::new())).unwrap();
@@ -310,10 +290,10 @@ async fn long_lists_are_whole_over_both_protocols_and_in_every_form() {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{at:03}")}, "data": {"k": text}});
         create(&f, "configmaps", object).await.unwrap();
     }
-    let (one, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect(&f.server).await)).await.unwrap();
+    let (one, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect_as_admin(&f.server, &[]).await)).await.unwrap();
     tokio::spawn(connection);
     let executor = hyper_util::rt::TokioExecutor::new();
-    let (two, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(connect(&f.server).await)).await.unwrap();
+    let (two, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(connect_as_admin(&f.server, &[]).await)).await.unwrap();
     tokio::spawn(connection);
     let mut first: Option<Bytes> = None;
     for mut sender in [Sender::One(one), Sender::Two(two)] {

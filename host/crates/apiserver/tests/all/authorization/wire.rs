@@ -1,7 +1,5 @@
 //! Callers over HTTPS, each with a connection of its own.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::SendRequest;
@@ -9,10 +7,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use pintle_apiserver::Server;
 use pintle_apiserver::auth::pki::Identity;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::LIMIT;
 use super::endpoints::{Asked, Endpoint};
+use crate::harness;
 
 pub struct Caller(SendRequest<Full<Bytes>>);
 
@@ -33,17 +31,8 @@ impl Caller {
     }
 
     async fn connect(server: &Server, identity: Option<Identity>) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_root_certificates(server.pki().roots().unwrap());
-        let mut tls = match identity.map(|identity| identity.der().unwrap()) {
-            Some((chain, key)) => tls.with_client_auth_cert(chain, key).unwrap(),
-            None => tls.with_no_client_auth(),
-        };
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(server.address()).await.unwrap();
-        let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+        let tls = harness::tls(server.pki(), identity.as_ref(), &["h2"]);
+        let stream = harness::connect(server.address(), tls).await.unwrap();
         let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self(sender)

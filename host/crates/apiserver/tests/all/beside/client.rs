@@ -9,9 +9,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pintle_apiserver::auth::{Pki, ServerNames};
-use tokio::net::TcpStream;
 
 use super::LIMIT;
+use crate::harness;
 
 pub const AGENT: &str = "beside/1";
 
@@ -52,27 +52,15 @@ impl Place {
     }
 
     pub async fn try_caller(&self, user: &[&str]) -> std::io::Result<Caller> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = tls.with_root_certificates(self.pki.roots().unwrap());
-        let mut tls = match user {
-            [name, groups @ ..] => {
-                let (chain, key) = self.pki.issue_client(name, groups).unwrap().der().unwrap();
-                tls.with_client_auth_cert(chain, key).unwrap()
-            }
-            [] => tls.with_no_client_auth(),
-        };
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let (address, tls) = (self.address, Arc::new(tls));
+        let identity = user.split_first().map(|(name, groups)| self.pki.issue_client(name, groups).unwrap());
+        let (address, tls) = (self.address, harness::tls(&self.pki, identity.as_ref(), &["h2"]));
         let sender = connect(address, tls.clone()).await?;
         Ok(Caller { address, tls, sender, headers: Vec::new() })
     }
 }
 
 async fn connect(address: SocketAddr, tls: Arc<rustls::ClientConfig>) -> std::io::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(address).await?;
-    let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await?;
+    let stream = harness::connect(address, tls).await?;
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
     tokio::spawn(connection);
