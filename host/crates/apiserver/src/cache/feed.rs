@@ -110,7 +110,7 @@ async fn drain(weak: &Weak<Cache>, changes: &mut Changes) -> Option<Error> {
             Ok(Some(Ok(batch))) => apply(&cache, &batch),
             Ok(Some(Err(why))) => return Some(why),
             Ok(None) => return Some(Error::Unavailable("the stream ended".to_owned())),
-            Err(_) => cache.write_state().trim(&cache.limits, Instant::now()),
+            Err(_) => cache.write_state().rest(&cache.limits, Instant::now()),
         }
     }
 }

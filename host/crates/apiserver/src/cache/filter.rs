@@ -5,7 +5,7 @@ use pintle_api::selector::{FieldSelector, LabelSelector};
 
 use super::stored::{Stored, label_bit};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Empty: all namespaces.
     pub namespace: String,

@@ -7,6 +7,7 @@ pub mod event;
 mod feed;
 pub mod filter;
 mod guards;
+mod pieces;
 mod shared;
 pub mod snapshot;
 mod state;
@@ -35,6 +36,7 @@ pub use watcher::Watcher;
 
 use crate::storage::ROOT;
 use guards::Queues;
+use pieces::Pieces;
 use shared::Rounds;
 use state::State;
 use stored::Index;
@@ -74,6 +76,7 @@ pub struct Slot {
     pub prefix: String,
     fields: ArcSwap<Fields>,
     wakes: Wakes,
+    pieces: Pieces,
     observers: ArcSwap<Vec<Observer>>,
 }
 

@@ -9,6 +9,7 @@ use imbl::OrdMap;
 use pintle_api::{Object, Status};
 
 use super::event::Event;
+use super::pieces::Pieces;
 use super::snapshot::Snapshot;
 use super::stored::Stored;
 use super::wakes::Wakes;
@@ -72,6 +73,7 @@ impl State {
             prefix: prefix.to_owned(),
             fields: ArcSwap::from_pointee(fields.unwrap_or_else(Fields::none)),
             wakes: Wakes::new(),
+            pieces: Pieces::default(),
             observers: ArcSwap::default(),
         });
         self.by_prefix.insert(prefix.to_owned(), slot.id);
@@ -140,6 +142,12 @@ impl State {
             }
         };
         observers.iter().for_each(|observer| observer(namespace, name, object));
+    }
+
+    /// Nothing was written for a while: what crowds were told last is of no use any more.
+    pub fn rest(&mut self, limits: &Limits, now: Instant) {
+        self.trim(limits, now);
+        self.slots.iter().for_each(|state| state.slot.pieces.clear());
     }
 
     /// Drops what is older or larger than the limits allow, and packs what is not new.

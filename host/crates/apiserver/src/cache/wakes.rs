@@ -45,6 +45,11 @@ impl Wakes {
         self.0.end.subscribe()
     }
 
+    /// Whether a crowd waits, which is told of several changes together.
+    pub fn are_many(&self) -> bool {
+        gap(self.0.end.receiver_count()).is_some()
+    }
+
     /// The log ends here now; its watchers learn of it by and by. Needs a runtime.
     pub fn tell(&self, end: u64) {
         let Some(gap) = gap(self.0.end.receiver_count()) else { return self.tell_at_once(end) };

@@ -6,6 +6,8 @@ use pintle_api::Status;
 
 use super::event::Event;
 use super::filter::Filter;
+use super::pieces::{self, Lines};
+use super::state::State;
 use super::stored::Kind;
 use super::{Cache, Slot};
 
@@ -20,10 +22,24 @@ pub struct Watcher {
     changed: tokio::sync::watch::Receiver<u64>,
 }
 
+/// An event as the watcher is to be told of it, and its kind as seen through the filter; `u64`: its place in the log.
+pub(super) type Seen = (u64, Kind, Arc<Event>);
+
 pub struct Batch {
     pub events: Vec<(Kind, Arc<Event>)>,
     /// The watcher has now seen everything up to here.
     pub revision: u64,
+}
+
+/// Part of the log.
+struct Stretch {
+    events: Vec<Seen>,
+    /// Where the next begins.
+    to: u64,
+    /// Everything up to here is in it or was before it.
+    revision: u64,
+    /// The log ends with it.
+    all: bool,
 }
 
 impl Watcher {
@@ -36,12 +52,24 @@ impl Watcher {
     pub async fn next(&mut self) -> Result<Batch, Status> {
         loop {
             self.changed.borrow_and_update();
-            let (batch, all) = self.read()?;
-            if !batch.events.is_empty() {
-                return Ok(batch);
+            let stretch = self.read(&*self.cache.read_state())?;
+            self.next = stretch.to;
+            if !stretch.events.is_empty() {
+                let events = stretch.events.into_iter().map(|(_, kind, event)| (kind, event)).collect();
+                return Ok(Batch { events, revision: stretch.revision });
             }
-            if all && self.changed.changed().await.is_err() {
-                return Err(Status::unavailable("the server is shutting down"));
+            self.more(stretch.all).await?;
+        }
+    }
+
+    /// The same as lines, which watchers at the same place share.
+    pub async fn next_lines(&mut self) -> Result<Lines, Status> {
+        loop {
+            self.changed.borrow_and_update();
+            let (lines, all) = self.read_lines()?;
+            match lines {
+                Some(lines) => return Ok(lines),
+                None => self.more(all).await?,
             }
         }
     }
@@ -52,21 +80,51 @@ impl Watcher {
         (state.slots[self.slot.id].next == self.next).then_some(state.revision)
     }
 
-    fn read(&mut self) -> Result<(Batch, bool), Status> {
-        let state = self.cache.read_state();
-        let (log, all) = state.events(self.slot.id, self.next, BATCH)?;
-        let (mut events, mut read, mut revision) = (Vec::new(), 0, 0);
-        for event in log {
-            read += 1;
-            revision = event.revision;
-            if let Some(kind) = event.seen_through(&self.filter) {
-                events.push((kind, event.clone()));
+    /// Waits if the log was read to its end.
+    async fn more(&mut self, all: bool) -> Result<(), Status> {
+        if all && self.changed.changed().await.is_err() {
+            return Err(Status::unavailable("the server is shutting down"));
+        }
+        Ok(())
+    }
+
+    fn read_lines(&mut self) -> Result<(Option<Lines>, bool), Status> {
+        let crowd = self.slot.wakes.are_many();
+        let stretch = {
+            let state = self.cache.read_state();
+            let end = state.slots[self.slot.id].next;
+            if crowd && let Some((lines, to)) = self.slot.pieces.find(&self.filter, self.next, end) {
+                self.next = to;
+                return Ok((Some(lines), to == end));
             }
+            self.read(&state)?
+        };
+        if stretch.events.is_empty() {
+            self.next = stretch.to;
+            return Ok((None, stretch.all));
         }
-        self.next += read;
+        let (lines, joined) = pieces::join(&stretch.events);
+        let to = stretch.events.get(joined).map_or(stretch.to, |(at, ..)| *at);
+        if crowd && joined > 1 {
+            self.slot.pieces.keep(&self.filter, self.next, to, &lines);
+        }
+        self.next = to;
+        Ok((Some(lines), stretch.all))
+    }
+
+    fn read(&self, state: &State) -> Result<Stretch, Status> {
+        let (log, all) = state.events(self.slot.id, self.next, BATCH)?;
+        let mut stretch = Stretch { events: Vec::new(), to: self.next, revision: 0, all };
+        for event in log {
+            if let Some(kind) = event.seen_through(&self.filter) {
+                stretch.events.push((stretch.to, kind, event.clone()));
+            }
+            stretch.to += 1;
+            stretch.revision = event.revision;
+        }
         if all {
-            revision = state.revision;
+            stretch.revision = state.revision;
         }
-        Ok((Batch { events, revision }, all))
+        Ok(stretch)
     }
 }

@@ -25,7 +25,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bookmark this long before the end.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
-/// Initial objects, and events that wait together, are joined into one buffer of about this size.
+/// Initial objects are joined into one buffer of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Debug, Default)]
@@ -166,14 +166,7 @@ impl Watch {
                     Err(why) => return Some(Err(why)),
                 },
                 () = &mut self.alarm => {
-                    let now = Instant::now();
-                    if now >= self.end {
-                        return None;
-                    }
-                    self.next_bookmark = bookmark_after(now, self.end);
-                    self.alarm.as_mut().reset(self.next_bookmark.unwrap_or(self.end).min(self.end));
-                    if let Some(revision) = self.watcher.caught_up_to().filter(|r| *r >= self.told && *r > 0) {
-                        self.told = revision;
+                    if let Some(revision) = self.rang()? {
                         return Some(Ok(Said::Bookmark(revision)));
                     }
                 }
@@ -181,56 +174,72 @@ impl Watch {
         }
     }
 
-    /// Whether more can be told without waiting.
-    pub fn has_more(&self) -> bool {
-        !self.initial.is_empty() || !self.ready.is_empty() || self.synced.is_some()
+    /// Sets the alarm anew. The revision to tell in a bookmark, if any; `None` of all: the time is over.
+    fn rang(&mut self) -> Option<Option<u64>> {
+        let now = Instant::now();
+        if now >= self.end {
+            return None;
+        }
+        self.next_bookmark = bookmark_after(now, self.end);
+        self.alarm.as_mut().reset(self.next_bookmark.unwrap_or(self.end).min(self.end));
+        let due = self.watcher.caught_up_to().filter(|r| *r >= self.told && *r > 0);
+        self.told = due.unwrap_or(self.told);
+        Some(due)
     }
 
     /// The next piece of the body: one event's own bytes, or many objects or events joined.
     pub async fn next_chunk(&mut self) -> Option<Bytes> {
-        let said = match self.next().await? {
-            Ok(Said::Initial(first)) => return Some(self.initial_chunk(first)),
-            Ok(said) => self.line(said).map(|line| self.with_what_waits(line)),
-            Err(why) => Err(why),
-        };
-        Some(said.unwrap_or_else(|why| {
+        let chunk = if self.tells_lines() { self.next_lines().await? } else { self.next_line().await? };
+        Some(chunk.unwrap_or_else(|why| {
             self.over = true;
             format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", why.to_value()).into()
         }))
     }
 
-    /// The line, and behind it those of the events that are there already: one piece of the body instead of many.
-    fn with_what_waits(&mut self, line: Bytes) -> Bytes {
-        if self.ready.is_empty() || line.len() >= CHUNK_BYTES {
-            return line;
-        }
-        let mut out = BytesMut::with_capacity(CHUNK_BYTES.min(line.len() * (self.ready.len() + 1)));
-        out.put_slice(&line);
-        while out.len() < CHUNK_BYTES
-            && let Some((kind, event)) = self.ready.pop_front()
-        {
-            self.told = event.revision;
-            match self.line(Said::Event(kind, event)) {
-                Ok(line) => out.put_slice(&line),
-                Err(why) => tracing::error!(%why, "a watch event cannot be shown"),
-            }
-        }
-        out.freeze()
+    /// Whether the log's next events are told as the cache has them, so that watchers may share their lines.
+    fn tells_lines(&self) -> bool {
+        let told_first = self.initial.is_empty() && self.synced.is_none() && self.ready.is_empty();
+        told_first && !self.over && !self.resource.converts && self.resource.conversion.is_none()
     }
 
-    fn initial_chunk(&mut self, first: Arc<Stored>) -> Bytes {
+    async fn next_lines(&mut self) -> Option<Result<Bytes, Status>> {
+        loop {
+            tokio::select! {
+                biased;
+                lines = self.watcher.next_lines() => return Some(lines.map(|lines| {
+                    self.told = lines.revision;
+                    lines.bytes
+                })),
+                () = &mut self.alarm => {
+                    if let Some(revision) = self.rang()? {
+                        return Some(Ok(self.bookmark(revision, false)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next_line(&mut self) -> Option<Result<Bytes, Status>> {
+        let said = self.next().await?;
+        Some(match said {
+            Ok(Said::Initial(first)) => self.initial_chunk(first),
+            Ok(said) => self.line(said),
+            Err(why) => Err(why),
+        })
+    }
+
+    fn initial_chunk(&mut self, first: Arc<Stored>) -> Result<Bytes, Status> {
         let mut out = BytesMut::new();
         let mut next = Some(first);
         while let Some(stored) = next {
-            if let Ok(line) = self.line(Said::Initial(stored)) {
-                if out.is_empty() && line.len() >= CHUNK_BYTES {
-                    return line;
-                }
-                out.put_slice(&line);
+            let line = self.line(Said::Initial(stored))?;
+            if out.is_empty() && line.len() >= CHUNK_BYTES {
+                return Ok(line);
             }
+            out.put_slice(&line);
             next = if out.len() < CHUNK_BYTES { self.initial.pop_front() } else { None };
         }
-        out.freeze()
+        Ok(out.freeze())
     }
 
     fn line(&self, said: Said) -> Result<Bytes, Status> {

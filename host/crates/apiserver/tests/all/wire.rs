@@ -173,6 +173,20 @@ fn convert(review: &Value) -> Value {
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response})
 }
 
+/// The first lines of a watch.
+async fn lines(server: &Server, path: &str, count: usize) -> Vec<Value> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connect_as_admin(server, &[]).await)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get(path).header("host", "127.0.0.1").body(Full::new(Bytes::new())).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    let mut text = Vec::new();
+    while text.iter().filter(|byte| **byte == b'\n').count() < count {
+        let frame = tokio::time::timeout(LIMIT, body.frame()).await.expect("an event is missing").unwrap().unwrap();
+        text.extend_from_slice(&frame.into_data().unwrap());
+    }
+    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_versions_are_turned_into_each_other() {
     let f = fixture().await;
@@ -212,6 +226,22 @@ async fn custom_versions_are_turned_into_each_other() {
     assert_eq!(names("v2", "host=h,port!=80").await, ["b"]);
     let old = f.client.get(&Target { name: Some("a".into()), ..things("v1") }).await.unwrap().parse().unwrap();
     assert_eq!((old["hostPort"].as_str(), old.get("host")), (Some("h:80"), None));
+
+    // Many changes wait when the watch begins; each is converted before it is told, and selected by the fields of its version.
+    let before = f.client.list(&things("v1"), &ListOptions::default()).await.unwrap().revision;
+    for port in 90..99 {
+        let host = if port % 3 == 0 { "other" } else { "h" };
+        let patch = Patch::Merge(json!({"hostPort": format!("{host}:{port}")}));
+        f.client.patch(&Target { name: Some("a".into()), ..things("v1") }, patch, &WriteOptions::default()).await.unwrap();
+    }
+    let path = format!("/apis/example.com/v2/namespaces/default/things?watch=true&resourceVersion={before}");
+    let told = lines(&f.server, &path, 9).await;
+    let shown = |event: &Value| format!("{} {}:{}", event.str_at(&["type"]), event.str_at(&["object", "host"]), event.str_at(&["object", "port"]));
+    let expected = "MODIFIED other:90, MODIFIED h:91, MODIFIED h:92, MODIFIED other:93, MODIFIED h:94, MODIFIED h:95, MODIFIED other:96, MODIFIED h:97, MODIFIED h:98";
+    assert_eq!(told.iter().map(shown).collect::<Vec<_>>().join(", "), expected);
+    let told = lines(&f.server, &format!("{path}&fieldSelector=host%3Dother"), 6).await;
+    let kinds: Vec<&str> = told.iter().map(|event| event.str_at(&["type"])).collect();
+    assert_eq!(kinds, ["ADDED", "DELETED", "ADDED", "DELETED", "ADDED", "DELETED"]);
     f.server.shutdown().await.unwrap();
 }
 
