@@ -79,6 +79,8 @@ fn a_scheduler_is_swapped_under_load_and_rolled_back() {
     let server = with_a_node();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let project = folder.path().join("my-policy").display().to_string();
+    let refused = server.pintle(&["plugin", "rollback", "scheduler-default"]).refused();
+    assert!(refused.contains("nobody would place the pods of default-scheduler"), "{refused}");
     server.pintle(&["plugin", "new", "scheduler", "my-policy", "--lang", "rust", "--path", &project]).ok();
     server.pintle(&["plugin", "build", &project]).ok();
     server.kubectl(&["create", "deployment", "web", "--image=x", "--replicas=40"]).ok();

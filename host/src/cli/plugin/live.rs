@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
+use super::succession::{self, Succession};
 use super::{plugins, short_digest, text};
 use crate::cli::print::{self, Format};
 use crate::cli::session::{MERGE_PATCH, Session, collection_path, is_not_found, object_path};
@@ -134,16 +135,33 @@ pub async fn rollback(session: &Session, name: &str, to: i64, timeout: &str) -> 
         if to != 0 {
             bail!("plugin {name:?} has no revision {to}");
         }
-        // Before its first revision the plugin decided nothing.
-        pause(session, name).await?;
-        print::line("It has no earlier revision: the plugin that it displaced serves again. 'pintle plugin promote' brings it back.");
-        return Ok(());
+        return give_way(session, &plugin).await;
     };
     let source = json!({"inline": null, "file": null, "https": null, "oci": null, "embedded": null, "digest": chosen["digest"]});
     let patch = json!({"spec": {"source": source, "digest": null, "config": chosen["config"], "paused": null}});
     let written = session.patch(&object_path(def, None, name, ""), MERGE_PATCH, &patch).await?;
     let serving = until_serving(session, &written, timeout).await?;
     report(&serving, &format!("rolled back to revision {}", number(chosen)));
+    Ok(())
+}
+
+/// Rolls back a plugin that has no earlier revision: what it displaced serves again. Refuses where there is nothing of that kind, for then
+/// somebody's work would stay undone.
+async fn give_way(session: &Session, plugin: &Value) -> Result<()> {
+    let name = plugin.name();
+    if plugin["spec"]["paused"] == true {
+        bail!("plugin {name:?} has no earlier revision, and it is paused");
+    }
+    let all = session.list(&collection_path(plugins(session).await?, None)).await?;
+    let Succession { taken, orphaned } = succession::without(plugin, &all);
+    if !orphaned.is_empty() {
+        bail!(
+            "plugin {name:?} has no earlier revision and no plugin that stands by for all it does: {}. 'pintle plugin pause {name}' takes it away nevertheless",
+            orphaned.join(", ")
+        );
+    }
+    pause(session, name).await?;
+    print::line(&format!("It has no earlier revision: {} now. 'pintle plugin promote {name}' brings it back.", taken.join(", ")));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub mod registry;
 mod replay;
 mod sdk;
 mod stages;
+mod succession;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,7 +66,7 @@ enum What {
     },
     /// Take a plugin's decisions away from it; a plugin of the same task that stands by takes over
     Pause { name: String },
-    /// Withdraw the candidate; without one, back to an earlier revision
+    /// Withdraw the candidate; without one, back to an earlier revision, or to the plugin that stands by
     Rollback {
         name: String,
         /// 0: the one before
