@@ -10,6 +10,7 @@ use wasmtime::component::types::ComponentItem;
 pub use crate::contract::Version;
 use crate::contract::{self, Contract, Unsupported};
 use crate::engine::{Machine, digest};
+use crate::source::MAX_INLINE_BYTES;
 
 /// The largest component that is loaded: Python's take 18 MiB.
 pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
@@ -40,8 +41,14 @@ pub enum LoadError {
     NotAComponent(String),
     #[error("is a core module, not a component: encode it with `pintle plugin build` or `wasm-tools component new`")]
     CoreModule,
-    #[error("has {0} bytes, more than the {MAX_COMPONENT_BYTES} that are loaded")]
+    #[error("has {0} bytes; a component may have {mib} MiB", mib = MAX_COMPONENT_BYTES >> 20)]
     TooLarge(usize),
+    #[error(
+        "spec.source.inline has {0} bytes as decoded; it may have {inline} MiB, and a component up to {mib} MiB comes gzipped, or as file, https or oci",
+        inline = MAX_INLINE_BYTES >> 20,
+        mib = MAX_COMPONENT_BYTES >> 20
+    )]
+    InlineTooLarge(usize),
     #[error(
         "exports no world that pintle knows: a scheduler exports `schedule`, a controller `reconcile`, an ingress controller `compile`, an admission policy `admit`; this exports {0}"
     )]
@@ -73,7 +80,7 @@ impl LoadError {
     pub fn reason(&self) -> &'static str {
         match self {
             LoadError::NotAComponent(_) | LoadError::CoreModule => "NotAComponent",
-            LoadError::TooLarge(_) => "TooLarge",
+            LoadError::TooLarge(_) | LoadError::InlineTooLarge(_) => "TooLarge",
             LoadError::UnknownWorld(_) | LoadError::WrongWorld { .. } => "WrongWorld",
             LoadError::UngrantedImport(..) => "UngrantedImport",
             LoadError::UnsupportedVersion(_) => "UnsupportedVersion",

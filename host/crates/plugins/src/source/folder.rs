@@ -85,7 +85,7 @@ impl Components {
         if !inline.is_empty() {
             let bytes = base64::engine::general_purpose::STANDARD.decode(inline).map_err(|e| LoadError::Source(format!("inline: {e}")))?;
             return match bytes.len() > MAX_INLINE_BYTES {
-                true => Err(LoadError::TooLarge(bytes.len())),
+                true => Err(LoadError::InlineTooLarge(bytes.len())),
                 false if bytes.starts_with(GZIP) => unpacked(&bytes),
                 false => Ok(bytes.into()),
             };
@@ -147,6 +147,7 @@ fn read_file(path: &Path) -> Result<Bytes, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use expect_test::expect;
     use std::io::Write;
 
     fn packed(bytes: &[u8]) -> Source {
@@ -164,6 +165,12 @@ mod tests {
         assert_eq!(read.as_ref(), b"\0asm and so on");
         let bomb = components.read(&packed(&vec![0; MAX_COMPONENT_BYTES + (1 << 20)]));
         assert_eq!(bomb, Err(LoadError::TooLarge(MAX_COMPONENT_BYTES + 1)));
+        let unpacked = Source { inline: base64::engine::general_purpose::STANDARD.encode(vec![0; MAX_INLINE_BYTES + 1]), ..Source::default() };
+        expect![
+            "spec.source.inline has 1048577 bytes as decoded; it may have 1 MiB, and a component up to 64 MiB comes gzipped, or as file, https or oci"
+        ]
+        .assert_eq(&components.read(&unpacked).expect_err("too many bytes").to_string());
+        expect!["has 67108865 bytes; a component may have 64 MiB"].assert_eq(&bomb.expect_err("a bomb").to_string());
         let broken = Source { inline: base64::engine::general_purpose::STANDARD.encode(b"\x1f\x8bnonsense"), ..Source::default() };
         assert!(matches!(components.read(&broken), Err(LoadError::Source(_))));
     }

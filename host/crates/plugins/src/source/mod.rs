@@ -17,7 +17,7 @@ use pintle_api::client::Target;
 use pintle_api::object::ObjectExt;
 
 use folder::MAX_SIGNATURE_BYTES;
-pub use folder::{Bytes, Components};
+pub use folder::{Bytes, Components, MAX_INLINE_BYTES};
 use oci::{Login, Registry};
 use signature::{PublicKey, Signature};
 use web::Trust;
