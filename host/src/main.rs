@@ -8,6 +8,7 @@ mod decisions;
 mod ingress;
 mod node;
 mod server;
+mod told;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told::told(&error));
             ExitCode::FAILURE
         }
     }

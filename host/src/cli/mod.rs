@@ -179,7 +179,7 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode> {
 
 /// One error of several objects' work.
 fn complain(error: &anyhow::Error) {
-    if error.is::<session::Refused>() { eprintln!("{error}") } else { eprintln!("error: {error:#}") }
+    if error.is::<session::Refused>() { eprintln!("{error}") } else { eprintln!("error: {}", crate::told::told(error)) }
 }
 
 #[cfg(test)]

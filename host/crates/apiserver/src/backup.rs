@@ -45,7 +45,7 @@ pub async fn restore_into(file: &Path, storage: &Storage, data_dir: &Path) -> Re
     verify(file)?;
     let store = open_store(storage, data_dir).await?;
     if !store.range(b"", b"", 1).await?.entries.is_empty() {
-        return Err(pintle_store::Error::Refused("the store is not empty".into()).into());
+        return Err(pintle_store::Error::Unusable("the store is not empty".into()).into());
     }
     let mut reader = open(file)?;
     while let Some(page) = reader.page()? {

@@ -48,7 +48,7 @@ impl Options {
 /// Connects, and asks once so that a wrong address is known now.
 pub async fn open(options: Options) -> Result<Arc<Etcd>> {
     if options.prefix.is_empty() {
-        return Err(Error::Refused("the prefix of the keys is empty".into()));
+        return Err(Error::Unusable("the prefix of the keys is empty".into()));
     }
     let mut connect = ConnectOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)

@@ -49,6 +49,9 @@ pub enum Error {
     /// The caller's mistake: an empty key, a key twice, too many operations. Nothing was written.
     #[error("transaction refused: {0}")]
     Refused(String),
+    /// The store is not to be opened, made or filled as it was asked for, until somebody has seen to it. Nothing was changed.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ impl File {
         revision: Revision,
         next_page: impl FnMut() -> std::result::Result<Option<Vec<Entry>>, E>,
     ) -> std::result::Result<(), E> {
-        let taken = || Err(Error::Refused(format!("{} exists already", path.display())).into());
+        let taken = || Err(Error::Unusable(format!("{} exists already", path.display())).into());
         if path.exists() {
             return taken();
         }
@@ -283,7 +283,7 @@ fn make_journal(path: &Path) -> Result<()> {
 /// meaning. The tree does not tell whether it was closed in order, which would cost each start and each end a commit; so somebody has to.
 fn open_journal(path: &Path) -> Result<Box<dyn StorageBackend>> {
     let file = std::fs::File::options().read(true).write(true).open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::Refused(format!(
+        std::io::ErrorKind::NotFound => Error::Unusable(format!(
             "the store's journal {} is gone, and with it what was written last, unless the server before ended in order: if it did, make an empty file of that name",
             path.display()
         )),
@@ -358,7 +358,7 @@ mod tests {
         std::fs::rename(&journal, &kept).unwrap();
         for _ in 0..2 {
             let refused = File::open(&path, CACHE_BYTES).map(drop).unwrap_err();
-            assert!(matches!(&refused, Error::Refused(why) if why.contains("store.journal is gone")), "{refused}");
+            assert!(matches!(&refused, Error::Unusable(why) if why.contains("store.journal is gone")), "{refused}");
             assert!(!journal.exists(), "the next start is refused too");
         }
         std::fs::rename(&kept, &journal).unwrap();
@@ -375,7 +375,7 @@ mod tests {
         let path = directory.path().join("store");
         put(&File::open(&path, CACHE_BYTES).unwrap(), "/a");
         std::fs::remove_file(journal_path(&path)).unwrap();
-        assert!(matches!(File::open(&path, CACHE_BYTES), Err(Error::Refused(_))));
+        assert!(matches!(File::open(&path, CACHE_BYTES), Err(Error::Unusable(_))));
     }
 
     #[test]

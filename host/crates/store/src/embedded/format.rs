@@ -41,7 +41,7 @@ fn bring_to(database: &Database, known: u64, migrations: &[Migration]) -> Result
         Some(found) if found == known => return Ok(()),
         Some(found) if found > known => {
             let why = format!("the file has format {found}, this pintle knows up to {known}: a newer one wrote it");
-            return Err(Error::Refused(why));
+            return Err(Error::Unusable(why));
         }
         Some(0) => return Err(Error::Corrupt("the file has format 0, which never was".into())),
         _ => {}
@@ -156,7 +156,7 @@ mod tests {
         drop(database);
 
         match File::open(&path, 1 << 20) {
-            Err(Error::Refused(why)) => assert_eq!(why, "the file has format 4, this pintle knows up to 2: a newer one wrote it"),
+            Err(Error::Unusable(why)) => assert_eq!(why, "the file has format 4, this pintle knows up to 2: a newer one wrote it"),
             other => panic!("{:?}", other.map(drop)),
         }
     }

@@ -36,7 +36,7 @@ async fn a_restored_store_is_as_it_was_and_no_revision_comes_twice() {
     assert_eq!(restored.commit(write([put("/k1", "on")])).await.unwrap(), revision + 1);
 
     let again = embedded::restore(&path, Reader::open(&file[..]).unwrap());
-    assert!(matches!(again, Err(BackupError::Store(Error::Refused(_)))), "{again:?}");
+    assert!(matches!(again, Err(BackupError::Store(Error::Unusable(_)))), "{again:?}");
 }
 
 #[tokio::test]
