@@ -24,6 +24,7 @@
 //! 172 µs of CPU for each commit alone, 146 and 96 with four callers, 54 and 42 with 32 (`examples/commit_cost.rs`, docs/performance.md).
 
 mod apply;
+mod aside;
 mod file;
 mod format;
 mod journal;

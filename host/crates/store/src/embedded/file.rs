@@ -8,6 +8,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, StorageBackend};
 
 use super::apply::{self, Applied};
+use super::aside::{self, sync_parent, unavailable_at};
 use super::format::{self, GENERATION, IDENTITY};
 use super::journal::{CHANGE_HEADER_BYTES, HALF_BYTES, Journal, RECORD_HEADER_BYTES};
 use super::memtable::{Layer, Memtable, Merged};
@@ -39,13 +40,14 @@ impl File {
         if !path.exists() {
             make_journal(&journal)?;
             // Where another process was faster there is its tree, to be opened or found in use.
-            aside(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
+            aside::make(path, |aside| format::prepare(&tree::create(aside, cache_bytes)?))?;
         }
         let database = tree::builder(cache_bytes).open(path).map_err(tree::opening)?;
         if !format::has_journal(&database)? {
             make_journal(&journal)?;
         }
         let file = Self::start(database, || open_journal(&journal))?;
+        aside::clear(path);
         // Also for names that a process made which ended before it came to this.
         sync_parent(path)?;
         Ok(file)
@@ -61,7 +63,7 @@ impl File {
         if path.exists() {
             return taken();
         }
-        let made = aside(path, |aside| -> std::result::Result<(), E> {
+        let made = aside::make(path, |aside| -> std::result::Result<(), E> {
             let database = tree::create(aside, FILL_CACHE_BYTES)?;
             format::prepare(&database)?;
             tree::fill(&database, revision, next_page)?;
@@ -292,38 +294,6 @@ fn open_journal(path: &Path) -> Result<Box<dyn StorageBackend>> {
     Ok(Box::new(FileBackend::new(file).map_err(tree::opening)?))
 }
 
-/// Makes a file beside its place, under a name of its own, and gives it the right one when it is whole. False: another is there by then, and stays.
-fn aside<E: From<Error>>(path: &Path, make: impl FnOnce(&Path) -> std::result::Result<(), E>) -> std::result::Result<bool, E> {
-    let mut prefix = path.file_name().unwrap_or_default().to_owned();
-    prefix.push(".new.");
-    let in_context = |error: std::io::Error| unavailable_at(path, &error);
-    let aside = tempfile::Builder::new().prefix(&prefix).make_in(folder(path), |name| std::fs::File::create_new(name));
-    let aside = aside.map_err(in_context)?.into_temp_path();
-    make(&aside)?;
-    match aside.persist_noclobber(path) {
-        Ok(()) => {}
-        Err(failed) if failed.error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(failed) => return Err(in_context(failed.error).into()),
-    }
-    sync_parent(path)?;
-    Ok(true)
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn unavailable_at(path: &Path, error: &std::io::Error) -> Error {
-    Error::Unavailable(format!("{}: {error}", path.display()))
-}
-
-/// A new file's name is durable only when its directory is.
-fn sync_parent(path: &Path) -> Result<()> {
-    let parent = folder(path);
-    let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| unavailable_at(parent, &error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,7 +353,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
         let mut faster = None;
-        let made = aside(&path, |aside| {
+        let made = aside::make(&path, |aside| {
             format::prepare(&tree::create(aside, CACHE_BYTES)?)?;
             let file = File::open(&path, CACHE_BYTES)?;
             put(&file, "/a");
@@ -402,6 +372,7 @@ mod tests {
     fn of_those_who_start_together_one_has_the_store() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
+        std::fs::create_dir(directory.path().join("store.new.killed")).unwrap();
         let opened: Vec<Result<File>> = std::thread::scope(|scope| {
             let begun: Vec<_> = (0..8).map(|_| scope.spawn(|| File::open(&path, CACHE_BYTES))).collect();
             begun.into_iter().map(|thread| thread.join().unwrap()).collect()
