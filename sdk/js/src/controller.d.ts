@@ -17,6 +17,7 @@ export type Relation =
   | { tag: "primary" }
   | { tag: "owned"; val: string }
   | { tag: "routed" }
+  | { tag: "local" }
   | { tag: "claimed"; val: string }
   | { tag: "indexed" };
 
@@ -104,7 +105,7 @@ export interface Policy {
   /** Brings the world nearer to what the key's object asks for. Called again after that time even if nothing changes. An exception brings
    * the key back with back-off, unless it is a `Terminal` or says that the object is invalid. */
   reconcile(cluster: Cluster, key: Key): { afterSeconds?: number } | void;
-  /** The keys that a change of an object of a routed or claimed watch concerns; `index` is the watch's place in `watches`, and the objects are
+  /** The keys that a change of an object of a routed, local or claimed watch concerns; `index` is the watch's place in `watches`, and the objects are
    * what that is `reading` of them. */
   route?(cluster: Cluster, index: number, before: KubeObject | null, after: KubeObject | null): Key[];
 }
@@ -123,7 +124,9 @@ export const primary: Relation;
 export function owned(kind: string): Relation;
 /** `route` says which keys a change concerns. */
 export const routed: Relation;
-/** As `owned`; `route` sees only objects without an owner that controls them. */
+/** As `routed`, when every key is in the object's own namespace: while that has no primary object, `route` is not asked. */
+export const local: Relation;
+/** As `owned`; `route` sees only objects without an owner that controls them, in namespaces that have a primary object. */
 export function claimed(kind: string): Relation;
 /** Kept for reads; a change makes no key. */
 export const indexed: Relation;

@@ -1,5 +1,5 @@
-// The controller world: `policy.js` exports `watches`, `reconcile(cluster, key)` and, for routed watches, `route(cluster, index, before,
-// after)`. A resource is a string as in a path: "apps/v1/deployments", "v1/pods".
+// The controller world: `policy.js` exports `watches`, `reconcile(cluster, key)` and, for routed, local and claimed watches, `route(cluster,
+// index, before, after)`. A resource is a string as in a path: "apps/v1/deployments", "v1/pods".
 //
 // Refuses nothing by itself: what the plugin is not granted comes back from the host as an ApiError with the code "forbidden".
 
@@ -30,7 +30,9 @@ export const primary = { tag: "primary" };
 export const owned = (kind) => ({ tag: "owned", val: kind });
 /** `route` says which keys a change concerns. */
 export const routed = { tag: "routed" };
-/** As `owned`; `route` sees only objects without an owner that controls them. */
+/** As `routed`, when every key is in the object's own namespace: while that has no primary object, `route` is not asked. */
+export const local = { tag: "local" };
+/** As `owned`; `route` sees only objects without an owner that controls them, in namespaces that have a primary object. */
 export const claimed = (kind) => ({ tag: "claimed", val: kind });
 /** Kept for reads; a change makes no key. */
 export const indexed = { tag: "indexed" };
@@ -45,8 +47,8 @@ export function controller(policy) {
   if (!Array.isArray(policy.watches) || policy.watches.length === 0) throw new Error("policy.js must export watches, a list that is not empty");
   if (typeof policy.reconcile !== "function") throw new Error("policy.js must export a function reconcile(cluster, key)");
   const watches = policy.watches.map(lowerWatch);
-  if (typeof policy.route !== "function" && watches.some(({ relation }) => relation.tag === "routed" || relation.tag === "claimed")) {
-    throw new Error("policy.js has a watch that is routed or claimed, so it must export a function route(cluster, index, before, after)");
+  if (typeof policy.route !== "function" && watches.some(({ relation }) => routes(relation))) {
+    throw new Error("policy.js has a watch that is routed, local or claimed, so it must export a function route(cluster, index, before, after)");
   }
   const cluster = new Cluster();
   return {
@@ -204,10 +206,15 @@ function lowerQuery(resource, { namespace = "", labels = "", fields = "", ownerU
 
 function lowerWatch(watch, at) {
   const { resource, relation, labels = "", fields = "", reading = [] } = typeof watch === "string" ? { resource: watch } : watch;
-  if (!relation && at > 0) throw new Error(`watches[${at}] (${resource}) needs a relation: owned("KIND"), routed, claimed("KIND") or indexed`);
-  const routes = ["routed", "claimed"].includes(relation?.tag);
-  if (reading.length > 0 && !routes) throw new Error(`watches[${at}] (${resource}): reading says what route looks at, so it must be routed or claimed`);
+  if (!relation && at > 0) throw new Error(`watches[${at}] (${resource}) needs a relation: owned("KIND"), routed, local, claimed("KIND") or indexed`);
+  if (reading.length > 0 && !routes(relation)) {
+    throw new Error(`watches[${at}] (${resource}): reading says what route looks at, so it must be routed, local or claimed`);
+  }
   return { resource: id(resource), relation: relation ?? primary, labelSelector: labels, fieldSelector: fields, reading: reading.map(namesOf) };
+}
+
+function routes(relation) {
+  return ["routed", "local", "claimed"].includes(relation?.tag);
 }
 
 /** Of a path, which is a list already where a name has a dot in it. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ApiError, Terminal, claimed, controller, owned, ownerReference, routed } from "../src/controller.js";
+import { ApiError, Terminal, claimed, controller, local, owned, ownerReference, routed } from "../src/controller.js";
 import { FakeCluster } from "../src/testing.js";
 
 const MAPS = "v1/configmaps";
@@ -17,7 +17,11 @@ test("watches are checked and lowered", () => {
   assert.throws(() => controller({ reconcile, watches: [] }), /must export watches/);
   assert.throws(() => controller({ reconcile, watches: ["pods"] }), /is no resource/);
   assert.throws(() => controller({ reconcile, watches: [MAPS, "v1/pods"] }), /needs a relation/);
-  assert.throws(() => controller({ reconcile, watches: [MAPS, { resource: "v1/pods", relation: claimed("X") }] }), /route/);
+  for (const relation of [routed, local, claimed("X")]) {
+    const watches = [MAPS, { resource: "v1/pods", relation }];
+    assert.throws(() => controller({ reconcile, watches }), /must export a function route/);
+    assert.deepEqual(controller({ reconcile, watches, route: () => [] }).watches()[1].relation, relation);
+  }
 });
 
 test("what a watch is reading", () => {
@@ -59,6 +63,26 @@ test("the fake cluster asks about what is read, as the host does", () => {
   assert.deepEqual(keys(3, pod("a", "Ready"), pod("a", "Ready")), ["a", "a"]);
   policy.route = (_, index, before, after) => [{ namespace: after?.metadata.namespace ?? "", name: "p" }];
   assert.throws(() => keys(1, pod("a", "Ready"), pod("b", "Ready")), /reading less than/);
+});
+
+test("the fake cluster asks a local watch where there is a primary object", () => {
+  const cluster = new FakeCluster();
+  const policy = {
+    watches: [MAPS, { resource: "v1/pods", relation: local, reading: ["metadata.labels"] }, { resource: "v1/pods", relation: local }],
+    route: (_, index, before, after) => [{ namespace: "n", name: (after ?? before).metadata.labels.app }],
+  };
+  const pod = (namespace, app) => ({ metadata: { namespace, name: "p", labels: { app } } });
+  const keys = (index, ...change) => cluster.route(policy, index, ...change).map((key) => key.name);
+  cluster.add(MAPS, { metadata: { namespace: "other", name: "a" } });
+  assert.deepEqual([keys(1, null, pod("n", "a")), keys(2, null, pod("n", "a"))], [[], []]);
+  cluster.add(MAPS, object("a"));
+  assert.deepEqual([keys(1, null, pod("n", "a")), keys(2, pod("n", "b"), null)], [["a"], ["b"]]);
+  assert.deepEqual(keys(1, pod("n", "a"), pod("n", "a")), []);
+  assert.throws(() => keys(2, null, pod("other", "a")), /leads to another namespace/);
+  policy.watches[0] = "v1/nodes";
+  assert.deepEqual(keys(2, null, pod("n", "a")), []);
+  cluster.add("v1/nodes", { metadata: { name: "node" } });
+  assert.deepEqual(keys(2, null, pod("n", "a")), ["a"]);
 });
 
 test("how reconcile ends", () => {

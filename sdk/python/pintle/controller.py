@@ -38,6 +38,7 @@ class Watch:
     - `owned`: the key is the owner with `controller: true`, when its kind is `owner`
     - `claimed`: as `owned`; objects without such an owner go to `Controller.route`
     - `routed`: `Controller.route` says which keys
+    - `local`: as `routed`, when every key is in the object's own namespace: while that has no primary object, it is not asked
     - `indexed`: only kept for reads
     """
 
@@ -186,7 +187,8 @@ class Controller:
     watches: list[Watch] | tuple[Watch, ...] = ()
 
     def route(self, api: Api, watch: Watch, before: Object | None, after: Object | None) -> list[Key]:
-        """The keys that a change of an object of a routed or claimed watch concerns; of the objects there is what the watch is `reading`."""
+        """The keys that a change of an object of a routed, local or claimed watch concerns; of the objects there is what the watch is
+        `reading`."""
         return []
 
     def reconcile(self, api: Api, key: Key) -> float | timedelta | None:

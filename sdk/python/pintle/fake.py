@@ -73,16 +73,31 @@ class FakeCluster:
 
     def route(self, policy: Controller, watch: Watch, before: Object | None, after: Object | None) -> list[Key]:
         """The keys of a change of an object, as the host would have them: it passes on what the watch is `reading`, and does not ask where
-        that stays the same. Fails where all of the object leads to other keys: then it reads less than `route` looks at."""
+        that stays the same, nor, where the watch is `local`, in a namespace without a primary object. Fails where all of the object leads to
+        other keys: then it reads less than `route` looks at; and where a `local` watch has keys of another namespace."""
+        namespace = (after or before or {}).get("metadata", {}).get("namespace", "")
+        if watch.relation == "local" and not self._has_primary(policy, namespace):
+            return []
         paths = watch.paths()
         if not paths:
-            return policy.route(self, watch, before, after)
+            return self._routed(policy, watch, namespace, before, after)
         was, now = (None if object is None else part(object, paths) for object in (before, after))
         changes_hands = watch.relation == "claimed" and _is_controlled(before) != _is_controlled(after)
         if was == now and not changes_hands:
             return []
-        keys = policy.route(self, watch, was, now)
+        keys = self._routed(policy, watch, namespace, was, now)
         assert policy.route(self, watch, before, after) == keys, f"the watch of {watch.resource.name} is reading less than route looks at"
+        return keys
+
+    def _has_primary(self, policy: Controller, namespace: str) -> bool:
+        """Those of the whole cluster are in every namespace."""
+        primary = policy.watches[0].resource
+        return any(resource == primary and place in (namespace, "") for resource, place, _ in self.objects)
+
+    def _routed(self, policy: Controller, watch: Watch, namespace: str, before: Object | None, after: Object | None) -> list[Key]:
+        keys = policy.route(self, watch, before, after)
+        strays = watch.relation == "local" and any(key.namespace != namespace for key in keys)
+        assert not strays, f"the watch of {watch.resource.name} is local, and route leads to another namespace"
         return keys
 
     # pintle.env

@@ -105,6 +105,25 @@ def test_only_a_change_of_what_is_read_is_asked_about():
         cluster.route(policy, Watch(PODS, "routed", reading=("spec",)), None, pod("a"))
 
 
+def test_a_local_watch_is_asked_where_there_is_a_primary_object():
+    cluster, policy = FakeCluster(), Apps()
+    maps, nodes = Resource("", "v1", "configmaps"), Resource("", "v1", "nodes")
+    reading, whole = Watch(PODS, "local", reading=("metadata.labels",)), Watch(PODS, "local")
+    policy.watches = [Watch(maps), reading, whole]
+    here, elsewhere = pod("a", namespace="n"), pod("a", namespace="other")
+    cluster.add(maps, {"metadata": {"name": "a", "namespace": "other"}})
+    assert cluster.route(policy, reading, None, here) == cluster.route(policy, whole, None, here) == [] and policy.given == []
+    cluster.add(maps, {"metadata": {"name": "a", "namespace": "n"}})
+    assert cluster.route(policy, reading, None, here) == cluster.route(policy, whole, here, None) == [Key("n", "a")]
+    assert cluster.route(policy, reading, here, pod("a", "False", namespace="n")) == []
+    with pytest.raises(AssertionError, match="leads to another namespace"):
+        cluster.route(policy, whole, None, elsewhere)
+    policy.watches = [Watch(nodes), whole]
+    assert cluster.route(policy, whole, None, here) == []
+    cluster.add(nodes, {"metadata": {"name": "node"}})
+    assert cluster.route(policy, whole, None, here) == [Key("n", "a")]
+
+
 def test_refusals_come_once():
     cluster = FakeCluster()
     cluster.refuse("create pods", Forbidden("no"))

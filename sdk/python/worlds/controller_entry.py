@@ -18,6 +18,7 @@ RELATIONS = {
     "owned": lambda watch: wit.Relation_Owned(watch.owner),
     "claimed": lambda watch: wit.Relation_Claimed(watch.owner),
     "routed": lambda watch: wit.Relation_Routed(),
+    "local": lambda watch: wit.Relation_Local(),
     "indexed": lambda watch: wit.Relation_Indexed(),
 }
 ERRORS = {

@@ -73,10 +73,18 @@ export class FakeCluster {
   }
 
   /** The keys of a change of an object, as the host would have them: it passes on what the watch is `reading`, and does not ask where that
-   * stays the same. Throws where all of the object leads to other keys: then it reads less than `route` looks at. */
+   * stays the same, nor, where the watch is `local`, in a namespace without a primary object. Throws where all of the object leads to other
+   * keys: then it reads less than `route` looks at; and where a `local` watch has keys of another namespace. */
   route(policy, index, before, after) {
     const { reading = [], relation } = policy.watches[index];
-    const route = (before, after) => policy.route(this, index, before ?? null, after ?? null);
+    const namespace = (after ?? before)?.metadata?.namespace ?? "";
+    if (relation?.tag === "local" && !this.#hasPrimary(policy, namespace)) return [];
+    const route = (before, after) => {
+      const keys = policy.route(this, index, before ?? null, after ?? null);
+      const strays = relation?.tag === "local" && keys.some((key) => (key.namespace ?? "") !== namespace);
+      assert.ok(!strays, `watches[${index}] is local, and route leads to another namespace`);
+      return keys;
+    };
     if (reading.length === 0) return route(before, after);
     const paths = reading.map(namesOf);
     const [was, is] = [before, after].map((object) => object && part(object, paths));
@@ -85,6 +93,12 @@ export class FakeCluster {
     const keys = route(was, is);
     assert.deepEqual(route(before, after), keys, `watches[${index}] is reading less than route looks at`);
     return keys;
+  }
+
+  /** Those of the whole cluster are in every namespace. */
+  #hasPrimary({ watches: [first] }, namespace) {
+    const primaries = this.all(typeof first === "string" ? first : first.resource);
+    return primaries.some(({ metadata }) => [namespace, "", undefined].includes(metadata.namespace));
   }
 
   get(resource, namespace, name) {
