@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 
 pub const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
+pub const EVENTS: GroupVersionResource = GroupVersionResource::constant("events.k8s.io", "v1", "events");
 
 /// Longer than anything here takes on a busy machine; a wait that ends early costs nothing.
 const PATIENCE: Duration = Duration::from_secs(90);

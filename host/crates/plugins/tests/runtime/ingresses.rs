@@ -5,10 +5,9 @@ use pintle_plugins::routes::Action;
 use serde_json::json;
 
 use crate::guests;
-use crate::harness::{Bench, inline};
+use crate::harness::{Bench, EVENTS, inline};
 
 const INGRESSES: GroupVersionResource = GroupVersionResource::constant("networking.k8s.io", "v1", "ingresses");
-const EVENTS: GroupVersionResource = GroupVersionResource::constant("events.k8s.io", "v1", "events");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_published_and_survives_a_refusal() {

@@ -3,15 +3,12 @@
 
 use std::cell::Cell;
 
-use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
 use crate::guests;
-use crate::harness::{Bench, CONFIG_MAPS, controller_spec, inline};
+use crate::harness::{Bench, CONFIG_MAPS, EVENTS, controller_spec, inline};
 use crate::schedulers::{PODS, bindings, node, node_of, pod};
-
-const EVENTS: GroupVersionResource = GroupVersionResource::constant("events.k8s.io", "v1", "events");
 
 /// With time enough for a call that a busy machine delays: a missed deadline is a fault, and these tests count decisions.
 fn spec(config: &str) -> Value {
