@@ -102,7 +102,7 @@ async fn run_plugins(args: &ServerArgs, server: &Arc<Server>, address: IpAddr) -
     }
     let metrics = Arc::<PluginMetrics>::default();
     let peers = Peers {
-        me: SocketAddr::new(address, server.address().port()).to_string(),
+        address: SocketAddr::new(address, server.address().port()).to_string(),
         client: Arc::new(server.local_client(user(PLUGIN_MANAGER))),
         leads: server.leads(),
     };

@@ -30,6 +30,7 @@ use crate::plugin::{API_VERSION, KIND, LimitsSpec, PLUGINS, ProfileSpec, Source,
 use crate::shared::{Clients, Shared, raised};
 use crate::source::signature::PublicKey;
 use crate::source::{Bytes, Components, Sources};
+use crate::stages::identity;
 use crate::stages::metrics::Metrics;
 use crate::stages::peers::Peers;
 use crate::stages::spec::RollbackSpec;
@@ -99,6 +100,8 @@ pub enum StartError {
     Folder(PathBuf, std::io::Error),
     #[error("the decision log in {0}: {1}")]
     Decisions(PathBuf, std::io::Error),
+    #[error("the server's identity in {0}: {1}")]
+    Identity(PathBuf, std::io::Error),
 }
 
 impl Manager {
@@ -118,6 +121,10 @@ impl Manager {
         // Two managers of one process write logs of their own.
         let decisions = folder.join(if worlds == EVERYWHERE { "decisions-everywhere" } else { "decisions" });
         let decisions = Log::start(decisions.clone(), Bounds::default()).map_err(|e| StartError::Decisions(decisions, e))?;
+        let identity = match peers {
+            Some(_) => identity::of(&folder).map_err(|e| StartError::Identity(folder.clone(), e))?,
+            None => String::new(),
+        };
         let (publish, routes) = watch::channel(Arc::new(crate::ingress::empty_table()));
         let shared = Arc::new(Shared {
             machine,
@@ -135,6 +142,7 @@ impl Manager {
             metrics: metrics.clone(),
             shadow_machine: Default::default(),
             peers,
+            identity,
         });
         let decisions = Decisions::new(&shared);
         let logs = Logs::default();

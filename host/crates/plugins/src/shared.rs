@@ -39,6 +39,8 @@ pub struct Shared {
     pub shadow_machine: OnceLock<Machine>,
     /// Where other servers run the same plugins.
     pub peers: Option<Peers>,
+    /// This server's among them; empty where there are none.
+    pub identity: String,
 }
 
 impl Shared {

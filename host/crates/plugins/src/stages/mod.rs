@@ -6,6 +6,7 @@
 //! keys, routes or requests.
 
 pub mod candidate;
+pub mod identity;
 pub mod metrics;
 pub mod peers;
 pub mod secrets;

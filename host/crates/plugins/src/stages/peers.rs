@@ -1,5 +1,5 @@
 //! The actor's dealings with the other servers of a cluster that run the same plugin: admission policies, which are asked where requests
-//! arrive. Each server writes what it counted of a candidate under its own name; the one that leads adds them up, writes the status and
+//! arrive. Each server writes what it counted of a candidate under its identity; the one that leads adds them up, writes the status and
 //! promotes. A canary that keeps failing on one of them is withdrawn on all.
 
 use std::collections::BTreeMap;
@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 /// What a server knows of itself among several.
 pub struct Peers {
-    /// What it is called: no other has the same name.
-    pub me: String,
+    /// Where it is reached, for people to read.
+    pub address: String,
     /// Writes also while another server leads.
     pub client: Arc<dyn Client>,
     pub leads: watch::Receiver<bool>,
@@ -31,7 +31,7 @@ pub struct Peers {
 /// What the servers counted.
 #[derive(Default)]
 pub struct Ledger {
-    /// As the object has it.
+    /// As the object has it, by the server's identity.
     pub entries: BTreeMap<String, ServerSums>,
     /// What this server counts now; none without a candidate.
     own: Option<ServerSums>,
@@ -46,16 +46,14 @@ impl Actor {
 
     /// What this server counted of the same candidate before its process started.
     pub fn counted_before(&self) -> Option<&Sums> {
-        let me = &self.shared.peers.as_ref()?.me;
-        self.ledger.entries.get(me).filter(|entry| entry.generation == self.meta.generation).map(|entry| &entry.sums)
+        self.ledger.entries.get(&self.shared.identity).filter(|entry| entry.generation == self.meta.generation).map(|entry| &entry.sums)
     }
 
     /// Notes what this server counted, and gives that of all.
     pub fn add_up(&mut self, counted: Sums) -> Sums {
-        if self.shared.peers.is_none() {
-            return counted;
-        }
-        self.ledger.own = Some(ServerSums { generation: self.meta.generation, withdrawn: String::new(), sums: counted.clone() });
+        let Some(peers) = &self.shared.peers else { return counted };
+        let (generation, address) = (self.meta.generation, peers.address.clone());
+        self.ledger.own = Some(ServerSums { generation, address, withdrawn: String::new(), sums: counted.clone() });
         self.others().fold(counted, |all, other| all.plus(&other.sums))
     }
 
@@ -77,7 +75,7 @@ impl Actor {
     }
 
     fn others(&self) -> impl Iterator<Item = &ServerSums> {
-        let me = self.shared.peers.as_ref().map_or("", |peers| peers.me.as_str());
+        let me = &self.shared.identity;
         let of_now = |entry: &ServerSums| entry.generation == self.meta.generation;
         self.ledger.entries.iter().filter(move |(server, entry)| *server != me && of_now(entry)).map(|(_, entry)| entry)
     }
@@ -87,12 +85,13 @@ impl Actor {
         let Some(peers) = &self.shared.peers else { return };
         let Ledger { entries, own, written_at } = &self.ledger;
         let mut changes = Map::new();
-        let before = entries.get(&peers.me);
+        let me = &self.shared.identity;
+        let before = entries.get(me);
         if own.as_ref() != before {
-            changes.insert(peers.me.clone(), json!(own));
+            changes.insert(me.clone(), json!(own));
         }
         if self.leads() {
-            let past = entries.iter().filter(|(server, entry)| **server != peers.me && entry.generation < self.meta.generation);
+            let past = entries.iter().filter(|(server, entry)| *server != me && entry.generation < self.meta.generation);
             changes.extend(past.map(|(server, _)| (server.clone(), Value::Null)));
         }
         let hurries = own.as_ref().is_none_or(|own| before.is_none_or(|b| b.generation != own.generation) || !own.withdrawn.is_empty());

@@ -24,12 +24,14 @@ pub struct Sums {
     pub differences: Vec<Difference>,
 }
 
-/// `status.candidateByServer.SERVER`: where requests are judged on every server of a cluster, each writes what it counted.
+/// `status.candidateByServer.IDENTITY`: where requests are judged on every server of a cluster, each writes what it counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerSums {
     /// Of the spec that it counted for. Counting begins anew with each.
     pub generation: i64,
+    /// Where it was reached when it wrote this.
+    pub address: String,
     /// A canary that kept failing there was withdrawn: why.
     pub withdrawn: String,
     #[serde(flatten)]
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_one_server_writes_is_what_another_reads() {
-        let written = ServerSums { generation: 3, withdrawn: String::new(), sums: sums(10, 9, &["t1"]) };
+        let written = ServerSums { generation: 3, address: "10.0.0.1:6443".to_owned(), withdrawn: String::new(), sums: sums(10, 9, &["t1"]) };
         let json = serde_json::to_value(&written).expect("JSON");
         assert_eq!((&json["generation"], &json["lookedBack"]), (&3.into(), &10.into()));
         assert_eq!(serde_json::from_value::<ServerSums>(json).expect("the same"), written);

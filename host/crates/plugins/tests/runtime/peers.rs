@@ -1,8 +1,8 @@
 //! An admission policy's candidate on several servers: each asks it about its own requests, and the one that leads adds up.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use pintle_api::GroupVersionResource;
 use pintle_api::admission::Phase;
 use pintle_api::object::ObjectExt;
 use pintle_plugins::{EVERYWHERE, Handle, Manager, Peers};
@@ -11,11 +11,9 @@ use tokio::sync::watch;
 
 use crate::admissions::review;
 use crate::cluster::Cluster;
-use crate::harness::{Bench, config};
+use crate::harness::{Bench, EVENTS, config};
 use crate::stages::{candidate, with_candidate};
 use crate::trials::policy;
-
-const EVENTS: GroupVersionResource = GroupVersionResource::constant("events.k8s.io", "v1", "events");
 
 /// Three servers over one store; the first leads.
 struct Servers {
@@ -26,9 +24,17 @@ struct Servers {
 
 fn server(cluster: &Arc<Cluster>, number: usize, leads: &watch::Sender<bool>) -> (Handle, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    let peers = Peers { me: format!("10.0.0.{number}:6443"), client: cluster.clone(), leads: leads.subscribe() };
-    let config = config(cluster, folder.path(), Vec::new(), Vec::new());
-    (Manager::start_for(config, EVERYWHERE, Arc::default(), Some(peers)).expect("a manager"), folder)
+    (server_in(folder.path(), cluster, number, leads), folder)
+}
+
+fn server_in(folder: &Path, cluster: &Arc<Cluster>, number: usize, leads: &watch::Sender<bool>) -> Handle {
+    let peers = Peers { address: address(number), client: cluster.clone(), leads: leads.subscribe() };
+    let config = config(cluster, folder, Vec::new(), Vec::new());
+    Manager::start_for(config, EVERYWHERE, Arc::default(), Some(peers)).expect("a manager")
+}
+
+fn address(number: usize) -> String {
+    format!("10.0.0.{number}:6443")
 }
 
 impl Servers {
@@ -63,10 +69,18 @@ impl Servers {
         self.of(n).admission().ask("p", review(Phase::Mutate, probe)).await.expect("an answer").refusal.is_some()
     }
 
-    /// How many decisions each server has written.
+    /// How many decisions each server has written, in the order of their addresses.
     fn entries(&self) -> Vec<u64> {
+        self.written().into_iter().map(|(_, compared)| compared).collect()
+    }
+
+    /// The same with the addresses.
+    fn written(&self) -> Vec<(String, u64)> {
         let plugin = self.bench.plugin("p");
-        plugin["status"]["candidateByServer"].as_object().into_iter().flatten().map(|(_, e)| e["compared"].as_u64().expect("a number")).collect()
+        let entries = plugin["status"]["candidateByServer"].as_object().into_iter().flatten();
+        let mut written: Vec<_> = entries.map(|(_, e)| (e.str_at(&["address"]).to_owned(), e["compared"].as_u64().expect("a number"))).collect();
+        written.sort();
+        written
     }
 
     fn promotions(&self) -> Vec<String> {
@@ -98,6 +112,33 @@ async fn what_each_server_compared_adds_up_and_outlives_it() {
     assert!(servers.ask(1, "deny").await, "the third server");
     let seen = candidate(&servers.bench, "p", |c| c["compared"] == 5).await;
     assert_eq!((&seen["agreed"], &seen["agreement"]), (&json!(4), &json!("80%")), "{seen:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_elsewhere_is_the_same_server() {
+    let mut servers = Servers::start("strict", json!({})).await;
+    for (n, probe) in [(0, "deny"), (2, "strict"), (2, "deny")] {
+        servers.ask(n, probe).await;
+    }
+    candidate(&servers.bench, "p", |c| c["compared"] == 3 && c["agreement"] == "66.6%").await;
+    // Twice: each time it has only what its data folder has.
+    for (moves, number) in [7, 8].into_iter().enumerate() {
+        let (handle, folder) = servers.others.remove(1);
+        handle.shutdown().await;
+        let known = servers.written().iter().map(|(_, compared)| *compared).sum::<u64>();
+        let handle = server_in(folder.path(), &servers.bench.cluster, number, &servers.leads[2]);
+        servers.others.push((handle, folder));
+        let moved = || servers.written().iter().any(|(at, _)| *at == address(number)).then_some(());
+        servers.bench.eventually(moved).await.unwrap_or_else(|| panic!("{:?}", servers.written()));
+        servers.ask(2, "deny").await;
+        let seen = candidate(&servers.bench, "p", |c| c["compared"].as_u64().is_some_and(|compared| compared > known)).await;
+        assert_eq!((seen["compared"].as_u64(), seen["agreed"].as_u64()), (Some(known + 1), Some(known)), "move {moves}: {seen:#}");
+    }
+    let settled = || (servers.written() == [(address(0), 1), (address(1), 0), (address(8), 4)]).then_some(());
+    servers.bench.eventually(settled).await.unwrap_or_else(|| panic!("{:?}", servers.written()));
+    // What it looked back on before it moved is gone with the process, as after any restart.
+    let seen = candidate(&servers.bench, "p", |c| c["agreement"] == "100%").await;
+    assert_eq!((&seen["compared"], &seen["agreed"]), (&json!(5), &json!(4)), "{seen:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
