@@ -159,6 +159,43 @@ fn what_new_writes_for_python_and_c_works_as_it_comes() {
     apply(&server, &made("ingress", "python"), "");
 }
 
+#[test]
+fn go_admits_changes_and_refuses() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let project = folder.path().join("go-owner");
+    let shown = project.display().to_string();
+    output(std::process::Command::new(pintle()).args(["plugin", "new", "admission", "go-owner", "--lang", "go", "--path", &shown])).ok();
+    let run = |verb: &str| output(std::process::Command::new(pintle()).args(["plugin", verb, &shown])).ok();
+    let tested = run("test");
+    assert!(tested.contains("ok  \tgo-owner"), "{tested}");
+    // What it reads of the cluster, and a word of its own.
+    let policy = std::fs::read_to_string(project.join("policy.go")).expect("the template");
+    let begins = "\tif request.Phase == admission.Mutate {\n";
+    assert!(policy.contains(begins), "{policy}");
+    let own = "\tif taken, err := cluster.List(admission.Query{Resource: configMaps, Namespace: request.Namespace, Labels: \"only\"}); err != nil || len(taken) > 0 {\n\
+               \t\treturn admission.Deny(\"there is one already\")\n\t}\n\
+               \tif _, err := cluster.Get(configMaps, request.Namespace, \"none\"); !admission.IsNotFound(err) {\n\t\tpanic(err)\n\t}\n";
+    std::fs::write(project.join("policy.go"), policy.replace(begins, &format!("{own}{begins}"))).expect("is writable");
+    run("build");
+    let server = server();
+    server.pintle(&["plugin", "apply", &shown, "--grant", "get,list:configmaps", "--timeout", "180s"]).ok();
+    let map = |name: &str, labels: &str| {
+        server.kubectl_with_input(
+            &["create", "-f", "-"],
+            &format!(r#"{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "{name}", "labels": {labels}}}, "data": {{"n": "1"}}}}"#),
+        )
+    };
+    map("a", "{}").ok();
+    let made = server.kubectl(&["get", "configmap", "a", "-o", "jsonpath={.metadata.labels} {.data}"]).ok();
+    assert!(made.starts_with(r#"{"go-owner/owner":""#) && made.ends_with(r#"{"n":"1"}"#), "{made}");
+    let stranger =
+        server.kubectl(&["label", "configmap", "a", "go-owner/owner=other", "--overwrite", "--as=other", "--as-group=system:masters"]).refused();
+    assert!(stranger.contains("may change the label go-owner/owner"), "{stranger}");
+    map("b", r#"{"only": "b"}"#).ok();
+    let second = map("c", "{}").refused();
+    assert!(second.contains("there is one already"), "{second}");
+}
+
 /// Go, which is experimental: the template, then a policy with a word of its own and a fault.
 #[test]
 fn go_decides_refuses_and_says_why_it_panicked() {

@@ -16,6 +16,12 @@ const ADVICE: &str = "a project in Go needs Go 1.24 or later (https://go.dev/dl;
 const MODULE: &str = ".pintle/build/policy.wasm";
 
 const SDK: &[File] = embedded![
+    "sdk/go/admission/exports.go",
+    "sdk/go/admission/fake.go",
+    "sdk/go/admission/object.go",
+    "sdk/go/admission/policy.go",
+    "sdk/go/admission/types.go",
+    "sdk/go/admission/wit.go",
     "sdk/go/env/env.go",
     "sdk/go/env/env_native.go",
     "sdk/go/env/env_wasip1.go",
@@ -47,15 +53,17 @@ impl Language for Go {
     }
 
     fn template(&self, world: World) -> Option<Vec<File>> {
-        match world {
-            World::Scheduler => Some(vec![
-                ("go.mod", include_str!("../templates/go/go.mod")),
-                ("policy.go", include_str!("../templates/go/scheduler.go")),
-                ("policy_test.go", include_str!("../templates/go/scheduler_test.go")),
-                (".gitignore", include_str!("../templates/go/gitignore")),
-            ]),
-            World::Admission | World::Controller | World::Ingress => None,
-        }
+        let (policy, test) = match world {
+            World::Scheduler => (include_str!("../templates/go/scheduler.go"), include_str!("../templates/go/scheduler_test.go")),
+            World::Admission => (include_str!("../templates/go/admission.go"), include_str!("../templates/go/admission_test.go")),
+            World::Controller | World::Ingress => return None,
+        };
+        Some(vec![
+            ("go.mod", include_str!("../templates/go/go.mod")),
+            ("policy.go", policy),
+            ("policy_test.go", test),
+            (".gitignore", include_str!("../templates/go/gitignore")),
+        ])
     }
 
     fn sdk(&self) -> Vec<File> {
@@ -64,7 +72,7 @@ impl Language for Go {
 
     fn build(&self, folder: &Path) -> Result<Vec<u8>> {
         let world = world_of(folder)?;
-        if world != World::Scheduler {
+        if !matches!(world, World::Scheduler | World::Admission) {
             bail!("the SDK for Go has no {} yet", world.name());
         }
         let mut command = go(folder);
@@ -82,7 +90,9 @@ impl Language for Go {
     }
 
     fn caution(&self) -> Option<&'static str> {
-        Some("Go is experimental: only schedulers, and what it costs and how it fails is not known as well as for the other languages.")
+        Some(
+            "Go is experimental: only schedulers and admission policies, and what it costs and how it fails is not known as well as for the other languages.",
+        )
     }
 }
 
@@ -109,6 +119,7 @@ fn component(mut core: Vec<u8>, wit: &Path, world: World) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fmt::Write;
 
     use expect_test::expect_file;
@@ -117,26 +128,35 @@ mod tests {
     /// What lies in memory is read by these structs, so they are made from the contract: `UPDATE_EXPECT=1 cargo test -p pintle wit.go`.
     #[test]
     fn the_sdk_lays_values_out_as_the_contract_has_them() {
-        let mut resolve = Resolve::default();
-        resolve.push_str("host.wit", include_str!("../../../../../wit/host/host.wit")).unwrap();
-        let package = resolve.push_str("scheduler.wit", include_str!("../../../../../wit/scheduler/scheduler.wit")).unwrap();
-        expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/go/scheduler/wit.go")].assert_eq(&Layout::of(&resolve, package));
+        let layout = |world: &str, contract: &str| {
+            let mut resolve = Resolve::default();
+            resolve.push_str("host.wit", include_str!("../../../../../wit/host/host.wit")).unwrap();
+            let package = resolve.push_str(format!("{world}.wit"), contract).unwrap();
+            Layout::of(&resolve, package, world)
+        };
+        expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/go/scheduler/wit.go")]
+            .assert_eq(&layout("scheduler", include_str!("../../../../../wit/scheduler/scheduler.wit")));
+        expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/go/admission/wit.go")]
+            .assert_eq(&layout("admission", include_str!("../../../../../wit/admission/admission.wit")));
     }
 
     struct Layout<'r> {
         resolve: &'r Resolve,
         sizes: SizeAlign,
+        /// By their names in Go. Two interfaces may use one type.
+        defined: BTreeSet<String>,
         text: String,
     }
 
     impl<'r> Layout<'r> {
-        fn of(resolve: &'r Resolve, package: wit_parser::PackageId) -> String {
+        fn of(resolve: &'r Resolve, package: wit_parser::PackageId, world: &str) -> String {
             let mut sizes = SizeAlign::default();
             sizes.fill(resolve).unwrap();
-            let text = "// Code generated from wit/scheduler by the tests of host/src/cli/plugin/lang/go.rs. DO NOT EDIT.\n\n//go:build wasip1\n\n\
-                        package scheduler\n\nimport (\n\t\"unsafe\"\n\n\t\"pintle.dev/sdk/internal/abi\"\n)\n"
-                .to_owned();
-            let mut layout = Self { resolve, sizes, text };
+            let text = format!(
+                "// Code generated from wit/{world} by the tests of host/src/cli/plugin/lang/go.rs. DO NOT EDIT.\n\n//go:build wasip1\n\n\
+                 package {world}\n\nimport (\n\t\"unsafe\"\n\n\t\"pintle.dev/sdk/internal/abi\"\n)\n"
+            );
+            let mut layout = Self { resolve, sizes, defined: BTreeSet::new(), text };
             for interface in resolve.packages[package].interfaces.values() {
                 for (name, id) in &resolve.interfaces[*interface].types {
                     layout.define(name, *id);
@@ -147,7 +167,11 @@ mod tests {
 
         fn define(&mut self, name: &str, id: TypeId) {
             let go = format!("wit{}", pascal(name));
-            match &self.resolve.types[id].kind {
+            let kind = &self.resolve.types[id].kind;
+            if !matches!(kind, TypeDefKind::Type(_)) && !self.defined.insert(go.clone()) {
+                return;
+            }
+            match kind {
                 TypeDefKind::Type(Type::Id(of)) => return self.define(name, *of),
                 TypeDefKind::Type(_) => return,
                 TypeDefKind::Enum(kind) => {
@@ -155,6 +179,7 @@ mod tests {
                     return;
                 }
                 TypeDefKind::Record(record) => {
+                    record.fields.iter().for_each(|field| self.require(&field.ty));
                     let fields: Vec<_> = record.fields.iter().map(|f| (camel(&f.name), self.go(&f.ty))).collect();
                     self.structure(&go, &fields);
                 }
@@ -171,6 +196,18 @@ mod tests {
             }
             let size = self.sizes.size(&Type::Id(id)).size_wasm32();
             writeln!(self.text, "\nvar _ = [1]struct{{}}{{}}[unsafe.Sizeof({go}{{}})-{size}]").unwrap();
+        }
+
+        /// What a package that is only used has of records stands in no interface of this one.
+        fn require(&mut self, kind: &Type) {
+            let Type::Id(id) = kind else { return };
+            let named = &self.resolve.types[*id];
+            match &named.kind {
+                TypeDefKind::Option(of) | TypeDefKind::List(of) | TypeDefKind::Type(of) => self.require(of),
+                TypeDefKind::Tuple(of) => of.types.iter().for_each(|kind| self.require(kind)),
+                TypeDefKind::Record(_) | TypeDefKind::Variant(_) => self.define(named.name.as_deref().unwrap(), *id),
+                _ => {}
+            }
         }
 
         fn cases<'c>(&mut self, go: &str, names: impl Iterator<Item = &'c str>) {
