@@ -17,8 +17,6 @@ use crate::GIT_VERSION;
 use crate::handlers::{Core, no_such_resource};
 use crate::resources::{Document, Table};
 
-/// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
-
 type Check = fn(&Core) -> bool;
 /// Each with what it looks at: that it answers at all, that the store's changes come in, that the server does not end.
 const CHECKS: [(&str, Check); 3] =
@@ -132,6 +130,7 @@ fn health(asked: &Asked<'_>) -> Result<Response, Status> {
     Ok(answer::text(code, format!("{lines}{kind} check {verdict}\n")))
 }
 
+/// What `/version` says. Clients read `major`, `minor` and `gitVersion`.
 fn version() -> Value {
     json!({
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
