@@ -1,10 +1,10 @@
 //! Conversion of custom resources between versions by a webhook.
 //!
-//! Reads are answered from the cache without waiting, so whoever reads first makes the objects of other versions ready: one
-//! call for all that are not known yet, kept by uid, revision and version until newer ones push them out.
+//! Reads are answered from the cache without waiting, so whoever reads first has the objects of other versions converted, in one
+//! call for all that are not known yet; each keeps its forms with itself (`cache/stored.rs`). Called by `resources`.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pintle_api::object::ObjectExt;
@@ -15,26 +15,17 @@ use serde_json::{Value, json};
 
 use crate::outbound::Remote;
 
-/// Objects kept in a form that they are not stored in. A single list may hold more while it is answered.
-const MAX_KEPT: usize = 10_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Conversion {
+    /// Another for each that was ever made, as a resource has.
+    pub serial: u64,
     remote: Result<Remote, String>,
     objects: Arc<dyn Lookup>,
     kind: String,
     stored_version: String,
-    kept: Mutex<Kept>,
+    turn: tokio::sync::Mutex<()>,
 }
-
-#[derive(Default)]
-struct Kept {
-    objects: HashMap<Key, Arc<Object>>,
-    order: VecDeque<Key>,
-}
-
-/// Uid, revision, version.
-type Key = (String, String, String);
 
 impl Conversion {
     /// From a definition's `spec.conversion`; `None`: no webhook is asked.
@@ -42,7 +33,9 @@ impl Conversion {
         let conversion = definition.object.at(&["spec", "conversion"]).filter(|c| c.str_at(&["strategy"]) == "Webhook")?;
         let remote = Remote::from_client_config(conversion.at(&["webhook", "clientConfig"]).unwrap_or(&Value::Null));
         let stored_version = format!("{}/{}", definition.group, definition.storage_version());
-        Some(Self { remote, objects: objects(), kind: definition.kind().to_owned(), stored_version, kept: Mutex::default() })
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Some(Self { serial, remote, objects: objects(), kind: definition.kind().to_owned(), stored_version, turn: tokio::sync::Mutex::default() })
     }
 
     /// The `apiVersion` that objects are stored in.
@@ -50,32 +43,10 @@ impl Conversion {
         &self.stored_version
     }
 
-    /// The object in the version, if it was made ready.
-    pub fn find(&self, object: &Object, version: &str) -> Option<Arc<Object>> {
-        self.lock().objects.get(&key(object, version)).cloned()
-    }
-
-    /// Makes objects ready that lie in another version.
-    pub async fn make_ready(&self, mut objects: Vec<Object>, version: &str) -> Result<(), Status> {
-        objects.retain(|o| o.api_version() != version && self.find(o, version).is_none());
-        if objects.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<Key> = objects.iter().map(|o| key(o, version)).collect();
-        let converted = self.convert(objects, version).await?;
-        let mut kept = self.lock();
-        let limit = MAX_KEPT.max(keys.len());
-        for (key, object) in keys.into_iter().zip(converted) {
-            if kept.objects.insert(key.clone(), Arc::new(object)).is_none() {
-                kept.order.push_back(key);
-            }
-        }
-        while kept.order.len() > limit {
-            if let Some(oldest) = kept.order.pop_front() {
-                kept.objects.remove(&oldest);
-            }
-        }
-        Ok(())
+    /// For those who come in a crowd for the same object: one asks, and the others find what it was told. Nobody waits for longer than for an answer.
+    pub async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Status> {
+        let turn = tokio::time::timeout(TIMEOUT, self.turn.lock()).await;
+        turn.map_err(|_| Status::internal(format!("conversion webhook for Kind={} did not answer others in time", self.kind)))
     }
 
     /// Asks the webhook. Of metadata only labels and annotations may change.
@@ -106,14 +77,6 @@ impl Conversion {
         }
         objects.iter().zip(converted).map(|(before, after)| checked(before, after, version).map_err(|why| failed(&why))).collect()
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn key(object: &Object, version: &str) -> Key {
-    (object.uid().to_owned(), object.resource_version().to_owned(), version.to_owned())
 }
 
 fn checked(before: &Object, after: &Object, version: &str) -> Result<Object, String> {

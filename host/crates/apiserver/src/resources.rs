@@ -15,7 +15,7 @@ use pintle_registry::Strategy;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::{Cache, Fields, Slot, Stored};
+use crate::cache::{Cache, Event, Fields, Kind, Slot, Stored};
 use crate::conversion::Conversion;
 
 pub struct Resource {
@@ -137,37 +137,50 @@ impl Resource {
         format!("{}List", self.def().kind)
     }
 
-    /// The object in this version's form.
+    /// The object in this version's form. What a webhook has to convert must have been made ready before.
     pub fn parse(&self, stored: &Stored) -> Result<Object, Status> {
+        if let Some(json) = self.form(stored) {
+            return serde_json::from_slice(&json).map_err(Status::internal);
+        }
         let mut object = stored.parse()?;
+        if self.conversion.is_some() && object.api_version() != self.api_version {
+            return Err(Status::internal(format!("{} {:?} was not converted to {}", self.def().kind, object.name(), self.api_version)));
+        }
         if self.converts {
-            object = self.in_own_version(object)?;
             self.strategy.from_storage(&mut object);
             self.stamp(&mut object);
         }
         Ok(object)
     }
-    /// What a webhook has to convert must have been made ready before.
-    fn in_own_version(&self, object: Object) -> Result<Object, Status> {
-        match &self.conversion {
-            Some(conversion) if object.api_version() != self.api_version => conversion
-                .find(&object, &self.api_version)
-                .map(|converted| (*converted).clone())
-                .ok_or_else(|| Status::internal(format!("{} {:?} was not converted to {}", self.def().kind, object.name(), self.api_version))),
-            _ => Ok(object),
-        }
-    }
-    /// Has a webhook convert what [`Resource::parse`] and [`Resource::wire`] will be asked for. Nothing to do for most kinds.
+    /// Has a webhook convert what [`Resource::parse`] and [`Resource::wire`] will be asked for. Nothing to do for most kinds. The forms last as long
+    /// as these objects are held.
     pub async fn make_ready<'a>(&self, items: impl IntoIterator<Item = &'a Stored> + Send) -> Result<(), Status> {
         let Some(conversion) = &self.conversion else { return Ok(()) };
-        let objects = items.into_iter().map(Stored::parse).collect::<Result<Vec<_>, _>>()?;
-        conversion.make_ready(objects, &self.api_version).await
+        let mut missing = Vec::new();
+        for stored in items.into_iter().filter(|stored| self.form(stored).is_none()) {
+            missing.push((stored, stored.parse()?));
+        }
+        missing.retain(|(_, object)| object.api_version() != self.api_version);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (missing, objects): (Vec<&Stored>, Vec<Object>) = missing.into_iter().unzip();
+        let converted = conversion.convert(objects, &self.api_version).await?;
+        for (stored, mut object) in missing.into_iter().zip(converted) {
+            self.strategy.from_storage(&mut object);
+            self.stamp(&mut object);
+            stored.forms.keep(conversion.serial, &self.api_version, serde_json::to_vec(&object).map_err(Status::internal)?.into());
+        }
+        Ok(())
     }
-    /// The same for an object's wire bytes.
-    pub async fn make_wire_ready(&self, json: &[u8]) -> Result<(), Status> {
-        let Some(conversion) = &self.conversion else { return Ok(()) };
-        let object = serde_json::from_slice(json).map_err(Status::internal)?;
-        conversion.make_ready(vec![object], &self.api_version).await
+    /// The same for one of many watchers, who all come at once.
+    pub async fn make_ready_in_turn(&self, items: &[&Stored]) -> Result<(), Status> {
+        let Some(conversion) = self.conversion.as_ref().filter(|_| items.iter().any(|stored| self.form(stored).is_none())) else { return Ok(()) };
+        let _turn = conversion.turn().await?;
+        self.make_ready(items.iter().copied()).await
+    }
+    fn form(&self, stored: &Stored) -> Option<Bytes> {
+        self.conversion.as_ref().and_then(|conversion| stored.forms.get(conversion.serial, &self.api_version))
     }
     /// The object in another version of the same resource.
     pub async fn convert_to(&self, other: &Self, object: &Object) -> Result<Object, Status> {
@@ -212,17 +225,22 @@ impl Resource {
         if !self.converts {
             return Ok(stored.json());
         }
-        self.convert_wire(&stored.json())
-    }
-    pub fn convert_wire(&self, json: &Bytes) -> Result<Bytes, Status> {
-        if !self.converts {
-            return Ok(json.clone());
+        match self.form(stored) {
+            Some(json) => Ok(json),
+            None => Ok(serde_json::to_vec(&self.parse(stored)?).map_err(Status::internal)?.into()),
         }
-        let object: Object = serde_json::from_slice(json).map_err(|e| Status::internal(format!("unreadable object: {e}")))?;
-        let mut object = self.in_own_version(object)?;
-        self.strategy.from_storage(&mut object);
-        self.stamp(&mut object);
-        Ok(serde_json::to_vec(&object).map_err(Status::internal)?.into())
+    }
+    /// The object that a watcher is told of, in this version's form.
+    pub fn wire_of(&self, event: &Event, kind: Kind) -> Result<Bytes, Status> {
+        match (kind, event.state(kind)) {
+            (Kind::Deleted, Some(last)) if self.converts => {
+                let mut object = self.parse(last)?;
+                object.set_at(&["metadata", "resourceVersion"], json!(event.revision.to_string()));
+                Ok(serde_json::to_vec(&object).map_err(Status::internal)?.into())
+            }
+            (Kind::Added | Kind::Modified, Some(stored)) => self.wire(stored),
+            _ => Ok(Stored::object_of_line(&event.line(kind), kind)),
+        }
     }
     pub fn to_storage(&self, object: &mut Object) {
         if self.converts {

@@ -37,6 +37,11 @@ impl Event {
         }
     }
 
+    /// The state that whoever is told `kind` is shown.
+    pub fn state(&self, kind: Kind) -> Option<&Arc<Stored>> {
+        if kind == Kind::Deleted { self.previous.as_ref() } else { self.object.as_ref() }
+    }
+
     pub fn line(&self, kind: Kind) -> Bytes {
         match (kind, &self.object, &self.previous) {
             (Kind::Deleted, _, Some(last)) => self.deleted.get_or_init(|| last.deleted_line(self.revision)).clone(),

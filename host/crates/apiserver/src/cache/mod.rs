@@ -6,6 +6,7 @@
 pub mod event;
 mod feed;
 pub mod filter;
+mod forms;
 mod guards;
 mod pieces;
 mod shared;

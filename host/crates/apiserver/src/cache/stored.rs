@@ -11,6 +11,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use pintle_api::{Object, Status, object::ObjectExt};
 use serde_json::Value;
 
+use super::forms::Forms;
+
 const MANAGERS: &str = "managedFields";
 const METADATA: &[u8] = b"\"metadata\":{";
 const VERSION: &[u8] = b"\"resourceVersion\":\"";
@@ -71,6 +73,7 @@ pub struct Stored {
     cells: OnceLock<Cells>,
     parsed: OnceLock<Arc<Object>>,
     metadata: OnceLock<Option<Range<u32>>>,
+    pub forms: Forms,
 }
 
 /// The line of a superseded state is packed after a while, and unpacked for the first who asks.
@@ -150,6 +153,7 @@ impl Stored {
             cells: OnceLock::new(),
             parsed: OnceLock::new(),
             metadata: OnceLock::new(),
+            forms: Forms::default(),
         }
     }
     /// The same object, indexed by other fields.
@@ -163,6 +167,7 @@ impl Stored {
             cells: OnceLock::new(),
             parsed: OnceLock::new(),
             metadata: OnceLock::new(),
+            forms: Forms::default(),
         }
     }
     /// What [`Stored::keep_cells`] was given for that resource.
@@ -203,7 +208,17 @@ impl Stored {
         }
         let line = Line::Packed(Box::new(PackedLine { packed: packed.into(), length: line.len(), plain: OnceLock::new() }));
         let (kind, revision, key, index) = (self.kind, self.revision, self.key.clone(), self.index.clone());
-        Some(Self { line, kind, revision, key, index, cells: OnceLock::new(), parsed: OnceLock::new(), metadata: OnceLock::new() })
+        Some(Self {
+            line,
+            kind,
+            revision,
+            key,
+            index,
+            cells: OnceLock::new(),
+            parsed: OnceLock::new(),
+            metadata: OnceLock::new(),
+            forms: Forms::default(),
+        })
     }
     #[cfg(test)]
     pub fn is_packed(&self) -> bool {

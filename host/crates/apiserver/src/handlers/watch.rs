@@ -132,14 +132,16 @@ impl Watch {
         let kind = match &self.own {
             None => kind,
             Some(own) => {
-                self.resource.make_ready([&event.object, &event.previous].into_iter().flatten().map(|stored| &**stored)).await?;
+                let states: Vec<&Stored> = [&event.object, &event.previous].into_iter().flatten().map(|stored| &**stored).collect();
+                self.resource.make_ready_in_turn(&states).await?;
                 match own.seen(&self.resource, kind, &event) {
                     None => return Ok(None),
                     Some(kind) => kind,
                 }
             }
         };
-        self.resource.make_wire_ready(&Stored::object_of_line(&event.line(kind), kind)).await?;
+        let state: Vec<&Stored> = event.state(kind).map(|stored| &**stored).into_iter().collect();
+        self.resource.make_ready_in_turn(&state).await?;
         Ok(Some(Said::Event(kind, event)))
     }
 
@@ -243,16 +245,14 @@ impl Watch {
     }
 
     fn line(&self, said: Said) -> Result<Bytes, Status> {
-        let (line, kind) = match said {
-            Said::Event(kind, event) => (event.line(kind), kind),
-            Said::Initial(stored) => (stored.line(Kind::Added), Kind::Added),
+        let (object, kind) = match said {
+            Said::Event(kind, event) if !self.resource.converts => return Ok(event.line(kind)),
+            Said::Event(kind, event) => (self.resource.wire_of(&event, kind)?, kind),
+            Said::Initial(stored) if !self.resource.converts => return Ok(stored.line(Kind::Added)),
+            Said::Initial(stored) => (self.resource.wire(&stored)?, Kind::Added),
             Said::Synced(revision) => return Ok(self.bookmark(revision, true)),
             Said::Bookmark(revision) => return Ok(self.bookmark(revision, false)),
         };
-        if !self.resource.converts {
-            return Ok(line);
-        }
-        let object = self.resource.convert_wire(&Stored::object_of_line(&line, kind))?;
         let mut out = BytesMut::with_capacity(object.len() + 32);
         out.put_slice(kind.line_start());
         out.put_slice(&object);

@@ -275,11 +275,7 @@ fn event(watch: &Watch, said: Said) -> Result<WatchEvent> {
         Said::Synced(revision) => Ok(WatchEvent::Synced { revision }),
         Said::Bookmark(revision) => Ok(WatchEvent::Bookmark { revision }),
         Said::Event(kind, event) => {
-            let json = match (kind, &event.object) {
-                (Kind::Added | Kind::Modified, Some(stored)) => stored.json(),
-                _ => Stored::object_of_line(&event.line(kind), kind),
-            };
-            let served = Served { json: resource.convert_wire(&json)?, revision: event.revision };
+            let served = Served { json: resource.wire_of(&event, kind)?, revision: event.revision };
             match kind {
                 Kind::Added => Ok(WatchEvent::Added(served)),
                 Kind::Modified => Ok(WatchEvent::Modified(served)),

@@ -1,6 +1,7 @@
 //! A whole server with others on the wire: webhooks that it asks, and clients that watch over WebSocket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -153,8 +154,12 @@ async fn policies_change_and_refuse() {
     f.server.shutdown().await.unwrap();
 }
 
+/// How often [`convert`] was asked.
+static CONVERSIONS: AtomicUsize = AtomicUsize::new(0);
+
 /// `hostPort` of v1 is `host` and `port` of v2.
 fn convert(review: &Value) -> Value {
+    CONVERSIONS.fetch_add(1, Ordering::SeqCst);
     let wanted = review["request"]["desiredAPIVersion"].clone();
     let turn = |object: &Value| {
         let mut object = object.clone();
@@ -235,13 +240,23 @@ async fn custom_versions_are_turned_into_each_other() {
         f.client.patch(&Target { name: Some("a".into()), ..things("v1") }, patch, &WriteOptions::default()).await.unwrap();
     }
     let path = format!("/apis/example.com/v2/namespaces/default/things?watch=true&resourceVersion={before}");
-    let told = lines(&f.server, &path, 9).await;
+    let asked = CONVERSIONS.load(Ordering::SeqCst);
+    let many = futures::future::join_all((0..8).map(|_| lines(&f.server, &path, 9))).await;
+    assert_eq!(CONVERSIONS.load(Ordering::SeqCst) - asked, 9, "each once for all watchers");
+    assert!(many.iter().all(|told| *told == many[0]));
+    let told = &many[0];
     let shown = |event: &Value| format!("{} {}:{}", event.str_at(&["type"]), event.str_at(&["object", "host"]), event.str_at(&["object", "port"]));
     let expected = "MODIFIED other:90, MODIFIED h:91, MODIFIED h:92, MODIFIED other:93, MODIFIED h:94, MODIFIED h:95, MODIFIED other:96, MODIFIED h:97, MODIFIED h:98";
     assert_eq!(told.iter().map(shown).collect::<Vec<_>>().join(", "), expected);
     let told = lines(&f.server, &format!("{path}&fieldSelector=host%3Dother"), 6).await;
     let kinds: Vec<&str> = told.iter().map(|event| event.str_at(&["type"])).collect();
     assert_eq!(kinds, ["ADDED", "DELETED", "ADDED", "DELETED", "ADDED", "DELETED"]);
+
+    f.client.delete(&Target { name: Some("a".into()), ..things("v1") }, &DeleteOptions::default()).await.unwrap();
+    let gone = lines(&f.server, &path, 10).await.pop().unwrap();
+    let old = lines(&f.server, &path.replace("/v2/", "/v1/"), 10).await.pop().unwrap();
+    assert_eq!(shown(&gone), "DELETED h:98");
+    assert_eq!((gone["object"].resource_version(), old["object"].str_at(&["hostPort"])), (old["object"].resource_version(), "h:98"));
     f.server.shutdown().await.unwrap();
 }
 
@@ -275,7 +290,7 @@ async fn a_server_that_ends_is_alive_and_not_ready() {
         (code, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
     };
     assert_eq!(get("/readyz").await, (200, "ok".to_owned()));
-    f.server.core().ends.store(true, std::sync::atomic::Ordering::Relaxed);
+    f.server.core().ends.store(true, Ordering::Relaxed);
     assert_eq!(get("/readyz").await, (500, "[+]ping ok\n[+]store ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n".to_owned()));
     assert_eq!(get("/readyz?exclude=shutdown").await.0, 200);
     assert_eq!(get("/livez").await.0, 200);
