@@ -42,6 +42,8 @@ pub struct Kind {
     /// Told of a creation even if it is refused.
     pub warn_early: fn(&Object) -> Vec<String>,
     pub warn: fn(&Object, Option<&Object>) -> Vec<String>,
+    /// Of a creation, before it is validated.
+    pub claimable: fn(&Object, &WriteContext<'_>) -> Result<(), Status>,
     pub before_commit: fn(&mut Object, Option<&Object>, &WriteContext<'_>) -> Result<(), Status>,
     pub after_commit: fn(Option<&Object>, Option<&Object>, &WriteContext<'_>),
     pub grace: fn(&Object, Option<i64>) -> Option<i64>,
@@ -98,6 +100,7 @@ impl Kind {
             template: "",
             warn_early: |_| Vec::new(),
             warn: |_, _| Vec::new(),
+            claimable: |_, _| Ok(()),
             before_commit: |_, _, _| Ok(()),
             after_commit: |_, _, _| {},
             grace: |_, _| None,
@@ -204,6 +207,9 @@ impl Strategy for Kind {
 
     fn warnings(&self, new: &Object, old: Option<&Object>) -> Vec<String> {
         (self.warn)(new, old)
+    }
+    fn claimable(&self, new: &Object, context: &WriteContext<'_>) -> Result<(), Status> {
+        (self.claimable)(new, context)
     }
     fn before_commit(&self, new: &mut Object, old: Option<&Object>, context: &WriteContext<'_>) -> Result<(), Status> {
         (self.before_commit)(new, old, context)

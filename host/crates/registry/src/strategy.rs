@@ -1,10 +1,10 @@
 //! What the generic machinery asks of one resource. One file a resource implements it; custom resources share one
 //! implementation made from their definition.
 //!
-//! Order of calls. Create: decode -> mutating admission -> `default` -> `prepare_create` -> validating admission ->
-//! `validate_create` -> commit -> `after_commit`. Update and patch: `default` -> `prepare_update` -> `validate_update` -> commit. All are
-//! synchronous and pure over their arguments, but for [`Strategy::before_commit`], which may allocate (cluster IPs, node ports)
-//! and whose claims are released when the commit fails.
+//! Order of calls. Create: decode -> mutating admission -> `default` -> `prepare_create` -> `claimable` -> `validate_create` ->
+//! validating admission -> `before_commit` -> commit -> `after_commit`. Update and patch: `default` -> `prepare_update` -> `validate_update` ->
+//! `before_commit` -> commit -> `after_commit`. All are synchronous and pure over their arguments, but for [`Strategy::before_commit`], which
+//! may allocate (cluster IPs, node ports) and whose claims are released when the commit fails.
 
 use pintle_api::metadata::Repeats;
 use pintle_api::{Cause, Object, ResourceDef, Status};
@@ -68,6 +68,11 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What is asked only of an object whose other faults are known, those of its metadata among them.
+    fn validate_rules(&self, _new: &Object, _old: Option<&Object>, _found: &[Cause]) -> Vec<Cause> {
+        Vec::new()
+    }
+
     /// How often the kind's own checks of an update look at the metadata again.
     fn metadata_repeats(&self, part: Part) -> Repeats {
         if part == Part::Main { Repeats::BOTH } else { Repeats::UPDATE }
@@ -81,6 +86,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// Texts for the `Warning` header, of an object that is valid.
     fn warnings(&self, _new: &Object, _old: Option<&Object>) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether what a creation will claim can be had: upstream tells that before anything else. Claims nothing.
+    fn claimable(&self, _new: &Object, _context: &WriteContext<'_>) -> Result<(), Status> {
+        Ok(())
     }
 
     /// Checks and claims that need other objects or allocators. Runs after validation, right before the commit.

@@ -263,6 +263,7 @@ impl Update<'_> {
         }
         let mut causes = metadata::validate_update(new, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
         causes.extend(strategy.validate_update(new, old, part));
+        causes.extend(strategy.validate_rules(new, Some(old), &causes));
         refuse_invalid(scope, &scope.name, causes)?;
         Ok(true)
     }

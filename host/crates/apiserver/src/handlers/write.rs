@@ -216,12 +216,14 @@ impl Creation<'_> {
         strategy.default(object);
         let mut warnings = strategy.early_warnings(object);
         strategy.prepare_create(object, context);
+        strategy.claimable(object, context)?;
         if strategy.has_generation() {
             object.set_at(&["metadata", "generation"], json!(1));
         }
         let mut causes =
             metadata::validate_create(object, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(Part::Main).own_finalizers);
         causes.extend(strategy.validate_create(object));
+        causes.extend(strategy.validate_rules(object, None, &causes));
         refuse_invalid(self.scope, &self.name, causes).map_err(|refused| refused.warned(&warnings))?;
         warnings.extend(strategy.warnings(object, None));
         Ok(warnings)
@@ -260,7 +262,12 @@ pub fn check_identity(scope: &Scope, object: &Object) -> Result<(), Status> {
             def.kind
         )));
     }
-    if kind != def.kind {
+    if is_custom && kind != def.kind && api_version == scope.resource.api_version {
+        // Read without its type, and refused when it is judged.
+        let cause = Cause::invalid("kind", &kind.into(), &format!("must be {}", def.kind));
+        return Err(Status::invalid(&def.group, kind, object.name(), vec![cause]));
+    }
+    if kind != def.kind && !is_custom {
         return Err(Status::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}.{}): unknown conversion",
             def.kind,

@@ -4,7 +4,7 @@ use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use super::validate;
+use super::{formats, validate};
 use crate::checks::IMMUTABLE;
 use crate::def::cluster;
 use crate::faults::{Faults, Path};
@@ -28,6 +28,7 @@ pub fn kind() -> Kind {
                 note_storage_version(new);
             }
         },
+        warn: formats::warnings,
         validate: validate::validate,
         validate_new: |definition, faults| {
             validate::name(definition, faults);

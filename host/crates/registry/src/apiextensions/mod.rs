@@ -1,6 +1,8 @@
 //! The resources of `apiextensions.k8s.io/v1`, in the order of discovery.
 
 pub mod customresourcedefinitions;
+mod formats;
+pub mod shown;
 mod validate;
 
 use super::strategy::Strategy;

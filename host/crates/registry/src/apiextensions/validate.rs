@@ -10,6 +10,7 @@ use pintle_api::object::ObjectExt;
 use pintle_api::schema::structural::Structural;
 use serde_json::{Map, Value};
 
+use super::shown;
 use crate::admissionregistration::validate::client_config;
 use crate::checks::one_of;
 use crate::custom::costs;
@@ -226,12 +227,28 @@ fn schema(version: &Value, path: &Path<'_>, faults: &mut Faults) {
     let Some(schema) = version.at(&["schema", "openAPIV3Schema"]).filter(|s| !s.is_null()) else { return };
     let place = path.to_string();
     Structural::from_json(schema, &place).err().into_iter().flatten().for_each(|cause| faults.push(cause));
-    let kind = schema.str_at(&["type"]);
-    if is_set(version.at(&["subresources", "status"])) && !matches!(kind, "" | "object") {
-        let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
-        faults.invalid_str(&path.field("type"), kind, why);
+    if is_set(version.at(&["subresources", "status"])) {
+        beside_status(schema, path, faults);
     }
     rule_words(schema, &place, faults);
+}
+
+/// The status is judged by its own part of the schema, so nothing that stands at the root may be about it. The first that is is told.
+fn beside_status(schema: &Value, path: &Path<'_>, faults: &mut Faults) {
+    const ALLOWED: &str = "Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems \
+                           MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations";
+    let kind = schema.str_at(&["type"]);
+    match shown::set_fields(schema).find(|name| (*name == "Type" && kind != "object") || !ALLOWED.split(' ').any(|allowed| allowed == *name)) {
+        Some("Type") => {
+            let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+            faults.invalid_str(&path.field("type"), kind, why);
+        }
+        Some(_) => {
+            let why = format!("only [{ALLOWED}] fields are allowed at the root of the schema if the status subresource is enabled");
+            faults.invalid_shown(path, &shown::schema(schema), &why);
+        }
+        None => {}
+    }
 }
 
 /// What can be said of rules without their expressions.
@@ -290,7 +307,7 @@ fn subresources(version: &Value, path: &Path<'_>, faults: &mut Faults) {
             if needed {
                 faults.required(&place, "");
             }
-        } else if !is_simple_path(text) {
+        } else if !text.starts_with('.') {
             faults.invalid_str(&place, text, "must be a simple json path starting with .");
         } else if needed && !text.starts_with(&format!("{under}.")) {
             faults.invalid_str(&place, text, &format!("should be a json path under {under}"));
@@ -298,12 +315,6 @@ fn subresources(version: &Value, path: &Path<'_>, faults: &mut Faults) {
             faults.invalid_str(&place, text, "should be a json path under either .status or .spec");
         }
     }
-}
-
-/// Names after dots, nothing else.
-fn is_simple_path(text: &str) -> bool {
-    text.strip_prefix('.')
-        .is_some_and(|rest| rest.split('.').all(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))))
 }
 
 fn columns(version: &Value, path: &Path<'_>, faults: &mut Faults) {

@@ -8,15 +8,27 @@ use pintle_api::{Cause, CauseKind, GroupVersionResource, Status};
 use serde_json::{Value, json};
 
 use super::services::{is_type, needs_address, needs_health_port, needs_node_port, node_port, ports};
+use super::services_validate::addresses;
 use crate::allocator::{Allocators, ClaimError, NODE_PORT_FIRST, NODE_PORT_LAST};
 use crate::context::WriteContext;
+use crate::faults::Faults;
 use crate::fields::{default_missing, same, spec_mut};
 
 const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
 
+/// Whether a new service can have what it asks for, told before the rest of it is looked at: what it says of its addresses must agree with itself.
+pub fn claimable(new: &Value, context: &WriteContext<'_>) -> Result<(), Status> {
+    let mut faults = Faults::default();
+    addresses(new, &mut faults);
+    if !faults.is_empty() {
+        return Err(Status::invalid("", "Service", new.name(), faults.into_causes()));
+    }
+    allocate(&mut new.clone(), None, context, false)
+}
+
 pub fn before_commit(new: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) -> Result<(), Status> {
     let claims = claims_of(new);
-    let result = allocate(new, old, context);
+    let result = allocate(new, old, context, !context.dry_run);
     if result.is_err() && !context.dry_run {
         // What was picked before the failure goes back; what the stored service holds stays, also where a new one was refused for its name.
         let stored = stored(new, context);
@@ -38,17 +50,19 @@ pub fn after_commit(new: Option<&Value>, old: Option<&Value>, context: &WriteCon
     }
 }
 
-fn allocate(service: &mut Value, old: Option<&Value>, context: &WriteContext<'_>) -> Result<(), Status> {
+/// `claims`: or only looks whether all could be had.
+fn allocate(service: &mut Value, old: Option<&Value>, context: &WriteContext<'_>, claims: bool) -> Result<(), Status> {
     let owner = owner(service);
     let old_claims = old.map(claims_of).unwrap_or_default();
     if needs_address(service) {
         choose_families(service, context)?;
         if service.str_at(&["spec", "clusterIP"]) != "None" {
-            allocate_address(service, &owner, &old_claims, context)?;
+            allocate_address(service, &owner, &old_claims, context, claims)?;
         }
     }
     let holder = if old.is_none() { stored(service, context).as_deref().map(claims_of) } else { None };
-    let mut taking = Taking { owner, old: old.map(|_| old_claims.ports), others: holder.unwrap_or_default().ports, made: HashSet::new(), context };
+    let mut taking =
+        Taking { owner, old: old.map(|_| old_claims.ports), others: holder.unwrap_or_default().ports, made: HashSet::new(), context, claims };
     if needs_node_port(service) {
         allocate_node_ports(service, &mut taking)?;
     }
@@ -115,14 +129,14 @@ fn choose_families(service: &mut Value, _: &WriteContext<'_>) -> Result<(), Stat
     refused(causes)
 }
 
-fn allocate_address(service: &mut Value, owner: &str, held: &Claims, context: &WriteContext<'_>) -> Result<(), Status> {
+fn allocate_address(service: &mut Value, owner: &str, held: &Claims, context: &WriteContext<'_>, claims: bool) -> Result<(), Status> {
     let asked = service.list_at(&["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or("").to_owned();
     let address = if asked.is_empty() {
-        context.allocators.pick_address(owner, context.dry_run).map_err(|e| address_fault(service, &asked, &e.to_string()))?
+        context.allocators.pick_address(owner, !claims).map_err(|e| address_fault(service, &asked, &e.to_string()))?
     } else {
         let address: IpAddr = asked.parse().map_err(|_| address_fault(service, &asked, "not an IP address"))?;
         if !held.addresses.contains(&address) {
-            context.allocators.claim_address(owner, address, context.dry_run).map_err(|e| {
+            context.allocators.claim_address(owner, address, !claims).map_err(|e| {
                 let why = match e {
                     // Upstream asks one range in a dry run, and looks for a range that holds the address otherwise.
                     ClaimError::OutOfRange(_) if context.dry_run => {
@@ -178,6 +192,7 @@ struct Taking<'a> {
     others: Vec<u32>,
     made: HashSet<u32>,
     context: &'a WriteContext<'a>,
+    claims: bool,
 }
 
 impl Taking<'_> {
@@ -195,9 +210,9 @@ impl Taking<'_> {
     }
 
     fn claim_or_pick(&mut self, asked: i64) -> Result<i64, ClaimError> {
-        let Self { owner, old, others, made, context } = self;
+        let Self { owner, old, others, made, context, claims } = self;
         if asked == 0 {
-            return context.allocators.pick_port(owner, context.dry_run).map(i64::from);
+            return context.allocators.pick_port(owner, !*claims).map(i64::from);
         }
         let port = match u32::try_from(asked) {
             Ok(port) => port,
@@ -209,7 +224,7 @@ impl Taking<'_> {
             None if others.contains(&port) || made.contains(&port) => return Err(ClaimError::Taken("port")),
             _ => {}
         }
-        context.allocators.claim_port(owner, port, context.dry_run)?;
+        context.allocators.claim_port(owner, port, !*claims)?;
         made.insert(port);
         Ok(asked)
     }

@@ -39,7 +39,13 @@ pub fn kind() -> Kind {
         },
         update,
         validate: check::validate,
+        validate_new: |service, faults| {
+            if !faults.are_told_alone() {
+                check::validate_annotation(service, None, faults);
+            }
+        },
         validate_change: check::validate_change,
+        claimable: service_claims::claimable,
         before_commit: service_claims::before_commit,
         after_commit: service_claims::after_commit,
         fields: &[("spec.clusterIP", |s| s.str_at(&["spec", "clusterIP"]).to_owned()), ("spec.type", |s| s.str_at(&["spec", "type"]).to_owned())],

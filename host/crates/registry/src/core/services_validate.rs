@@ -14,6 +14,7 @@ use crate::strategy::Part;
 
 const SPEC: Path<'static> = Path::root("spec");
 const MAX_AFFINITY_SECONDS: i64 = 86_400;
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const UNCHANGEABLE: &str = "may not change once set";
 
 pub fn validate(service: &Value, faults: &mut Faults) {
@@ -50,6 +51,9 @@ pub fn validate(service: &Value, faults: &mut Faults) {
 pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults) {
     if part == Part::Status {
         balancer_status(new, faults);
+    }
+    if part == Part::Main && !faults.are_told_alone() {
+        validate_annotation(new, Some(old), faults);
     }
     let was_named = |s: &Value| is_type(s, "ExternalName");
     if part != Part::Main || was_named(new) || was_named(old) || faults.are_told_alone() {
@@ -175,7 +179,7 @@ fn session_affinity(service: &Value, faults: &mut Faults) {
     }
 }
 
-fn addresses(service: &Value, faults: &mut Faults) {
+pub fn addresses(service: &Value, faults: &mut Faults) {
     if is_type(service, "ExternalName") {
         return;
     }
@@ -273,6 +277,28 @@ fn balancer_fields(service: &Value, faults: &mut Faults) {
         if !balanced && is_set(service.at(&["spec", field])) {
             faults.forbidden(&SPEC.field(field), "may only be used when `type` is 'LoadBalancer'");
         }
+    }
+}
+
+/// Ranges as clients gave them before there was a field for them.
+fn annotated_ranges(service: &Value) -> Option<&Value> {
+    service.at(&["metadata", "annotations", SOURCE_RANGES])
+}
+
+/// Only where no field rules. Those that stand there already may stay.
+pub fn validate_annotation(service: &Value, old: Option<&Value>, faults: &mut Faults) {
+    let Some(ranges) = annotated_ranges(service).filter(|_| service.list_at(&["spec", "loadBalancerSourceRanges"]).is_empty()) else { return };
+    let (holder, key) = (Path::root("metadata.annotations"), SOURCE_RANGES);
+    let path = holder.key(key);
+    if !is_type(service, "LoadBalancer") {
+        faults.forbidden(&path, "may only be used when `type` is 'LoadBalancer'");
+    }
+    if old.and_then(annotated_ranges) == Some(ranges) {
+        return;
+    }
+    let text = ranges.as_str().unwrap_or_default().trim();
+    for range in text.split(',').filter(|_| !text.is_empty()) {
+        cidr(range.trim(), &path, faults);
     }
 }
 

@@ -11,6 +11,7 @@ use pintle_api::{Cause, CauseKind};
 use serde_json::{Map, Value};
 
 use super::seen::{Types, shape_of};
+use crate::apiextensions::shown;
 use pintle_cel::{BUDGET_EXCEEDED, Budget, CALL_EXCEEDED, Expression, Kind, Scope, Shape, Variables};
 
 /// The rules of a schema's node and of those below it.
@@ -41,22 +42,6 @@ struct Rule {
     compares: bool,
     /// Takes the value before as one that may not be there.
     optional: bool,
-}
-
-/// A rule as upstream prints it.
-fn shown(rule: &Value) -> String {
-    let go = |text: &str| Value::from(text).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    let text = |field: &str| go(rule.str_at(&[field]));
-    let or_null = |field: &str| rule.get(field).map_or("null".to_owned(), Value::to_string);
-    format!(
-        "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",
-        text("rule"),
-        text("message"),
-        text("messageExpression"),
-        or_null("reason"),
-        text("fieldPath"),
-        or_null("optionalOldSelf"),
-    )
 }
 
 /// A value and what it was before.
@@ -93,7 +78,7 @@ impl Rules {
                 Ok(rule) => own.push(rule),
                 Err((field, why)) => {
                     let at = format!("{path}.x-kubernetes-validations[{i}].{field}");
-                    causes.push(Cause::invalid_shown(at, &shown(rule), &why));
+                    causes.push(Cause::invalid_shown(at, &shown::rule(rule), &why));
                 }
             }
         }

@@ -110,27 +110,24 @@ impl CustomStrategy {
         causes.extend(scale::check_status(object, paths));
         causes
     }
+}
 
-    /// The faults of the form, and what the rules say. Rules are for values of the right form: some faults leave them unasked.
-    fn with_rules(&self, mut causes: Vec<Cause>, new: &Object, old: Option<&Object>) -> Vec<Cause> {
+impl Strategy for CustomStrategy {
+    /// What the rules say. They are for values of the right form: some faults leave them unasked.
+    fn validate_rules(&self, new: &Object, old: Option<&Object>, found: &[Cause]) -> Vec<Cause> {
         let unusable = |cause: &Cause| {
             use CauseKind::{FieldValueNotSupported, FieldValueRequired, FieldValueTooLong, FieldValueTooMany, FieldValueTypeInvalid};
             matches!(cause.reason, FieldValueNotSupported | FieldValueRequired | FieldValueTooLong | FieldValueTooMany | FieldValueTypeInvalid)
         };
         if !self.rules.any() {
-            return causes;
+            return Vec::new();
         }
-        if causes.iter().any(unusable) {
+        if found.iter().any(unusable) {
             let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-            causes.push(Cause::invalid("<nil>", &Value::Null, why));
-        } else {
-            causes.extend(self.rules.check(new, old));
+            return vec![Cause::invalid("<nil>", &Value::Null, why)];
         }
-        causes
+        self.rules.check(new, old)
     }
-}
-
-impl Strategy for CustomStrategy {
     fn metadata_repeats(&self, _part: Part) -> Repeats {
         Repeats::CUSTOM
     }
@@ -173,12 +170,13 @@ impl Strategy for CustomStrategy {
     fn validate_create(&self, object: &Object) -> Vec<Cause> {
         let mut causes = self.schema.as_ref().map(|schema| schema.validate(object)).unwrap_or_default();
         causes.extend(self.check_scale(object, Part::Main));
-        self.with_rules(causes, object, None)
+        causes
     }
     fn validate_update(&self, new: &Object, old: &Object, part: Part) -> Vec<Cause> {
-        let mut causes = self.schema.as_ref().map(|schema| schema.validate_update(new, old)).unwrap_or_default();
+        let check = |schema: &Structural| if part == Part::Status { schema.validate_status(new, old) } else { schema.validate_update(new, old) };
+        let mut causes = self.schema.as_ref().map(check).unwrap_or_default();
         causes.extend(self.check_scale(new, part));
-        self.with_rules(causes, new, Some(old))
+        causes
     }
     fn schema(&self) -> TypeRef<'_> {
         self.schema.as_ref().map_or_else(TypeRef::unknown, Structural::type_ref)

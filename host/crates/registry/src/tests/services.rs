@@ -17,6 +17,7 @@ fn create(world: &World, mut object: Value) -> Result<Value, pintle_api::Status>
     services.default(&mut object);
     world.with(|context| {
         services.prepare_create(&mut object, context);
+        services.claimable(&object, context)?;
         services.before_commit(&mut object, None, context).map(|()| object)
     })
 }

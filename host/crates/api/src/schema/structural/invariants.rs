@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::parse::wrong_kind;
 use super::{Additional, Kind, ListType, Schema, validate};
 use crate::Cause;
 
@@ -76,8 +77,10 @@ fn type_of(schema: &Schema, source: &Value, level: Level, path: &str, causes: &m
         Some(kind) if level == Level::Root && kind != Kind::Object => {
             causes.push(Cause::invalid(place, &kind.name().into(), "must be object at the root"));
         }
-        Some(Kind::Array) if schema.items.is_none() => causes.push(Cause::required(format!("{path}.items"), "must be specified")),
         _ => {}
+    }
+    if schema.kind == Some(Kind::Array) && schema.items.is_none() {
+        causes.push(Cause::required(format!("{path}.items"), "must be specified"));
     }
 }
 
@@ -99,7 +102,7 @@ fn extensions(schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
 fn list(schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
     if schema.list_type.is_some() && schema.kind != Some(Kind::Array) {
         let kind = schema.kind.map_or("", Kind::name);
-        causes.push(Cause::invalid(format!("{path}.type"), &kind.into(), "must be array if x-kubernetes-list-type is specified"));
+        causes.push(wrong_kind(format!("{path}.type"), kind, "must be array if x-kubernetes-list-type is specified"));
         return;
     }
     let keys_place = format!("{path}.x-kubernetes-list-map-keys");

@@ -35,7 +35,6 @@ impl Structural {
     /// causes name faults below it, among them everything that keeps a schema from being structural.
     pub fn from_json(schema: &Value, path: &str) -> Result<Self, Vec<Cause>> {
         let (root, mut causes) = parse::parse(schema, path);
-        causes.extend(invariants::check(&root, schema, path));
         if !causes.is_empty() {
             causes.sort_by(|a, b| (&a.field, &a.message).cmp(&(&b.field, &b.message)));
             causes.dedup();
@@ -62,6 +61,16 @@ impl Structural {
 
     pub fn validate(&self, object: &Value) -> Vec<Cause> {
         validate::validate(&self.root, object, None)
+    }
+
+    /// The same of the status alone, as it is written by itself: messages name places below it.
+    pub fn validate_status(&self, new: &Value, old: &Value) -> Vec<Cause> {
+        let (Some(schema), Some(status)) = (self.root.properties.get("status"), new.get("status")) else { return Vec::new() };
+        let mut causes = validate::validate(schema, status, old.get("status"));
+        for cause in &mut causes {
+            cause.field = if cause.field == validate::NO_FIELD { "status".to_owned() } else { format!("status.{}", cause.field) };
+        }
+        causes
     }
 
     /// Faults in parts that did not change are tolerated, so that a stricter schema does not lock old objects.

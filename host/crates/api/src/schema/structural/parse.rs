@@ -2,21 +2,31 @@
 
 use serde_json::{Map, Value};
 
-use super::{Additional, Bound, Kind, ListType, Pattern, Rules, Schema};
+use super::{Additional, Bound, Kind, ListType, Pattern, Rules, Schema, invariants};
 use crate::{Cause, CauseKind};
 
 /// A schema may not be deeper: both this reader and everything that walks the result recurse.
 const MAX_DEPTH: usize = 200;
 
-/// Faults of the words themselves; whether the whole is structural is another question.
+/// Faults of the words themselves, and what keeps the whole from being structural.
 pub(super) fn parse(schema: &Value, path: &str) -> (Schema, Vec<Cause>) {
-    let mut reader = Reader { causes: Vec::new() };
+    let mut reader = Reader { causes: Vec::new(), unsupported: false };
     let root = reader.schema(schema, path, 0);
+    if !reader.unsupported {
+        reader.causes.extend(invariants::check(&root, schema, path));
+    }
     (root, reader.causes)
+}
+
+/// Of a type that something else asks for.
+pub(super) fn wrong_kind(place: String, kind: &str, why: &str) -> Cause {
+    if kind.is_empty() { Cause::required(place, why) } else { Cause::invalid(place, &kind.into(), why) }
 }
 
 struct Reader {
     causes: Vec<Cause>,
+    /// A word was there that upstream's structural form has no place for: whether the rest is structural is not asked then.
+    unsupported: bool,
 }
 
 impl Reader {
@@ -47,7 +57,8 @@ impl Reader {
             let read = self.schema(property, &format!("{path}.properties[{name}]"), depth + 1);
             schema.properties.insert(name.as_str().into(), read);
         }
-        if let Some(items) = fields.get("items").filter(|v| !v.is_null()) {
+        // What is neither a schema nor a list of them is none.
+        if let Some(items) = fields.get("items").filter(|v| v.is_object() || v.is_array()) {
             schema.items = Some(Box::new(self.schema(items, &format!("{path}.items"), depth + 1)));
         }
         schema.additional = match fields.get("additionalProperties") {
@@ -96,7 +107,7 @@ impl Reader {
         }
         let kind = fields.get("type").and_then(Value::as_str).unwrap_or("");
         if kind != "object" {
-            self.causes.push(Cause::invalid(format!("{path}.type"), &kind.into(), "must be object if x-kubernetes-map-type is specified"));
+            self.causes.push(wrong_kind(format!("{path}.type"), kind, "must be object if x-kubernetes-map-type is specified"));
         }
     }
 
@@ -104,6 +115,7 @@ impl Reader {
         const UNSUPPORTED: [&str; 4] = ["$ref", "definitions", "dependencies", "patternProperties"];
         for word in UNSUPPORTED.into_iter().filter(|word| fields.get(*word).is_some_and(|v| !v.is_null() && v != "")) {
             self.causes.push(Cause::forbidden(format!("{path}.{word}"), &format!("{word} is not supported")));
+            self.unsupported = true;
         }
         if fields.get("uniqueItems").is_some_and(|v| v == true) {
             let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";

@@ -6,7 +6,7 @@ use super::{Bound, Kind, Rules, Schema, formats, lists};
 use crate::{Cause, CauseKind};
 
 /// Upstream names no field in faults that concern alternatives, and its empty path prints so.
-const NO_FIELD: &str = "<nil>";
+pub(super) const NO_FIELD: &str = "<nil>";
 
 pub(super) fn validate(root: &Schema, value: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut outcome = Outcome::default();
