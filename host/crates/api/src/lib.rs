@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod client;
 pub mod discovery;
+pub mod json;
 pub mod metadata;
 pub mod names;
 pub mod object;

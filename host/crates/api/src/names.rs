@@ -12,6 +12,8 @@ const PORT_NAME_MAX: usize = 15;
 pub enum NameRule {
     #[default]
     Subdomain,
+    /// The same in the words of upstream's declared checks.
+    LongName,
     Label,
     Label1035,
     /// Anything that can be one segment of a path (roles, and the check that all kinds get).
@@ -25,6 +27,10 @@ impl NameRule {
         let name = masked.as_deref().unwrap_or(name);
         match self {
             Self::Subdomain => dns1123_subdomain(name),
+            Self::LongName => {
+                let (counted, told) = (max_len(SUBDOMAIN_MAX), format!("must be no more than {SUBDOMAIN_MAX} bytes"));
+                dns1123_subdomain(name).into_iter().map(|fault| if fault == counted { told.clone() } else { fault }).collect()
+            }
             Self::Label => dns1123_label(name),
             Self::Label1035 => dns1035_label(name),
             Self::PathSegment => path_segment(name, prefix),

@@ -35,8 +35,8 @@ const NEEDED: &[(&str, &[&str])] = &[
 const MONITORED: [&str; 2] = ["cephfs", "rbd"];
 const MAX_LUN: i64 = 255;
 const DRIVER_NAME_BYTES: usize = 63;
-const CSI_SECRETS: [&str; 5] =
-    ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"];
+/// Those that are looked at: `nodeStageSecretRef` is not.
+const CSI_SECRETS: [&str; 4] = ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
 
 /// `path` is the volume's; the source's name is added here, since upstream writes one of them in its own way.
 pub fn validate(kind: &str, source: &Value, is_pod: bool, path: &Path<'_>, faults: &mut Faults) {

@@ -162,7 +162,8 @@ impl Checker {
         self.mismatch(|| {
             let found = kind_of(value, of);
             let wanted = match of.scalar_kind() {
-                Some(ScalarKind::Quantity) => return format!("json: cannot unmarshal {found} into Go value of type string"),
+                // Whatever it is, its text is read as a quantity.
+                Some(ScalarKind::Quantity) => return quantity::QuantityError::Format.to_string(),
                 Some(ScalarKind::Time | ScalarKind::MicroTime) => "string".to_owned(),
                 Some(ScalarKind::IntOrString) => "int32".to_owned(),
                 _ => place.path.and_then(Step::named_type).map_or_else(|| go_type(of), str::to_owned),

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use pintle_api::client::{Target, WriteOptions};
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use pintle_registry::flowcontrol::mandatory;
 use serde_json::{Value, json};
 
 use super::{Context, rbac};
@@ -174,34 +175,14 @@ fn priorities() -> Vec<(GroupVersionResource, Object)> {
 
 /// The two mandatory levels of flow control and their schemas, stored for clients that list them.
 fn flow_control() -> Vec<(GroupVersionResource, Object)> {
-    let group = |name: &str| json!({"kind": "Group", "group": {"name": name}});
-    let everything = |subjects: Value| {
-        json!([{
-            "subjects": subjects,
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-        }])
-    };
     let api = "flowcontrol.apiserver.k8s.io/v1";
     let about = |name: &str| json!({"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}});
-    let flow = |name: &str, precedence: i64, rules: Value| {
-        let mut spec = json!({"matchingPrecedence": precedence, "priorityLevelConfiguration": {"name": name}, "rules": rules});
-        if name == "catch-all" {
-            spec["distinguisherMethod"] = json!({"type": "ByUser"});
-        }
-        (FLOWS, json!({"apiVersion": api, "kind": "FlowSchema", "metadata": about(name), "spec": spec}))
+    let made = |resource: GroupVersionResource, kind: &str, name: &str, spec: Option<Value>| {
+        spec.map(|spec| (resource, json!({"apiVersion": api, "kind": kind, "metadata": about(name), "spec": spec})))
     };
-    let level =
-        |name: &str, spec: Value| (LEVELS, json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": about(name), "spec": spec}));
-    vec![
-        flow("exempt", 1, everything(json!([group("system:masters")]))),
-        flow("catch-all", 10_000, everything(json!([group("system:unauthenticated"), group("system:authenticated")]))),
-        level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}})),
-        level(
-            "catch-all",
-            json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}}),
-        ),
-    ]
+    let flows = mandatory::NAMES.into_iter().map(|name| made(FLOWS, "FlowSchema", name, mandatory::flow_schema(name)));
+    let levels = mandatory::NAMES.into_iter().map(|name| made(LEVELS, "PriorityLevelConfiguration", name, mandatory::priority_level(name)));
+    flows.chain(levels).flatten().collect()
 }
 
 /// Where the cluster is and whom to trust, readable by everybody, for machines that join.

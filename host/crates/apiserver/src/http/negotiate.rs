@@ -5,7 +5,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use pintle_api::discovery::Aggregated;
 use pintle_api::schema::Duplicates;
 use pintle_api::table::{MetaVersion, Rows};
-use pintle_api::{GroupVersionKind, Object, Reason, Status, protobuf, schema};
+use pintle_api::{GroupVersionKind, Object, Reason, Status, json as text, protobuf, schema};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 /// More than YAML as deep as its reader allows takes: 30 KiB a level in a build without optimisation.
@@ -253,13 +253,13 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -
     if matches!(content_type(headers), "" | "application/json" | "*/*")
         && let Err(fault) = serde_json::from_slice::<serde::de::IgnoredAny>(body)
     {
-        return Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {}", json_fault(&fault, body))));
+        return Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {}", text::fault(&fault, body))));
     }
     decode(headers, body, of)
 }
 
 pub fn json(body: &[u8], kind: &str) -> Result<(Object, Duplicates), Status> {
-    let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &json_fault(&e, body)))?;
+    let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &text::fault(&e, body)))?;
     let duplicates = doubled_in_json(body, &object);
     Ok((object, duplicates))
 }
@@ -321,32 +321,10 @@ fn summary(body: &[u8]) -> String {
     }
 }
 
-/// In the words of Go's decoder, where these are known.
-fn json_fault(error: &serde_json::Error, body: &[u8]) -> String {
-    let text = error.to_string();
-    let first = body.trim_ascii_start().first().copied().unwrap_or(b' ');
-    let line = body.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    // Where the reader stopped: behind a character that it took, at one that it only looked at.
-    let at = |column: usize| line.get(column).copied().filter(u8::is_ascii_graphic).map(char::from);
-    match () {
-        () if text.starts_with("invalid escape") && at(error.column().saturating_sub(1)).is_some() => {
-            format!("invalid character '{}' in string escape code", at(error.column().saturating_sub(1)).unwrap_or_default())
-        }
-        () if text.starts_with("trailing characters") && at(error.column().saturating_sub(1)).is_some() => {
-            format!("invalid character '{}' after top-level value", at(error.column().saturating_sub(1)).unwrap_or_default())
-        }
-        () if error.is_eof() => "unexpected end of JSON input".to_owned(),
-        () if text.starts_with("expected value at line 1 column 1") && first.is_ascii_graphic() => {
-            format!("invalid character '{}' looking for beginning of value", char::from(first))
-        }
-        () => text,
-    }
-}
-
 /// A patch of any kind but apply. Upstream tells what is wrong with a strategic one without saying where.
 pub fn patch_json(body: &[u8], strategic: bool) -> Result<(Object, Duplicates), Status> {
     let prefix = if strategic { "" } else { "error decoding patch: " };
-    let patch = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{}", json_fault(&e, body))))?;
+    let patch = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{}", text::fault(&e, body))))?;
     let duplicates = doubled_in_json(body, &patch).told_first();
     Ok((patch, duplicates))
 }

@@ -7,13 +7,13 @@ use pintle_api::names::{self, NameRule};
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use crate::checks::{int_or_percent, nonnegative, not_over_100_percent};
+use crate::checks::{int_or_percent, label_selector, nonnegative, not_over_100_percent};
 use crate::core::persistentvolumeclaims::{default_claim_spec, validate_claim_spec};
 use crate::def::namespaced;
 use crate::faults::Faults;
 use crate::fields::{default_empty, default_missing, each_mut, ensure_object, is_set, same, spec_mut};
 use crate::kind::Kind;
-use crate::podspec::default_template;
+use crate::podspec::{default_template, validate_template_metadata};
 use crate::print::{self, AGE, CONTAINERS, IMAGES, NAME, age, text};
 use crate::strategy::{Column, Part};
 use crate::warnings;
@@ -103,6 +103,16 @@ fn validate(set: &Value, faults: &mut Faults) {
         validate_new(set, faults);
     }
     validate_selector_and_template(&with_claim_volumes(set), "StatefulSet", faults);
+    // Upstream looks at these a second time, unless it could not read the selector.
+    let selector = set.at(&["spec", "selector"]).filter(|s| !s.is_null());
+    let mut unreadable = Faults::default();
+    if let Some(selector) = selector {
+        label_selector(selector, &SPEC.field("selector"), &mut unreadable);
+    }
+    if unreadable.is_empty() {
+        let (template, path) = (set.at(&["spec", "template"]).unwrap_or(&Value::Null), SPEC.field("template"));
+        validate_template_metadata(template, &path, faults);
+    }
 }
 
 /// What never changes is judged once.

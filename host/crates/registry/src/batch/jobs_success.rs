@@ -36,7 +36,11 @@ fn rule(rule: &Value, completions: i64, path: &Path<'_>, faults: &mut Faults) {
         }
         match count_indexes(text, completions) {
             Ok(number) => selected = Some(number),
-            Err(why) => faults.invalid_str(&here, text, &format!("error parsing succeededIndexes: {why}")),
+            Err(why) => {
+                // What cannot be read names none.
+                selected = Some(0);
+                faults.invalid_str(&here, text, &format!("error parsing succeededIndexes: {why}"));
+            }
         }
     }
     let Some(count) = count else { return };

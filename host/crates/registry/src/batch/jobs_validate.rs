@@ -24,6 +24,14 @@ pub fn validate(job: &Value, faults: &mut Faults) {
     let spec = job.get("spec").unwrap_or(&Value::Null);
     validate_spec(spec, &SPEC, faults);
     pod_names(job, faults);
+    selector(spec, faults);
+    if !spec.bool_at(&["manualSelector"]) {
+        generated_labels(job, faults);
+    }
+}
+
+/// It must be there, be one, and select the pods that the job makes.
+fn selector(spec: &Value, faults: &mut Faults) {
     let mut own = Faults::default();
     let selector = spec.get("selector").filter(|s| !s.is_null());
     match selector {
@@ -36,9 +44,6 @@ pub fn validate(job: &Value, faults: &mut Faults) {
         validate_template_labels(selector.unwrap_or(&Value::Null), template, &SPEC.field("template"), faults);
     }
     own.into_causes().into_iter().for_each(|cause| faults.push(cause));
-    if !spec.bool_at(&["manualSelector"]) {
-        generated_labels(job, faults);
-    }
 }
 
 /// Pods of an indexed job are named after it, and their names are host names.
@@ -261,6 +266,7 @@ pub fn validate_change(new: &Value, old: &Value, part: Part, faults: &mut Faults
     if after != before {
         // Upstream looks at the spec a second time.
         validate_spec(after, &SPEC, faults);
+        selector(after, faults);
     }
     let mut fixed = vec!["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
     let indexed = after.str_at(&["completionMode"]) == "Indexed";

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use pintle_api::names;
 use pintle_api::object::ObjectExt;
+use pintle_api::{json, names};
 use serde_json::Value;
 
 use crate::checks::{cidr, nonnegative_quantity, one_of};
@@ -94,6 +94,7 @@ fn default(node: &mut Value) {
 }
 
 fn validate(node: &Value, faults: &mut Faults) {
+    avoided_pods(node, faults);
     taints(node.list_at(&["spec", "taints"]), &Path::root("metadata.taints"), faults);
     resources(node, faults);
     let list = Path::root("spec.podCIDRs");
@@ -104,6 +105,31 @@ fn validate(node: &Value, faults: &mut Faults) {
     let is_v6 = |range: &&&str| range.contains(':');
     if ranges.len() > 2 || (ranges.len() == 2 && ranges.iter().filter(is_v6).count() != 1) {
         faults.invalid(&list, &serde_json::json!(ranges), "may specify no more than one CIDR for each IP family");
+    }
+}
+
+/// An annotation that nobody reads any more, and that is still looked at: a list of pods to keep away, each told by its controller.
+fn avoided_pods(node: &Value, faults: &mut Faults) {
+    const KEY: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+    let text = node.str_at(&["metadata", "annotations", KEY]);
+    if text.is_empty() {
+        return;
+    }
+    let path = Path::root("metadata.annotations");
+    let listed: Value = match serde_json::from_str(text) {
+        Ok(listed) => listed,
+        Err(fault) => return faults.invalid_str(&path.field("AvoidPods"), KEY, &json::fault(&fault, text.as_bytes())),
+    };
+    let list = path.field(KEY);
+    for (i, entry) in listed.list_at(&["preferAvoidPods"]).iter().enumerate() {
+        let here = list.index(i);
+        match entry.at(&["podSignature", "podController"]).filter(|controller| !controller.is_null()) {
+            None => faults.required(&here.field("PodSignature"), ""),
+            Some(controller) if !controller.bool_at(&["controller"]) => {
+                faults.invalid(&here.field("PodSignature.PodController.Controller"), &false.into(), "must point to a controller");
+            }
+            Some(_) => {}
+        }
     }
 }
 

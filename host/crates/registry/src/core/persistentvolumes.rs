@@ -2,6 +2,7 @@
 
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
+use pintle_api::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::persistentvolumeclaims::{access_modes, class_name, modes_text, positive_quantity, volume_mode};
@@ -128,7 +129,11 @@ fn capacity(spec: &Value, faults: &mut Faults) {
         faults.push(pintle_api::Cause::not_supported(path.to_string(), value, &["storage"]));
     }
     for (name, value) in capacity.into_iter().flatten() {
-        positive_quantity(value, &path.key(name), faults);
+        let here = path.key(name);
+        if let Some(negative) = Quantity::from_value(value).ok().map(Quantity::value).filter(|whole| *whole < 0) {
+            faults.invalid(&here, &negative.into(), "must be a valid resource quantity");
+        }
+        positive_quantity(value, &here, faults);
     }
 }
 

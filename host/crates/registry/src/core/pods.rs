@@ -64,6 +64,10 @@ fn default(pod: &mut Value) {
     if let Some(spec) = spec_mut(pod) {
         default_spec(spec);
         defaults::default_pod_only(spec);
+        // Of a pod alone, not of a template.
+        if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+            spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `v1` ReplicationController: a ReplicaSet whose selector is a plain map of labels.
 
+use pintle_api::names::NameRule;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ pub fn kind() -> Kind {
     Kind {
         warn: warnings::workload,
         generation: true,
+        names: NameRule::LongName,
         propagation: "orphan",
         template: "/spec/template",
         default,

@@ -29,8 +29,19 @@ pub fn kind() -> Kind {
         generation: true,
         warn: |slice, _| warnings::endpoint_slice_type(slice).into_iter().collect(),
         default,
-        validate,
-        validate_change: |new, old, _, faults| immutable(new, old, &["addressType"], faults),
+        validate: |slice, faults| {
+            validate(slice, faults);
+            if slice.resource_version().is_empty() {
+                endpoints(slice, faults);
+            }
+        },
+        validate_change: |new, old, _, faults| {
+            // Older servers took what is refused today: who leaves it as it is may keep it.
+            if new.get("endpoints") != old.get("endpoints") {
+                endpoints(new, faults);
+            }
+            immutable(new, old, &["addressType"], faults);
+        },
         ..Kind::new(namespaced("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")).table(COLUMNS, cells)
     }
 }
@@ -63,6 +74,10 @@ fn validate(slice: &Value, faults: &mut Faults) {
     let family = slice.str_at(&["addressType"]);
     one_of(family, &["FQDN", "IPv4", "IPv6"], &Path::root("addressType"), faults);
     ports(slice, faults);
+}
+
+fn endpoints(slice: &Value, faults: &mut Faults) {
+    let family = slice.str_at(&["addressType"]);
     let list = Path::root("endpoints");
     let endpoints = slice.list_at(&["endpoints"]);
     if endpoints.len() > MAX_ENDPOINTS {

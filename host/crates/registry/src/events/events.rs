@@ -113,7 +113,10 @@ fn validate_change(new: &Value, old: &Value, _: Part, faults: &mut Faults) {
         ("deprecatedFirstTimestamp", "firstTimestamp"),
         ("deprecatedLastTimestamp", "lastTimestamp"),
         ("deprecatedCount", "count"),
+        // Upstream looks at it twice.
+        ("reason", "reason"),
         ("type", "type"),
+        ("eventTime", "eventTime"),
         ("action", "action"),
         ("related", "related"),
         ("reportingController", "reportingController"),

@@ -1,6 +1,7 @@
 //! The resources of `flowcontrol.apiserver.k8s.io/v1`, in the order of discovery.
 
 pub mod flowschemas;
+pub mod mandatory;
 pub mod prioritylevelconfigurations;
 mod validate;
 

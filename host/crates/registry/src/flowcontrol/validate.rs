@@ -6,9 +6,11 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Cause, names};
 use serde_json::Value;
 
+use super::mandatory;
 use crate::checks::one_of;
 use crate::faults::{Faults, Path};
 use crate::fields::is_set;
+use crate::internal;
 use crate::workload::SPEC;
 
 const VERBS: [&str; 9] = ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
@@ -41,6 +43,12 @@ pub fn flow_schema(schema: &Value, faults: &mut Faults) {
     let rules = SPEC.field("rules");
     for (i, rule) in schema.list_at(&["spec", "rules"]).iter().enumerate() {
         policy_rules(rule, &rules.index(i), faults);
+    }
+    if let Some(fixed) = mandatory::flow_schema(schema.name()) {
+        let (spec, kind) = (schema.get("spec").unwrap_or(&Value::Null), "flowcontrol.FlowSchemaSpec");
+        if internal::shown(spec, kind) != internal::shown(&fixed, kind) {
+            faults.invalid_shown(&SPEC, &internal::shown(spec, kind), &format!("spec of '{}' must equal the fixed value", schema.name()));
+        }
     }
 }
 
@@ -193,6 +201,22 @@ pub fn priority_level(level: &Value, faults: &mut Faults) {
             }
         }
         other => one_of(other, &["Exempt", "Limited"], &SPEC.field("type"), faults),
+    }
+    fixed_level(level, faults);
+}
+
+/// Of the level of the exempt its own field may be changed.
+fn fixed_level(level: &Value, faults: &mut Faults) {
+    let Some(fixed) = mandatory::priority_level(level.name()) else { return };
+    let spec = level.get("spec").unwrap_or(&Value::Null);
+    let (mut compared, mut but) = (spec.clone(), "");
+    if let Some(exempt) = fixed.get("exempt") {
+        compared["exempt"] = exempt.clone();
+        but = " except the 'spec.exempt' field";
+    }
+    let shown = |spec: &Value| internal::shown(spec, "flowcontrol.PriorityLevelConfigurationSpec");
+    if shown(&compared) != shown(&fixed) {
+        faults.invalid_shown(&SPEC, &shown(spec), &format!("spec of '{}'{but} must equal the fixed value", level.name()));
     }
 }
 

@@ -117,7 +117,10 @@ pub fn field_ref(reference: &Value, supported: &[&str], path: &Path<'_>, faults:
     }
     let subscript = field.strip_suffix("']").and_then(|f| f.split_once("['"));
     match subscript {
-        Some(("metadata.annotations", key)) => faults.texts(path, key, names::qualified_name(&key.to_ascii_lowercase())),
+        Some(("metadata.annotations", key)) => {
+            let key = key.to_ascii_lowercase();
+            faults.texts(path, &key, names::qualified_name(&key));
+        }
         Some(("metadata.labels", key)) => faults.texts(path, key, names::qualified_name(key)),
         Some(_) => converting(format!("field label does not support subscript: {field}"), faults),
         None if supported.contains(&field) => {}

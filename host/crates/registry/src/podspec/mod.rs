@@ -22,7 +22,7 @@ pub mod volumes;
 pub mod warnings;
 
 pub use defaults::{default_spec, default_template};
-pub use template::{validate_template, validate_template_labels};
+pub use template::{validate_template, validate_template_labels, validate_template_metadata};
 pub use validate::validate_spec;
 
 /// Where a pod's containers stand, in upstream's order.

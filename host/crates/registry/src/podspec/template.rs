@@ -9,15 +9,19 @@ use crate::checks::{annotations, label_map};
 use crate::faults::{Faults, Path};
 
 pub fn validate_template(template: &Value, path: &Path<'_>, faults: &mut Faults) {
-    label_map(template.at(&["metadata", "labels"]), &path.field("labels"), faults);
-    annotations(template.at(&["metadata", "annotations"]), &path.field("annotations"), faults);
-    pod_annotations::validate(template, &path.field("annotations"), faults);
+    validate_template_metadata(template, path, faults);
     pod_annotations::validate_profiles(template, &path.field("spec"), faults);
     let spec = template.get("spec").unwrap_or(&Value::Null);
     validate_spec(spec, &path.field("spec"), Context { is_pod: false, pod_name: "" }, faults);
     if !spec.list_at(&["ephemeralContainers"]).is_empty() {
         faults.forbidden(&path.field("spec.ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
+}
+
+pub fn validate_template_metadata(template: &Value, path: &Path<'_>, faults: &mut Faults) {
+    label_map(template.at(&["metadata", "labels"]), &path.field("labels"), faults);
+    annotations(template.at(&["metadata", "annotations"]), &path.field("annotations"), faults);
+    pod_annotations::validate(template, &path.field("annotations"), faults);
 }
 
 /// The selector (of `LabelSelector` form) must match the template's labels.
