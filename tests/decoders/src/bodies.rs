@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use pintle_api::object::ObjectExt as _;
@@ -25,7 +26,7 @@ pub fn json(input: &[u8]) {
 
 pub fn yaml(input: &[u8]) {
     decode("application/yaml", input);
-    if let Ok(config) = negotiate::yaml_or_json(input, true) {
+    if let Ok((config, _)) = negotiate::applied(&Bytes::copy_from_slice(input), true) {
         crate::assert_readable(&config);
     }
 }
@@ -47,7 +48,7 @@ pub fn protobuf(input: &[u8]) {
 
 fn decode(media_type: &'static str, input: &[u8]) -> Option<Object> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))]);
-    let (object, duplicates) = negotiate::decode(&headers, input, &KINDS[0]).ok()?;
+    let (object, duplicates) = negotiate::decode(&headers, &Bytes::copy_from_slice(input), &KINDS[0], true).ok()?;
     look_at(&object, &duplicates);
     Some(object)
 }

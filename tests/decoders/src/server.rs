@@ -11,6 +11,8 @@ pub mod path;
 #[cfg(feature = "tokens")]
 #[path = "../../../host/crates/apiserver/src/auth/tokens.rs"]
 pub mod tokens;
+#[path = "../../../host/crates/apiserver/src/http/yaml.rs"]
+mod yaml;
 
 /// What tokens.rs takes from its neighbours.
 #[cfg(feature = "tokens")]

@@ -5,11 +5,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// As many as upstream collects before it stops.
-const MAX_DUPLICATES: usize = 100;
+pub const MAX_DUPLICATES: usize = 100;
 
 /// Whether the text has more members than the value that was parsed from it. One pass over both, no allocation.
 pub fn has_duplicates(text: &[u8], parsed: &Value) -> bool {
@@ -20,23 +21,26 @@ pub fn has_duplicates(text: &[u8], parsed: &Value) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Duplicates {
     paths: Vec<(usize, String)>,
-    text: Vec<u8>,
+    text: Bytes,
     /// What was said of the YAML that the object was written in.
     yaml: Option<String>,
 }
 
 /// Paths of members that occur again in their object (`spec.replicas`), in order, each once.
 /// A text that is no JSON has none.
-pub fn duplicates(text: &[u8]) -> Duplicates {
-    let found = Finder::search(text, &[]).found;
-    let text = if found.is_empty() { Vec::new() } else { text.to_vec() };
-    Duplicates { paths: found, text, yaml: None }
+pub fn duplicates(text: &Bytes) -> Duplicates {
+    Duplicates { paths: Finder::search(text, &[]).found, text: text.clone(), yaml: None }
 }
 
 impl Duplicates {
-    /// A key of a YAML text, whose values are read before anyone knows their paths.
-    pub fn in_yaml(line: u64, key: &str) -> Self {
-        Self { yaml: Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")), ..Self::default() }
+    /// Of a text that has none.
+    pub fn none_in(text: &Bytes) -> Self {
+        Self { text: text.clone(), ..Self::default() }
+    }
+    /// Keys of a YAML text, with their lines: its values are read before anyone knows their paths.
+    pub fn in_yaml(found: &[(u64, String)]) -> Self {
+        let told: String = found.iter().map(|(line, key)| format!("\n  line {line}: key {key} already set in map")).collect();
+        Self { yaml: (!told.is_empty()).then(|| format!("yaml: unmarshal errors:{told}")), ..Self::default() }
     }
     /// Told before all other faults, and only to who is strict: no warning has several lines.
     pub fn in_text(&self) -> Option<&str> {
@@ -44,7 +48,7 @@ impl Duplicates {
     }
     /// Without the text: they are told before all other faults, as of what was read before its kind's fields were known.
     pub fn told_first(mut self) -> Self {
-        self.text.clear();
+        self.text = Bytes::new();
         self
     }
     pub fn paths(&self) -> impl Iterator<Item = &str> {
@@ -219,17 +223,18 @@ mod tests {
 
     #[test]
     fn repeated_keys_are_named_by_path_and_cheaply_noticed() {
-        let text = br#"{"a": "x:y\":{", "spec": {"paused": true, "list": [{"n": 1}, {"n": 1, "n": 2, "n": 3}], "paused": false}}"#;
+        let text =
+            &Bytes::from_static(br#"{"a": "x:y\":{", "spec": {"paused": true, "list": [{"n": 1}, {"n": 1, "n": 2, "n": 3}], "paused": false}}"#);
         assert_eq!(duplicates(text).paths().collect::<Vec<_>>(), ["spec.list[1].n", "spec.paused"]);
         assert!(has_duplicates(text, &serde_json::from_slice(text).unwrap()));
-        let clean = br#"{"a": "x:y\":{\\", "spec": {"b": [{"n": 1}, {"n": ":"}]}}"#;
+        let clean = &Bytes::from_static(br#"{"a": "x:y\":{\\", "spec": {"b": [{"n": 1}, {"n": ":"}]}}"#);
         assert_eq!(duplicates(clean).paths().count(), 0);
         assert!(!has_duplicates(clean, &serde_json::from_slice(clean).unwrap()));
     }
 
     #[test]
     fn faults_are_told_in_the_order_of_the_text() {
-        let found = duplicates(br#"{"spec": {"unknown": 1, "replicas": 1, "replicas": 2, "strange": [{"a": 1, "a": 2}]}}"#);
+        let found = duplicates(&Bytes::from_static(br#"{"spec": {"unknown": 1, "replicas": 1, "replicas": 2, "strange": [{"a": 1, "a": 2}]}}"#));
         let unknown = ["spec.strange".to_owned(), "spec.unknown".to_owned()];
         let told = [
             "unknown field \"spec.unknown\"",

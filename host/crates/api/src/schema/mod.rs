@@ -16,6 +16,6 @@ pub mod times;
 
 pub use builtin::{Schemas, builtin};
 pub use check::{Findings, check};
-pub use duplicates::{Duplicates, duplicates, has_duplicates};
+pub use duplicates::{Duplicates, MAX_DUPLICATES, duplicates, has_duplicates};
 pub use kinds::{ListKind, MapKind, Presence, TypeRef};
 pub use prune::prune_unknown;

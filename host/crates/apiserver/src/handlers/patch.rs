@@ -161,6 +161,10 @@ fn patched(scope: &Scope, kind: PatchKind, old: &Object, patch: &Value) -> Resul
 /// Unknown fields were refused while the fields' owners were worked out; what remains is brought into normal form.
 fn applied(scope: &Scope, old: Option<&Object>, config: &Value, options: &WriteOptions) -> Result<Object, Status> {
     let mut object = managed::apply(scope, old, config, options)?;
+    // Told after all that is wrong with what it says.
+    if let Some(doubled) = options.doubled.in_text() {
+        return Err(Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {doubled}")));
+    }
     checked(scope, &mut object, &Duplicates::default(), FieldValidation::Ignore)?;
     Ok(object)
 }

@@ -25,6 +25,7 @@ pub mod stream;
 pub mod unread;
 pub mod warnings;
 pub mod websocket;
+mod yaml;
 
 pub use body::Body;
 

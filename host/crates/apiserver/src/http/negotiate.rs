@@ -1,15 +1,14 @@
 //! Which form a client wants its answer in, and in which form it sent its body.
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use pintle_api::discovery::Aggregated;
 use pintle_api::schema::Duplicates;
 use pintle_api::table::{MetaVersion, Rows};
 use pintle_api::{GroupVersionKind, Object, Reason, Status, json as text, protobuf, schema};
-use serde_saphyr::options::DuplicateKeyPolicy;
 
-/// More than YAML as deep as its reader allows takes: 30 KiB a level in a build without optimisation.
-const YAML_STACK_BYTES: usize = 4 << 20;
+use super::yaml;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -234,11 +233,15 @@ pub fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or("").trim()
 }
 
-/// An object from a JSON, YAML or protobuf body, and the fields that its text held twice. `of`: the kind, where a protobuf body does not say.
-pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Duplicates), Status> {
+/// An object from a JSON, YAML or protobuf body, and the fields that its text held twice, where somebody asks for them. `of`: the kind, where a
+/// protobuf body does not say.
+pub fn decode(headers: &HeaderMap, body: &Bytes, of: &GroupVersionKind, validates: bool) -> Result<(Object, Duplicates), Status> {
     match content_type(headers) {
-        "" | "application/json" | "*/*" => json(body, &of.kind),
-        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(body, false).map(|object| (object, doubled_in_yaml(body))),
+        "" | "application/json" | "*/*" => json(body, &of.kind, validates),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => {
+            let object = yaml::read(body).map_err(|why| unreadable(&of.kind, body, &why))?;
+            Ok((object, if validates { yaml::doubled(body) } else { Duplicates::default() }))
+        }
         protobuf::MEDIA_TYPE => match protobuf::to_json(body, Some(of)) {
             Ok(object) => Ok((object, Duplicates::default())),
             Err(why) if of.kind == "DeleteOptions" => Err(Status::bad_request(why.to_string())),
@@ -249,18 +252,18 @@ pub fn decode(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result
 }
 
 /// The same of options in a body: a fault in their JSON is told without the body.
-pub fn decode_options(headers: &HeaderMap, body: &[u8], of: &GroupVersionKind) -> Result<(Object, Duplicates), Status> {
+pub fn decode_options(headers: &HeaderMap, body: &Bytes, of: &GroupVersionKind) -> Result<(Object, Duplicates), Status> {
     if matches!(content_type(headers), "" | "application/json" | "*/*")
         && let Err(fault) = serde_json::from_slice::<serde::de::IgnoredAny>(body)
     {
         return Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {}", text::fault(&fault, body))));
     }
-    decode(headers, body, of)
+    decode(headers, body, of, false)
 }
 
-pub fn json(body: &[u8], kind: &str) -> Result<(Object, Duplicates), Status> {
+pub fn json(body: &Bytes, kind: &str, validates: bool) -> Result<(Object, Duplicates), Status> {
     let object = serde_json::from_slice(body).map_err(|e| unrecognized(kind, body, &text::fault(&e, body)))?;
-    let duplicates = doubled_in_json(body, &object);
+    let duplicates = doubled_in_json(body, &object, validates);
     Ok((object, duplicates))
 }
 
@@ -322,55 +325,33 @@ fn summary(body: &[u8]) -> String {
 }
 
 /// A patch of any kind but apply. Upstream tells what is wrong with a strategic one without saying where.
-pub fn patch_json(body: &[u8], strategic: bool) -> Result<(Object, Duplicates), Status> {
+pub fn patch_json(body: &Bytes, strategic: bool, validates: bool) -> Result<(Object, Duplicates), Status> {
     let prefix = if strategic { "" } else { "error decoding patch: " };
     let patch = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{}", text::fault(&e, body))))?;
-    let duplicates = doubled_in_json(body, &patch).told_first();
+    let duplicates = doubled_in_json(body, &patch, validates).told_first();
     Ok((patch, duplicates))
 }
 
-fn doubled_in_json(body: &[u8], object: &Object) -> Duplicates {
-    if schema::has_duplicates(body, object) { schema::duplicates(body) } else { Duplicates::default() }
-}
-
-/// The first of them: the text is read again, up to there.
-fn doubled_in_yaml(body: &[u8]) -> Duplicates {
-    let Err(error) = read_yaml(&String::from_utf8_lossy(body), DuplicateKeyPolicy::Error) else { return Duplicates::default() };
-    match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => Duplicates::in_yaml(location.line(), key),
-        _ => Duplicates::default(),
+/// Nobody asks where validation is off. Most texts have none, which counting tells.
+fn doubled_in_json(body: &Bytes, object: &Object, validates: bool) -> Duplicates {
+    match validates {
+        false => Duplicates::default(),
+        true if schema::has_duplicates(body, object) => schema::duplicates(body),
+        true => Duplicates::none_in(body),
     }
 }
 
-/// An applied configuration: YAML, of which JSON is a part.
-pub fn yaml_or_json(body: &[u8], strict: bool) -> Result<Object, Status> {
+/// An applied configuration: YAML, of which JSON is a part. What stands twice in it counts for who is strict alone.
+pub fn applied(body: &Bytes, is_strict: bool) -> Result<(Object, Duplicates), Status> {
     if body.trim_ascii_start().first() == Some(&b'{')
         && let Ok(object) = serde_json::from_slice(body)
     {
-        return Ok(object);
+        let asked = is_strict && schema::has_duplicates(body, &object);
+        return Ok((object, if asked { yaml::doubled(body) } else { Duplicates::default() }));
     }
-    yaml(body, strict)
-}
-
-/// Of keys that stand twice the last counts, unless validation is strict.
-pub fn yaml(body: &[u8], strict: bool) -> Result<Object, Status> {
-    let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
-    let duplicate_keys = if strict { DuplicateKeyPolicy::Error } else { DuplicateKeyPolicy::LastWins };
-    read_yaml(text, duplicate_keys).map_err(|error| {
-        let message = match error.without_snippet() {
-            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => {
-                format!("error decoding YAML: line {}: key {key:?} already set in map", location.line())
-            }
-            other => format!("error decoding YAML: {other}"),
-        };
-        Status::bad_request(message)
-    })
-}
-
-/// The reader allows 64 levels, for which a thread's stack was just large enough in builds without optimisation.
-fn read_yaml(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Object, serde_saphyr::Error> {
-    let options = serde_saphyr::options! { duplicate_keys: duplicate_keys };
-    stacker::maybe_grow(YAML_STACK_BYTES, 2 * YAML_STACK_BYTES, || serde_saphyr::from_str_with_options(text, options))
+    let why = |why: String| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"));
+    let object = yaml::read(body).map_err(why)?;
+    Ok((object, if is_strict { yaml::doubled(body) } else { Duplicates::default() }))
 }
 
 pub fn unsupported(have: &str, want: &[&str]) -> Status {
@@ -514,7 +495,7 @@ mod tests {
     #[test]
     fn bodies_that_are_no_object_of_the_kind() {
         let read = |body: &str| {
-            let (mut object, _) = json(body.as_bytes(), "ConfigMap").map_err(|s| s.message)?;
+            let (mut object, _) = json(&Bytes::copy_from_slice(body.as_bytes()), "ConfigMap", true).map_err(|s| s.message)?;
             check_type(&mut object, body.as_bytes(), "ConfigMap").map(|()| object.to_string()).map_err(|s| s.message)
         };
         let why = |body: &str| read(body).unwrap_err().split_once("(must be of type ConfigMap): ").unwrap().1.to_owned();
@@ -529,15 +510,5 @@ mod tests {
         expect![[r#"couldn't get version/kind; json parse error: invalid character 'q' in string escape code ({"a":"\q"})"#]]
             .assert_eq(&why("{\"a\":\"\\q\"}"));
         assert_eq!(read("null"), Ok("{}".to_owned()));
-    }
-    #[test]
-    fn keys_that_stand_twice_in_yaml_are_told_by_line() {
-        let faults = |body: &str| {
-            let (object, doubled) = yaml(body.as_bytes(), false).map(|object| (object, doubled_in_yaml(body.as_bytes()))).unwrap();
-            (object.to_string(), doubled.in_text().map(str::to_owned))
-        };
-        assert_eq!(faults("a: 1\nb: {c: 2}\n"), (r#"{"a":1,"b":{"c":2}}"#.to_owned(), None));
-        let told = "yaml: unmarshal errors:\n  line 3: key \"c\" already set in map".to_owned();
-        assert_eq!(faults("a: 1\nb:\n- {c: 2, c: 3}\n"), (r#"{"a":1,"b":[{"c":3}]}"#.to_owned(), Some(told)));
     }
 }

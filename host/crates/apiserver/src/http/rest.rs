@@ -234,12 +234,12 @@ impl Call {
         }
         let body = self.read_body().await?;
         let patch = if kind == PatchKind::Apply {
-            negotiate::yaml_or_json(&body.bytes, options.validation == FieldValidation::Strict)?
+            negotiate::applied(&body.bytes, options.validation == FieldValidation::Strict)
         } else {
-            let (patch, doubled) = negotiate::patch_json(&body.bytes, kind == PatchKind::Strategic)?;
-            options.doubled = doubled;
-            patch
+            negotiate::patch_json(&body.bytes, kind == PatchKind::Strategic, options.validation != FieldValidation::Ignore)
         };
+        let (patch, doubled) = patch?;
+        options.doubled = doubled;
         if let Some(record) = &self.record {
             record.sent_patch(&patch);
         }
@@ -254,7 +254,7 @@ impl Call {
     /// The body as an object of the kind that the scope takes, and warnings about its fields.
     fn decode(&self, scope: &Scope, body: &Bytes, options: &WriteOptions) -> Result<(Object, Vec<String>), Status> {
         let gvk = kind_of(scope);
-        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body, &gvk)?;
+        let (mut object, duplicates) = negotiate::decode(&self.parts.headers, body, &gvk, options.validation != FieldValidation::Ignore)?;
         negotiate::check_type(&mut object, body, &gvk.kind)?;
         if scope.resource.has_own_schema() && scope.subresource != "scale" {
             let warnings = check_custom(scope, &mut object, &duplicates.told_first(), options.validation)?;
