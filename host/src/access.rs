@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use pintle_apiserver::Config;
+use pintle_apiserver::admission::pod_security::config::Configuration as PodSecurity;
 use pintle_apiserver::audit::Settings;
 use pintle_apiserver::audit::log::{DEFAULT_BUFFERED_EVENTS, DEFAULT_MAX_EVENT_BYTES, LogSettings, Mode};
 use pintle_apiserver::auth::Anonymous;
@@ -23,6 +24,9 @@ pub struct AccessArgs {
     pub authentication_config: Option<PathBuf>,
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// An AdmissionConfiguration: what Pod Security asks by default, and who is exempt
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     /// An EncryptionConfiguration: which resources lie encrypted in the store, with which keys
     #[arg(long)]
     pub encryption_provider_config: Option<PathBuf>,
@@ -121,6 +125,9 @@ impl AccessArgs {
             }
         }
         config.audit = self.audit.settings()?;
+        if let Some(file) = &self.admission_control_config_file {
+            config.pod_security = PodSecurity::load(file)?;
+        }
         config.encryption.file = self.encryption_provider_config.clone();
         config.encryption.reload = self.encryption_provider_config_automatic_reload;
         Ok(())

@@ -31,6 +31,8 @@ pub struct Config {
     /// Others whose tokens count.
     pub oidc: Vec<Arc<Jwt>>,
     pub audit: crate::audit::Settings,
+    /// What Pod Security asks by default, and of whom it asks nothing.
+    pub pod_security: crate::admission::pod_security::config::Configuration,
     /// Which values lie encrypted in the store.
     pub encryption: encryption::Settings,
 }
@@ -50,6 +52,7 @@ impl Config {
             anonymous: Anonymous::health(),
             oidc: Vec::new(),
             audit: Default::default(),
+            pod_security: Default::default(),
             encryption: Default::default(),
         }
     }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::LocalClient;
 use crate::admission::Chain;
+use crate::admission::pod_security::PodSecurity;
 use crate::admission::webhook::Hooks;
 use crate::aggregation::Extensions;
 use crate::apiservices;
@@ -94,7 +95,7 @@ impl Server {
             cache,
             resources,
             allocators: Arc::new(pintle_registry::allocator::Allocators::over(config.service_cidr)),
-            pod_security: Default::default(),
+            pod_security: PodSecurity { configuration: config.pod_security.clone(), tally: Default::default() },
             admission: Chain::standard(),
             hooks,
             ends: AtomicBool::new(false),

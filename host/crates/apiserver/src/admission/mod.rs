@@ -6,6 +6,7 @@
 mod authorizing;
 pub mod claim_resize;
 pub mod component;
+pub mod configuration;
 pub mod default_class;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
@@ -41,8 +42,7 @@ pub struct AdmissionAttributes<'a> {
     pub name: &'a str,
     /// The object before; `None` on creation.
     pub old: Option<&'a Object>,
-    /// Counts what Pod Security said.
-    pub pod_security: &'a pod_security::tally::Tally,
+    pub pod_security: &'a pod_security::PodSecurity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

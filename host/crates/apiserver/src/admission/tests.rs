@@ -6,7 +6,7 @@ use pintle_api::object::ObjectExt;
 use pintle_registry::testing::{World, pretty, strategy};
 use serde_json::{Value, json};
 
-use super::pod_security::tally::Tally;
+use super::pod_security::PodSecurity;
 use super::{AdmissionAttributes, Chain, Operation};
 use crate::cache::{Cache, Limits};
 use crate::resources::Resource;
@@ -18,7 +18,7 @@ async fn create(world: &World, resource: &str, mut object: Object) -> Result<Obj
     object.set_at(&["metadata", "namespace"], "a".into());
     resource.strategy.default(&mut object);
     let name = object.name().to_owned();
-    let (operation, resource_of, pod_security) = (Operation::Create, &resource, &Tally::default());
+    let (operation, resource_of, pod_security) = (Operation::Create, &resource, &PodSecurity::default());
     let attributes = AdmissionAttributes { operation, resource: resource_of, subresource: "", namespace: "a", name: &name, old: None, pod_security };
     let chain = Chain::standard();
     world.with(|context| {
@@ -250,7 +250,7 @@ async fn a_claim_grows_once_it_is_bound_and_its_class_allows() {
     let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
     let resource = Resource::new(strategy("persistentvolumeclaims").into(), &cache, false);
     let grow = |old: Value, new: Value| {
-        let (operation, old, pod_security) = (Operation::Update, Some(&old), &Tally::default());
+        let (operation, old, pod_security) = (Operation::Update, Some(&old), &PodSecurity::default());
         let attributes = AdmissionAttributes { operation, resource: &resource, subresource: "", namespace: "a", name: "c", old, pod_security };
         world.with(|context| super::claim_resize::validate(&new, &attributes, context).map_err(|s| s.message))
     };

@@ -55,7 +55,7 @@ pub struct Core {
     pub cache: Arc<Cache>,
     pub resources: Arc<ArcSwap<Table>>,
     pub allocators: Arc<Allocators>,
-    pub pod_security: crate::admission::pod_security::tally::Tally,
+    pub pod_security: crate::admission::pod_security::PodSecurity,
     pub admission: Chain,
     pub hooks: Hooks,
     /// The server ends: what is asked is still answered, but nobody should come any more.

@@ -103,7 +103,7 @@ fn metrics(asked: &Asked<'_>) -> Result<Response, Status> {
     let Asked { core, metrics, .. } = asked;
     let own = metrics.render(&counts(core), core.cache.revision());
     let audit = core.audit.as_ref().map(|audit| audit.metrics()).unwrap_or_default();
-    Ok(answer::text(200, own + &core.decisions.metrics() + &core.other_metrics.render() + &core.pod_security.render() + &audit))
+    Ok(answer::text(200, own + &core.decisions.metrics() + &core.other_metrics.render() + &core.pod_security.tally.render() + &audit))
 }
 
 /// One check, or all that count for `healthz`, `livez` or `readyz`: a server that ends is alive and not ready.

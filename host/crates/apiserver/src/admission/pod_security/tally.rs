@@ -1,6 +1,6 @@
 //! How often pods were looked at, and how it ended, as Prometheus text under upstream's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +15,7 @@ const NEWEST_MINOR: u32 = 36;
 pub struct Tally {
     evaluations: Mutex<BTreeMap<Evaluation, u64>>,
     errors: Mutex<BTreeMap<Request, u64>>,
+    exemptions: Mutex<BTreeMap<Request, u64>>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,11 @@ impl Tally {
         *self.evaluations.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
     }
 
+    /// Somebody was not asked.
+    pub fn exempted(&self, attributes: &AdmissionAttributes<'_>) {
+        *self.exemptions.lock().unwrap_or_else(PoisonError::into_inner).entry(Request::of(attributes)).or_default() += 1;
+    }
+
     /// The namespace's labels say nothing known.
     pub fn misread(&self, attributes: &AdmissionAttributes<'_>) {
         *self.errors.lock().unwrap_or_else(PoisonError::into_inner).entry(Request::of(attributes)).or_default() += 1;
@@ -77,11 +83,15 @@ impl Tally {
         for (request, count) in self.errors.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             line(format_args!("pod_security_errors_total{{fatal=\"false\",{}}} {count}\n", request.labels()));
         }
-        // Nobody is exempt. Upstream shows these four from the start.
         line(format_args!("# HELP pod_security_exemptions_total Requests that were exempt.\n# TYPE pod_security_exemptions_total counter\n"));
-        for (operation, resource) in [("create", "controller"), ("create", "pod"), ("update", "controller"), ("update", "pod")] {
-            let request = Request { operation, resource, subresource: String::new() };
-            line(format_args!("pod_security_exemptions_total{{{}}} 0\n", request.labels()));
+        let exemptions = self.exemptions.lock().unwrap_or_else(PoisonError::into_inner);
+        // Upstream shows these four from the start.
+        let always = [("create", "controller"), ("create", "pod"), ("update", "controller"), ("update", "pod")];
+        let always: Vec<_> = always.map(|(operation, resource)| Request { operation, resource, subresource: String::new() }).into();
+        let shown: BTreeSet<&Request> = exemptions.keys().chain(&always).collect();
+        for request in shown {
+            let count = exemptions.get(request).copied().unwrap_or_default();
+            line(format_args!("pod_security_exemptions_total{{{}}} {count}\n", request.labels()));
         }
         out
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::checks::{reasons, violations};
 use super::levels::Modes;
 use super::pod::Pod;
-use super::tally::Tally;
+use super::{Configuration, PodSecurity};
 use crate::admission::{AdmissionAttributes, Operation};
 use crate::cache::{Cache, Limits};
 use crate::resources::Resource;
@@ -15,7 +15,7 @@ use crate::resources::Resource;
 fn check(labels: Value, expected: Expect) {
     let labels: serde_json::Map<_, _> =
         labels.as_object().unwrap().iter().map(|(key, value)| (format!("pod-security.kubernetes.io/{key}"), value.clone())).collect();
-    let (modes, causes) = Modes::of(&json!({"metadata": {"labels": labels}}));
+    let (modes, causes) = Modes::of(&json!({"metadata": {"labels": labels}}), &Modes::default());
     let mut told = format!("enforce {} audit {} warn {}", modes.enforce, modes.audit, modes.warn);
     causes.iter().for_each(|cause| told += &format!("\n{}: {}", cause.field, cause.message));
     expected.assert_eq(&told);
@@ -48,6 +48,7 @@ fn labels_say_what_is_asked() {
 fn a_version_that_is_not_there_yet_asks_what_the_newest_asks() {
     let (far, _) = Modes::of(
         &json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "v1.99"}}}),
+        &Modes::default(),
     );
     let pod = json!({"spec": {"containers": [{"name": "c"}]}});
     expect!["allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"]
@@ -59,7 +60,7 @@ async fn evaluations_are_counted() {
     let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
     let resource = |name: &str| Resource::new(strategy(name).into(), &cache, false);
     let (pods, deployments) = (resource("pods"), resource("apps/deployments"));
-    let tally = Tally::default();
+    let security = PodSecurity::default();
     let mut world = World::default();
     let space = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
     let namespaces = vec![
@@ -75,7 +76,7 @@ async fn evaluations_are_counted() {
     let plain = json!({"containers": [{"name": "c"}]});
     let of_host = json!({"hostNetwork": true, "containers": [{"name": "c"}]});
     let ask = |resource: &Resource, namespace: &str, object: Value| {
-        let (operation, pod_security) = (Operation::Create, &tally);
+        let (operation, pod_security) = (Operation::Create, &security);
         let attributes = AdmissionAttributes { operation, resource, subresource: "", namespace, name: "p", old: None, pod_security };
         world.with(|context| super::validate(&object, &attributes, context).is_ok())
     };
@@ -101,5 +102,63 @@ async fn evaluations_are_counted() {
         pod_security_exemptions_total{request_operation="create",resource="pod",subresource=""} 0
         pod_security_exemptions_total{request_operation="update",resource="controller",subresource=""} 0
         pod_security_exemptions_total{request_operation="update",resource="pod",subresource=""} 0
-    "##]].assert_eq(&tally.render());
+    "##]].assert_eq(&security.tally.render());
+}
+
+#[tokio::test]
+async fn who_is_exempt_is_asked_nothing() {
+    let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
+    let resource = |name: &str| Resource::new(strategy(name).into(), &cache, false);
+    let (pods, deployments, namespaces) = (resource("pods"), resource("apps/deployments"), resource("namespaces"));
+    let mut world = World::default();
+    let labelled = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
+    world.objects.insert("namespaces".to_owned(), vec![labelled("a", json!({})), labelled("system", json!({}))]);
+    let by_default = |usernames: &[&str]| {
+        let baseline = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
+        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+        let configuration = Configuration {
+            defaults: Modes::of(&baseline, &Modes::default()).0,
+            usernames: texts(usernames),
+            namespaces: texts(&["system"]),
+            runtime_classes: texts(&["kata"]),
+        };
+        PodSecurity { configuration, ..PodSecurity::default() }
+    };
+    let ask = |security: &PodSecurity, resource: &Resource, namespace: &str, object: &Value, old: Option<&Value>| {
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let attributes = AdmissionAttributes { operation, resource, subresource: "", namespace, name: namespace, old, pod_security: security };
+        world.with(|context| super::validate(object, &attributes, context).map_or_else(|why| why.message, |warned| format!("{warned:?}")))
+    };
+    let of_host = |class: Value| json!({"spec": {"hostNetwork": true, "runtimeClassName": class, "containers": [{"name": "c"}]}});
+    let template = |class: Value| json!({"spec": {"template": of_host(class)}});
+    let (security, user) = (by_default(&[]), world.with(|context| context.user.name.clone()));
+    let changed = labelled("system", json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn-version": "v1.2"}));
+    let told = [
+        ask(&security, &pods, "a", &of_host(json!(null)), None),
+        ask(&security, &pods, "a", &of_host(json!("kata")), None),
+        ask(&security, &pods, "system", &of_host(json!(null)), None),
+        ask(&by_default(&[&user]), &pods, "a", &of_host(json!(null)), None),
+        ask(&security, &deployments, "a", &template(json!(null)), None),
+        ask(&security, &deployments, "a", &template(json!("kata")), None),
+        ask(&security, &namespaces, "system", &changed, None),
+        ask(&security, &namespaces, "system", &changed, Some(&labelled("system", json!({})))),
+        ask(&security, &namespaces, "system", &labelled("system", json!({})), None),
+    ];
+    expect![[r#"
+        pods "a" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)
+        []
+        []
+        []
+        ["would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"]
+        []
+        ["namespace \"system\" is exempt from Pod Security, and the policy (enforce=restricted:latest, warn=restricted:v1.2) will be ignored"]
+        ["namespace \"system\" is exempt from Pod Security, and the policy (enforce=restricted:latest, warn=restricted:v1.2) will be ignored"]
+        []"#]]
+    .assert_eq(&told.join("\n"));
+    let metrics = security.tally.render();
+    let exempt: Vec<&str> = metrics.lines().filter(|line| line.starts_with("pod_security_exemptions_total") && !line.ends_with(" 0")).collect();
+    expect![[r#"
+        pod_security_exemptions_total{request_operation="create",resource="controller",subresource=""} 1
+        pod_security_exemptions_total{request_operation="create",resource="pod",subresource=""} 2"#]]
+    .assert_eq(&exempt.join("\n"));
 }
