@@ -7,10 +7,10 @@
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::Duplicates;
 use super::builtin::builtin;
 use super::kinds::{Node, ScalarKind, TypeRef};
 use super::times;
+use super::{Duplicates, convert};
 use crate::quantity;
 
 /// As many as upstream collects before it stops.
@@ -22,6 +22,8 @@ pub struct Findings {
     pub unknown: Vec<String>,
     /// The first value that the type cannot hold, as the decoder says it: a body with one cannot be decoded.
     pub mismatch: Option<String>,
+    /// The same as who applies a strategic patch says it.
+    pub unconverted: Option<String>,
     /// Whether [`super::prune_unknown`] might change anything: there is a null, an unknown field, or a scalar that an encoder might write otherwise.
     pub is_loose: bool,
 }
@@ -124,14 +126,14 @@ impl Checker {
             (ScalarKind::IntOrString, Value::Number(number)) => self.whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
             (ScalarKind::Bytes, Value::String(text)) => match base64::engine::general_purpose::STANDARD.decode(text) {
                 Ok(_) => return,
-                Err(error) => return self.mismatch(|| illegal_base64(&error)),
+                Err(error) => return self.mismatch(|| (illegal_base64(&error), format!("error decoding from json: {}", illegal_base64(&error)))),
             },
             (ScalarKind::Quantity, Value::String(text)) => match quantity::canonical(text) {
                 Ok(canonical) => {
                     self.findings.is_loose |= canonical != *text;
                     return;
                 }
-                Err(error) => return self.mismatch(|| error.to_string()),
+                Err(error) => return self.mismatch(|| same(error.to_string())),
             },
             (ScalarKind::Quantity, Value::Number(_)) => {
                 self.findings.is_loose = true;
@@ -143,7 +145,7 @@ impl Checker {
                 if fits {
                     return;
                 }
-                return self.mismatch(|| times::parse_error(text, kind == ScalarKind::MicroTime));
+                return self.mismatch(|| same(times::parse_error(text, kind == ScalarKind::MicroTime)));
             }
             _ => false,
         };
@@ -163,25 +165,28 @@ impl Checker {
             let found = kind_of(value, of);
             let wanted = match of.scalar_kind() {
                 // Whatever it is, its text is read as a quantity.
-                Some(ScalarKind::Quantity) => return quantity::QuantityError::Format.to_string(),
+                Some(ScalarKind::Quantity) => return same(quantity::QuantityError::Format.to_string()),
                 Some(ScalarKind::Time | ScalarKind::MicroTime) => "string".to_owned(),
                 Some(ScalarKind::IntOrString) => "int32".to_owned(),
                 _ => place.path.and_then(Step::named_type).map_or_else(|| go_type(of), str::to_owned),
             };
-            match (place.owner, place.path) {
+            let unread = match (place.owner, place.path) {
                 (Some(owner), Some(path)) => {
                     let owner = builtin().struct_name(owner).unwrap_or("");
                     let field = path.field_path();
                     format!("json: cannot unmarshal {found} into Go struct field {owner}.{field} of type {wanted}")
                 }
                 _ => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
-            }
+            };
+            (unread, convert::fault(value, of, &wanted))
         });
     }
 
-    fn mismatch(&mut self, message: impl FnOnce() -> String) {
+    /// What a decoder says, and who fills a type from a map.
+    fn mismatch(&mut self, messages: impl FnOnce() -> (String, String)) {
         if self.findings.mismatch.is_none() {
-            self.findings.mismatch = Some(message());
+            let (unread, unconverted) = messages();
+            (self.findings.mismatch, self.findings.unconverted) = (Some(unread), Some(unconverted));
         }
     }
 }
@@ -236,6 +241,11 @@ pub(super) fn whole(number: &serde_json::Number) -> Option<i64> {
         let float = number.as_f64().filter(|_| number.is_f64())?;
         (float.fract() == 0.0 && float.abs() < EXACT).then_some(float as i64)
     })
+}
+
+/// Of a type that reads its own JSON: both ask it.
+fn same(message: String) -> (String, String) {
+    (message.clone(), message)
 }
 
 fn kind_of(value: &Value, of: TypeRef<'_>) -> String {

@@ -8,6 +8,7 @@ pub mod rows;
 
 mod builtin;
 mod check;
+mod convert;
 mod duplicates;
 mod go;
 mod prune;

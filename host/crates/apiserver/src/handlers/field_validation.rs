@@ -25,10 +25,12 @@ pub fn check_fields(
 pub struct Misfit {
     kind: GroupVersionKind,
     pub why: String,
+    /// The same of a strategic patch.
+    pub unconverted: Option<String>,
 }
 
 impl From<Misfit> for Status {
-    fn from(Misfit { kind, why }: Misfit) -> Self {
+    fn from(Misfit { kind, why, .. }: Misfit) -> Self {
         Self::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
     }
 }
@@ -40,7 +42,7 @@ pub fn check_custom(scope: &Scope, object: &mut Object, duplicates: &Duplicates,
 }
 
 fn judge(findings: &schema::Findings, gvk: &GroupVersionKind, duplicates: &Duplicates, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
-    let refused = |why: String| Misfit { kind: gvk.clone(), why };
+    let refused = |why: String| Misfit { kind: gvk.clone(), why, unconverted: findings.unconverted.clone() };
     if let Some(why) = &findings.mismatch {
         return Err(refused(why.clone()));
     }

@@ -61,7 +61,7 @@ impl Core {
             check_kind_kept(scope, kind, &mut object, &patch)?;
             check_identity_kept(scope, &object, old)?;
             let found = checked(scope, &mut object, &options.doubled, options.validation)
-                .map_err(|misfit| refused(&shown(kind, &object, &patch), &misfit.why))?;
+                .map_err(|misfit| refused(&shown(kind, &object, &patch), misfit.told_of(kind)))?;
             *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
             Ok(Changed { object, tracked: false })
         };
@@ -117,6 +117,13 @@ fn check_kind_kept(scope: &Scope, kind: PatchKind, object: &mut Object, patch: &
     let internal = if def.group.is_empty() { "core" } else { def.group.split('.').next().unwrap_or("") };
     let why = format!("converting ({}.{}) to ({internal}.{}): unknown conversion", version(object.api_version()), object.kind(), def.kind);
     Err(refused(&shown(kind, object, patch), &why))
+}
+
+impl Misfit {
+    /// A strategic patch is applied to maps, and the type filled from them.
+    fn told_of(&self, kind: PatchKind) -> &str {
+        self.unconverted.as_deref().filter(|_| kind == PatchKind::Strategic).unwrap_or(&self.why)
+    }
 }
 
 /// What a patch led to cannot be read as the kind: upstream names no object here.
