@@ -4,6 +4,7 @@
 
 mod authorization;
 mod beside;
+mod doubled;
 mod encryption;
 mod harness;
 mod hostile;
