@@ -10,6 +10,8 @@ use super::names;
 
 const UNKNOWN: Size = Size { min: 0, max: u64::MAX };
 const ONE: Size = Size { min: 1, max: 1 };
+/// Of the items of a list that a call or a comprehension makes: upstream does not follow them, and takes them for empty.
+const NOTHING: Size = Size { min: 0, max: 0 };
 /// Upstream's guess of the expression behind a named format, through four as all regular expressions.
 const FORMAT_COST: u64 = 128 / 4;
 
@@ -220,7 +222,10 @@ impl<'s> Estimate<'s> {
         let turns = range.size().max.saturating_mul(turn.0.saturating_add(cond));
         let cost = range_cost.saturating_add(init_cost).saturating_add(result_cost).saturating_add(turns);
         let known = match &all.accu_init.expr {
-            Expr::List(_) if !is_bind => Known { size: range.size, item: turn.1.item, ..Known::plain(Type::List) },
+            Expr::List(_) if !is_bind => {
+                let item = turn.1.item.map(|item| Box::new(Known { size: Some(NOTHING), ..*item }));
+                Known { size: range.size, item, ..Known::plain(Type::List) }
+            }
             _ => result,
         };
         (cost, known)
@@ -256,7 +261,8 @@ fn call_cost<'s>(name: &str, all: &[Known<'s>], args: &[IdedExpr]) -> Found<'s> 
     // A part whose type cannot be told here costs little.
     let told = |cost: u64| if all.iter().any(untold) { cost.min(1) } else { cost };
     let text = |cost: u64, size: Size| (told(cost), Known::sized(Type::String, size));
-    let texts = |cost: u64, size: Size| (told(cost), Known { item: Some(Box::new(Known::plain(Type::String))), ..Known::sized(Type::List, size) });
+    let texts =
+        |cost: u64, size: Size| (told(cost), Known { item: Some(Box::new(Known::sized(Type::String, NOTHING))), ..Known::sized(Type::List, size) });
     match name {
         operators::LOGICAL_AND | operators::LOGICAL_OR => bool_of(0),
         operators::EQUALS | operators::NOT_EQUALS if first.of == Type::Opaque => bool_of(1),

@@ -363,6 +363,13 @@ fn estimates_are_upstreams() {
         (map(format("duration"), None), "self['c'] == self['d']", 8),
         (json!({"type": "string", "enum": ["A", "LongValue"]}), "self.contains('A')", 2),
         (either(), "isQuantity(self)", 314_574),
+        // Items of lists that the expression makes.
+        (named(json!({"t": text(Some(10))})), "self.t.split(',')[0].contains('abc')", 11),
+        (named(json!({"t": text(Some(10))})), "self.t.split(',').map(x, x.trim()).all(y, y.contains(self.t))", 782),
+        (named(json!({"l": list(text(None), None)})), "self.l.filter(x, x.startsWith('a')).exists(y, y.matches('a+'))", 22_020_089),
+        (named(json!({"l": list(text(None), None)})), "self.l.map(x, x + 'a').all(y, y.contains('abc'))", 329_871_209_264),
+        (named(json!({"n": list(of("integer"), None)})), "self.n.map(x, x + 1).all(y, y == 1)", 28_311_548),
+        (named(json!({"n": list(of("integer"), None)})), "self.n.map(x, string(x)).all(y, y.contains('a'))", 28_311_548),
     ];
     let wrong = cases.iter().filter_map(|(schema, expression, cost)| {
         let declared = Declared::of(schema, false).unwrap();
