@@ -18,6 +18,9 @@ use sha2::{Digest as _, Sha256};
 use crate::cache::{Cache, Event, Fields, Kind, Slot, Stored};
 use crate::conversion::Conversion;
 
+/// A webhook's request and answer are limited, lists are not.
+const CONVERTED_AT_ONCE_BYTES: usize = 1 << 20;
+
 pub struct Resource {
     /// Another for each that was ever made: what is kept for one definition is not taken for the next one's.
     pub serial: u64,
@@ -156,14 +159,24 @@ impl Resource {
     /// as these objects are held.
     pub async fn make_ready<'a>(&self, items: impl IntoIterator<Item = &'a Stored> + Send) -> Result<(), Status> {
         let Some(conversion) = &self.conversion else { return Ok(()) };
-        let mut missing = Vec::new();
-        for stored in items.into_iter().filter(|stored| self.form(stored).is_none()) {
-            missing.push((stored, stored.parse()?));
+        let unknown: Vec<&Stored> = items.into_iter().filter(|stored| self.form(stored).is_none()).collect();
+        let (mut missing, mut bytes) = (Vec::new(), 0);
+        for stored in unknown {
+            let object = stored.parse()?;
+            if object.api_version() == self.api_version {
+                continue;
+            }
+            missing.push((stored, object));
+            bytes += stored.as_slice().len();
+            if bytes >= CONVERTED_AT_ONCE_BYTES {
+                self.keep_forms(conversion, std::mem::take(&mut missing)).await?;
+                bytes = 0;
+            }
         }
-        missing.retain(|(_, object)| object.api_version() != self.api_version);
-        if missing.is_empty() {
-            return Ok(());
-        }
+        if missing.is_empty() { Ok(()) } else { self.keep_forms(conversion, missing).await }
+    }
+    /// What was told so far stays when a later call fails, so that who comes again gets further.
+    async fn keep_forms(&self, conversion: &Conversion, missing: Vec<(&Stored, Object)>) -> Result<(), Status> {
         let (missing, objects): (Vec<&Stored>, Vec<Object>) = missing.into_iter().unzip();
         let converted = conversion.convert(objects, &self.api_version).await?;
         for (stored, mut object) in missing.into_iter().zip(converted) {

@@ -6,7 +6,7 @@
 use pintle_api::Status;
 
 use super::write::Write;
-use super::{Auth, User, certificate_admission, node_restriction, rbac};
+use super::{Auth, User, certificate_admission, node_restriction, plugin_grants, rbac};
 
 /// Whether this user may write this. Superusers pass at once.
 pub fn check(auth: &Auth, user: &User, write: &Write<'_>) -> Result<(), Status> {
@@ -17,6 +17,7 @@ pub fn check(auth: &Auth, user: &User, write: &Write<'_>) -> Result<(), Status> 
     let Some(new) = write.new else { return Ok(()) };
     match (write.group, write.resource, write.subresource) {
         (rbac::GROUP, resource, "") => rbac::check_escalation(&auth.rbac, auth, user, resource, new, write.old),
+        (super::PLUGIN_GROUP, "plugins", "") => plugin_grants::check(&auth.rbac, auth, user, new, write.old),
         ("certificates.k8s.io", "certificatesigningrequests", subresource) => certificate_admission::admit(auth, user, subresource, new, write.old),
         _ => Ok(()),
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use pintle_api::Status;
 
@@ -241,16 +241,22 @@ fn as_go_shows(user: &User) -> String {
     format!("&user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:{groups}, Extra:{extra}}}", user.uid)
 }
 
+/// None is passed over: somebody would act with the rights of who asks for them.
+fn text(value: &HeaderValue) -> Result<String, Status> {
+    let text = std::str::from_utf8(value.as_bytes()).map(str::to_owned);
+    text.map_err(|_| Status::bad_request("an Impersonate header is not UTF-8"))
+}
+
 fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
-    let texts = |name: &str| -> Vec<String> { headers.get_all(name).iter().filter_map(|v| v.to_str().ok().map(str::to_owned)).collect() };
+    let texts = |name: &str| headers.get_all(name).iter().map(text).collect::<Result<Vec<String>, Status>>();
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
-        let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) else { continue };
+        let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
         let key = percent_decode_str(key).decode_utf8_lossy().to_lowercase();
-        extra.entry(key).or_default().push(value.to_owned());
+        extra.entry(key).or_default().push(text(value)?);
     }
-    let (name, uid) = (texts(USER).into_iter().next().unwrap_or_default(), texts(UID).into_iter().next().unwrap_or_default());
-    let user = User { name, uid, groups: texts(GROUP), extra };
+    let (name, uid) = (texts(USER)?.into_iter().next().unwrap_or_default(), texts(UID)?.into_iter().next().unwrap_or_default());
+    let user = User { name, uid, groups: texts(GROUP)?, extra };
     if !user.name.is_empty() {
         return Ok(Some(user));
     }
@@ -275,9 +281,14 @@ mod tests {
     }
 
     fn check(allowed: &'static [&'static str], requestor: &User, headers: &[(&'static str, &'static str)]) -> Result<String, String> {
+        let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        check_bytes(allowed, requestor, &headers)
+    }
+
+    fn check_bytes(allowed: &'static [&'static str], requestor: &User, headers: &[(&'static str, &[u8])]) -> Result<String, String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            map.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
         let asked = Attributes::of_resource(requestor, "list", "", "v1", "pods", "a", "");
         let acting = apply(&Allowed(allowed), &LastModes::default(), &map, &asked).map_err(|s| s.message)?;
@@ -299,6 +310,18 @@ mod tests {
         assert!(check(&[(USER, "system:serviceaccount:b:x")]).is_err());
         assert!(check(&[(GROUP, "dev")]).is_err());
         assert!(check(&[(USER, "bob"), ("impersonate-extra-scopes", "x")]).is_err());
+    }
+
+    #[test]
+    fn no_header_is_passed_over() {
+        let ann = User { name: "ann".into(), ..User::default() };
+        let plain: &[&str] = &["impersonate users. /jürgen", "impersonate groups. /entwürfe"];
+        assert_eq!(check(plain, &ann, &[(USER, "jürgen"), (GROUP, "entwürfe")]).unwrap(), r#"jürgen ["entwürfe", "system:authenticated"] by """#);
+        assert!(check(&[], &ann, &[(USER, "jürgen")]).is_err());
+        let latin: &[u8] = b"j\xfcrgen";
+        for header in [USER, GROUP, UID, "impersonate-extra-scopes"] {
+            assert_eq!(check_bytes(plain, &ann, &[(header, latin)]).unwrap_err(), "an Impersonate header is not UTF-8");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod node;
 pub mod node_restriction;
 pub mod oidc;
 pub mod pki;
+mod plugin_grants;
 pub mod rbac;
 pub mod reviews;
 pub mod rules;

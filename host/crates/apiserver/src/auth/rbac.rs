@@ -261,16 +261,16 @@ pub fn check_escalation(
     if missing.is_empty() {
         return Ok(());
     }
+    Err(Status::forbidden(GROUP, resource, name, &attempt(user, missing)))
+}
+
+/// The words of a refusal to hand out these rights.
+pub(super) fn attempt(user: &User, missing: Vec<Rule>) -> String {
     let mut listed: Vec<String> = compact(missing).iter().map(Rule::to_string).collect();
     listed.sort();
     let groups: Vec<String> = user.groups.iter().map(|g| format!("{g:?}")).collect();
-    let why = format!(
-        "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
-        user.name,
-        groups.join(" "),
-        listed.join("\n")
-    );
-    Err(Status::forbidden(GROUP, resource, name, &why))
+    let (groups, listed) = (groups.join(" "), listed.join("\n"));
+    format!("user {:?} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{listed}", user.name)
 }
 
 /// Whether nothing changed but what garbage collection writes.

@@ -112,6 +112,18 @@ struct Prepared {
     object: Arc<Object>,
 }
 
+/// Of what is known of a value, as long as its write lasts.
+struct Known<'a> {
+    cache: &'a Cache,
+    address: usize,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        lock(&self.cache.prepared).remove(&self.address);
+    }
+}
+
 impl Slot {
     pub fn fields(&self) -> Arc<Fields> {
         self.fields.load_full()
@@ -279,8 +291,7 @@ impl Cache {
     ) -> Result<Option<Arc<Stored>>, pintle_store::Error> {
         let full_key = Bytes::from(format!("{}{key}", slot.prefix));
         let index = slot.index(object);
-        let address = value.as_ptr() as usize;
-        lock(&self.prepared).insert(address, Prepared { bytes: value.clone(), index: index.clone(), object: object.clone() });
+        let _prepared = self.prepare(Prepared { bytes: value.clone(), index: index.clone(), object: object.clone() });
         let ops = vec![Op::Put { key: full_key.clone(), value: value.clone() }];
         let mut transaction = Transaction { expect: vec![(full_key, expect)], ops };
         turn.guard(&mut transaction);
@@ -289,11 +300,17 @@ impl Cache {
             Ok(revision) => self.echo(*revision).await,
             Err(_) => Ok(()),
         };
-        lock(&self.prepared).remove(&address);
         echoed?;
         let revision = result?;
         let present = self.get(slot, key).filter(|s| s.revision == revision);
         Ok(Some(present.unwrap_or_else(|| Arc::new(Stored::new(key.into(), &value, revision, expect == Expect::Absent, index)))))
+    }
+
+    /// Known until the write is over or dropped.
+    fn prepare(&self, prepared: Prepared) -> Known<'_> {
+        let address = prepared.bytes.as_ptr() as usize;
+        lock(&self.prepared).insert(address, prepared);
+        Known { cache: self, address }
     }
 
     /// Whether the object is worth writing again unchanged, for the form in which it lies in the store is not today's.

@@ -172,6 +172,17 @@ impl Core {
         Err(forbidden(attributes, &why))
     }
 
+    /// Of a name that is not there yet: an update or an apply makes an object only for who may create one.
+    fn authorize_creation(&self, scope: &Scope) -> Result<(), Status> {
+        let def = scope.resource.def();
+        if !scope.resource.has_verb("create") {
+            return Err(Status::method_not_allowed(&def.group, &def.resource, "create"));
+        }
+        let namespace = if def.resource == "namespaces" && def.group.is_empty() { &scope.name } else { &scope.namespace };
+        let asked = Attributes::of_resource(&scope.user, "create", &def.group, &def.version, &def.resource, namespace, &scope.name);
+        self.authorize_noting(&asked, None)
+    }
+
     /// Lends a strategy its view of the world.
     pub fn with_context<T>(&self, user: &User, dry_run: bool, act: impl FnOnce(&WriteContext<'_>) -> T) -> T {
         let table = self.resources.load_full();

@@ -86,6 +86,7 @@ impl Core {
                 if config.name().is_empty() {
                     return Err(super::write::name_missing(&scope.name));
                 }
+                self.authorize_creation(scope)?;
                 let object = applied(scope, None, &config, options)?;
                 self.create_applied(scope, object, options).await
             } else {

@@ -43,6 +43,7 @@ impl Core {
         }
         let may_create = scope.subresource.is_empty() && resource.strategy.allow_create_on_update() && object.resource_version().is_empty();
         if may_create && !self.exists(scope).await? {
+            self.authorize_creation(scope)?;
             match self.create(scope, object.clone(), options).await {
                 Err(taken) if taken.is(Reason::AlreadyExists) => {}
                 answer => return answer,

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod audited;
 mod backup;
+mod begun;
 pub mod body;
 pub mod connect;
 mod cork;

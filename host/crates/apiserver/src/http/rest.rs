@@ -1,6 +1,7 @@
 //! Requests for resources: from path, query, headers and body to a handler, and back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub struct Call {
     pub parts: Parts,
     pub body: Asking,
     pub room: Room,
+    /// The body was read: from here on a write is not given up.
+    pub begun: Arc<AtomicBool>,
     /// Where the request is written down, if it is.
     pub record: Option<Arc<Record>>,
 }
@@ -401,7 +404,9 @@ impl Call {
     }
 
     async fn read_body(&mut self) -> Result<Held, Status> {
-        self.room.read(&mut self.body).await
+        let body = self.room.read(&mut self.body).await;
+        self.begun.store(body.is_ok(), Ordering::Relaxed);
+        body
     }
 }
 

@@ -16,9 +16,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use pintle_api::{Reason, Status};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::begun::to_its_end;
 use super::cork::corked_tls;
 use super::frames::SharedFrames;
 use super::incoming::Room;
@@ -75,8 +76,8 @@ pub struct Front {
     pub tls: Arc<rustls::ServerConfig>,
     /// Told to clients in discovery.
     pub address: String,
-    reads: Semaphore,
-    writes: Semaphore,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     waiting: AtomicI64,
 }
 
@@ -91,8 +92,8 @@ impl Front {
             packs: Arc::default(),
             tls,
             address,
-            reads: Semaphore::new(MAX_READS_IN_FLIGHT),
-            writes: Semaphore::new(MAX_WRITES_IN_FLIGHT),
+            reads: Arc::new(Semaphore::new(MAX_READS_IN_FLIGHT)),
+            writes: Arc::new(Semaphore::new(MAX_WRITES_IN_FLIGHT)),
             waiting: AtomicI64::new(0),
         })
     }
@@ -250,17 +251,32 @@ impl Front {
         };
         let (core, metrics, frames, packs) = (self.core.clone(), self.metrics.clone(), self.frames.clone(), self.packs.clone());
         let annotated = record.clone();
-        let call = Call { core, metrics, frames, packs, user, path, verb, query, parts, body, room: self.room.clone(), record };
+        let begun = Arc::new(AtomicBool::new(false));
+        let call = Call { core, metrics, frames, packs, user, path, verb, query, parts, body, room: self.room.clone(), begun: begun.clone(), record };
         if long {
             return call.serve().await;
         }
-        let reads = matches!(verb, "get" | "list");
-        let work = async {
-            let _turn = self.turn(reads).await?;
-            let _gauge = Gauge::raise(if reads { &self.metrics.in_flight_reads } else { &self.metrics.in_flight_writes });
-            annotating::within(annotated, call.serve()).await
+        let metrics = self.metrics.clone();
+        let outcome = if matches!(verb, "get" | "list") {
+            let work = async {
+                let _turn = self.turn(&self.reads).await?;
+                let _gauge = Gauge::raise(&metrics.in_flight_reads);
+                annotating::within(annotated, call.serve()).await
+            };
+            tokio::time::timeout(REQUEST_TIMEOUT, work).await
+        } else {
+            let work = async {
+                let turn = self.turn(&self.writes).await?;
+                let work = async move {
+                    let _turn = turn;
+                    let _gauge = Gauge::raise(&metrics.in_flight_writes);
+                    annotating::within(annotated, call.serve()).await
+                };
+                to_its_end(work, begun).await
+            };
+            tokio::time::timeout(REQUEST_TIMEOUT, work).await
         };
-        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        match outcome {
             Ok(answer) => answer,
             Err(_) => Err(Status::new(504, Reason::Timeout, "request did not complete within the allotted timeout")),
         }
@@ -281,16 +297,15 @@ impl Front {
         }
     }
 
-    async fn turn(&self, reads: bool) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
-        let turns = if reads { &self.reads } else { &self.writes };
-        if let Ok(permit) = turns.try_acquire() {
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+        if let Ok(permit) = turns.clone().try_acquire_owned() {
             return Ok(permit);
         }
         let _waits = Gauge::raise(&self.waiting);
         if self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
             return Err(Status::too_many_requests("too many requests, please try again later", 1));
         }
-        turns.acquire().await.map_err(|_| Status::unavailable("the server is shutting down"))
+        turns.clone().acquire_owned().await.map_err(|_| Status::unavailable("the server is shutting down"))
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_api::client::{DeleteOptions, Target, WriteOptions};
+use pintle_api::client::{DeleteOptions, Patch, Target, WriteOptions};
 use pintle_api::{Client, GroupVersionResource};
 use pintle_apiserver::auth::User;
 use pintle_apiserver::{Config, Server, Storage};
@@ -90,6 +90,36 @@ async fn what_nobody_serves_is_refused_before_it_is_looked_for() {
 }
 
 /// A server with a custom resource and a part of the API that somebody else serves, and without the rights that all users share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_makes_an_object_by_update_or_apply_must_be_allowed_to_create() {
+    let f = fixture().await;
+    let holder = f.server.local_client(User { name: HOLDER.to_owned(), ..User::default() });
+    let maps = Target::object(GroupVersionResource::constant("", "v1", "configmaps"), Some("default"), "new");
+    let leases = Target::object(GroupVersionResource::constant("coordination.k8s.io", "v1", "leases"), Some("default"), "new");
+    let things = Target::object(GroupVersionResource::constant("example.com", "v1", "things"), Some("default"), "new");
+    let object = |api: &str, kind: &str| json!({"apiVersion": api, "kind": kind, "metadata": {"name": "new", "namespace": "default"}});
+    let write = async || {
+        let options = WriteOptions::default();
+        [
+            holder.patch(&maps, Patch::Apply(object("v1", "ConfigMap")), &options).await.map(drop),
+            holder.patch(&things, Patch::Apply(object("example.com/v1", "Thing")), &options).await.map(drop),
+            holder.update(&leases, object("coordination.k8s.io/v1", "Lease"), &options).await.map(drop),
+        ]
+        .map(|answer| answer.err().map(|status| (status.code, status.message)))
+    };
+    let may = |verbs: &[&str]| json!([{"apiGroups": ["*"], "resources": ["configmaps", "things", "leases"], "verbs": verbs}]);
+    f.set_rules("roles", Some("default"), may(&["patch", "update"])).await;
+    let refused = |resource: &str, group: &str| {
+        let dotted = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let why = format!("cannot create resource \"{resource}\" in API group \"{group}\" in the namespace \"default\"");
+        Some((403, format!("{dotted} \"new\" is forbidden: User \"{HOLDER}\" {why}")))
+    };
+    assert_eq!(write().await, [refused("configmaps", ""), refused("things", "example.com"), refused("leases", "coordination.k8s.io")]);
+    f.set_rules("roles", Some("default"), may(&["patch", "update", "create"])).await;
+    assert_eq!(write().await, [None, None, None]);
+    f.server.shutdown().await.unwrap();
+}
+
 async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { storage: Storage::Memory, ..Config::new(dir.path(), "127.0.0.1:0".parse().unwrap()) };
