@@ -171,6 +171,8 @@ mod tests {
         store: Arc<embedded::Embedded>,
         asked: Mutex<usize>,
         fates: Mutex<VecDeque<Fate>>,
+        /// What the next watches tell instead of the store's changes.
+        watches: Mutex<VecDeque<BoxStream<'static, pintle_store::Result<Vec<Change>>>>>,
         /// Counts as etcd's revision does when others write to the same etcd.
         foreign: Revision,
     }
@@ -183,7 +185,8 @@ mod tests {
 
     impl Common {
         fn new(foreign: Revision, fates: impl IntoIterator<Item = Fate>) -> Arc<Self> {
-            Arc::new(Self { store: embedded::memory(), asked: Mutex::default(), fates: Mutex::new(fates.into_iter().collect()), foreign })
+            let fates = Mutex::new(fates.into_iter().collect());
+            Arc::new(Self { store: embedded::memory(), asked: Mutex::default(), fates, watches: Mutex::default(), foreign })
         }
     }
 
@@ -219,7 +222,10 @@ mod tests {
             prefix: &'a [u8],
             after: Revision,
         ) -> BoxFuture<'a, pintle_store::Result<BoxStream<'static, pintle_store::Result<Vec<Change>>>>> {
-            self.store.watch(prefix, after)
+            match lock(&self.watches).pop_front() {
+                Some(told) => Box::pin(async { Ok(told) }),
+                None => self.store.watch(prefix, after),
+            }
         }
         fn compact(&self, revision: Revision) -> BoxFuture<'_, pintle_store::Result<()>> {
             self.store.compact(revision)
@@ -259,6 +265,36 @@ mod tests {
         let cache = Cache::open(store.clone(), Limits::default()).await.unwrap();
         cache.catch_up().await.unwrap();
         assert!(store.get(NUDGE).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn observers_hear_of_what_changed_while_the_store_forgot() {
+        use pintle_api::object::ObjectExt;
+
+        let store = Common::new(0, []);
+        let there = Cache::open(store.clone(), Limits::default()).await.unwrap();
+        let other = there.slot("", "configmaps", Some(Fields::none()));
+        for name in ["kept", "changed", "gone"] {
+            there.commit(&other, &format!("n/{name}"), Expect::Absent, Some(&object("before"))).await.unwrap();
+        }
+        let (forget, forgotten) = tokio::sync::oneshot::channel();
+        let ends = futures::stream::once(async move { forgotten.await.unwrap_or_else(|_| Err(Error::Unknown("the test ended".into()))) });
+        lock(&store.watches).push_back(Box::pin(ends));
+        let here = Cache::open(store.clone(), Limits::default()).await.unwrap();
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let told = heard.clone();
+        let observer = move |_: &str, name: &str, object: Option<&pintle_api::Object>| {
+            lock(&told).push(format!("{name} {}", object.map_or("is gone", |object| object.str_at(&["data", "k"]))));
+        };
+        here.observe(&here.slot("", "configmaps", Some(Fields::none())), Arc::new(observer));
+        lock(&heard).clear();
+
+        there.commit(&other, "n/added", Expect::Absent, Some(&object("new"))).await.unwrap();
+        there.commit(&other, "n/changed", Expect::Present, Some(&object("after"))).await.unwrap();
+        there.commit(&other, "n/gone", Expect::Present, None).await.unwrap();
+        forget.send(Err(Error::Compacted { asked: 0, oldest: there.revision() })).unwrap();
+        here.wait_for(there.revision()).await.unwrap();
+        assert_eq!(*lock(&heard), ["gone is gone", "added new", "changed after"]);
     }
 
     #[tokio::test]

@@ -82,10 +82,11 @@ impl State {
         slot
     }
 
-    /// Replaces everything: after a start, or after the store's watch fell behind. Watchers must list again.
+    /// Replaces everything: after a start, or after the store's watch fell behind. Watchers must list again; observers are
+    /// told what differs.
     pub fn reset(&mut self, objects: Vec<(String, Arc<Stored>)>, revision: u64) {
+        let before: Vec<Objects> = self.slots.iter_mut().map(|state| std::mem::take(&mut state.map)).collect();
         for state in &mut self.slots {
-            state.map = Objects::new();
             state.log.clear();
             state.next += 1;
             state.floor = revision;
@@ -98,6 +99,7 @@ impl State {
             let id = self.slot(&prefix, None).id;
             self.slots[id].map.insert(stored.key.clone(), stored);
         }
+        self.inform_of_differences(&before);
         for state in &self.slots {
             state.slot.wakes.tell_at_once(state.next);
         }
@@ -142,6 +144,19 @@ impl State {
             }
         };
         observers.iter().for_each(|observer| observer(namespace, name, object));
+    }
+
+    /// Tells every observer what became of its slot while the changes themselves were missed. What is gone comes first, in all slots:
+    /// nothing that was revoked grants for longer because something else is new.
+    fn inform_of_differences(&self, before: &[Objects]) {
+        let observed = || before.iter().zip(&self.slots).filter(|(_, state)| !state.slot.observers.load().is_empty());
+        for (before, state) in observed() {
+            before.keys().filter(|key| !state.map.contains_key(*key)).for_each(|key| self.inform(state.slot.id, key, None));
+        }
+        for (before, state) in observed() {
+            let is_known = |stored: &Stored| before.get(&stored.key).is_some_and(|known| known.as_slice() == stored.as_slice());
+            state.map.values().filter(|stored| !is_known(stored)).for_each(|stored| self.inform(state.slot.id, &stored.key, None));
+        }
     }
 
     /// Nothing was written for a while: what crowds were told last is of no use any more.
