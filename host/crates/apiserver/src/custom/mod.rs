@@ -1,11 +1,13 @@
 //! Custom resources: every CustomResourceDefinition becomes strategies of the served table, and is told what became of it.
 //!
 //! A loop follows the definitions, swaps the table, then sets the conditions, so that an established definition is served.
-//! A definition that ends takes its objects along.
+//! A definition that ends takes its objects along. Each definition is seen to by itself: what fails with one, or takes long, is tried
+//! again later and holds up no other.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, Status};
 use pintle_registry::custom::{self, CLEANUP, Definition};
@@ -15,7 +17,6 @@ use serde_json::Value;
 use crate::auth::User;
 use crate::cache::{Filter, Stored};
 use crate::conversion::Conversion;
-use crate::handlers::delete::DeleteOptions;
 use crate::handlers::update::Changed;
 use crate::handlers::{Core, Scope, WriteOptions};
 use crate::lookup::SharedLookup;
@@ -24,8 +25,28 @@ use crate::resources::Resource;
 const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 /// Ending definitions whose objects wait for finalizers are looked at again after this.
 const CLEANUP_EVERY: Duration = Duration::from_millis(500);
+/// The pause doubles this often while something fails.
+const MOST_DOUBLINGS: u32 = 6;
+/// One ending definition's objects are deleted for this long at a time.
+const CLEANUP_TURN: Duration = Duration::from_secs(1);
+/// Objects of an ending definition that are deleted at once, so that they share the disk's syncs.
+const DELETIONS_AT_ONCE: usize = 64;
 /// As upstream's loops are named after their process.
 const MANAGER: &str = "kube-apiserver";
+
+/// What a pass could not bring to its end.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    ending: bool,
+    failed: bool,
+}
+
+impl Left {
+    fn fail(&mut self, definition: &Definition, why: &Status) {
+        tracing::warn!(%why, definition = definition.object.name(), "the definition of a custom resource is left as it is for now");
+        self.failed = true;
+    }
+}
 
 /// Serves what is defined already. Before the server is ready.
 pub async fn load(core: &Arc<Core>, leads: bool) -> Result<(), Status> {
@@ -35,30 +56,33 @@ pub async fn load(core: &Arc<Core>, leads: bool) -> Result<(), Status> {
 /// Follows the definitions until the server ends. Every server serves them; the one that leads writes what became of them.
 pub async fn run(core: Arc<Core>, mut leads: tokio::sync::watch::Receiver<bool>) {
     let Ok(resource) = core.resource(&DEFINITIONS) else { return };
+    let mut failures = 0;
     loop {
         let (_, mut watcher) = core.cache.snapshot_and_watch(&resource.slot, Filter::everything(""));
         let leading = *leads.borrow_and_update();
-        let again = reconcile(&core, leading).await.unwrap_or_else(|why| {
+        let left = reconcile(&core, leading).await.unwrap_or_else(|why| {
             tracing::warn!(%why, "definitions of custom resources");
-            true
+            Left { failed: true, ..Left::default() }
         });
+        failures = if left.failed { failures + 1 } else { 0 };
         let changed = async {
             tokio::select! {
                 _ = watcher.next() => {}
                 Ok(()) = leads.changed() => {}
             }
         };
-        if again {
+        if left.ending {
             let _ = tokio::time::timeout(CLEANUP_EVERY, changed).await;
+        } else if left.failed {
+            let _ = tokio::time::timeout(CLEANUP_EVERY * 2u32.pow(failures.min(MOST_DOUBLINGS)), changed).await;
         } else {
             changed.await;
         }
     }
 }
 
-/// Makes the table fit the definitions and, on the server that leads, the definitions' status fit the table. True: something
-/// ends but is not gone yet.
-async fn reconcile(core: &Arc<Core>, leads: bool) -> Result<bool, Status> {
+/// Makes the table fit the definitions and, on the server that leads, the definitions' status fit the table.
+async fn reconcile(core: &Arc<Core>, leads: bool) -> Result<Left, Status> {
     let resource = core.resource(&DEFINITIONS)?;
     let stored = core.cache.snapshot(&resource.slot).page(&Filter::everything(""), None, 0).items;
     let mut definitions: Vec<Definition> = Vec::new();
@@ -68,18 +92,24 @@ async fn reconcile(core: &Arc<Core>, leads: bool) -> Result<bool, Status> {
         definitions.push(Definition::read(object, taken));
     }
     swap(core, &stored, &definitions);
+    let mut left = Left::default();
     if !leads {
-        return Ok(false);
+        return Ok(left);
     }
-    let mut ending = false;
-    for definition in &definitions {
-        if definition.object.is_being_deleted() {
-            ending |= !end(core, &resource, definition).await?;
-        } else if definition.status() != definition.object.at(&["status"]).cloned().unwrap_or(Value::Null) {
-            set_status(core, &resource, definition).await?;
+    for definition in definitions.iter().filter(|definition| !definition.object.is_being_deleted()) {
+        if definition.status() != definition.object.at(&["status"]).cloned().unwrap_or(Value::Null)
+            && let Err(why) = set_status(core, &resource, definition).await
+        {
+            left.fail(definition, &why);
         }
     }
-    Ok(ending)
+    for definition in definitions.iter().filter(|definition| definition.object.is_being_deleted()) {
+        match end(core, &resource, definition).await {
+            Ok(gone) => left.ending |= !gone,
+            Err(why) => left.fail(definition, &why),
+        }
+    }
+    Ok(left)
 }
 
 fn swap(core: &Core, stored: &[Arc<Stored>], definitions: &[Definition]) {
@@ -131,21 +161,10 @@ async fn end(core: &Arc<Core>, resource: &Arc<Resource>, definition: &Definition
     }
     let table = core.resources.load_full();
     let served = table.all.iter().find(|r| r.custom && r.def().group == definition.group && r.def().resource == definition.plural).cloned();
-    if let Some(served) = served {
-        let items = core.cache.snapshot(&served.slot).page(&Filter::everything(""), None, 0).items;
-        let mut left = 0;
-        for stored in &items {
-            let scope = Scope { namespace: stored.namespace().to_owned(), ..scope(&served, stored.name(), "") };
-            match core.delete(&scope, &DeleteOptions::default()).await {
-                Ok(crate::handlers::delete::Deleted::Waits(_)) => left += 1,
-                Ok(_) => {}
-                Err(gone) if gone.is(Reason::NotFound) => {}
-                Err(why) => return Err(why),
-            }
-        }
-        if left > 0 {
-            return Ok(false);
-        }
+    if let Some(served) = served
+        && !delete_all(core, &served).await?
+    {
+        return Ok(false);
     }
     let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
     let change = |old: &Object| {
@@ -158,6 +177,20 @@ async fn end(core: &Arc<Core>, resource: &Arc<Resource>, definition: &Definition
         Err(gone) if gone.is(Reason::NotFound) => Ok(true),
         other => other.map(|_| true),
     }
+}
+
+/// Deletes the resource's objects for a while. True: none is left.
+async fn delete_all(core: &Arc<Core>, resource: &Arc<Resource>) -> Result<bool, Status> {
+    let objects = core.cache.snapshot(&resource.slot).page(&Filter::everything(""), None, 0).items;
+    let until = Instant::now() + CLEANUP_TURN;
+    let in_time = futures::stream::iter(objects).take_while(|_| std::future::ready(Instant::now() < until));
+    let deletions = in_time.map(|stored| {
+        let (core, resource) = (core.clone(), resource.clone());
+        async move { core.delete_as_stored(&resource, &stored).await }
+    });
+    let outcomes: Vec<Result<(), Status>> = deletions.buffer_unordered(DELETIONS_AT_ONCE).collect().await;
+    outcomes.into_iter().collect::<Result<(), Status>>()?;
+    Ok(core.cache.count(&resource.slot) == 0)
 }
 
 fn scope(resource: &Arc<Resource>, name: &str, subresource: &str) -> Scope {

@@ -16,7 +16,9 @@ use super::write::store_error;
 use super::{Core, Scope, cells};
 use crate::admission::request::Request;
 use crate::admission::{AdmissionAttributes, Operation, webhook};
+use crate::auth::User;
 use crate::cache::{Stored, stored};
+use crate::resources::Resource;
 
 /// A deletion without preconditions is tried again on the newest object this often.
 const CONFLICT_RETRIES: usize = 10;
@@ -68,6 +70,32 @@ impl Core {
             }
         }
         Err(scope.stale())
+    }
+
+    /// Deletes an object because its kind ends. Nobody is asked and nothing is converted, for whoever would answer may be gone before:
+    /// upstream deletes these in its storage, too. It may wait for its finalizers; one that changed meanwhile is left.
+    pub async fn delete_as_stored(&self, resource: &Arc<Resource>, stored: &Stored) -> Result<(), Status> {
+        let old = stored.parse()?;
+        let scope = Scope {
+            user: Arc::new(User::loopback()),
+            resource: resource.clone(),
+            namespace: stored.namespace().to_owned(),
+            name: stored.name().to_owned(),
+            subresource: String::new(),
+        };
+        let marked = match step(&scope, &old, &DeleteOptions::default()) {
+            Step::Nothing => return Ok(()),
+            Step::Remove => None,
+            Step::Mark(object) => Some(Arc::new(object)),
+        };
+        match self.cache.commit(&resource.slot, &scope.key(), Expect::At(stored.revision), marked.as_ref()).await {
+            Ok(_) => {
+                self.with_context(&scope.user, false, |context| resource.strategy.after_commit(marked.as_deref(), Some(&old), context));
+                Ok(())
+            }
+            Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(other) => Err(store_error(other)),
+        }
     }
 
     /// Asks the webhooks. What ends already is asked about as well: a shorter grace period is a deletion, too.

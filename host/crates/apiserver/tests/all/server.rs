@@ -256,3 +256,54 @@ async fn group_versions_are_registered() {
     f.client.delete(&Target::object(DEFINITIONS, None, "things.reg.example"), &DeleteOptions::default()).await.unwrap();
     until("v1.reg.example", &|now| now.is_none()).await;
 }
+
+/// An operator that is gone with its webhook left behind: what it defined goes all the same, and other definitions are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_ends_though_a_webhook_forbids_it_and_holds_up_no_other() {
+    const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    const HOOKS: GroupVersionResource = GroupVersionResource::constant("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
+    let f = fixture().await;
+    let definition = |group: &str| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("things.{group}")}, "spec": {
+            "group": group, "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
+    };
+    let named = |group: &str| Target::object(DEFINITIONS, None, &format!("things.{group}"));
+    let until = async |group: &str, holds: &(dyn Fn(Option<&Value>) -> bool + Sync)| {
+        let looking = async {
+            while !holds(f.client.get(&named(group)).await.ok().map(|served| served.parse().unwrap()).as_ref()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, looking).await.unwrap_or_else(|_| panic!("{group}"));
+    };
+    let established = |now: Option<&Value>| now.is_some_and(|now| now["status"].to_string().contains("Established"));
+    f.client.create(&Target::collection(DEFINITIONS, None), definition("a.example"), &write()).await.unwrap();
+    until("a.example", &established).await;
+    let things = Target::collection(GroupVersionResource::constant("a.example", "v1", "things"), Some("default"));
+    let thing =
+        |name: &str, finalizers: Value| json!({"apiVersion": "a.example/v1", "kind": "Thing", "metadata": {"name": name, "finalizers": finalizers}});
+    f.client.create(&things, thing("free", json!([])), &write()).await.unwrap();
+    f.client.create(&things, thing("held", json!(["a.example/held"])), &write()).await.unwrap();
+    let hook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "away"}, "webhooks": [{
+        "name": "away.a.example", "clientConfig": {"url": "https://127.0.0.1:1/"}, "failurePolicy": "Fail", "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "rules": [{"apiGroups": ["a.example"], "apiVersions": ["*"], "resources": ["*"], "operations": ["DELETE"]}]}]});
+    f.client.create(&Target::collection(HOOKS, None), hook, &write()).await.unwrap();
+    let free = Target { name: Some("free".into()), ..things.clone() };
+    f.client.delete(&free, &DeleteOptions::default()).await.unwrap_err();
+
+    f.client.delete(&named("a.example"), &DeleteOptions::default()).await.unwrap();
+    f.client.create(&Target::collection(DEFINITIONS, None), definition("b.example"), &write()).await.unwrap();
+    until("b.example", &established).await;
+    let held = Target { name: Some("held".into()), ..things.clone() };
+    let released = async {
+        while !f.client.get(&held).await.unwrap().parse().unwrap().is_being_deleted() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        f.client.patch(&held, patch, &write()).await.unwrap();
+    };
+    tokio::time::timeout(LIMIT, released).await.unwrap();
+    until("a.example", &|now| now.is_none()).await;
+    f.server.shutdown().await.unwrap();
+}
