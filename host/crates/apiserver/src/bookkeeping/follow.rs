@@ -9,9 +9,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use pintle_api::client::{Served, Target, WatchEvent, WatchOptions};
 use pintle_api::{Client, Reason};
+use tokio::time::Instant;
 
-/// Between attempts to open a watch that fails.
+/// Between attempts to open a watch that fails; doubled for each time that it failed again, up to the longest. An object that a webhook
+/// should convert and cannot, ends a watch wherever it begins, and each beginning tells everything.
 const RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// A resource that is not served (any more) is looked for this often.
 const RETRY_ABSENT: Duration = Duration::from_secs(5);
 
@@ -44,24 +47,45 @@ impl Interest {
 
 /// Runs until it is dropped.
 pub async fn follow(client: Arc<dyn Client>, interest: Interest, mut each: impl FnMut(Change<'_>) + Send) {
-    let mut from = None;
+    let (mut from, mut failures) = (None, 0u32);
     loop {
         if from.is_none() {
             each(Change::Restart);
         }
-        let pause = watch_once(&client, &interest, &mut from, &mut each).await;
+        let begun = Instant::now();
+        let end = watch_once(&client, &interest, &mut from, &mut each).await;
+        if begun.elapsed() > LONGEST_RETRY {
+            failures = 0;
+        }
+        let pause = match end {
+            End::Ran => RETRY,
+            End::Absent => RETRY_ABSENT,
+            End::Failed => {
+                failures += 1;
+                (RETRY * 2u32.saturating_pow(failures - 1)).min(LONGEST_RETRY)
+            }
+        };
         tokio::time::sleep(pause).await;
     }
 }
 
-/// One watch until it ends; returns how long to wait before the next.
-async fn watch_once(client: &Arc<dyn Client>, interest: &Interest, from: &mut Option<u64>, each: &mut (impl FnMut(Change<'_>) + Send)) -> Duration {
+/// Why a watch is over.
+enum End {
+    /// It can go on where it was.
+    Ran,
+    /// The resource is not served.
+    Absent,
+    Failed,
+}
+
+/// One watch until it ends.
+async fn watch_once(client: &Arc<dyn Client>, interest: &Interest, from: &mut Option<u64>, each: &mut (impl FnMut(Change<'_>) + Send)) -> End {
     let options = WatchOptions { field_selector: interest.field_selector.clone(), from_revision: *from, ..WatchOptions::default() };
     let mut stream = match client.watch(&interest.target, &options).await {
         Ok(stream) => stream,
         Err(status) => {
             *from = None;
-            return if status.is(Reason::NotFound) { RETRY_ABSENT } else { RETRY };
+            return if status.is(Reason::NotFound) { End::Absent } else { End::Failed };
         }
     };
     // Until the first state is complete there is no revision to resume from.
@@ -85,11 +109,11 @@ async fn watch_once(client: &Arc<dyn Client>, interest: &Interest, from: &mut Op
             Err(status) => {
                 tracing::debug!(target = %interest.target.path(), error = %status, "watch ended");
                 *from = None;
-                return RETRY;
+                return End::Failed;
             }
         }
     }
-    RETRY
+    End::Ran
 }
 
 fn resume_at(from: &mut Option<u64>, synced: bool, revision: u64) {

@@ -6,7 +6,7 @@
 
 mod graph;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,14 @@ struct Collector {
     graph: Mutex<Graph>,
     queue: Queue<Task>,
     served: Mutex<Arc<Vec<ResourceDef>>>,
+}
+
+/// One resource's watch.
+struct Watched {
+    resource: Arc<GroupVersionResource>,
+    kind: String,
+    /// What was told since the watch began anew, until that is the whole state: an owner may go while nobody watches.
+    told: Option<HashSet<Box<str>>>,
 }
 
 pub async fn run(context: Context) {
@@ -83,9 +91,9 @@ async fn watch_everything(collector: Arc<Collector>, changed: Arc<Notify>) {
                 continue;
             }
             let (collector, gvr) = (collector.clone(), def.gvr());
-            let resource = Arc::new(gvr.clone());
+            let mut watched = Watched { resource: Arc::new(gvr.clone()), kind: def.kind.to_string(), told: None };
             let client = collector.context.client.clone();
-            let watch = follow(client, Interest::all(gvr), move |change| collector.hear(&resource, change));
+            let watch = follow(client, Interest::all(gvr), move |change| collector.hear(&mut watched, change));
             watches.insert(key, tasks.spawn(watch));
         }
         watches.retain(|key, task| {
@@ -117,18 +125,29 @@ impl Collector {
         fresh
     }
 
-    fn hear(&self, resource: &Arc<GroupVersionResource>, change: Change<'_>) {
+    fn hear(&self, watched: &mut Watched, change: Change<'_>) {
         let tasks = match change {
-            Change::Restart => self.graph().objects_of(resource).into_iter().map(Task::Attempt).collect(),
+            Change::Restart => {
+                watched.told = Some(HashSet::new());
+                return;
+            }
             Change::Now(object) => match Meta::read(object) {
-                Ok(meta) => self.graph().seen(resource, &meta.metadata, waits_for_dependents(&meta.metadata)),
+                Ok(meta) => {
+                    if let Some(told) = &mut watched.told {
+                        told.insert(meta.metadata.uid.as_str().into());
+                    }
+                    self.graph().seen(&watched.resource, &meta.metadata, waits_for_dependents(&meta.metadata))
+                }
                 Err(_) => return,
             },
             Change::Gone(object) => match Meta::read(object) {
                 Ok(meta) => self.graph().gone(&meta.metadata.uid),
                 Err(_) => return,
             },
-            Change::Synced => return,
+            Change::Synced => match watched.told.take() {
+                Some(told) => self.graph().untold(&watched.resource, &watched.kind, &told),
+                None => return,
+            },
         };
         tasks.into_iter().for_each(|task| self.queue.add(task));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pintle_api::GroupVersionResource;
 use pintle_api::client::Target;
 
-use super::super::meta::Metadata;
+use super::super::meta::{Metadata, Owner};
 
 pub type Uid = Arc<str>;
 
@@ -31,7 +31,22 @@ pub struct Place {
 #[derive(Default)]
 pub struct Graph {
     nodes: HashMap<Uid, Node>,
-    dependents: HashMap<Uid, HashSet<Uid>>,
+    owners: HashMap<Uid, Owned>,
+    kinds: Vec<Arc<Kind>>,
+}
+
+/// An owner's dependents.
+#[derive(Default)]
+struct Owned {
+    /// What they call it; `None`: they do not agree.
+    kind: Option<Arc<Kind>>,
+    dependents: HashSet<Uid>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    group: Box<str>,
+    kind: Box<str>,
 }
 
 struct Node {
@@ -76,8 +91,8 @@ impl Graph {
             }
         }
         let mut new_owner = false;
-        for (owner, _) in &owners {
-            new_owner |= self.dependents.entry(owner.clone()).or_default().insert(uid.clone());
+        for ((owner, _), named) in owners.iter().zip(meta.owners()) {
+            new_owner |= self.link(owner, named, &uid);
         }
         if new_owner || (old.is_none() && !owners.is_empty()) {
             tasks.push(Task::Attempt(uid.clone()));
@@ -93,7 +108,7 @@ impl Graph {
     pub fn gone(&mut self, uid: &str) -> Vec<Task> {
         let mut tasks = Vec::new();
         self.remove_node(uid, &mut tasks);
-        tasks.extend(self.dependents.get(uid).into_iter().flatten().map(|d| Task::Attempt(d.clone())));
+        tasks.extend(self.dependents_of(uid).map(|d| Task::Attempt(d.clone())));
         tasks
     }
 
@@ -103,7 +118,7 @@ impl Graph {
 
     /// Each dependent, and whether it holds up the owner's deletion.
     pub fn dependents(&self, uid: &str) -> Vec<(Uid, bool)> {
-        let of = self.dependents.get(uid).into_iter().flatten();
+        let of = self.dependents_of(uid);
         of.map(|d| {
             let owners = self.nodes.get(d).map(|n| &*n.owners).unwrap_or_default();
             (d.clone(), owners.iter().any(|(o, blocks)| &**o == uid && *blocks))
@@ -112,15 +127,40 @@ impl Graph {
     }
 
     pub fn has_dependents(&self, uid: &str) -> bool {
-        self.dependents.get(uid).is_some_and(|d| !d.is_empty())
+        self.dependents_of(uid).next().is_some()
     }
 
     pub fn has_waiting_dependent(&self, uid: &str) -> bool {
-        self.dependents.get(uid).into_iter().flatten().any(|d| self.is_waiting(d))
+        self.dependents_of(uid).any(|d| self.is_waiting(d))
     }
 
-    pub fn objects_of(&self, resource: &GroupVersionResource) -> Vec<Uid> {
-        self.nodes.iter().filter(|(_, n)| *n.place.resource == *resource).map(|(uid, _)| uid.clone()).collect()
+    /// What to look at once a watch has told a kind's whole state anew: what was not told went unseen, objects and owners alike.
+    pub fn untold(&self, resource: &GroupVersionResource, kind: &str, told: &HashSet<Box<str>>) -> Vec<Task> {
+        let objects = self.nodes.iter().filter(|(uid, node)| *node.place.resource == *resource && !told.contains(&***uid)).map(|(uid, _)| uid);
+        let may_be = |owned: &Owned| owned.kind.as_ref().is_none_or(|named| *named.group == *resource.group && *named.kind == *kind);
+        let owners = self.owners.iter().filter(|(uid, owned)| may_be(owned) && !told.contains(&***uid));
+        let left_behind = owners.flat_map(|(_, owned)| &owned.dependents);
+        objects.chain(left_behind).cloned().map(Task::Attempt).collect()
+    }
+
+    fn dependents_of(&self, uid: &str) -> impl Iterator<Item = &Uid> {
+        self.owners.get(uid).into_iter().flat_map(|owned| &owned.dependents)
+    }
+
+    /// True: the two were strangers.
+    fn link(&mut self, uid: &Uid, owner: &Owner, dependent: &Uid) -> bool {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        let known = self.kinds.iter().find(|known| *known.group == *group && *known.kind == *owner.kind).cloned();
+        let kind = known.unwrap_or_else(|| {
+            let kind = Arc::new(Kind { group: group.into(), kind: owner.kind.as_str().into() });
+            self.kinds.push(kind.clone());
+            kind
+        });
+        let owned = self.owners.entry(uid.clone()).or_insert_with(|| Owned { kind: Some(kind.clone()), ..Owned::default() });
+        if owned.kind.as_ref().is_some_and(|named| *named != kind) {
+            owned.kind = None;
+        }
+        owned.dependents.insert(dependent.clone())
     }
 
     fn is_waiting(&self, uid: &str) -> bool {
@@ -129,7 +169,7 @@ impl Graph {
 
     /// One allocation for each uid, however often it is named.
     fn intern(&self, uid: &str) -> Uid {
-        let known = self.nodes.get_key_value(uid).map(|(k, _)| k).or_else(|| self.dependents.get_key_value(uid).map(|(k, _)| k));
+        let known = self.nodes.get_key_value(uid).map(|(k, _)| k).or_else(|| self.owners.get_key_value(uid).map(|(k, _)| k));
         known.cloned().unwrap_or_else(|| uid.into())
     }
 
@@ -141,10 +181,10 @@ impl Graph {
     }
 
     fn unlink(&mut self, owner: &Uid, dependent: &Uid, tasks: &mut Vec<Task>) {
-        if let Some(dependents) = self.dependents.get_mut(owner) {
-            dependents.remove(dependent);
-            if dependents.is_empty() {
-                self.dependents.remove(owner);
+        if let Some(owned) = self.owners.get_mut(owner) {
+            owned.dependents.remove(dependent);
+            if owned.dependents.is_empty() {
+                self.owners.remove(owner);
             }
         }
         if self.is_waiting(owner) {
@@ -185,7 +225,32 @@ mod tests {
         assert_eq!(shown(graph.gone("p1")), "finish rs");
         assert_eq!(shown(graph.gone("rs")), "attempt p2");
         assert_eq!(shown(graph.gone("p2")), "");
-        assert!(graph.nodes.is_empty() && graph.dependents.is_empty());
+        assert!(graph.nodes.is_empty() && graph.owners.is_empty());
+    }
+
+    #[test]
+    fn what_went_while_nobody_watched() {
+        let mut graph = Graph::default();
+        let pods = Arc::new(GroupVersionResource::constant("", "v1", "pods"));
+        let sets = Arc::new(GroupVersionResource::constant("apps", "v1", "replicasets"));
+        let owned = |uid: &str, owners: &[(&str, &str)]| {
+            let owners = owners.iter().map(|(kind, uid)| Owner {
+                api_version: "apps/v1".into(),
+                kind: (*kind).into(),
+                uid: (*uid).into(),
+                ..Owner::default()
+            });
+            Metadata { name: uid.into(), uid: uid.into(), owner_references: Some(owners.collect()), ..Metadata::default() }
+        };
+        graph.seen(&pods, &owned("p1", &[("ReplicaSet", "rs1")]), false);
+        graph.seen(&pods, &owned("p2", &[("ReplicaSet", "rs2")]), false);
+        graph.seen(&pods, &owned("p3", &[("StatefulSet", "ss")]), false);
+        let told = |uids: &[&str]| uids.iter().map(|uid| Box::from(*uid)).collect();
+        assert_eq!(shown(graph.untold(&sets, "ReplicaSet", &told(&["rs1", "rs2"]))), "");
+        assert_eq!(shown(graph.untold(&sets, "ReplicaSet", &told(&["rs2"]))), "attempt p1", "an owner without owners is gone");
+        assert_eq!(shown(graph.untold(&pods, "Pod", &told(&["p1", "p3"]))), "attempt p2", "a dependent is gone");
+        graph.seen(&pods, &owned("p4", &[("StatefulSet", "rs1")]), false);
+        assert_eq!(shown(graph.untold(&sets, "ReplicaSet", &told(&["rs2"]))), "attempt p1, attempt p4", "whatever it is called");
     }
 
     #[test]
