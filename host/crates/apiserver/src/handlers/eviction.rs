@@ -16,6 +16,8 @@ const BUDGETS: GroupVersionResource = GroupVersionResource::constant("policy", "
 const MAX_DISRUPTED_PODS: usize = 2000;
 /// When the budget's controller has not looked at the newest budget yet, in seconds.
 const RETRY_AFTER: u32 = 10;
+/// A pod that changes under its judgement is judged again this often.
+const CONFLICT_RETRIES: usize = 20;
 
 pub struct Eviction;
 
@@ -36,16 +38,13 @@ impl SubresourceHandler for Eviction {
                 deletion.dry_run = vec!["All".to_owned()];
             }
             let pod_scope = Scope { subresource: String::new(), ..scope };
-            let pod = core.read(&pod_scope)?;
             let dry_run = super::delete::is_dry_run(&deletion.dry_run);
-            let mut unguarded = None;
-            if !ignores_budgets(&pod) {
-                unguarded = take_from_budget(&core, &pod_scope, &pod, dry_run).await?;
-            }
             let insists = deletion.preconditions.as_ref().is_some_and(|p| p.resource_version.is_some());
+            let Some(pod) = evict_beside_budgets(&core, &pod_scope, &deletion, insists, dry_run).await? else { return Ok(evicted()) };
+            let unguarded = take_from_budget(&core, &pod_scope, &pod, dry_run).await?;
             if unguarded.is_some() && !insists {
                 // Let go for not being ready: only as long as it still is not.
-                deletion.preconditions.get_or_insert_default().resource_version = Some(pod.resource_version().to_owned());
+                deletion = only_at(&deletion, &pod);
             }
             match (evict(&core, &pod_scope, deletion, dry_run).await, unguarded) {
                 (Err(changed), Some(budget)) if changed.is(Reason::Conflict) && !insists => {
@@ -53,9 +52,37 @@ impl SubresourceHandler for Eviction {
                 }
                 (outcome, _) => outcome?,
             }
-            Ok((201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+            Ok(evicted())
         })
     }
+}
+
+fn evicted() -> (u16, Object) {
+    (201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+}
+
+/// Evicts a pod that serves nobody. One that has not begun may begin meanwhile: it goes only as it was judged, and is judged again when
+/// it changed. The pod, when its budget is to be asked.
+async fn evict_beside_budgets(core: &Core, scope: &Scope, deletion: &DeleteOptions, insists: bool, dry_run: bool) -> Result<Option<Object>, Status> {
+    let mut changed = None;
+    for _ in 0..CONFLICT_RETRIES {
+        let pod = core.read(scope)?;
+        if !ignores_budgets(&pod) {
+            return Ok(Some(pod));
+        }
+        let deletion = if may_begin(&pod) && !insists { only_at(deletion, &pod) } else { deletion.clone() };
+        match evict(core, scope, deletion, dry_run).await {
+            Err(status) if status.is(Reason::Conflict) && !insists => changed = Some(status),
+            outcome => return outcome.map(|()| None),
+        }
+    }
+    Err(changed.unwrap_or_else(|| scope.stale()))
+}
+
+fn only_at(deletion: &DeleteOptions, pod: &Object) -> DeleteOptions {
+    let mut deletion = deletion.clone();
+    deletion.preconditions.get_or_insert_default().resource_version = Some(pod.resource_version().to_owned());
+    deletion
 }
 
 /// Says on the pod why it goes, then deletes it.
@@ -91,6 +118,11 @@ fn set_disrupted(pod: &mut Object) {
 /// A pod that serves nobody: it has ended, has not begun, or goes already.
 fn ignores_budgets(pod: &Object) -> bool {
     pod.is_being_deleted() || matches!(pod.str_at(&["status", "phase"]), "Succeeded" | "Failed" | "Pending")
+}
+
+/// Of a pod that ignores budgets: it may not for long.
+fn may_begin(pod: &Object) -> bool {
+    pod.str_at(&["status", "phase"]) == "Pending" && !pod.is_being_deleted()
 }
 
 fn is_ready(pod: &Object) -> bool {

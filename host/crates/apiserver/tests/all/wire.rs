@@ -32,15 +32,16 @@ async fn fixture() -> Fixture {
 }
 
 /// A webhook that answers each review with what the function makes of it; how to call it.
-async fn hook(server: &Server, answer: fn(&Value) -> Value) -> Value {
+async fn hook(server: &Server, answer: impl Fn(&Value) -> Value + Clone + Send + Sync + 'static) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/hook", listener.local_addr().unwrap());
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server.pki().server_config().unwrap()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, answer) = (acceptor.clone(), answer.clone());
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
+                let answer = &answer;
                 let service = service_fn(move |request: http::Request<hyper::body::Incoming>| async move {
                     let body = request.into_body().collect().await.unwrap().to_bytes();
                     let answer = answer(&serde_json::from_slice(&body).unwrap());
@@ -257,6 +258,48 @@ async fn custom_versions_are_turned_into_each_other() {
     let old = lines(&f.server, &path.replace("/v2/", "/v1/"), 10).await.pop().unwrap();
     assert_eq!(shown(&gone), "DELETED h:98");
     assert_eq!((gone["object"].resource_version(), old["object"].str_at(&["hostPort"])), (old["object"].resource_version(), "h:98"));
+    f.server.shutdown().await.unwrap();
+}
+
+/// A pod that has not begun is evicted without its budget, unless it begins while a webhook is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_begins_while_it_is_evicted_is_its_budgets() {
+    const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
+    let f = fixture().await;
+    let budgets = Target::collection(GroupVersionResource::constant("policy", "v1", "poddisruptionbudgets"), Some("default"));
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}});
+    f.client.create(&budgets, budget, &WriteOptions::default()).await.unwrap();
+    let accounts = GroupVersionResource::constant("", "v1", "serviceaccounts");
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "own"}});
+    f.client.create(&Target::collection(accounts, Some("default")), account, &WriteOptions::default()).await.unwrap();
+    let evict = async |name: &str| {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        f.client.create(&Target::object(PODS, Some("default"), name).subresource("eviction"), eviction, &WriteOptions::default()).await
+    };
+    for name in ["waits", "begins"] {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "a"}},
+            "spec": {"serviceAccountName": "own", "containers": [{"name": "c", "image": "i"}]}});
+        f.client.create(&Target::collection(PODS, Some("default")), pod, &WriteOptions::default()).await.unwrap();
+    }
+    let client = f.client.clone();
+    let begin = hook(&f.server, move |review| {
+        if review["request"]["name"] == "begins" {
+            let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+            let target = Target::object(PODS, Some("default"), "begins").subresource("status");
+            let (patch, options) = (Patch::Merge(status), WriteOptions::default());
+            let patched = client.patch(&target, patch, &options);
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(patched)).unwrap();
+        }
+        admission(review, json!({"allowed": true}))
+    })
+    .await;
+    let rules = json!({"rules": [{"operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]});
+    create(&f, "validatingwebhookconfigurations", configuration("ValidatingWebhookConfiguration", &begin, "pods", rules)).await.unwrap();
+    evict("waits").await.unwrap();
+    let refused = evict("begins").await.unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (429, "Cannot evict pod as it would violate the pod's disruption budget."));
+    f.client.get(&Target::object(PODS, Some("default"), "begins")).await.unwrap();
     f.server.shutdown().await.unwrap();
 }
 
