@@ -1,7 +1,7 @@
 //! ResourceQuota: refuses what would use more than a namespace's quotas allow.
 //!
-//! Use is counted anew from the present objects, so nothing drifts. Objects that were let through a moment ago and are not yet
-//! visible count as reservations, so that two requests at once cannot both take the last place.
+//! Use is counted anew from the present objects, so nothing drifts. What was let through a moment ago, new objects and growth of
+//! present ones, and is not yet visible counts as reservations, so that two requests at once cannot both take the last place.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -42,7 +42,11 @@ struct Reservation {
     resource: GroupVersionResource,
     uid: String,
     name: String,
+    /// The state from which it grows; `None`: it is new.
+    grows_from: Option<String>,
     amounts: Amounts,
+    /// The quotas by which it is limited.
+    quotas: Vec<String>,
     made: Timestamp,
     /// Whose claims these are: servers in one process (tests) do not see each other's.
     server: usize,
@@ -68,14 +72,23 @@ pub fn validate(object: &Object, attributes: &AdmissionAttributes<'_>, context: 
     let mut reserved = RESERVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let server = std::ptr::from_ref(context.allocators).addr();
     reserved.retain(|r| context.now.as_second() - r.made.as_second() < RESERVATION_SECONDS);
-    let pending = pending(&reserved, server, attributes.namespace, context);
-    for quota in quotas {
+    for quota in &quotas {
+        let pending = pending(&reserved, server, quota.name(), object, attributes.namespace, context);
         judge(quota, object, &asked, &pending, attributes, context, &resource)?;
     }
-    if !context.dry_run && attributes.operation == Operation::Create {
-        let namespace = attributes.namespace.to_owned();
-        let (uid, name) = (object.uid().to_owned(), object.name().to_owned());
-        reserved.push(Reservation { namespace, resource, uid, name, amounts: asked, made: context.now, server });
+    if !context.dry_run {
+        let quotas = quotas.iter().map(|quota| quota.name().to_owned()).collect();
+        let grows_from = attributes.old.map(|old| old.resource_version().to_owned());
+        let (namespace, uid, name) = (attributes.namespace.to_owned(), object.uid().to_owned(), object.name().to_owned());
+        // Of updates that begin at one state, a single one is written.
+        let same = |r: &Reservation| r.server == server && r.uid == uid && r.grows_from.is_some() && r.grows_from == grows_from;
+        if let Some(at) = reserved.iter().position(same) {
+            for (counted, amount) in reserved.swap_remove(at).amounts {
+                let most = asked.get(&counted).map_or(amount, |more| amount.max(*more));
+                asked.insert(counted, most);
+            }
+        }
+        reserved.push(Reservation { namespace, resource, uid, name, grows_from, amounts: asked, quotas, made: context.now, server });
     }
     Ok(Vec::new())
 }
@@ -97,12 +110,18 @@ fn increase(new: &Amounts, old: &Amounts) -> Amounts {
     new.iter().filter_map(more).collect()
 }
 
-/// What was let through and is not among the present objects.
-fn pending(reserved: &[Reservation], server: usize, namespace: &str, context: &WriteContext<'_>) -> Amounts {
+/// What was let through under the quota and is not among the present objects. The growth of what asks is asked
+/// for again.
+fn pending(reserved: &[Reservation], server: usize, quota: &str, asking: &Object, namespace: &str, context: &WriteContext<'_>) -> Amounts {
     let mut total = Amounts::new();
-    for claim in reserved.iter().filter(|r| r.server == server && r.namespace == namespace) {
-        let visible = context.objects.get(&claim.resource, Some(namespace), &claim.name).is_some_and(|o| o.uid() == claim.uid);
-        if !visible {
+    let others = reserved.iter().filter(|r| r.server == server && r.namespace == namespace && !(r.grows_from.is_some() && r.uid == asking.uid()));
+    for claim in others.filter(|r| r.quotas.iter().any(|of| of == quota)) {
+        let present = context.objects.get(&claim.resource, Some(namespace), &claim.name).filter(|o| o.uid() == claim.uid);
+        let waits = match &claim.grows_from {
+            None => present.is_none(),
+            Some(before) => present.is_some_and(|o| o.resource_version() == before),
+        };
+        if waits {
             add(&mut total, &claim.amounts);
         }
     }

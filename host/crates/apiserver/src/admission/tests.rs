@@ -12,14 +12,20 @@ use crate::cache::{Cache, Limits};
 use crate::resources::Resource;
 
 /// Runs the whole chain over a creation in the namespace `a`.
-async fn create(world: &World, resource: &str, mut object: Object) -> Result<Object, String> {
+async fn create(world: &World, resource: &str, object: Object) -> Result<Object, String> {
+    admit(world, resource, object, None).await
+}
+
+/// The same for a change of a present object.
+async fn admit(world: &World, resource: &str, mut object: Object, old: Option<&Object>) -> Result<Object, String> {
     let cache = Cache::open(pintle_store::embedded::memory(), Limits::default()).await.unwrap();
     let resource = Resource::new(strategy(resource).into(), &cache, false);
     object.set_at(&["metadata", "namespace"], "a".into());
     resource.strategy.default(&mut object);
     let name = object.name().to_owned();
-    let (operation, resource_of, pod_security) = (Operation::Create, &resource, &PodSecurity::default());
-    let attributes = AdmissionAttributes { operation, resource: resource_of, subresource: "", namespace: "a", name: &name, old: None, pod_security };
+    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+    let (resource_of, pod_security) = (&resource, &PodSecurity::default());
+    let attributes = AdmissionAttributes { operation, resource: resource_of, subresource: "", namespace: "a", name: &name, old, pod_security };
     let chain = Chain::standard();
     world.with(|context| {
         chain.mutate(&mut object, &attributes, context).map_err(|s| s.message)?;
@@ -192,6 +198,32 @@ async fn quotas_hold_even_before_writes_are_seen() {
     assert!(create(&world, "pods", pod("p3", wants("400m"))).await.is_ok());
     expect![[r#"pods "p4" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"#]]
         .assert_eq(&create(&world, "pods", pod("p4", wants("0"))).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn growth_is_reserved_until_it_is_seen() {
+    let quota = json!({"metadata": {"name": "q", "namespace": "a"}, "spec": {"hard": {"services.loadbalancers": "1"}}});
+    let service = |name: &str, version: &str, kind: &str| json!({"metadata": {"name": name, "namespace": "a", "uid": name, "resourceVersion": version}, "spec": {"type": kind, "ports": [{"port": 80}]}});
+    let (one, two) = (service("s1", "1", "ClusterIP"), service("s2", "2", "ClusterIP"));
+    let mut world = world(&[("resourcequotas", quota), ("services", one.clone()), ("services", two.clone())]);
+    let (grown, other) = (service("s1", "1", "LoadBalancer"), service("s2", "2", "LoadBalancer"));
+    admit(&world, "services", grown.clone(), Some(&one)).await.unwrap();
+    admit(&world, "services", grown, Some(&one)).await.expect("the same again asks for nothing more");
+    expect![[r#"services "s2" is forbidden: exceeded quota: q, requested: services.loadbalancers=1, used: services.loadbalancers=1, limited: services.loadbalancers=1"#]]
+        .assert_eq(&admit(&world, "services", other.clone(), Some(&two)).await.unwrap_err());
+    // The first service was written as something else.
+    world.objects.get_mut("services").unwrap()[0] = service("s1", "3", "ClusterIP");
+    admit(&world, "services", other, Some(&two)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reservation_counts_where_its_object_does() {
+    let quota = |name: &str, scope: &str| json!({"metadata": {"name": name, "namespace": "a"}, "spec": {"hard": {"pods": "1"}, "scopes": [scope]}});
+    let world = world(&[("resourcequotas", quota("best", "BestEffort")), ("resourcequotas", quota("other", "NotBestEffort"))]);
+    create(&world, "pods", pod("p1", json!({}))).await.unwrap();
+    create(&world, "pods", pod("p2", json!({"requests": {"cpu": "1"}}))).await.expect("its quota has a place");
+    expect![[r#"pods "p3" is forbidden: exceeded quota: best, requested: pods=1, used: pods=1, limited: pods=1"#]]
+        .assert_eq(&create(&world, "pods", pod("p3", json!({}))).await.unwrap_err());
 }
 
 #[tokio::test]
