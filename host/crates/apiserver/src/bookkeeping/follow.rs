@@ -121,3 +121,55 @@ fn resume_at(from: &mut Option<u64>, synced: bool, revision: u64) {
         *from = Some(from.unwrap_or_default().max(revision));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::stream::BoxStream;
+    use pintle_api::client::{BoxFuture, DeleteOptions, ListOptions, Listed, Patch, WriteOptions};
+    use pintle_api::{GroupVersionResource, Object, Status};
+
+    use super::*;
+
+    type Answer<'a, T> = BoxFuture<'a, Result<T, Status>>;
+
+    /// Notes when a watch was asked for, and has none.
+    struct Away {
+        begun: Instant,
+        asked: Mutex<Vec<u128>>,
+    }
+
+    impl Client for Away {
+        fn watch<'a>(&'a self, _: &'a Target, _: &'a WatchOptions) -> Answer<'a, BoxStream<'static, Result<WatchEvent, Status>>> {
+            self.asked.lock().unwrap().push(self.begun.elapsed().as_millis() / 100);
+            Box::pin(async { Err(Status::internal("away")) })
+        }
+        fn get<'a>(&'a self, _: &'a Target) -> Answer<'a, Served> {
+            unreachable!("only watched")
+        }
+        fn list<'a>(&'a self, _: &'a Target, _: &'a ListOptions) -> Answer<'a, Listed> {
+            unreachable!("only watched")
+        }
+        fn create<'a>(&'a self, _: &'a Target, _: Object, _: &'a WriteOptions) -> Answer<'a, Served> {
+            unreachable!("only watched")
+        }
+        fn update<'a>(&'a self, _: &'a Target, _: Object, _: &'a WriteOptions) -> Answer<'a, Served> {
+            unreachable!("only watched")
+        }
+        fn patch<'a>(&'a self, _: &'a Target, _: Patch, _: &'a WriteOptions) -> Answer<'a, Served> {
+            unreachable!("only watched")
+        }
+        fn delete<'a>(&'a self, _: &'a Target, _: &'a DeleteOptions) -> Answer<'a, Option<Served>> {
+            unreachable!("only watched")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_again_waits_longer() {
+        let client = Arc::new(Away { begun: Instant::now(), asked: Mutex::default() });
+        let pods = Interest::all(GroupVersionResource::constant("", "v1", "pods"));
+        let _ = tokio::time::timeout(Duration::from_secs(50), follow(client.clone(), pods, |_| {})).await;
+        assert_eq!(*client.asked.lock().unwrap(), [0, 2, 6, 14, 30, 62, 126, 226, 326, 426], "in tenths of a second");
+    }
+}
