@@ -16,6 +16,7 @@ pub mod patch;
 pub mod plugin;
 pub mod protobuf;
 pub mod quantity;
+pub mod regexes;
 pub mod resource;
 pub mod schema;
 pub mod selector;

@@ -37,7 +37,7 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(format!("the pattern has more than {MAX_PATTERN_BYTES} bytes"));
     }
-    let mut builder = RegexBuilder::new(pattern);
+    let mut builder = RegexBuilder::new(&pintle_api::regexes::translate(pattern)?);
     builder.size_limit(MAX_COMPILED_BYTES).dfa_size_limit(MAX_COMPILED_BYTES).nest_limit(100);
     builder.build().map_err(|why| why.to_string())
 }

@@ -21,7 +21,7 @@ pub use formats::{is_supported_format, matches as matches_format};
 
 use super::check::Findings;
 use super::kinds::{NodeId, TypeRef, Types};
-use crate::Cause;
+use crate::{Cause, regexes};
 
 #[derive(Debug)]
 pub struct Structural {
@@ -189,7 +189,8 @@ impl Pattern {
     }
     /// A pattern that cannot be compiled matches nothing; definitions with one are refused.
     fn matches(&self, text: &str) -> bool {
-        self.compiled.get_or_init(|| regex::Regex::new(&self.text).ok()).as_ref().is_some_and(|regex| regex.is_match(text))
+        let compile = || regex::Regex::new(&regexes::translate(&self.text).ok()?).ok();
+        self.compiled.get_or_init(compile).as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Additional, Bound, Kind, ListType, Pattern, Rules, Schema, invariants};
-use crate::{Cause, CauseKind};
+use crate::{Cause, CauseKind, regexes};
 
 /// A schema may not be deeper: both this reader and everything that walks the result recurse.
 const MAX_DEPTH: usize = 200;
@@ -184,29 +184,12 @@ impl Reader {
     fn pattern(&mut self, fields: &Map<String, Value>, path: &str) -> Option<Pattern> {
         let text = fields.get("pattern")?.as_str().filter(|text| !text.is_empty())?;
         // Only the syntax: compiling waits until a value is matched.
-        if let Err(error) = regex_syntax::parse(text) {
-            let why = format!("must be a valid regular expression, but isn't: {}", go_words(&error, text));
+        if let Err(error) = regexes::translate(text) {
+            let why = format!("must be a valid regular expression, but isn't: {error}");
             self.causes.push(Cause::invalid(format!("{path}.pattern"), &text.into(), &why));
         }
         Some(Pattern::new(text))
     }
-}
-
-/// The commonest faults of a pattern in the words of Go's parser.
-fn go_words(error: &regex_syntax::Error, text: &str) -> String {
-    use regex_syntax::ast::ErrorKind;
-    let regex_syntax::Error::Parse(parse) = error else { return error.to_string() };
-    let said = match parse.kind() {
-        ErrorKind::GroupUnclosed => format!("missing closing ): `{text}`"),
-        ErrorKind::GroupUnopened => format!("unexpected ): `{text}`"),
-        ErrorKind::ClassUnclosed => format!("missing closing ]: `{}`", &text[parse.span().start.offset..]),
-        ErrorKind::EscapeUnexpectedEof => "trailing backslash at end of expression: ``".to_owned(),
-        ErrorKind::RepetitionMissing => {
-            format!("missing argument to repetition operator: `{}`", &text[parse.span().start.offset..parse.span().end.offset])
-        }
-        _ => return error.to_string(),
-    };
-    format!("error parsing regexp: {said}")
 }
 
 fn texts(value: Option<&Value>) -> Vec<Box<str>> {
