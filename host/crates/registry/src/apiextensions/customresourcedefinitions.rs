@@ -4,7 +4,7 @@ use pintle_api::metadata::Repeats;
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 
-use super::{formats, validate};
+use super::{approval, formats, validate};
 use crate::checks::IMMUTABLE;
 use crate::def::cluster;
 use crate::faults::{Faults, Path};
@@ -32,6 +32,7 @@ pub fn kind() -> Kind {
         validate: validate::validate,
         validate_new: |definition, faults| {
             validate::name(definition, faults);
+            approval::validate(definition, None, faults);
             validate::rules(definition, None, faults);
         },
         repeats: Repeats::CUSTOM,
@@ -39,6 +40,7 @@ pub fn kind() -> Kind {
             if part != Part::Main {
                 return;
             }
+            approval::validate(new, Some(old), faults);
             validate::rules(new, Some(old), faults);
             for path in [&["spec", "group"][..], &["spec", "names", "plural"]] {
                 unchanged(new, old, path, faults);

@@ -1,5 +1,6 @@
 //! The resources of `apiextensions.k8s.io/v1`, in the order of discovery.
 
+mod approval;
 pub mod customresourcedefinitions;
 mod formats;
 pub mod shown;
