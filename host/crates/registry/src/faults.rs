@@ -75,6 +75,10 @@ impl Faults {
     pub fn push(&mut self, cause: Cause) {
         self.causes.push(cause);
     }
+    /// Before all that were found so far.
+    pub fn push_first(&mut self, cause: Cause) {
+        self.causes.insert(0, cause);
+    }
     pub fn required(&mut self, path: &Path<'_>, detail: &str) {
         self.push(Cause::required(path.to_string(), detail));
     }

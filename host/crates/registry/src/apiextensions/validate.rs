@@ -35,10 +35,11 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
         }
     }
     one_of(spec.str_at(&["scope"]), &["Cluster", "Namespaced"], &SPEC.field("scope"), faults);
-    validate_names(spec, faults);
     validate_versions(spec, faults);
-    stored_versions(definition, faults);
+    validate_names(spec, faults);
+    validate_contents(spec, faults);
     conversion(spec.get("conversion").unwrap_or(&Value::Null), faults);
+    stored_versions(definition, faults);
     if spec.bool_at(&["preserveUnknownFields"]) {
         let path = SPEC.field("preserveUnknownFields");
         let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
@@ -49,11 +50,12 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
     }
 }
 
-/// Of a new definition: its name never changes, and what it is made of is told by itself when it does.
+/// Of a new definition: its name never changes, and what it is made of is told by itself when it does. Told before all others.
 pub fn name(definition: &Value, faults: &mut Faults) {
     let (group, plural) = (definition.str_at(&["spec", "group"]), definition.str_at(&["spec", "names", "plural"]));
     if !definition.name().is_empty() && definition.name() != format!("{plural}.{group}") {
-        faults.invalid_str(&Path::root("metadata.name"), definition.name(), "must be spec.names.plural+\".\"+spec.group");
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        faults.push_first(pintle_api::Cause::invalid("metadata.name", &definition.name().into(), why));
     }
 }
 
@@ -105,13 +107,16 @@ fn versions(spec: &Value) -> &[Value] {
 fn validate_names(spec: &Value, faults: &mut Faults) {
     let path = SPEC.field("names");
     let at = |field: &str| spec.str_at(&["names", field]);
-    for field in ["plural", "singular", "kind", "listKind"] {
+    let fields = ["plural", "singular", "kind", "listKind"];
+    fields.iter().filter(|field| at(field).is_empty()).for_each(|field| faults.required(&path.field(field), ""));
+    for field in fields {
         let name = at(field);
         let may_be_mixed = matches!(field, "kind" | "listKind");
         let said = names::dns1035_label(&if may_be_mixed { name.to_lowercase() } else { name.to_owned() });
         if name.is_empty() {
-            faults.required(&path.field(field), "");
-        } else if may_be_mixed {
+            continue;
+        }
+        if may_be_mixed {
             let said = said.into_iter().map(|m| format!("may have mixed case, but should otherwise match: {m}")).collect();
             faults.texts(&path.field(field), name, said);
         } else {
@@ -159,20 +164,21 @@ fn conversion(conversion: &Value, faults: &mut Faults) {
 fn validate_versions(spec: &Value, faults: &mut Faults) {
     let list = SPEC.field("versions");
     let all = versions(spec);
+    for (i, version) in all.iter().enumerate() {
+        if !is_set(version.at(&["schema", "openAPIV3Schema"])) {
+            faults.required(&list.index(i).field("schema.openAPIV3Schema"), "");
+        }
+    }
     let mut seen = HashSet::new();
+    let mut are_unique = true;
     for (i, version) in all.iter().enumerate() {
         let here = list.index(i);
         let name = version.str_at(&["name"]);
         faults.texts(&here.field("name"), name, names::dns1035_label(name));
-        if i == 0 && !name.is_empty() {
-            faults.texts(&SPEC.field("version"), name, names::dns1035_label(name));
-        }
-        if !seen.insert(name) {
-            faults.push(pintle_api::Cause::invalid_shown(list.to_string(), &shown_versions(all), "must contain unique version names"));
-        }
-        if !is_set(version.at(&["schema", "openAPIV3Schema"])) {
-            faults.required(&here.field("schema.openAPIV3Schema"), "");
-        }
+        are_unique &= seen.insert(name);
+    }
+    if !are_unique {
+        faults.push(pintle_api::Cause::invalid_shown(list.to_string(), &shown_versions(all), "must contain unique version names"));
     }
     let stored: Vec<&str> = all.iter().filter(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"])).collect();
     if stored.len() != 1 {
@@ -180,6 +186,13 @@ fn validate_versions(spec: &Value, faults: &mut Faults) {
         let shown = if is_set(spec.get("versions")) { shown_versions(all) } else { "null".to_owned() };
         faults.push(pintle_api::Cause::invalid_shown(list.to_string(), &shown, why));
     }
+    if let Some(name) = all.first().map(|first| first.str_at(&["name"])).filter(|name| !name.is_empty()) {
+        faults.texts(&SPEC.field("version"), name, names::dns1035_label(name));
+    }
+}
+
+fn validate_contents(spec: &Value, faults: &mut Faults) {
+    let all = versions(spec);
     for_each(all, &["schema"], "validation", &mut |version, here| schema(version, &here.field("openAPIV3Schema"), faults));
     for_each(all, &["subresources"], "subresources", &mut |version, here| subresources(version, here, faults));
     for_each(all, &["additionalPrinterColumns"], "additionalPrinterColumns", &mut |version, here| columns(version, here, faults));

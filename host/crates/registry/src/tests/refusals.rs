@@ -28,6 +28,24 @@ fn some_kinds_are_looked_at_twice_on_updates() {
 }
 
 #[test]
+fn an_empty_definition_is_told_of_its_parts_in_upstreams_order() {
+    check(
+        "apiextensions.k8s.io/customresourcedefinitions",
+        json!({}),
+        expect![[r#"
+        metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group
+        spec.group: Required value
+        spec.scope: Required value
+        spec.versions: Invalid value: null: must have exactly one version marked as storage version
+        spec.names.plural: Required value
+        spec.names.singular: Required value
+        spec.names.kind: Required value
+        spec.names.listKind: Required value
+        status.storedVersions: Invalid value: null: must have at least one stored version"#]],
+    );
+}
+
+#[test]
 fn time_zones_and_durations_of_cron_jobs() {
     let job = |schedule: &str, zone: &str| {
         let template = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
