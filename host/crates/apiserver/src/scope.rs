@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pintle_api::Status;
 use pintle_registry::Part;
 
-use crate::auth::User;
+use crate::auth::{Attributes, User};
 use crate::resources::Resource;
 
 /// One request for one resource.
@@ -22,6 +22,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// What an authorizer is asked. A namespace lies in itself.
+    pub fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
+        let def = self.resource.def();
+        let namespace = if def.resource == "namespaces" && def.group.is_empty() { &self.name } else { &self.namespace };
+        Attributes::of_resource(&self.user, verb, &def.group, &def.version, &def.resource, namespace, &self.name).with_subresource(&self.subresource)
+    }
     pub fn key(&self) -> String {
         self.resource.key(&self.namespace, &self.name)
     }

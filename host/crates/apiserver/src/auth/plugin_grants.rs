@@ -42,14 +42,8 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::rbac::tests::OnlyRbac;
     use super::*;
-
-    struct OnlyRbac(Arc<RbacIndex>);
-    impl Authorizer for OnlyRbac {
-        fn authorize(&self, asked: &Attributes<'_>) -> Decision {
-            if self.0.allows(asked) { Decision::Allow } else { Decision::NoOpinion }
-        }
-    }
 
     fn index() -> RbacIndex {
         let index = RbacIndex::default();

@@ -319,11 +319,12 @@ impl Rule {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    struct OnlyRbac(Arc<RbacIndex>);
+    /// RBAC without the other authorizers.
+    pub(in crate::auth) struct OnlyRbac(pub Arc<RbacIndex>);
     impl Authorizer for OnlyRbac {
         fn authorize(&self, a: &Attributes<'_>) -> Decision {
             if self.0.allows(a) { Decision::Allow } else { Decision::NoOpinion }

@@ -144,31 +144,16 @@ impl Stored {
     /// `value` is the stored form, without `resourceVersion`.
     pub fn new(key: Arc<str>, value: &[u8], revision: u64, created: bool, index: Index) -> Self {
         let kind = if created { Kind::Added } else { Kind::Modified };
-        Self {
-            line: Line::Plain(line(kind, value, revision)),
-            kind,
-            revision,
-            key,
-            index,
-            cells: OnceLock::new(),
-            parsed: OnceLock::new(),
-            metadata: OnceLock::new(),
-            forms: Forms::default(),
-        }
+        Self::of(Line::Plain(line(kind, value, revision)), kind, revision, key, index)
+    }
+    /// Nothing was made of it yet.
+    fn of(line: Line, kind: Kind, revision: u64, key: Arc<str>, index: Index) -> Self {
+        let (cells, parsed, metadata, forms) = (OnceLock::new(), OnceLock::new(), OnceLock::new(), Forms::default());
+        Self { line, kind, revision, key, index, cells, parsed, metadata, forms }
     }
     /// The same object, indexed by other fields.
     pub fn with_index(&self, index: Index) -> Self {
-        Self {
-            line: Line::Plain(self.whole().clone()),
-            kind: self.kind,
-            revision: self.revision,
-            key: self.key.clone(),
-            index,
-            cells: OnceLock::new(),
-            parsed: OnceLock::new(),
-            metadata: OnceLock::new(),
-            forms: Forms::default(),
-        }
+        Self::of(Line::Plain(self.whole().clone()), self.kind, self.revision, self.key.clone(), index)
     }
     /// What [`Stored::keep_cells`] was given for that resource.
     pub fn cells(&self, resource: u64) -> Option<&KeptCells> {
@@ -207,18 +192,7 @@ impl Stored {
             return None;
         }
         let line = Line::Packed(Box::new(PackedLine { packed: packed.into(), length: line.len(), plain: OnceLock::new() }));
-        let (kind, revision, key, index) = (self.kind, self.revision, self.key.clone(), self.index.clone());
-        Some(Self {
-            line,
-            kind,
-            revision,
-            key,
-            index,
-            cells: OnceLock::new(),
-            parsed: OnceLock::new(),
-            metadata: OnceLock::new(),
-            forms: Forms::default(),
-        })
+        Some(Self::of(line, self.kind, self.revision, self.key.clone(), self.index.clone()))
     }
     #[cfg(test)]
     pub fn is_packed(&self) -> bool {

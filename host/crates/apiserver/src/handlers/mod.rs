@@ -178,9 +178,7 @@ impl Core {
         if !scope.resource.has_verb("create") {
             return Err(Status::method_not_allowed(&def.group, &def.resource, "create"));
         }
-        let namespace = if def.resource == "namespaces" && def.group.is_empty() { &scope.name } else { &scope.namespace };
-        let asked = Attributes::of_resource(&scope.user, "create", &def.group, &def.version, &def.resource, namespace, &scope.name);
-        self.authorize_noting(&asked, None)
+        self.authorize_noting(&scope.attributes("create"), None)
     }
 
     /// Lends a strategy its view of the world.

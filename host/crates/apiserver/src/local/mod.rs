@@ -64,19 +64,7 @@ impl LocalClient {
             return Err(Status::unavailable("this server does not lead any more"));
         }
         let scope = self.scope(target)?;
-        let def = scope.resource.def();
-        let asked = Attributes {
-            user: &self.user,
-            verb,
-            group: &def.group,
-            version: &def.version,
-            resource: &def.resource,
-            subresource: &scope.subresource,
-            namespace: if def.resource == "namespaces" && def.group.is_empty() { &scope.name } else { &scope.namespace },
-            name: &scope.name,
-            path: "",
-            field_selector,
-        };
+        let asked = Attributes { field_selector, ..scope.attributes(verb) };
         let audited = Audited::begin(&self.core, &asked)?;
         match self.core.authorize_noting(&asked, audited.record()) {
             Ok(()) => Ok((scope, audited)),
