@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use pintle_api::object::{MAX_DEPTH, ObjectExt, is_deeper_than};
+use pintle_api::schema::{self, presence};
 use pintle_api::{GroupVersionResource, Object, ResourceDef, Status};
 use pintle_registry::Strategy;
 use serde_json::json;
@@ -208,6 +209,20 @@ impl Resource {
         }
         other.stamp(&mut object);
         Ok(object)
+    }
+    /// Takes out the empty lists and maps that are the same as none. The object as it was, where it had any.
+    pub fn leave_out_empties(&self, object: &mut Object) -> Option<Object> {
+        let types = schema::builtin();
+        let kind = if self.custom { None } else { types.for_kind(&self.def().gvk()) };
+        let of = kind.unwrap_or_else(|| types.object_meta());
+        let typed = if kind.is_some() { Some(&*object) } else { object.get("metadata") };
+        if !typed.is_some_and(|value| presence::leaves_out(value, of)) {
+            return None;
+        }
+        let before = object.clone();
+        let typed = if kind.is_some() { Some(object) } else { object.get_mut("metadata") };
+        typed.into_iter().for_each(|value| presence::leave_out(value, of));
+        Some(before)
     }
     /// The object as it is stored. Refuses one that could not be read again.
     pub async fn stored_form(&self, object: &Arc<Object>) -> Result<Arc<Object>, Status> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::builtin::builtin;
 use super::kinds::{Node, ScalarKind, TypeRef};
 use super::times;
-use super::{Duplicates, convert};
+use super::{Duplicates, convert, presence};
 use crate::quantity;
 
 /// As many as upstream collects before it stops.
@@ -100,6 +100,7 @@ impl Checker {
 
     fn member(&mut self, name: &str, value: &Value, of: TypeRef<'_>, place: &Place<'_>) {
         if let Some(field) = of.field(name) {
+            self.findings.is_loose |= presence::is_unset(value, field);
             let step = Step { before: place.path, segment: Segment::Field(name), within: Some(of) };
             self.value(value, field, &Place { owner: Some(of), path: Some(&step) });
         } else if let Some(additional) = of.additional() {

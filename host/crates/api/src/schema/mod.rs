@@ -11,6 +11,7 @@ mod check;
 mod convert;
 mod duplicates;
 mod go;
+pub mod presence;
 mod prune;
 pub mod structural;
 pub mod times;

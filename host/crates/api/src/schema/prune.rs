@@ -1,5 +1,5 @@
 //! Brings a body of a built-in kind into the form that a typed decoder and encoder would leave: unknown fields and nulls
-//! vanish, whole numbers are integers, quantities and times take their canonical text.
+//! vanish, and zeros where Go's types say `omitempty` (empty lists and maps go later, see [`presence::leave_out`]); whole numbers are integers, quantities and times take their canonical text.
 //!
 //! Works in place and touches only what differs. A value of a wrong type is left alone: [`super::check`] reports it.
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::check::whole;
 use super::kinds::{Node, ScalarKind, TypeRef};
-use super::times;
+use super::{presence, times};
 use crate::quantity;
 
 pub fn prune_unknown(value: &mut Value, of: TypeRef<'_>) {
@@ -34,7 +34,7 @@ fn keep_member(name: &str, value: &mut Value, of: TypeRef<'_>) -> bool {
             return false;
         }
         prune_unknown(value, field);
-        return true;
+        return !presence::is_unset(value, field);
     }
     let Some(additional) = of.additional() else { return false };
     if value.is_null() {
@@ -99,6 +99,13 @@ mod tests {
             (true, json!({"metadata": {"creationTimestamp": null}})),
             (true, json!({"metadata": {"labels": {"x": null}}})),
             (true, json!({"metadata": {"creationTimestamp": "2026-01-02T03:04:05+01:00"}})),
+            (true, json!({"spec": {"hostNetwork": false}})),
+            (true, container(json!({"workingDir": ""}))),
+            // Pointers, structs, and what a decoder keeps.
+            (false, json!({"metadata": {"labels": {}}})),
+            (false, container(json!({"args": []}))),
+            (false, json!({"spec": {"securityContext": {}, "volumes": [{"name": "v", "emptyDir": {}}], "priority": 0}})),
+            (false, container(json!({"resources": {}, "securityContext": {"privileged": false}}))),
             (true, json!({"bogus": 1})),
             (true, json!({"spec": {"containers": [null]}})),
             (true, json!({"spec": {"terminationGracePeriodSeconds": 30.0}})),

@@ -255,18 +255,24 @@ impl Update<'_> {
         if part == Part::Status {
             keep_metadata_of(new, old, managed::status_leaves(scope));
         }
+        // Validation may tell an empty list from none; neither content nor store do.
+        let mut sent = resource.leave_out_empties(new);
         if strategy.has_generation() && differs_in_content(new, old, resource.has_status()) {
-            let next = old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1;
-            new.set_at(&["metadata", "generation"], json!(next));
+            let next = json!(old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1);
+            for object in sent.iter_mut().chain([&mut *new]) {
+                object.set_at(&["metadata", "generation"], next.clone());
+            }
         }
-        if same_but_for_times(new, old) {
+        let changes = !same_but_for_times(new, old);
+        if !changes && sent.is_none() {
             return Ok(false);
         }
-        let mut causes = metadata::validate_update(new, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
-        causes.extend(strategy.validate_update(new, old, part));
-        causes.extend(strategy.validate_rules(new, Some(old), &causes));
+        let judged = sent.as_ref().unwrap_or(new);
+        let mut causes = metadata::validate_update(judged, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
+        causes.extend(strategy.validate_update(judged, old, part));
+        causes.extend(strategy.validate_rules(judged, Some(old), &causes));
         refuse_invalid(scope, &scope.name, causes)?;
-        Ok(true)
+        Ok(changes)
     }
 
     /// What may still refuse it, and the claims that the commit confirms. What the kind warns of is told either way.

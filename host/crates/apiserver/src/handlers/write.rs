@@ -226,6 +226,7 @@ impl Creation<'_> {
         causes.extend(strategy.validate_rules(object, None, &causes));
         refuse_invalid(self.scope, &self.name, causes).map_err(|refused| refused.warned(&warnings))?;
         warnings.extend(strategy.warnings(object, None));
+        resource.leave_out_empties(object);
         Ok(warnings)
     }
 

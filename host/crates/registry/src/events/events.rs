@@ -1,7 +1,8 @@
 //! `events.k8s.io/v1` Event: core events under newer names. Stored in core form.
 
-use pintle_api::GroupVersionResource;
 use pintle_api::object::ObjectExt;
+use pintle_api::schema::{self, presence};
+use pintle_api::{GroupVersionKind, GroupVersionResource};
 use serde_json::Value;
 
 use crate::core::events as core;
@@ -122,10 +123,12 @@ fn validate_change(new: &Value, old: &Value, _: Part, faults: &mut Faults) {
         ("reportingController", "reportingController"),
         ("reportingInstance", "reportingInstance"),
     ];
+    let of_event = schema::builtin().for_kind(&GroupVersionKind::new("events.k8s.io", "v1", "Event"));
     for (field, shown) in fixed {
         let (after, before) = (new.get(field), old.get(field));
         if !crate::fields::same(after, before) {
-            faults.invalid(&Path::root(shown), after.unwrap_or(&Value::Null), "field is immutable");
+            let unwritten = || of_event.and_then(|of| of.field(field)).map_or(&Value::Null, presence::unwritten_value);
+            faults.invalid(&Path::root(shown), after.unwrap_or_else(unwritten), "field is immutable");
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use serde_json::{Map, Value};
 
-use super::presence::{self, there};
 use super::walk::{self, Keys, Level, Shape};
 use super::{MANAGED_FIELDS, Write};
 use crate::object::{MAX_DEPTH, ObjectExt};
 use crate::schema::kinds::TypeRef;
+use crate::schema::presence::{self, there};
 
 /// What stands around the fields: the object, its metadata, the list, the entry and the set itself.
 const LEVELS_AROUND: usize = 5;

@@ -10,7 +10,6 @@ mod created;
 mod last_applied;
 mod managers;
 mod merge;
-mod presence;
 mod scale;
 mod set;
 #[cfg(test)]

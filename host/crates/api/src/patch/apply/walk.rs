@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::presence::{self, there};
 use super::set::{self, FieldSet};
 use crate::schema::kinds::{ListKind, MapKind, TypeRef};
+use crate::schema::presence::{self, there};
 
 /// Where in an object a map stands: the outermost levels have fields that are never owned.
 #[derive(Clone, Copy, PartialEq, Eq)]
