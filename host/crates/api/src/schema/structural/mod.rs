@@ -23,6 +23,9 @@ use super::check::Findings;
 use super::kinds::{NodeId, TypeRef, Types};
 use crate::{Cause, regexes};
 
+/// How much memory a compiled `pattern` may take: enough for some letter of any script, 253 times.
+const MAX_COMPILED_PATTERN_BYTES: usize = 16 << 20;
+
 #[derive(Debug)]
 pub struct Structural {
     root: Schema,
@@ -189,8 +192,18 @@ impl Pattern {
     }
     /// A pattern that cannot be compiled matches nothing; definitions with one are refused.
     fn matches(&self, text: &str) -> bool {
-        let compile = || regex::Regex::new(&regexes::translate(&self.text).ok()?).ok();
-        self.compiled.get_or_init(compile).as_ref().is_some_and(|regex| regex.is_match(text))
+        self.compiled().is_some_and(|regex| regex.is_match(text))
+    }
+    /// Only what is repeated a counted number of times grows beyond what it is written in: nothing else is compiled for this.
+    fn is_too_large(&self) -> bool {
+        self.text.contains('{') && self.compiled().is_none()
+    }
+    fn compiled(&self) -> Option<&regex::Regex> {
+        let compile = || {
+            let mut builder = regex::RegexBuilder::new(&regexes::translate(&self.text).ok()?);
+            builder.size_limit(MAX_COMPILED_PATTERN_BYTES).build().ok()
+        };
+        self.compiled.get_or_init(compile).as_ref()
     }
 }
 

@@ -156,3 +156,15 @@ fn what_is_not_structural_is_refused() {
         schema.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified
     "#]].assert_eq(&shown(&causes));
 }
+
+#[test]
+fn patterns_repeat_letters_of_any_script() {
+    let of = |pattern: &str| Structural::from_json(&json!({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}), "schema");
+    let names = of(r"^\p{L}{1,253}$").unwrap();
+    assert_eq!(names.validate(&json!({"a": "имя"})).len(), 0);
+    assert_eq!(names.validate(&json!({"a": "a name"})).len(), 1);
+    expect![[r#"
+        schema.properties[a].pattern: Invalid value: "^\\p{L}{1,1000}$": must be a valid regular expression, but isn't: error parsing regexp: expression too large: `^\p{L}{1,1000}$`
+    "#]]
+    .assert_eq(&shown(&of(r"^\p{L}{1,1000}$").unwrap_err()));
+}
