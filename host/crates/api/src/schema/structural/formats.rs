@@ -1,5 +1,6 @@
 //! The formats of strings that a schema may ask for. Others are ignored, as upstream ignores them.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
@@ -34,19 +35,24 @@ const STRING_FORMATS: &[&str] = &[
     "date",
     "duration",
     "datetime",
-    "date-time",
-    "k8s-short-name",
-    "k8s-long-name",
+    "k8sshortname",
+    "k8slongname",
 ];
 const NUMBER_FORMATS: &[&str] = &["int32", "int64", "float", "double"];
 
 pub fn is_supported_format(format: &str) -> bool {
+    let format = &*undashed(format);
     STRING_FORMATS.contains(&format) || NUMBER_FORMATS.contains(&format)
+}
+
+/// Upstream reads names without their dashes: `date-time`, and `ipv-4` as well.
+fn undashed(format: &str) -> Cow<'_, str> {
+    if format.contains('-') { format.replace('-', "").into() } else { format.into() }
 }
 
 /// Whether a text is of the format; formats that are not known fit all.
 pub fn matches(format: &str, text: &str) -> bool {
-    match format {
+    match &*undashed(format) {
         "bsonobjectid" => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
         "uri" => URI.is_match(text),
         "email" => EMAIL.is_match(text),
@@ -68,10 +74,10 @@ pub fn matches(format: &str, text: &str) -> bool {
         "rgbcolor" => RGB_COLOR.is_match(text),
         "byte" => base64::engine::general_purpose::STANDARD.decode(text).is_ok(),
         "date" => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
-        "datetime" | "date-time" => times::is_rfc3339(&text.replacen('t', "T", 1).replacen(' ', "T", 1).replace('z', "Z")),
+        "datetime" => times::is_rfc3339(&text.replacen('t', "T", 1).replacen(' ', "T", 1).replace('z', "Z")),
         "duration" => DURATION.is_match(text),
-        "k8s-short-name" => names::is_dns1123_label(text),
-        "k8s-long-name" => names::is_dns1123_subdomain(text),
+        "k8sshortname" => names::is_dns1123_label(text),
+        "k8slongname" => names::is_dns1123_subdomain(text),
         _ => true,
     }
 }
@@ -170,6 +176,7 @@ mod tests {
             ("email", "a@b.c", "a.b.c"),
             ("hostname", "a-b.c", "-a.b"),
             ("ipv4", "1.2.3.4", "1.2.3"),
+            ("ipv-4", "1.2.3.4", "1.2.3"),
             ("ipv6", "::1", "1.2.3.4"),
             ("cidr", "10.0.0.0/8", "10.0.0.0/33"),
             ("mac", "01:23:45:67:89:ab", "01:23"),
