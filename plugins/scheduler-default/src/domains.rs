@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::cluster::Node;
 use crate::intern::Symbol;
 use crate::select::value;
+use crate::strides::each_in_strides;
 
 /// Keys, and sets of them, that are kept; one more, and all are made anew. Workloads spread over zones, hosts, or both.
 const MAX_KEPT: usize = 16;
@@ -22,6 +23,8 @@ const NOT_COUNTED: i64 = i64::MIN;
 pub struct Topology {
     of_node: Vec<u32>,
     domains: usize,
+    /// Each node has the label.
+    is_complete: bool,
 }
 
 /// A number for each domain that is counted.
@@ -86,8 +89,9 @@ impl Topology {
             let next = numbers.len() as u32;
             value(&node.labels, key).map_or(NO_DOMAIN, |domain| *numbers.entry(domain).or_insert(next))
         };
-        let of_node = nodes.iter().map(|node| node.as_ref().map_or(NO_DOMAIN, &mut number)).collect();
-        Self { of_node, domains: numbers.len() }
+        let of_node: Vec<u32> = nodes.iter().map(|node| node.as_ref().map_or(NO_DOMAIN, &mut number)).collect();
+        let is_complete = nodes.iter().zip(&of_node).all(|(node, domain)| node.is_none() || *domain != NO_DOMAIN);
+        Self { of_node, domains: numbers.len(), is_complete }
     }
 
     /// By node; no number of a domain where the node lacks the label.
@@ -109,6 +113,10 @@ impl Topology {
 
     pub fn domains(&self) -> usize {
         self.domains
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
     }
 }
 
@@ -137,14 +145,14 @@ impl Counts {
     #[inline(never)]
     pub fn count(&mut self, topology: &Topology, nodes: &[NodeId]) {
         let (of_node, of_domain) = (&topology.of_node[..], &mut self.of_domain[..]);
-        for id in nodes {
+        each_in_strides(nodes, |id| {
             if let Some(domain) = of_node.get(*id as usize)
                 && let Some(count) = of_domain.get_mut(*domain as usize)
                 && *count != NOT_COUNTED
             {
                 *count += 1;
             }
-        }
+        });
     }
 
     /// To a domain that is counted.
@@ -161,6 +169,14 @@ impl Counts {
     #[inline]
     pub fn get(&self, domain: usize) -> i64 {
         self.of_domain.get(domain).copied().filter(|count| *count != NOT_COUNTED).unwrap_or(0)
+    }
+
+    /// Whether there is more in a node's domain than the limit; nothing where the node lacks the label. No limit is below what is in a domain that is not
+    /// counted.
+    #[inline(always)]
+    pub fn exceed<'a>(&'a self, topology: &'a Topology, limit: i64) -> impl Fn(NodeId) -> Option<bool> + 'a {
+        let (of_node, of_domain) = (&topology.of_node[..], &self.of_domain[..]);
+        move |id| Some(*of_domain.get(*of_node.get(id as usize)? as usize)? > limit)
     }
 
     /// Domains that are counted.

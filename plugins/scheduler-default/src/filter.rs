@@ -6,6 +6,7 @@ use crate::affinity::{AffinityFacts, AffinityFault};
 use crate::cluster::{Cluster, Node, PlacedPod};
 use crate::intern::{Symbol, Symbols};
 use crate::spread::{Spread, SpreadFault};
+use crate::strides::{count_while_in_strides, each_number_in_strides};
 use crate::wish::Wish;
 
 /// What is counted over the whole cluster before single nodes are looked at. Follows a pod that is put or taken away for a trial.
@@ -119,16 +120,14 @@ pub fn sift(cluster: &mut Cluster, wish: &Wish, facts: &Facts, start: usize, eno
         next = slots.start;
         while next < slots.end && sifted.feasible.len() < enough {
             if wants_room_alone {
-                let nodes = &cluster.nodes[next..slots.end];
-                let passed = if facts.spread.is_empty() {
-                    pass_with_room(nodes, next as NodeId, wish, enough, &mut sifted.feasible)
-                } else {
-                    pass_with_room_and_spread(nodes, next as NodeId, wish, facts, enough, &mut sifted.feasible, rejections)
-                };
+                let wanted = enough - sifted.feasible.len();
+                let last = slots.end.min(next.saturating_add(wanted));
+                let passed = with_room(&cluster.nodes[next..last], wish);
+                sift_spread(&facts.spread, next as NodeId, passed, &mut sifted.feasible, rejections);
                 sifted.looked_at += passed as u32;
                 next += passed;
-                if next == slots.end || sifted.feasible.len() >= enough {
-                    break;
+                if next == last {
+                    continue;
                 }
             }
             if cluster.nodes[next].is_some() {
@@ -147,55 +146,44 @@ pub fn sift(cluster: &mut Cluster, wish: &Wish, facts: &Facts, start: usize, eno
     sifted
 }
 
-/// Takes nodes, of which the first has that id, as long as they have room and are not `enough`, and says how many. A loop of its own: beside
-/// the other filters a guest keeps nothing of it in registers.
+/// How many of the nodes have room before the first that has none. A loop of its own: beside the other filters a guest keeps nothing of it in registers.
 #[inline(never)]
-fn pass_with_room(nodes: &[Option<Node>], first: NodeId, wish: &Wish, enough: usize, feasible: &mut Vec<NodeId>) -> usize {
-    let wanted = enough - feasible.len();
-    let has_room = |node: &&Option<Node>| node.as_ref().is_some_and(|node| has_room(node, wish));
-    let passed = nodes.iter().take(wanted).take_while(has_room).count();
-    feasible.extend((first..).take(passed));
-    passed
+fn with_room(nodes: &[Option<Node>], wish: &Wish) -> usize {
+    count_while_in_strides(nodes, |node| node.as_ref().is_some_and(|node| has_room(node, wish)))
 }
 
-/// The same, but takes only those in whose domains the pod may be, notes the others, and says how many it looked at.
-#[inline(never)]
-fn pass_with_room_and_spread(
-    nodes: &[Option<Node>],
-    first: NodeId,
-    wish: &Wish,
-    facts: &Facts,
-    enough: usize,
-    feasible: &mut Vec<NodeId>,
-    rejections: &mut Rejections,
-) -> usize {
-    let mut passed = 0;
-    // Reasons are told in the order in which they were met; most nodes are refused for the same as the one before.
-    let mut refused: Option<(SpreadFault, u32)> = None;
-    let mut note = |refused: &mut Option<(SpreadFault, u32)>| {
-        if let Some((fault, nodes)) = refused.take() {
-            rejections.add_nodes(fault.into(), nodes);
-        }
-    };
-    for (node, id) in nodes.iter().zip(first..) {
-        if feasible.len() >= enough || !node.as_ref().is_some_and(|node| has_room(node, wish)) {
-            break;
-        }
-        passed += 1;
-        let Some(fault) = crate::spread::fault(&facts.spread, id) else {
-            feasible.push(id);
-            continue;
-        };
-        match &mut refused {
-            Some((same, nodes)) if *same == fault => *nodes += 1,
-            _ => {
-                note(&mut refused);
-                refused = Some((fault, 1));
-            }
-        }
+/// Of so many nodes, the first of which has that id, takes those in whose domains the pod may be, and notes the others.
+fn sift_spread(spreads: &[Spread], first: NodeId, count: usize, feasible: &mut Vec<NodeId>, rejections: &mut Rejections) {
+    match spreads {
+        [] => feasible.extend((first..).take(count)),
+        [only] => sift_by(only.faults(), first, count, feasible, rejections),
+        several => sift_by(|id| crate::spread::fault(several, id), first, count, feasible, rejections),
     }
-    note(&mut refused);
-    passed
+}
+
+#[inline(never)]
+fn sift_by(fault: impl Fn(NodeId) -> Option<SpreadFault>, first: NodeId, count: usize, feasible: &mut Vec<NodeId>, rejections: &mut Rejections) {
+    let before = feasible.len();
+    feasible.resize(before + count, 0);
+    let places = &mut feasible[before..];
+    let mut taken = 0;
+    let mut refused = [0; 2];
+    each_number_in_strides(first, count, |id| match fault(id) {
+        None => {
+            if let Some(place) = places.get_mut(taken) {
+                *place = id;
+            }
+            taken += 1;
+        }
+        Some(SpreadFault::MissingLabel) => refused[0] += 1,
+        Some(SpreadFault::Skew) => refused[1] += 1,
+    });
+    feasible.truncate(before + taken);
+    let [missing, skewed] = [(SpreadFault::MissingLabel, refused[0]), (SpreadFault::Skew, refused[1])];
+    // Reasons are told in the order in which they were met.
+    let skew_first = skewed.1 > 0 && (first..).take(count).find_map(&fault) == Some(SpreadFault::Skew);
+    let told = if skew_first { [skewed, missing] } else { [missing, skewed] };
+    told.into_iter().filter(|(_, nodes)| *nodes > 0).for_each(|(fault, nodes)| rejections.add_nodes(fault.into(), nodes));
 }
 
 /// All that is left to ask of a node for a pod that wants room alone. The other filters say why not, where it is not so.

@@ -15,6 +15,7 @@ mod preempt;
 mod score;
 mod select;
 mod spread;
+mod strides;
 mod wish;
 
 use pintle_sdk::Env;

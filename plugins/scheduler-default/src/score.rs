@@ -6,6 +6,7 @@ use crate::affinity;
 use crate::cluster::{Cluster, Node};
 use crate::config::{Config, Criterion, Strategy};
 use crate::spread::{LEFT_OUT, Scores};
+use crate::strides::{change_in_strides, each_in_strides, in_strides};
 use crate::wish::Wish;
 
 const MAX: i64 = 100;
@@ -26,7 +27,7 @@ struct Candidate<'a> {
     discouraged: u32,
 }
 
-/// The `top` best of the feasible nodes, best first; equals in an order drawn from the seed.
+/// The `top` best of the feasible nodes, all of which are there, best first; equals in an order drawn from the seed.
 ///
 /// What most pods are scored by is summed in one pass over the nodes: in a guest each further pass costs more than what is done there.
 pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId], top: usize, seed: u64) -> Vec<Ranked> {
@@ -45,63 +46,72 @@ pub fn rank(cluster: &Cluster, config: &Config, wish: &Wish, feasible: &[NodeId]
     }
     for criterion in [Criterion::NodeAffinity, Criterion::PodTopologySpread, Criterion::InterPodAffinity, Criterion::ImageLocality] {
         let weight = config.weight(criterion);
-        let scores = scores(criterion, cluster, config, wish, &candidates);
-        for (candidate, score) in candidates.iter_mut().zip(scores) {
-            candidate.total += weight * score;
-        }
+        let scores = scores(criterion, cluster, config, wish, feasible, &candidates);
+        in_strides(&mut candidates, &scores, |candidate, score| candidate.total += weight * score);
     }
     let weight = config.weight(Criterion::TaintToleration);
     let taints: Vec<i64> = (0..=most_discouraged).map(|count| weight * taint_score(count, most_discouraged)).collect();
-    best(candidates.iter().map(|c| (c.id, c.total + taints[c.discouraged as usize])), top.max(1), seed)
+    change_in_strides(&mut candidates, |candidate| candidate.total += taints.get(candidate.discouraged as usize).copied().unwrap_or(0));
+    best(&candidates, top.max(1), seed)
 }
 
+/// A score with what decides among equals.
+type Place = (i64, u64, NodeId);
+
 /// By insertion: a few are wanted, and most nodes are behind the last of them by their score alone. All of them are sorted.
-fn best(scored: impl ExactSizeIterator<Item = (NodeId, i64)>, top: usize, seed: u64) -> Vec<Ranked> {
-    let place = |(node, score): (NodeId, i64)| (score, shuffle(seed, node), node);
-    let best_first = |a: &(i64, u64, NodeId), b: &(i64, u64, NodeId)| (b.0, b.1).cmp(&(a.0, a.1));
-    let mut order: Vec<(i64, u64, NodeId)> = Vec::with_capacity(top.min(scored.len()));
+fn best(scored: &[Candidate], top: usize, seed: u64) -> Vec<Ranked> {
+    let place = |candidate: &Candidate| (candidate.total, shuffle(seed, candidate.id), candidate.id);
+    let mut order: Vec<Place> = Vec::with_capacity(top.min(scored.len()));
     if top > FEW {
-        order.extend(scored.map(place));
+        order.extend(scored.iter().map(place));
         order.sort_unstable_by(best_first);
         order.truncate(top);
     } else {
         // Of the last one in a full order; anything is better than what is not there.
         let mut least = (i64::MIN, 0);
-        for (node, score) in scored {
-            if score < least.0 {
-                continue;
+        each_in_strides(scored, |candidate| {
+            if candidate.total >= least.0 {
+                let new = place(candidate);
+                if (new.0, new.1) >= least {
+                    insert(&mut order, new, top);
+                    least = if order.len() == top { (order[top - 1].0, order[top - 1].1) } else { (i64::MIN, 0) };
+                }
             }
-            let placed = place((node, score));
-            if (placed.0, placed.1) < least {
-                continue;
-            }
-            order.truncate(top - 1);
-            let at = order.partition_point(|other| best_first(other, &placed).is_lt());
-            order.insert(at, placed);
-            if order.len() == top {
-                least = (order[top - 1].0, order[top - 1].1);
-            }
-        }
+        });
     }
     order.into_iter().map(|(score, _, node)| Ranked { node, score }).collect()
+}
+
+fn best_first(a: &Place, b: &Place) -> std::cmp::Ordering {
+    (b.0, b.1).cmp(&(a.0, a.1))
+}
+
+/// Keeps the `top` best in their order; the new one is among them.
+#[inline(never)]
+fn insert(order: &mut Vec<Place>, new: Place, top: usize) {
+    order.truncate(top - 1);
+    let at = order.partition_point(|other| best_first(other, &new).is_lt());
+    order.insert(at, new);
 }
 
 /// Each criterion's score of one node, as it would be among all nodes.
 pub fn explain(cluster: &Cluster, config: &Config, wish: &Wish, id: NodeId) -> Vec<Reason> {
     let candidate = |node| Candidate { total: 0, node, id: node.id, discouraged: wish.discouraged_by(node) };
     let nodes: Vec<Candidate> = cluster.nodes.iter().flatten().map(candidate).collect();
+    let ids: Vec<NodeId> = nodes.iter().map(|c| c.id).collect();
     let Some(place) = nodes.iter().position(|c| c.id == id) else { return Vec::new() };
     let line = |criterion: &Criterion| Reason {
         stage: "score".to_owned(),
         criterion: criterion.name().to_owned(),
         rejected: None,
-        score: scores(*criterion, cluster, config, wish, &nodes).get(place).copied(),
+        score: scores(*criterion, cluster, config, wish, &ids, &nodes).get(place).copied(),
     };
     Criterion::ALL.iter().map(line).collect()
 }
 
-/// By one criterion; one without a say gives an empty list.
-fn scores(criterion: Criterion, cluster: &Cluster, config: &Config, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
+/// By one criterion, of nodes with these ids; one without a say gives an empty list. Each is a function of its own: in one with all of them a guest
+/// keeps nothing in registers.
+fn scores(criterion: Criterion, cluster: &Cluster, config: &Config, wish: &Wish, ids: &[NodeId], nodes: &[Candidate]) -> Vec<i64> {
     if config.weight(criterion) == 0 {
         return Vec::new();
     }
@@ -111,7 +121,7 @@ fn scores(criterion: Criterion, cluster: &Cluster, config: &Config, wish: &Wish,
             nodes.iter().map(|c| taint_score(c.discouraged, most)).collect()
         }
         Criterion::NodeAffinity => node_affinity(cluster, wish, nodes),
-        Criterion::PodTopologySpread => spread(cluster, wish, nodes),
+        Criterion::PodTopologySpread => spread(cluster, wish, ids),
         Criterion::InterPodAffinity => pod_affinity(cluster, wish, nodes),
         Criterion::NodeResourcesFit => nodes.iter().map(|c| allocation(c.node, wish, config.strategy)).collect(),
         Criterion::NodeResourcesBalancedAllocation if !wants_balance(wish) => Vec::new(),
@@ -124,6 +134,7 @@ fn taint_score(count: u32, most: u32) -> i64 {
     if count == 0 { MAX } else { MAX - MAX * i64::from(count) / i64::from(most) }
 }
 
+#[inline(never)]
 fn node_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     if wish.preferred_nodes.is_empty() {
         return Vec::new();
@@ -134,9 +145,9 @@ fn node_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64
     sums.into_iter().map(|s| if most == 0 { 0 } else { MAX * s / most }).collect()
 }
 
-fn spread(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
-    let ids: Vec<NodeId> = nodes.iter().map(|c| c.id).collect();
-    let Some(Scores { mut of_nodes, least, most }) = crate::spread::scores(cluster, wish, &ids) else { return Vec::new() };
+#[inline(never)]
+fn spread(cluster: &Cluster, wish: &Wish, ids: &[NodeId]) -> Vec<i64> {
+    let Some(Scores { mut of_nodes, least, most }) = crate::spread::scores(cluster, wish, ids) else { return Vec::new() };
     let normal = |score: i64| match score {
         LEFT_OUT => 0,
         _ if most == 0 => MAX,
@@ -144,15 +155,16 @@ fn spread(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     };
     // Most nodes are as good as the one before, and a division takes longer than to see that.
     let mut before = (LEFT_OUT, normal(LEFT_OUT));
-    for score in &mut of_nodes {
+    change_in_strides(&mut of_nodes, |score| {
         if *score != before.0 {
             before = (*score, normal(*score));
         }
         *score = before.1;
-    }
+    });
     of_nodes
 }
 
+#[inline(never)]
 fn pod_affinity(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     let sums = affinity::preferences(cluster, wish);
     if sums.is_empty() {
@@ -197,6 +209,7 @@ fn balance(node: &Node, wish: &Wish) -> i64 {
 }
 
 /// How much of the pod's images is there already; an image on few nodes counts less, or pods would crowd on them.
+#[inline(never)]
 fn images(cluster: &Cluster, wish: &Wish, nodes: &[Candidate]) -> Vec<i64> {
     if wish.images.iter().chain(&wish.volume_images).all(|i| cluster.image_nodes.get(i).copied().unwrap_or(0) == 0) {
         return Vec::new();

@@ -8,6 +8,7 @@ use pintle_sdk::scheduler::NodeId;
 use crate::cluster::{Cluster, Constraint, Node, PlacedPod};
 use crate::domains::{Counts, Topology};
 use crate::intern::Symbol;
+use crate::strides::{each_in_strides, in_strides};
 use crate::wish::Wish;
 
 /// One hard constraint's counts.
@@ -15,9 +16,10 @@ use crate::wish::Wish;
 pub struct Spread {
     topology: Rc<Topology>,
     counts: Counts,
-    least: i64,
     matches_itself: bool,
     max_skew: i64,
+    /// The most that a domain may hold for the pod to be allowed there.
+    limit: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub fn gather(cluster: &Cluster, wish: &Wish) -> Vec<Spread> {
         }
         counts.count(&topology, &nodes);
         let matches_itself = selects(constraint, &wish.labels, cluster);
-        let mut spread = Spread { topology, counts, least: 0, matches_itself, max_skew: constraint.max_skew };
+        let mut spread = Spread { topology, counts, matches_itself, max_skew: constraint.max_skew, limit: 0 };
         spread.find_least(constraint);
         spread
     };
@@ -101,7 +103,8 @@ pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[NodeId]) -> Option<Sco
         return None;
     }
     let topologies = topologies(cluster, &soft);
-    let all_take_part = wish.spread_by_default || topologies.iter().all(|topology| feasible.iter().all(|id| topology.of(*id).is_some()));
+    let all_have = |topology: &Rc<Topology>| topology.is_complete() || feasible.iter().all(|id| topology.of(*id).is_some());
+    let all_take_part = wish.spread_by_default || topologies.iter().all(all_have);
     // Of feasible nodes.
     let takes_part = |id: NodeId| all_take_part || complete(&topologies, id);
     let mut sums = vec![0.0_f64; feasible.len()];
@@ -135,21 +138,23 @@ pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[NodeId]) -> Option<Sco
             }
         }
     }
-    let mut of_nodes = Vec::with_capacity(feasible.len());
+    let mut of_nodes = vec![LEFT_OUT; feasible.len()];
     let mut extremes: Option<(i64, i64)> = None;
-    // Most nodes hold as many of the pods as the one before.
-    let mut before = (0.0, 0);
-    for (sum, id) in sums.iter().zip(feasible) {
-        if !takes_part(*id) {
-            of_nodes.push(LEFT_OUT);
-            continue;
-        }
-        if *sum != before.0 || extremes.is_none() {
-            before = (*sum, sum.round() as i64);
+    // Most nodes hold as many of the pods as the one before. No sum is NaN.
+    let mut before = (f64::NAN, 0);
+    let mut rounded = |sum: f64| {
+        if sum != before.0 {
+            before = (sum, sum.round() as i64);
             let (least, most) = extremes.unwrap_or((before.1, before.1));
             extremes = Some((least.min(before.1), most.max(before.1)));
         }
-        of_nodes.push(before.1);
+        before.1
+    };
+    if all_take_part {
+        in_strides(&mut of_nodes, &sums, |score, sum| *score = rounded(sum));
+    } else {
+        let all = of_nodes.iter_mut().zip(&sums).zip(feasible);
+        all.filter(|(_, id)| takes_part(**id)).for_each(|((score, sum), _)| *score = rounded(*sum));
     }
     let (least, most) = extremes.unwrap_or_default();
     Some(Scores { of_nodes, least, most })
@@ -158,14 +163,23 @@ pub fn scores(cluster: &Cluster, wish: &Wish, feasible: &[NodeId]) -> Option<Sco
 impl Spread {
     #[inline]
     pub fn fault(&self, id: NodeId) -> Option<SpreadFault> {
-        let Some(domain) = self.topology.of(id) else { return Some(SpreadFault::MissingLabel) };
-        let there = self.counts.get(domain);
-        (there + i64::from(self.matches_itself) - self.least > self.max_skew).then_some(SpreadFault::Skew)
+        self.faults()(id)
+    }
+
+    /// [`Self::fault`] for many nodes.
+    #[inline(always)]
+    pub fn faults(&self) -> impl Fn(NodeId) -> Option<SpreadFault> {
+        let exceeds = self.counts.exceed(&self.topology, self.limit);
+        move |id| match exceeds(id) {
+            None => Some(SpreadFault::MissingLabel),
+            Some(exceeds) => exceeds.then_some(SpreadFault::Skew),
+        }
     }
 
     fn find_least(&mut self, constraint: &Constraint) {
         let too_few = (self.counts.counted() as i64) < constraint.min_domains.unwrap_or(1);
-        self.least = if too_few { 0 } else { self.counts.least().unwrap_or(0) };
+        let least = if too_few { 0 } else { self.counts.least().unwrap_or(0) };
+        self.limit = self.max_skew + least - i64::from(self.matches_itself);
     }
 }
 
@@ -186,11 +200,11 @@ fn nodes_of_counted<'a>(cluster: &'a Cluster, wish: &Wish, constraint: &'a Const
 #[inline(never)]
 fn on_nodes(nodes: &[NodeId], count: usize) -> Vec<u32> {
     let mut on_node = vec![0_u32; count];
-    for id in nodes {
+    each_in_strides(nodes, |id| {
         if let Some(count) = on_node.get_mut(*id as usize) {
             *count += 1;
         }
-    }
+    });
     on_node
 }
 
@@ -198,11 +212,11 @@ fn on_nodes(nodes: &[NodeId], count: usize) -> Vec<u32> {
 #[inline(never)]
 fn add_by_host(sums: &mut [f64], feasible: &[NodeId], topology: &Topology, on_node: &[u32], weight: f64, skew: f64) {
     let column = topology.column();
-    for (sum, id) in sums.iter_mut().zip(feasible) {
-        if Topology::has_label(column, *id) {
-            *sum += f64::from(on_node.get(*id as usize).copied().unwrap_or(0)) * weight + skew;
+    in_strides(sums, feasible, |sum, id| {
+        if Topology::has_label(column, id) {
+            *sum += f64::from(on_node.get(id as usize).copied().unwrap_or(0)) * weight + skew;
         }
-    }
+    });
 }
 
 fn topologies(cluster: &Cluster, constraints: &[&Constraint]) -> Vec<Rc<Topology>> {
