@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use pintle_api::object::{MAX_DEPTH, ObjectExt, is_deeper_than};
-use pintle_api::schema::{self, presence};
+use pintle_api::schema::{self, TypeRef, presence};
 use pintle_api::{GroupVersionResource, Object, ResourceDef, Status};
 use pintle_registry::Strategy;
 use serde_json::json;
@@ -212,17 +212,28 @@ impl Resource {
     }
     /// Takes out the empty lists and maps that are the same as none. The object as it was, where it had any.
     pub fn leave_out_empties(&self, object: &mut Object) -> Option<Object> {
-        let types = schema::builtin();
-        let kind = if self.custom { None } else { types.for_kind(&self.def().gvk()) };
-        let of = kind.unwrap_or_else(|| types.object_meta());
-        let typed = if kind.is_some() { Some(&*object) } else { object.get("metadata") };
-        if !typed.is_some_and(|value| presence::leaves_out(value, of)) {
+        let (place, of) = self.typed();
+        if !object.pointer(place).is_some_and(|value| presence::leaves_out(value, of)) {
             return None;
         }
         let before = object.clone();
-        let typed = if kind.is_some() { Some(object) } else { object.get_mut("metadata") };
-        typed.into_iter().for_each(|value| presence::leave_out(value, of));
+        object.pointer_mut(place).into_iter().for_each(|value| presence::leave_out(value, of));
         Some(before)
+    }
+    /// The present object with the empty lists and maps of one that was sent: beside that one it is the same where both have none.
+    pub fn with_empties_of(&self, present: &Object, sent: &Object) -> Object {
+        let (place, of) = self.typed();
+        let mut present = present.clone();
+        if let (Some(value), Some(sent)) = (present.pointer_mut(place), sent.pointer(place)) {
+            presence::take_over_empties(value, sent, of);
+        }
+        present
+    }
+    /// Where the part of an object is that has a built-in type, and which: of custom kinds the metadata.
+    fn typed(&self) -> (&'static str, TypeRef<'static>) {
+        let types = schema::builtin();
+        let kind = if self.custom { None } else { types.for_kind(&self.def().gvk()) };
+        kind.map_or_else(|| ("/metadata", types.object_meta()), |kind| ("", kind))
     }
     /// The object as it is stored. Refuses one that could not be read again.
     pub async fn stored_form(&self, object: &Arc<Object>) -> Result<Arc<Object>, Status> {

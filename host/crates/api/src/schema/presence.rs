@@ -94,6 +94,27 @@ pub fn leave_out(value: &mut Value, of: TypeRef<'_>) {
     }
 }
 
+/// Gives a value the empty lists and maps that another of its type has where this one has nothing, so that a comparison finds no difference in them.
+pub fn take_over_empties(value: &mut Value, other: &Value, of: TypeRef<'_>) {
+    match (value, other) {
+        (Value::Object(members), Value::Object(others)) => {
+            for (name, other) in others.iter().filter(|(_, other)| is_container(other)) {
+                let field = of.field(name);
+                match members.get_mut(name) {
+                    Some(member) => field.or_else(|| of.additional()).into_iter().for_each(|of| take_over_empties(member, other, of)),
+                    None if field.is_some_and(|field| is_left_out(other, field)) => drop(members.insert(name.clone(), other.clone())),
+                    None => {}
+                }
+            }
+        }
+        (Value::Array(items), Value::Array(others)) => {
+            let Some(of) = of.items() else { return };
+            items.iter_mut().zip(others).for_each(|(item, other)| take_over_empties(item, other, of));
+        }
+        _ => {}
+    }
+}
+
 fn is_left_out(container: &Value, field: TypeRef<'_>) -> bool {
     is_bare(container) && field.presence() == Presence::NonZero
 }
@@ -148,5 +169,15 @@ mod tests {
         expect![[r#"{"metadata":{"name":"a"},"spec":{"selector":{},"strategy":{},"template":{"metadata":{},"spec":{"containers":[{"name":"c","resources":{},"securityContext":{"capabilities":{}}}],"securityContext":{},"volumes":[{"emptyDir":{},"name":"v"}]}}}}"#]]
             .assert_eq(&deployment.to_string());
         assert!(!leaves_out(&deployment, kind));
+    }
+
+    #[test]
+    fn an_older_value_takes_over_what_is_empty_and_nothing_else() {
+        let kind = builtin().for_kind(&GroupVersionKind::new("", "v1", "Pod")).unwrap();
+        let pod = |container: Value| json!({"metadata": {"name": "a"}, "spec": {"containers": [container]}});
+        let mut old = pod(json!({"name": "c", "command": ["x"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
+        let sent = pod(json!({"name": "c", "args": [], "command": [], "securityContext": {}, "volumeMounts": []}));
+        take_over_empties(&mut old, &sent, kind);
+        assert_eq!(old, pod(json!({"name": "c", "args": [], "command": ["x"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]})));
     }
 }

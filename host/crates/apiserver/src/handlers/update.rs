@@ -267,10 +267,11 @@ impl Update<'_> {
         if !changes && sent.is_none() {
             return Ok(false);
         }
-        let judged = sent.as_ref().unwrap_or(new);
-        let mut causes = metadata::validate_update(judged, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
-        causes.extend(strategy.validate_update(judged, old, part));
-        causes.extend(strategy.validate_rules(judged, Some(old), &causes));
+        let beside = sent.as_ref().map(|sent| resource.with_empties_of(old, sent));
+        let (new, old) = (sent.as_ref().unwrap_or(new), beside.as_ref().unwrap_or(old));
+        let mut causes = metadata::validate_update(new, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
+        causes.extend(strategy.validate_update(new, old, part));
+        causes.extend(strategy.validate_rules(new, Some(old), &causes));
         refuse_invalid(scope, &scope.name, causes)?;
         Ok(changes)
     }

@@ -307,3 +307,37 @@ async fn a_definition_ends_though_a_webhook_forbids_it_and_holds_up_no_other() {
     until("a.example", &|now| now.is_none()).await;
     f.server.shutdown().await.unwrap();
 }
+
+/// What is immutable may be sent again with the empty lists and maps that were not kept of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_empty_is_not_kept_and_may_be_sent_again() {
+    const JOBS: GroupVersionResource = GroupVersionResource::constant("batch", "v1", "jobs");
+    let f = fixture().await;
+    let sent = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "labels": {}},
+        "spec": {"template": {"metadata": {"annotations": {}}, "spec": {
+            "restartPolicy": "Never", "nodeSelector": {}, "hostNetwork": false, "containers": [{"name": "c", "image": "i", "args": [], "workingDir": ""}],
+        }}},
+    });
+    let made = f.client.create(&Target::collection(JOBS, Some("default")), sent.clone(), &write()).await.unwrap();
+    let object = made.parse().unwrap();
+    let template = &object["spec"]["template"];
+    assert!(
+        template["metadata"].get("annotations").is_none() && object["metadata"].get("labels").is_some(),
+        "the server labels Jobs itself: {object}"
+    );
+    let (spec, container) = (&template["spec"], &template["spec"]["containers"][0]);
+    assert!(spec.get("nodeSelector").is_none() && spec.get("hostNetwork").is_none(), "{spec}");
+    assert!(container.get("args").is_none() && container.get("workingDir").is_none(), "{container}");
+
+    let job = Target::object(JOBS, Some("default"), "a");
+    let mut again = sent.clone();
+    again["spec"]["selector"] = object["spec"]["selector"].clone();
+    again["spec"]["template"]["metadata"]["labels"] = template["metadata"]["labels"].clone();
+    again["metadata"]["labels"] = object["metadata"]["labels"].clone();
+    let same = f.client.update(&job, again.clone(), &write()).await.unwrap();
+    assert_eq!(same.revision, made.revision, "an update that changes nothing does not write");
+    assert_eq!(same.parse().unwrap()["metadata"]["generation"], 1);
+    again["spec"]["template"]["spec"]["containers"][0]["args"] = json!(["x"]);
+    assert_eq!(f.client.update(&job, again, &write()).await.unwrap_err().code, 422);
+}
