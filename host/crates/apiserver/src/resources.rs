@@ -220,14 +220,12 @@ impl Resource {
         object.pointer_mut(place).into_iter().for_each(|value| presence::leave_out(value, of));
         Some(before)
     }
-    /// The present object with the empty lists and maps of one that was sent: beside that one it is the same where both have none.
-    pub fn with_empties_of(&self, present: &Object, sent: &Object) -> Object {
+    /// Gives an object the zeros, empty lists and maps that another has where this one has nothing: beside each other they are the same then.
+    pub fn take_over_empties(&self, object: &mut Object, other: &Object) {
         let (place, of) = self.typed();
-        let mut present = present.clone();
-        if let (Some(value), Some(sent)) = (present.pointer_mut(place), sent.pointer(place)) {
-            presence::take_over_empties(value, sent, of);
+        if let (Some(value), Some(other)) = (object.pointer_mut(place), other.pointer(place)) {
+            presence::take_over_empties(value, other, of);
         }
-        present
     }
     /// Where the part of an object is that has a built-in type, and which: of custom kinds the metadata.
     fn typed(&self) -> (&'static str, TypeRef<'static>) {

@@ -92,7 +92,7 @@ fn describe(endpoints: &mut Value, service: &Value, subsets: Vec<Value>, cut: bo
     }
     if cut {
         endpoints["metadata"]["annotations"][OVER_CAPACITY] = json!("truncated");
-    } else if let Some(annotations) = endpoints["metadata"]["annotations"].as_object_mut() {
+    } else if let Some(annotations) = endpoints.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.remove(OVER_CAPACITY);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::kinds::{Node, Presence, ScalarKind, TypeRef};
+use super::kinds::{ListKind, Node, Presence, ScalarKind, TypeRef};
 
 static NULL: Value = Value::Null;
 static FALSE: Value = Value::Bool(false);
@@ -94,25 +94,40 @@ pub fn leave_out(value: &mut Value, of: TypeRef<'_>) {
     }
 }
 
-/// Gives a value the empty lists and maps that another of its type has where this one has nothing, so that a comparison finds no difference in them.
+/// Gives a value what another of its type has of zeros, empty lists and maps where this one has nothing: that is the same by the type, and a comparison
+/// finds no difference in it any more.
 pub fn take_over_empties(value: &mut Value, other: &Value, of: TypeRef<'_>) {
     match (value, other) {
         (Value::Object(members), Value::Object(others)) => {
-            for (name, other) in others.iter().filter(|(_, other)| is_container(other)) {
-                let field = of.field(name);
+            for (name, other) in others {
                 match members.get_mut(name) {
-                    Some(member) => field.or_else(|| of.additional()).into_iter().for_each(|of| take_over_empties(member, other, of)),
-                    None if field.is_some_and(|field| is_left_out(other, field)) => drop(members.insert(name.clone(), other.clone())),
-                    None => {}
+                    Some(member) if is_container(member) && is_container(other) => {
+                        of.field(name).or_else(|| of.additional()).into_iter().for_each(|of| take_over_empties(member, other, of));
+                    }
+                    None if !other.is_null() && is_empty(other) && of.field(name).is_some_and(|field| field.presence() == Presence::NonZero) => {
+                        members.insert(name.clone(), other.clone());
+                    }
+                    _ => {}
                 }
             }
         }
         (Value::Array(items), Value::Array(others)) => {
-            let Some(of) = of.items() else { return };
-            items.iter_mut().zip(others).for_each(|(item, other)| take_over_empties(item, other, of));
+            let Some(item_type) = of.items() else { return };
+            for (index, item) in items.iter_mut().enumerate() {
+                if let Some(other) = counterpart(item, index, others, of.list_kind()) {
+                    take_over_empties(item, other, item_type);
+                }
+            }
         }
         _ => {}
     }
+}
+
+/// The item of another list that is meant by the same keys, or, where a list has none, in the same place.
+fn counterpart<'v>(item: &Value, index: usize, others: &'v [Value], kind: &ListKind) -> Option<&'v Value> {
+    let ListKind::Map { keys } = kind else { return others.get(index) };
+    let is_meant = |other: &&Value| keys.iter().all(|key| other.get(&**key) == item.get(&**key));
+    others.get(index).filter(is_meant).or_else(|| others.iter().find(is_meant))
 }
 
 fn is_left_out(container: &Value, field: TypeRef<'_>) -> bool {
@@ -172,12 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn an_older_value_takes_over_what_is_empty_and_nothing_else() {
+    fn what_is_empty_is_taken_over_and_nothing_else() {
         let kind = builtin().for_kind(&GroupVersionKind::new("", "v1", "Pod")).unwrap();
-        let pod = |container: Value| json!({"metadata": {"name": "a"}, "spec": {"containers": [container]}});
-        let mut old = pod(json!({"name": "c", "command": ["x"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
-        let sent = pod(json!({"name": "c", "args": [], "command": [], "securityContext": {}, "volumeMounts": []}));
-        take_over_empties(&mut old, &sent, kind);
-        assert_eq!(old, pod(json!({"name": "c", "args": [], "command": ["x"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]})));
+        let pod = |containers: Value| json!({"metadata": {"name": "a"}, "spec": {"containers": containers}});
+        let mut one = pod(json!([{"name": "c", "command": ["x"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}, {"name": "d"}]));
+        let other = json!({"metadata": {"name": "b", "labels": {"x": ""}}, "spec": {"hostNetwork": false, "priority": 0, "containers": [
+            {"name": "d", "args": [], "stdin": false},
+            {"name": "c", "args": [], "command": [], "securityContext": {}, "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": false}], "image": "i"},
+        ]}});
+        take_over_empties(&mut one, &other, kind);
+        let mut expected = pod(json!([
+            {"name": "c", "args": [], "command": ["x"], "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": false}]},
+            {"name": "d", "args": [], "stdin": false},
+        ]));
+        expected["spec"]["hostNetwork"] = json!(false);
+        assert_eq!(one, expected);
     }
 }

@@ -257,6 +257,8 @@ impl Update<'_> {
         }
         // Validation may tell an empty list from none; neither content nor store do.
         let mut sent = resource.leave_out_empties(new);
+        // What an earlier build stored stays as it lies, or its form alone would be a change of what is immutable, or of a template.
+        sent.iter_mut().chain([&mut *new]).for_each(|object| resource.take_over_empties(object, old));
         if strategy.has_generation() && differs_in_content(new, old, resource.has_status()) {
             let next = json!(old.i64_at(&["metadata", "generation"]).unwrap_or(0) + 1);
             for object in sent.iter_mut().chain([&mut *new]) {
@@ -267,7 +269,11 @@ impl Update<'_> {
         if !changes && sent.is_none() {
             return Ok(false);
         }
-        let beside = sent.as_ref().map(|sent| resource.with_empties_of(old, sent));
+        let beside = sent.as_ref().map(|sent| {
+            let mut old = old.clone();
+            resource.take_over_empties(&mut old, sent);
+            old
+        });
         let (new, old) = (sent.as_ref().unwrap_or(new), beside.as_ref().unwrap_or(old));
         let mut causes = metadata::validate_update(new, old, resource.is_namespaced(), name_rule(resource), strategy.metadata_repeats(part));
         causes.extend(strategy.validate_update(new, old, part));

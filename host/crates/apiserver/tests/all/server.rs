@@ -9,6 +9,7 @@ use pintle_api::object::ObjectExt;
 use pintle_api::{Client, GroupVersionResource, Reason};
 use pintle_apiserver::auth::User;
 use pintle_apiserver::cache::Limits;
+use pintle_store::{Op, Transaction};
 use serde_json::{Value, json};
 
 use crate::harness::Fixture;
@@ -340,4 +341,48 @@ async fn what_is_empty_is_not_kept_and_may_be_sent_again() {
     assert_eq!(same.parse().unwrap()["metadata"]["generation"], 1);
     again["spec"]["template"]["spec"]["containers"][0]["args"] = json!(["x"]);
     assert_eq!(f.client.update(&job, again, &write()).await.unwrap_err().code, 422);
+}
+
+/// As it was when what is empty was kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_build_stored_is_changed_no_more_than_asked_for() {
+    const DEPLOYMENTS: GroupVersionResource = GroupVersionResource::constant("apps", "v1", "deployments");
+    const JOBS: GroupVersionResource = GroupVersionResource::constant("batch", "v1", "jobs");
+    let f = fixture().await;
+    let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}});
+    let mut deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}});
+    deployment["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
+    for (resource, kept, made) in [(JOBS, "batch/jobs", job), (DEPLOYMENTS, "apps/deployments", deployment)] {
+        let all = Target::collection(resource.clone(), Some("default"));
+        let mut watch = f.client.watch(&all, &WatchOptions::default()).await.unwrap();
+        let made = f.client.create(&all, made, &write()).await.unwrap().parse().unwrap();
+        let store = f.server.core().cache.store().clone();
+        let key = format!("/registry/{kept}/default/a");
+        let mut stored: Value = serde_json::from_slice(&store.get(key.as_bytes()).await.unwrap().unwrap().value).unwrap();
+        let pod = &mut stored["spec"]["template"]["spec"];
+        pod["hostNetwork"] = json!(false);
+        pod["nodeSelector"] = json!({});
+        pod["containers"][0]["args"] = json!([]);
+        pod["containers"][0]["tty"] = json!(false);
+        let old = pod.clone();
+        let put = Op::Put { key: key.into(), value: stored.to_string().into() };
+        store.commit(Transaction { expect: Vec::new(), ops: vec![put] }).await.unwrap();
+        let arrived = async {
+            while let Some(event) = watch.next().await {
+                if matches!(event.unwrap(), WatchEvent::Modified(served) if served.parse().unwrap()["spec"]["template"]["spec"] == old) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, arrived).await.unwrap();
+
+        let one = Target::object(resource, Some("default"), "a");
+        let labelled = f.client.patch(&one, Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}})), &write()).await.unwrap().parse().unwrap();
+        assert_eq!((&labelled["spec"]["template"]["spec"], &labelled["metadata"]["generation"]), (&old, &json!(1)), "{kept}");
+        let mut again = labelled.clone();
+        again["spec"] = made["spec"].clone();
+        let same = f.client.update(&one, again, &write()).await.unwrap().parse().unwrap();
+        assert_eq!(same, labelled, "{kept}: what says the same without what is empty");
+    }
 }

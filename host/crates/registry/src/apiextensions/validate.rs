@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use pintle_api::names;
 use pintle_api::object::ObjectExt;
-use pintle_api::schema::structural::Structural;
+use pintle_api::schema::structural::{Structural, oversized_patterns};
 use serde_json::{Map, Value};
 
 use super::shown;
@@ -95,7 +95,8 @@ pub fn rules(definition: &Value, old: Option<&Value>, faults: &mut Faults) {
         let place = here.field("openAPIV3Schema").to_string();
         // Of a schema that is itself wrong, types cannot be told.
         if Structural::from_json(schema, &place).is_ok() {
-            Rules::faults(schema, &place).into_iter().chain(costs::faults(schema, &place)).for_each(|cause| faults.push(cause));
+            let of_rules = Rules::faults(schema, &place).into_iter().chain(costs::faults(schema, &place));
+            of_rules.chain(oversized_patterns(schema, &place)).for_each(|cause| faults.push(cause));
         }
     });
 }

@@ -7,6 +7,7 @@
 mod formats;
 mod invariants;
 mod lists;
+mod oversized;
 mod parse;
 mod prune;
 mod types;
@@ -18,6 +19,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 pub use formats::{is_supported_format, matches as matches_format};
+pub use oversized::oversized_patterns;
 
 use super::check::Findings;
 use super::kinds::{NodeId, TypeRef, Types};
@@ -192,19 +194,13 @@ impl Pattern {
     }
     /// A pattern that cannot be compiled matches nothing; definitions with one are refused.
     fn matches(&self, text: &str) -> bool {
-        self.compiled().is_some_and(|regex| regex.is_match(text))
+        self.compiled.get_or_init(|| compile(&self.text)).as_ref().is_some_and(|regex| regex.is_match(text))
     }
-    /// Only what is repeated a counted number of times grows beyond what it is written in: nothing else is compiled for this.
-    fn is_too_large(&self) -> bool {
-        self.text.contains('{') && self.compiled().is_none()
-    }
-    fn compiled(&self) -> Option<&regex::Regex> {
-        let compile = || {
-            let mut builder = regex::RegexBuilder::new(&regexes::translate(&self.text).ok()?);
-            builder.size_limit(MAX_COMPILED_PATTERN_BYTES).build().ok()
-        };
-        self.compiled.get_or_init(compile).as_ref()
-    }
+}
+
+fn compile(pattern: &str) -> Option<regex::Regex> {
+    let mut builder = regex::RegexBuilder::new(&regexes::translate(pattern).ok()?);
+    builder.size_limit(MAX_COMPILED_PATTERN_BYTES).build().ok()
 }
 
 impl Schema {

@@ -183,14 +183,12 @@ impl Reader {
 
     fn pattern(&mut self, fields: &Map<String, Value>, path: &str) -> Option<Pattern> {
         let text = fields.get("pattern")?.as_str().filter(|text| !text.is_empty())?;
-        let pattern = Pattern::new(text);
-        // Compiling waits until a value is matched where it cannot fail.
-        let too_large = || pattern.is_too_large().then(|| format!("error parsing regexp: expression too large: `{text}`"));
-        if let Some(error) = regexes::translate(text).err().or_else(too_large) {
+        // Only the syntax: compiling waits until a value is matched.
+        if let Err(error) = regexes::translate(text) {
             let why = format!("must be a valid regular expression, but isn't: {error}");
             self.causes.push(Cause::invalid(format!("{path}.pattern"), &text.into(), &why));
         }
-        Some(pattern)
+        Some(Pattern::new(text))
     }
 }
 
