@@ -362,18 +362,18 @@ impl PlacedPod {
             requests: Amounts::compile(&pod.requests, symbols),
             scored_milli_cpu: pod.scored_milli_cpu,
             scored_memory: pod.scored_memory,
-            claims: asked.claims.iter().map(|c| symbols.intern(c)).collect(),
+            claims: asked.volumes.claims.iter().map(|c| symbols.intern(c)).collect(),
             ports: asked.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
-            required_affinity: PodTerm::compile_all(&asked.required_affinity, symbols).into(),
-            required_anti_affinity: PodTerm::compile_all(&asked.required_anti_affinity, symbols).into(),
-            preferred: PodTerm::compile_preferred(asked, symbols).into(),
+            required_affinity: PodTerm::compile_all(&asked.pods.required, symbols).into(),
+            required_anti_affinity: PodTerm::compile_all(&asked.pods.required_anti, symbols).into(),
+            preferred: PodTerm::compile_preferred(asked.pods, symbols).into(),
         }
     }
 
     /// One that was decided about: what was compiled for that is not compiled again.
     pub fn decided(pod: api::Pod, wish: Wish, node: NodeId, symbols: &mut Symbols) -> Self {
         Self {
-            claims: pod.asks().claims.iter().map(|c| symbols.intern(c)).collect(),
+            claims: pod.asks().volumes.claims.iter().map(|c| symbols.intern(c)).collect(),
             uid: wish.uid,
             name: pod.name.into(),
             node,

@@ -1,6 +1,6 @@
 //! Label requirements and node selector terms, compiled to symbols.
 
-use pintle_sdk::scheduler::{Constraints, NodeSelectorTerm, Operator, Pair, PodAffinityTerm, Requirement};
+use pintle_sdk::scheduler::{NodeSelectorTerm, Operator, Pair, PodAffinity, PodAffinityTerm, Requirement};
 
 use crate::cluster::Node;
 use crate::intern::{Symbol, Symbols};
@@ -142,9 +142,9 @@ impl PodTerm {
     }
 
     /// Preferred affinity and anti-affinity, the latter with negative weights.
-    pub fn compile_preferred(asked: &Constraints, symbols: &mut Symbols) -> Vec<(i64, Self)> {
+    pub fn compile_preferred(asked: &PodAffinity, symbols: &mut Symbols) -> Vec<(i64, Self)> {
         let mut preferred = Vec::new();
-        for (terms, sign) in [(&asked.preferred_affinity, 1), (&asked.preferred_anti_affinity, -1)] {
+        for (terms, sign) in [(&asked.preferred, 1), (&asked.preferred_anti, -1)] {
             preferred.extend(terms.iter().map(|t| (sign * i64::from(t.weight), Self::compile(&t.term, symbols))));
         }
         preferred

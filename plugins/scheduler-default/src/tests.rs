@@ -59,7 +59,7 @@ fn near(topology_key: &str, app: &str) -> PodAffinityTerm {
 /// Web pods, at most one more in a zone than in another.
 fn spread_over_zones(pod: &mut Pod) {
     pod.labels = vec![Pair::new("app", "web")];
-    pod.constraints.get_or_insert_default().spread = vec![SpreadConstraint {
+    asks(pod).spread.get_or_insert_default().constraints = vec![SpreadConstraint {
         max_skew: 1,
         topology_key: "zone".to_owned(),
         when_unsatisfiable: Unsatisfiable::DoNotSchedule,
@@ -68,6 +68,10 @@ fn spread_over_zones(pod: &mut Pod) {
         honor_node_affinity: true,
         honor_node_taints: false,
     }];
+}
+
+fn asks(pod: &mut Pod) -> &mut Constraints {
+    pod.constraints.get_or_insert_default()
 }
 
 fn on_port(name: &str, host_ports: Vec<HostPort>) -> Pod {
@@ -114,7 +118,7 @@ fn taints_and_selectors_keep_pods_off() {
     tainted.taints = vec![Taint { key: "gpu".to_owned(), value: "yes".to_owned(), effect: Effect::NoSchedule }];
     scheduler.feed(&Fixed, vec![Delta::UpsertNode(tainted)]);
     let mut pod = asking("picky", 100, GIB);
-    pod.constraints.get_or_insert_default().node_selector = vec![Pair::new("zone", "c")];
+    asks(&mut pod).nodes.get_or_insert_default().selector = vec![Pair::new("zone", "c")];
     check(
         &mut scheduler,
         pod.clone(),
@@ -122,7 +126,7 @@ fn taints_and_selectors_keep_pods_off() {
             "1 node(s) had untolerated taint(s) (TaintToleration, final); 2 node(s) didn't match Pod's node affinity/selector (NodeAffinity, final)"
         ],
     );
-    pod.constraints.get_or_insert_default().node_selector = vec![Pair::new("zone", "b")];
+    asks(&mut pod).nodes.get_or_insert_default().selector = vec![Pair::new("zone", "b")];
     check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
 }
 
@@ -132,7 +136,7 @@ fn anti_affinity_holds_both_ways() {
     let term = near("zone", "db");
     let mut alone = asking("alone", 100, GIB);
     alone.labels = vec![Pair::new("app", "db")];
-    alone.constraints.get_or_insert_default().required_anti_affinity = vec![term];
+    asks(&mut alone).pods.get_or_insert_default().required_anti = vec![term];
     place(&mut scheduler, alone.clone(), 0);
     let mut other = asking("other", 100, GIB);
     other.labels = vec![Pair::new("app", "db")];
@@ -147,7 +151,7 @@ fn affinity_lets_the_first_of_a_group_in() {
     let mut scheduler = three_nodes();
     let mut pod = asking("first", 100, GIB);
     pod.labels = vec![Pair::new("app", "web")];
-    pod.constraints.get_or_insert_default().required_affinity = vec![near("zone", "web")];
+    asks(&mut pod).pods.get_or_insert_default().required = vec![near("zone", "web")];
     check(&mut scheduler, pod.clone(), expect!["3 of 3: n0=464 n1=464 n2=464"]);
     place(&mut scheduler, pod.clone(), 2);
     pod.uid = "second".to_owned();
@@ -172,7 +176,7 @@ fn host_ports_clash_on_one_node() {
     place(&mut scheduler, on_port("old1", vec![port("10.0.0.1")]), 1);
     place(&mut scheduler, on_port("old2", vec![port("10.0.0.2")]), 2);
     let mut pod = Pod::named("new");
-    pod.constraints.get_or_insert_default().host_ports = vec![port("10.0.0.1")];
+    asks(&mut pod).host_ports = vec![port("10.0.0.1")];
     check(&mut scheduler, pod, expect!["1 of 3: n2=0"]);
 }
 
@@ -229,7 +233,7 @@ fn what_is_assumed_of_the_last_pod_counts_as_placed() {
         let mut pod = Pod::named("first");
         pod.requests.milli_cpu = 600;
         pod.labels = vec![Pair::new("app", "a")];
-        pod.constraints.get_or_insert_default().required_anti_affinity = vec![near("kubernetes.io/hostname", "a")];
+        asks(&mut pod).pods.get_or_insert_default().required_anti = vec![near("kubernetes.io/hostname", "a")];
         let scope = Scope { start: 0, limit: 0, top: 1, seed: 0 };
         scheduler.schedule(&Fixed, pod.clone(), scope).expect("decides");
         tell(&mut scheduler, pod);
@@ -304,19 +308,19 @@ fn spread_is_decided_alike_by_the_quick_way_and_by_the_slow_one() {
         let mut quick = asking(&format!("p{step}"), 100, GIB / 4);
         quick.labels = vec![Pair::new("app", "web")];
         quick.deleting = step % 6 == 5;
-        quick.constraints.get_or_insert_default().spread = vec![
+        asks(&mut quick).spread.get_or_insert_default().constraints = vec![
             constraint("zone", Unsatisfiable::DoNotSchedule, 1 + (step % 3) as i32),
             constraint("kubernetes.io/hostname", Unsatisfiable::ScheduleAnyway, 1),
             constraint("zone", Unsatisfiable::ScheduleAnyway, 2),
         ];
         if step % 4 == 1 {
-            quick.constraints.get_or_insert_default().spread.push(constraint("kubernetes.io/hostname", Unsatisfiable::DoNotSchedule, 1));
+            asks(&mut quick).spread.get_or_insert_default().constraints.push(constraint("kubernetes.io/hostname", Unsatisfiable::DoNotSchedule, 1));
         }
         // A port that nobody has: the other filters are asked at each node.
         let mut slow = quick.clone();
-        slow.constraints.get_or_insert_default().host_ports = vec![HostPort { ip: String::new(), protocol: "TCP".to_owned(), port: 1 }];
+        asks(&mut slow).host_ports = vec![HostPort { ip: String::new(), protocol: "TCP".to_owned(), port: 1 }];
         // And a demand that all these pods meet: each of them is looked at.
-        for spread in &mut slow.constraints.get_or_insert_default().spread {
+        for spread in &mut asks(&mut slow).spread.get_or_insert_default().constraints {
             let has_app = Requirement { key: "app".to_owned(), operator: Operator::Exists, values: Vec::new() };
             spread.selector.get_or_insert_default().push(has_app);
         }

@@ -66,21 +66,21 @@ impl Wish {
             scored_milli_cpu: pod.scored_milli_cpu,
             scored_memory: pod.scored_memory,
             requests,
-            node_selector: labels(&asked.node_selector, symbols),
-            required_nodes: asked.required_nodes.as_deref().map(|t| node_terms(t, symbols)),
-            preferred_nodes: asked.preferred_nodes.iter().map(|t| (i64::from(t.weight), NodeTerm::compile(&t.term, symbols))).collect(),
-            named: named(asked.required_nodes.as_deref().unwrap_or_default(), symbols),
-            volumes: demands(asked, symbols),
-            exclusive_claims: asked.exclusive_claims.iter().map(|c| symbols.intern(c)).collect(),
+            node_selector: labels(&asked.nodes.selector, symbols),
+            required_nodes: asked.nodes.required.as_deref().map(|t| node_terms(t, symbols)),
+            preferred_nodes: asked.nodes.preferred.iter().map(|t| (i64::from(t.weight), NodeTerm::compile(&t.term, symbols))).collect(),
+            named: named(asked.nodes.required.as_deref().unwrap_or_default(), symbols),
+            volumes: demands(asked.volumes, symbols),
+            exclusive_claims: asked.volumes.exclusive_claims.iter().map(|c| symbols.intern(c)).collect(),
             tolerations: pod.tolerations.iter().map(|t| Toleration::compile(t, symbols)).collect(),
-            required_affinity: PodTerm::compile_all(&asked.required_affinity, symbols),
-            required_anti_affinity: PodTerm::compile_all(&asked.required_anti_affinity, symbols),
-            preferred: PodTerm::compile_preferred(asked, symbols),
-            spread: asked.spread.iter().map(|c| Constraint::compile(c, symbols)).collect(),
-            spread_by_default: asked.spread_by_default,
+            required_affinity: PodTerm::compile_all(&asked.pods.required, symbols),
+            required_anti_affinity: PodTerm::compile_all(&asked.pods.required_anti, symbols),
+            preferred: PodTerm::compile_preferred(asked.pods, symbols),
+            spread: asked.spread.constraints.iter().map(|c| Constraint::compile(c, symbols)).collect(),
+            spread_by_default: asked.spread.by_default,
             ports: asked.host_ports.iter().map(|p| Port::compile(p, symbols)).collect(),
             images: pod.images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
-            volume_images: asked.volume_images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
+            volume_images: asked.volumes.images.iter().map(|i| symbols.intern(&image_name(i))).collect(),
             nominated: pod.nominated,
             hostname_key: symbols.intern("kubernetes.io/hostname"),
         }
@@ -160,18 +160,18 @@ impl Demand {
     }
 }
 
-fn demands(asked: &api::Constraints, symbols: &mut Symbols) -> Vec<Demand> {
+fn demands(asked: &api::VolumeUse, symbols: &mut Symbols) -> Vec<Demand> {
     let unnamed =
         api::VolumeReason { filter: "VolumeBinding".to_owned(), message: "node(s) didn't match PersistentVolume's node affinity".to_owned() };
     let demand = |(i, terms): (usize, &Vec<api::NodeSelectorTerm>)| {
-        let reason = asked.volume_reasons.get(i).unwrap_or(&unnamed);
+        let reason = asked.reasons.get(i).unwrap_or(&unnamed);
         Demand {
             filter: symbols.intern(&reason.filter),
             message: symbols.intern(&reason.message),
             nodes: terms.iter().map(|t| NodeTerm::compile(t, symbols)).collect(),
         }
     };
-    asked.volume_nodes.iter().enumerate().map(demand).collect()
+    asked.nodes.iter().enumerate().map(demand).collect()
 }
 
 /// The names that the terms demand, if each demands some: then no other node is worth a look.

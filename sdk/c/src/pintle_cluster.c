@@ -86,7 +86,7 @@ void pintle_place(pintle_cluster *cluster, pintle_pod *pod, uint32_t at) {
     pintle_placed *placed = pintle_allocate(sizeof *placed);
     *placed = (pintle_placed){.pod = *pod, .at = at};
     pintle_map_entry(&cluster->placed, placed->pod.uid)->pointer = placed;
-    cluster->refusing += pintle_asks(&placed->pod)->required_anti_affinity.len > 0;
+    cluster->refusing += pintle_asks(&placed->pod).pods->required_anti.len > 0;
     count(cluster, placed);
 }
 
@@ -95,7 +95,7 @@ void pintle_forget(pintle_cluster *cluster, pintle_string uid) {
     if (!found) return;
     pintle_placed *placed = found->pointer;
     discount(cluster, placed);
-    cluster->refusing -= pintle_asks(&placed->pod)->required_anti_affinity.len > 0;
+    cluster->refusing -= pintle_asks(&placed->pod).pods->required_anti.len > 0;
     /* Before the uid, which is the key, goes. */
     pintle_map_remove(&cluster->placed, placed->pod.uid);
     scheduler_pod_free(&placed->pod);

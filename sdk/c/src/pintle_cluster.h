@@ -5,7 +5,7 @@
 #include "pintle_map.h"
 
 typedef pintle_scheduler_types_pod_affinity_term_t pintle_term;
-typedef pintle_scheduler_types_spread_constraint_t pintle_spread;
+typedef pintle_scheduler_types_spread_constraint_t pintle_spread_constraint;
 typedef pintle_scheduler_types_list_requirement_t pintle_requirements;
 
 typedef struct pintle_placed {
@@ -53,7 +53,7 @@ typedef struct pintle_refusal {
 typedef struct pintle_rules {
     const pintle_cluster *cluster;
     const pintle_pod *pod;
-    const pintle_constraints *asks;
+    pintle_asked asks;
     bool tolerates_unschedulable;
     /* For each required affinity term: domains with a pod that matches all of them. */
     pintle_map *wanted;

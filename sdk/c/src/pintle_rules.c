@@ -15,9 +15,21 @@ static const pintle_refusal VOLUME_NODE = {"VolumeBinding", "node(s) didn't matc
 
 bool pintle_is(pintle_string string, const char *text) { return string.len == strlen(text) && (!string.len || memcmp(string.ptr, text, string.len) == 0); }
 
-const pintle_constraints *pintle_asks(const pintle_pod *pod) {
-    static const pintle_constraints NOTHING;
-    return pod->constraints.is_some ? &pod->constraints.val : &NOTHING;
+pintle_asked pintle_asks(const pintle_pod *pod) {
+    static const pintle_node_affinity NO_NODES;
+    static const pintle_pod_affinity NO_PODS;
+    static const pintle_volume_use NO_VOLUMES;
+    static const pintle_spread NO_SPREAD;
+    static const pintle_host_ports NO_PORTS;
+    pintle_asked asked = {&NO_NODES, &NO_PODS, &NO_VOLUMES, &NO_SPREAD, &NO_PORTS};
+    if (!pod->constraints.is_some) return asked;
+    const pintle_constraints *there = &pod->constraints.val;
+    if (there->nodes.is_some) asked.nodes = &there->nodes.val;
+    if (there->pods.is_some) asked.pods = &there->pods.val;
+    if (there->volumes.is_some) asked.volumes = &there->volumes.val;
+    if (there->spread.is_some) asked.spread = &there->spread.val;
+    asked.host_ports = &there->host_ports;
+    return asked;
 }
 
 pintle_string pintle_value_of(const pintle_host_types_list_pair_t *pairs, pintle_string key) {
@@ -106,13 +118,13 @@ static bool any_term(const pintle_scheduler_types_list_node_selector_term_t *ter
 }
 
 bool pintle_matches_node(const pintle_pod *pod, const pintle_node *node) {
-    const pintle_constraints *asks = pintle_asks(pod);
-    for (size_t i = 0; i < asks->node_selector.len; i++) {
+    const pintle_node_affinity *asks = pintle_asks(pod).nodes;
+    for (size_t i = 0; i < asks->selector.len; i++) {
         pintle_string value;
-        if (!find((const void *)&node->as_fed.labels, asks->node_selector.ptr[i].key, &value)) return false;
-        if (!pintle_equal(value, asks->node_selector.ptr[i].value)) return false;
+        if (!find((const void *)&node->as_fed.labels, asks->selector.ptr[i].key, &value)) return false;
+        if (!pintle_equal(value, asks->selector.ptr[i].value)) return false;
     }
-    return !asks->required_nodes.is_some || any_term(&asks->required_nodes.val, node);
+    return !asks->required.is_some || any_term(&asks->required.val, node);
 }
 
 static bool tolerates(const pintle_pod *pod, pintle_string key, pintle_string value, uint8_t effect) {
@@ -135,13 +147,13 @@ bool pintle_tolerates_taints(const pintle_pod *pod, const pintle_node *node) {
 
 static bool is_any(pintle_string ip) { return !ip.len || pintle_is(ip, "0.0.0.0"); }
 
-static bool ports_free(const pintle_constraints *asks, const pintle_node *node) {
+static bool ports_free(const pintle_host_ports *asks, const pintle_node *node) {
     for (const pintle_placed *placed = node->first; placed; placed = placed->next) {
-        const pintle_constraints *theirs = pintle_asks(&placed->pod);
-        for (size_t i = 0; i < theirs->host_ports.len; i++) {
-            const pintle_scheduler_types_host_port_t *taken = &theirs->host_ports.ptr[i];
-            for (size_t j = 0; j < asks->host_ports.len; j++) {
-                const pintle_scheduler_types_host_port_t *port = &asks->host_ports.ptr[j];
+        const pintle_host_ports *theirs = pintle_asks(&placed->pod).host_ports;
+        for (size_t i = 0; i < theirs->len; i++) {
+            const pintle_scheduler_types_host_port_t *taken = &theirs->ptr[i];
+            for (size_t j = 0; j < asks->len; j++) {
+                const pintle_scheduler_types_host_port_t *port = &asks->ptr[j];
                 bool same = port->port == taken->port && pintle_equal(port->protocol, taken->protocol);
                 if (same && (is_any(port->ip) || is_any(taken->ip) || pintle_equal(port->ip, taken->ip))) return false;
             }
@@ -169,10 +181,10 @@ static size_t lacks(const pintle_pod *pod, const pintle_node *node, pintle_refus
 }
 
 static const pintle_refusal *other(const pintle_rules *rules, const pintle_node *node) {
-    const pintle_constraints *asks = rules->asks;
-    if (asks->host_ports.len && !ports_free(asks, node)) return &PORTS;
-    for (size_t i = 0; i < asks->volume_nodes.len; i++) {
-        if (!any_term(&asks->volume_nodes.ptr[i], node)) return &VOLUME_NODE;
+    const pintle_volume_use *volumes = rules->asks.volumes;
+    if (rules->asks.host_ports->len && !ports_free(rules->asks.host_ports, node)) return &PORTS;
+    for (size_t i = 0; i < volumes->nodes.len; i++) {
+        if (!any_term(&volumes->nodes.ptr[i], node)) return &VOLUME_NODE;
     }
     return pintle_domain_refusal(rules, node);
 }

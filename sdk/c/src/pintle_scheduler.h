@@ -18,6 +18,11 @@ typedef scheduler_string_t pintle_string;
 typedef scheduler_pod_t pintle_pod;
 typedef pintle_scheduler_types_resources_t pintle_resources;
 typedef pintle_scheduler_types_constraints_t pintle_constraints;
+typedef pintle_scheduler_types_node_affinity_t pintle_node_affinity;
+typedef pintle_scheduler_types_pod_affinity_t pintle_pod_affinity;
+typedef pintle_scheduler_types_volume_use_t pintle_volume_use;
+typedef pintle_scheduler_types_spread_t pintle_spread;
+typedef pintle_scheduler_types_list_host_port_t pintle_host_ports;
 
 struct pintle_placed;
 
@@ -40,9 +45,17 @@ const char *policy_filter(const pintle_pod *pod, const pintle_node *node);
 /* Takes `spec.config`, before anything else. An answer other than NULL refuses it, with what is wrong. Leave it out to take any. */
 const char *policy_configure(const char *config);
 
-/* What the pod asks of its node beside room: selectors, affinity, spread, volumes, host ports. Of a pod that asks for nothing, which most
- * are, empty lists; `pod->constraints.val` is not to be read then. */
-const pintle_constraints *pintle_asks(const pintle_pod *pod);
+/* What the pod asks of its node beside room. No part is NULL: where the pod has none, its lists are empty. Parts of `pod->constraints`
+ * are not to be read where they are not there. */
+typedef struct pintle_asked {
+    const pintle_node_affinity *nodes;
+    const pintle_pod_affinity *pods;
+    const pintle_volume_use *volumes;
+    const pintle_spread *spread;
+    const pintle_host_ports *host_ports;
+} pintle_asked;
+
+pintle_asked pintle_asks(const pintle_pod *pod);
 
 /* The value of a label of the node; `ptr` is NULL where it has none. */
 pintle_string pintle_label(const pintle_node *node, const char *key);

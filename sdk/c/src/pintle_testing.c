@@ -74,6 +74,26 @@ pintle_constraints *constrain(pintle_pod *pod) {
     return &pod->constraints.val;
 }
 
+pintle_node_affinity *constrain_nodes(pintle_pod *pod) {
+    if (!constrain(pod)->nodes.is_some) constrain(pod)->nodes = (pintle_scheduler_types_option_node_affinity_t){.is_some = true};
+    return &constrain(pod)->nodes.val;
+}
+
+pintle_pod_affinity *constrain_pods(pintle_pod *pod) {
+    if (!constrain(pod)->pods.is_some) constrain(pod)->pods = (pintle_scheduler_types_option_pod_affinity_t){.is_some = true};
+    return &constrain(pod)->pods.val;
+}
+
+pintle_volume_use *constrain_volumes(pintle_pod *pod) {
+    if (!constrain(pod)->volumes.is_some) constrain(pod)->volumes = (pintle_scheduler_types_option_volume_use_t){.is_some = true};
+    return &constrain(pod)->volumes.val;
+}
+
+pintle_spread *constrain_spread(pintle_pod *pod) {
+    if (!constrain(pod)->spread.is_some) constrain(pod)->spread = (pintle_scheduler_types_option_spread_t){.is_some = true};
+    return &constrain(pod)->spread.val;
+}
+
 /* Lists of pairs are of one shape, whatever the bindings call them. */
 void add_pair(void *pairs, const char *key, const char *value) {
     pintle_host_types_list_pair_t *list = pairs;

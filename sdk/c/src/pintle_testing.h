@@ -41,8 +41,12 @@ void test_failed(const char *file, int line, const char *what);
 typedef pintle_scheduler_types_node_t test_node;
 test_node new_node(const char *name, int64_t milli_cpu, int64_t memory);
 pintle_pod new_pod(const char *name, int64_t milli_cpu, int64_t memory);
-/* What the pod asks of its node beside room, to be filled in: `add_pair(&constrain(&pod)->node_selector, "disk", "ssd")`. */
+/* What the pod asks of its node beside room, to be filled in, and the parts of it: `add_pair(&constrain_nodes(&pod)->selector, "disk", "ssd")`. */
 pintle_constraints *constrain(pintle_pod *pod);
+pintle_node_affinity *constrain_nodes(pintle_pod *pod);
+pintle_pod_affinity *constrain_pods(pintle_pod *pod);
+pintle_volume_use *constrain_volumes(pintle_pod *pod);
+pintle_spread *constrain_spread(pintle_pod *pod);
 /* `pairs`: the address of labels, annotations or a node selector. */
 void add_pair(void *pairs, const char *key, const char *value);
 void add_extended(pintle_resources *resources, const char *name, int64_t amount);

@@ -114,15 +114,15 @@ TEST(selectors_and_node_affinity) {
     add_labelled("a", "gen", "3");
     add_labelled("b", "gen", "5");
     pintle_pod pod = new_pod("selects", 0, 0);
-    add_pair(&constrain(&pod)->node_selector, "gen", "5");
+    add_pair(&constrain_nodes(&pod)->selector, "gen", "5");
     CHECK_NODE(decide_pod(pod), "b");
     pintle_pod newer = new_pod("newer", 0, 0);
     pintle_scheduler_types_list_node_selector_term_t terms = {calloc(1, sizeof *terms.ptr), 1};
     terms.ptr[0].labels = only(requirement("gen", PINTLE_SCHEDULER_TYPES_OPERATOR_GT, "4"));
-    constrain(&newer)->required_nodes = (pintle_scheduler_types_option_list_node_selector_term_t){true, terms};
+    constrain_nodes(&newer)->required = (pintle_scheduler_types_option_list_node_selector_term_t){true, terms};
     CHECK_NODE(decide_pod(newer), "b");
     pintle_pod nowhere = new_pod("nowhere", 0, 0);
-    constrain(&nowhere)->required_nodes.is_some = true;
+    constrain_nodes(&nowhere)->required.is_some = true;
     CHECK_NODE(decide_pod(nowhere), NULL);
     CHECK(!strcmp(reasons(), "2 node(s) didn't match Pod's node affinity/selector"));
 }
@@ -145,19 +145,19 @@ TEST(host_ports) {
 TEST(affinity_and_anti_affinity) {
     zones();
     pintle_pod lost = app("web-0", "web");
-    constrain(&lost)->required_affinity = near("cache", "zone");
+    constrain_pods(&lost)->required = near("cache", "zone");
     CHECK_NODE(decide_pod(lost), NULL);
     CHECK(!strcmp(reasons(), "3 node(s) didn't match pod affinity rules"));
     pintle_pod first = app("cache-1", "cache");
-    constrain(&first)->required_affinity = near("cache", "zone");
-    add_pair(&constrain(&first)->node_selector, "kubernetes.io/hostname", "a");
+    constrain_pods(&first)->required = near("cache", "zone");
+    add_pair(&constrain_nodes(&first)->selector, "kubernetes.io/hostname", "a");
     CHECK_NODE(place_pod(first), "a");
     pintle_pod away = app("web-1", "web");
-    constrain(&away)->required_anti_affinity = near("cache", "zone");
+    constrain_pods(&away)->required_anti = near("cache", "zone");
     CHECK_NODE(place_pod(away), "c");
     /* The web pod's own rule keeps caches out of its zone. */
     pintle_pod unwelcome = app("cache-2", "cache");
-    add_pair(&constrain(&unwelcome)->node_selector, "zone", "z2");
+    add_pair(&constrain_nodes(&unwelcome)->selector, "zone", "z2");
     CHECK_NODE(decide_pod(unwelcome), NULL);
     CHECK(!strcmp(reasons(), "2 node(s) didn't match Pod's node affinity/selector, 1 node(s) didn't satisfy existing pods anti-affinity rules"));
 }
@@ -170,7 +170,7 @@ TEST(spread) {
         snprintf(name, sizeof name, "web-%d", i);
         pintle_pod pod = app(name, "web");
         pintle_scheduler_types_spread_constraint_t *spread = calloc(1, sizeof *spread);
-        constrain(&pod)->spread = (pintle_scheduler_types_list_spread_constraint_t){spread, 1};
+        constrain_spread(&pod)->constraints = (pintle_scheduler_types_list_spread_constraint_t){spread, 1};
         spread->max_skew = 1;
         spread->topology_key = copy("zone");
         spread->honor_node_affinity = true;
@@ -259,8 +259,8 @@ TEST(what_is_assumed_of_the_last_pod_is_placed_and_of_no_other) {
 TEST(a_pod_that_is_assumed_keeps_others_away_by_its_own_rule) {
     zones();
     pintle_pod cache = app("cache-1", "cache");
-    constrain(&cache)->required_anti_affinity = near("web", "zone");
-    add_pair(&constrain(&cache)->node_selector, "zone", "z1");
+    constrain_pods(&cache)->required_anti = near("web", "zone");
+    add_pair(&constrain_nodes(&cache)->selector, "zone", "z1");
     CHECK(place_pod(cache));
     CHECK_NODE(decide_pod(app("web-1", "web")), "c");
 }
@@ -271,7 +271,7 @@ TEST(constraints_that_are_not_there_are_not_read) {
     for (int i = 0; i < 2; i++) {
         pintle_pod pod = new_pod(i ? "p1" : "p0", 500, 0);
         memset(&pod.constraints.val, 0xa5, sizeof pod.constraints.val);
-        CHECK(!pintle_asks(&pod)->host_ports.len && !pintle_asks(&pod)->required_nodes.is_some);
+        CHECK(!pintle_asks(&pod).host_ports->len && !pintle_asks(&pod).nodes->required.is_some);
         CHECK_NODE(place_pod(pod), "a");
     }
     CHECK_NODE(decide("p2", 500, 0), NULL);

@@ -128,19 +128,27 @@ func liftPod(from *witPod) *Pod {
 
 // What a pod asks of its node beside room: fields of the SDK's pod, which are empty where it asks for nothing.
 func liftConstraints(to *Pod, from *witConstraints) {
-	to.NodeSelector = pairs(from.nodeSelector)
-	to.RequiredNodes = abi.LiftOption(from.requiredNodes, liftNodeTerm)
-	to.PreferredNodes = abi.Lift(from.preferredNodes, liftPreferredNodes)
-	to.VolumeNodes = abi.Lift(from.volumeNodes, liftNodeTerms)
-	to.VolumeReasons = abi.Lift(from.volumeReasons, liftVolumeReason)
-	to.Claims = abi.Lift(from.claims, text)
-	to.ExclusiveClaims = abi.Lift(from.exclusiveClaims, text)
-	to.RequiredAffinity = abi.Lift(from.requiredAffinity, liftPodTerm)
-	to.PreferredAffinity = abi.Lift(from.preferredAffinity, liftPreferredPods)
-	to.RequiredAntiAffinity = abi.Lift(from.requiredAntiAffinity, liftPodTerm)
-	to.PreferredAntiAffinity = abi.Lift(from.preferredAntiAffinity, liftPreferredPods)
-	to.Spread = abi.Lift(from.spread, liftSpread)
-	to.SpreadByDefault = from.spreadByDefault
+	if nodes := &from.nodes.Value; from.nodes.Some {
+		to.NodeSelector = pairs(nodes.selector)
+		to.RequiredNodes = abi.LiftOption(nodes.required, liftNodeTerm)
+		to.PreferredNodes = abi.Lift(nodes.preferred, liftPreferredNodes)
+	}
+	if pods := &from.pods.Value; from.pods.Some {
+		to.RequiredAffinity = abi.Lift(pods.required, liftPodTerm)
+		to.PreferredAffinity = abi.Lift(pods.preferred, liftPreferredPods)
+		to.RequiredAntiAffinity = abi.Lift(pods.requiredAnti, liftPodTerm)
+		to.PreferredAntiAffinity = abi.Lift(pods.preferredAnti, liftPreferredPods)
+	}
+	if volumes := &from.volumes.Value; from.volumes.Some {
+		to.VolumeNodes = abi.Lift(volumes.nodes, liftNodeTerms)
+		to.VolumeReasons = abi.Lift(volumes.reasons, liftVolumeReason)
+		to.Claims = abi.Lift(volumes.claims, text)
+		to.ExclusiveClaims = abi.Lift(volumes.exclusiveClaims, text)
+		to.VolumeImages = abi.Lift(volumes.images, text)
+	}
+	if spread := &from.spread.Value; from.spread.Some {
+		to.Spread = abi.Lift(spread.constraints, liftSpread)
+		to.SpreadByDefault = spread.byDefault
+	}
 	to.HostPorts = abi.Lift(from.hostPorts, liftHostPort)
-	to.VolumeImages = abi.Lift(from.volumeImages, text)
 }

@@ -142,6 +142,30 @@ type witNode struct {
 
 var _ = [1]struct{}{}[unsafe.Sizeof(witNode{})-88]
 
+type witNodeAffinity struct {
+	selector  abi.List[witPair]
+	required  abi.Option[abi.List[witNodeSelectorTerm]]
+	preferred abi.List[witPreferredNodeTerm]
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witNodeAffinity{})-28]
+
+type witPodAffinity struct {
+	required      abi.List[witPodAffinityTerm]
+	preferred     abi.List[witPreferredPodTerm]
+	requiredAnti  abi.List[witPodAffinityTerm]
+	preferredAnti abi.List[witPreferredPodTerm]
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witPodAffinity{})-32]
+
+type witSpread struct {
+	constraints abi.List[witSpreadConstraint]
+	byDefault   bool
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witSpread{})-12]
+
 type witVolumeReason struct {
 	filter  abi.String
 	message abi.String
@@ -149,25 +173,25 @@ type witVolumeReason struct {
 
 var _ = [1]struct{}{}[unsafe.Sizeof(witVolumeReason{})-16]
 
-type witConstraints struct {
-	nodeSelector          abi.List[witPair]
-	requiredNodes         abi.Option[abi.List[witNodeSelectorTerm]]
-	preferredNodes        abi.List[witPreferredNodeTerm]
-	volumeNodes           abi.List[abi.List[witNodeSelectorTerm]]
-	volumeReasons         abi.List[witVolumeReason]
-	claims                abi.List[abi.String]
-	exclusiveClaims       abi.List[abi.String]
-	requiredAffinity      abi.List[witPodAffinityTerm]
-	preferredAffinity     abi.List[witPreferredPodTerm]
-	requiredAntiAffinity  abi.List[witPodAffinityTerm]
-	preferredAntiAffinity abi.List[witPreferredPodTerm]
-	spread                abi.List[witSpreadConstraint]
-	spreadByDefault       bool
-	hostPorts             abi.List[witHostPort]
-	volumeImages          abi.List[abi.String]
+type witVolumeUse struct {
+	nodes           abi.List[abi.List[witNodeSelectorTerm]]
+	reasons         abi.List[witVolumeReason]
+	claims          abi.List[abi.String]
+	exclusiveClaims abi.List[abi.String]
+	images          abi.List[abi.String]
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witConstraints{})-120]
+var _ = [1]struct{}{}[unsafe.Sizeof(witVolumeUse{})-40]
+
+type witConstraints struct {
+	nodes     abi.Option[witNodeAffinity]
+	pods      abi.Option[witPodAffinity]
+	volumes   abi.Option[witVolumeUse]
+	spread    abi.Option[witSpread]
+	hostPorts abi.List[witHostPort]
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(witConstraints{})-136]
 
 type witPod struct {
 	uid            abi.String
@@ -188,14 +212,14 @@ type witPod struct {
 	deleting       bool
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witPod{})-264]
+var _ = [1]struct{}{}[unsafe.Sizeof(witPod{})-280]
 
 type witPlacement struct {
 	pod  witPod
 	node uint32
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witPlacement{})-272]
+var _ = [1]struct{}{}[unsafe.Sizeof(witPlacement{})-288]
 
 type witNamespace struct {
 	name   abi.String
@@ -239,7 +263,7 @@ type witDelta struct {
 	value witPlacement
 }
 
-var _ = [1]struct{}{}[unsafe.Sizeof(witDelta{})-280]
+var _ = [1]struct{}{}[unsafe.Sizeof(witDelta{})-296]
 
 type witScope struct {
 	start uint32

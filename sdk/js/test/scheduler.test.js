@@ -123,11 +123,9 @@ test("authors see a flat pod, whether it asks for something or not", () => {
   const seen = [];
   const exports = scheduler({ score: (pod) => (seen.push(pod), 0) });
   exports.feed([{ tag: "upsert-node", val: node(0) }]);
-  const lists = ["preferredNodes", "volumeNodes", "volumeReasons", "claims", "exclusiveClaims", "requiredAffinity", "preferredAffinity"];
-  const more = ["requiredAntiAffinity", "preferredAntiAffinity", "spread", "hostPorts", "volumeImages"];
-  const nothing = Object.fromEntries([...lists, ...more].map((name) => [name, []]));
-  const constraints = { ...nothing, nodeSelector: [], requiredNodes: null, spreadByDefault: false };
-  const claims = { ...constraints, claims: ["data"] };
+  const constraints = { nodes: null, pods: null, volumes: null, spread: null, hostPorts: [] };
+  const volumes = { nodes: [], reasons: [], claims: ["data"], exclusiveClaims: [], images: [] };
+  const claims = { ...constraints, volumes };
   for (const asks of [null, constraints, claims]) exports.schedule(lowered({ constraints: asks }), ONE);
   assert.deepEqual(seen[0], seen[1]);
   assert.deepEqual({ ...seen[0], claims: ["data"] }, seen[2]);

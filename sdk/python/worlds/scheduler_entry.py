@@ -132,18 +132,25 @@ def lift_pod(fed):
 
 def asked(fed):
     """What a pod asks of its node beside room: fields of the SDK's pod, which are empty where it asks for nothing."""
-    return dict(
-        node_selector=pairs(fed.node_selector),
-        required_nodes=node_terms(fed.required_nodes),
-        preferred_nodes=[(p.weight, node_terms([p.term])[0]) for p in fed.preferred_nodes],
-        volume_nodes=[node_terms(terms) for terms in fed.volume_nodes],
-        required_affinity=[pod_term(t) for t in fed.required_affinity],
-        preferred_affinity=[pod_term(t.term, t.weight) for t in fed.preferred_affinity],
-        required_anti_affinity=[pod_term(t) for t in fed.required_anti_affinity],
-        preferred_anti_affinity=[pod_term(t.term, t.weight) for t in fed.preferred_anti_affinity],
-        spread=[spread(c) for c in fed.spread],
-        host_ports=[HostPort(p.port, p.protocol, p.ip) for p in fed.host_ports],
-    )
+    fields = dict(host_ports=[HostPort(p.port, p.protocol, p.ip) for p in fed.host_ports])
+    if nodes := fed.nodes:
+        fields |= dict(
+            node_selector=pairs(nodes.selector),
+            required_nodes=node_terms(nodes.required),
+            preferred_nodes=[(p.weight, node_terms([p.term])[0]) for p in nodes.preferred],
+        )
+    if pods := fed.pods:
+        fields |= dict(
+            required_affinity=[pod_term(t) for t in pods.required],
+            preferred_affinity=[pod_term(t.term, t.weight) for t in pods.preferred],
+            required_anti_affinity=[pod_term(t) for t in pods.required_anti],
+            preferred_anti_affinity=[pod_term(t.term, t.weight) for t in pods.preferred_anti],
+        )
+    if fed.volumes:
+        fields["volume_nodes"] = [node_terms(terms) for terms in fed.volumes.nodes]
+    if fed.spread:
+        fields["spread"] = [spread(c) for c in fed.spread.constraints]
+    return fields
 
 
 def lift_node(fed):

@@ -5,9 +5,9 @@
 
 pub use bindings::pintle::host::types::Pair;
 pub use bindings::pintle::scheduler::types::{
-    Assumption, Attempt, Budget, Choice, Constraints, Delta, Effect, HostPort, Image, Namespace, Node, NodeId, NodeSelectorTerm, Operator, Outcome,
-    Placement, Pod, PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Ranking, Reason, Rejection, Requirement, Resources,
-    Scope, SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason,
+    Assumption, Attempt, Budget, Choice, Constraints, Delta, Effect, HostPort, Image, Namespace, Node, NodeAffinity, NodeId, NodeSelectorTerm,
+    Operator, Outcome, Placement, Pod, PodAffinity, PodAffinityTerm, Preemption, PreferredNodeTerm, PreferredPodTerm, Ranked, Ranking, Reason,
+    Rejection, Requirement, Resources, Scope, Spread, SpreadConstraint, Taint, Toleration, Unsatisfiable, VolumeReason, VolumeUse,
 };
 
 use std::collections::BTreeSet;
@@ -155,37 +155,59 @@ impl Default for Resources {
     }
 }
 
-// As above.
-#[allow(clippy::derivable_impls)]
-impl Default for Constraints {
-    fn default() -> Self {
-        NO_CONSTRAINTS
-    }
+/// What a pod asks of its node beside room, with nothing where it has no such part.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks<'a> {
+    pub nodes: &'a NodeAffinity,
+    pub pods: &'a PodAffinity,
+    pub volumes: &'a VolumeUse,
+    pub spread: &'a Spread,
+    pub host_ports: &'a [HostPort],
 }
 
-const NO_CONSTRAINTS: Constraints = Constraints {
-    node_selector: Vec::new(),
-    required_nodes: None,
-    preferred_nodes: Vec::new(),
-    volume_nodes: Vec::new(),
-    volume_reasons: Vec::new(),
-    claims: Vec::new(),
-    exclusive_claims: Vec::new(),
-    required_affinity: Vec::new(),
-    preferred_affinity: Vec::new(),
-    required_anti_affinity: Vec::new(),
-    preferred_anti_affinity: Vec::new(),
-    spread: Vec::new(),
-    spread_by_default: false,
-    host_ports: Vec::new(),
-    volume_images: Vec::new(),
-};
+const NO_NODES: NodeAffinity = NodeAffinity { selector: Vec::new(), required: None, preferred: Vec::new() };
+const NO_PODS: PodAffinity = PodAffinity { required: Vec::new(), preferred: Vec::new(), required_anti: Vec::new(), preferred_anti: Vec::new() };
+const NO_VOLUMES: VolumeUse =
+    VolumeUse { nodes: Vec::new(), reasons: Vec::new(), claims: Vec::new(), exclusive_claims: Vec::new(), images: Vec::new() };
+const NO_SPREAD: Spread = Spread { constraints: Vec::new(), by_default: false };
+
+macro_rules! empty {
+    ($($part:ty = $nothing:expr;)*) => {
+        $(
+            // As above.
+            #[allow(clippy::derivable_impls)]
+            impl Default for $part {
+                fn default() -> Self {
+                    $nothing
+                }
+            }
+        )*
+    };
+}
+
+empty! {
+    Constraints = Constraints { nodes: None, pods: None, volumes: None, spread: None, host_ports: Vec::new() };
+    NodeAffinity = NO_NODES;
+    PodAffinity = NO_PODS;
+    VolumeUse = NO_VOLUMES;
+    Spread = NO_SPREAD;
+}
 
 impl Pod {
     /// What it asks of its node beside room; of a pod that asks for nothing, empty lists.
-    pub fn asks(&self) -> &Constraints {
-        static NOTHING: Constraints = NO_CONSTRAINTS;
-        self.constraints.as_ref().unwrap_or(&NOTHING)
+    pub fn asks(&self) -> Asks<'_> {
+        static NODES: NodeAffinity = NO_NODES;
+        static PODS: PodAffinity = NO_PODS;
+        static VOLUMES: VolumeUse = NO_VOLUMES;
+        static SPREAD: Spread = NO_SPREAD;
+        let asked = self.constraints.as_ref();
+        Asks {
+            nodes: asked.and_then(|a| a.nodes.as_ref()).unwrap_or(&NODES),
+            pods: asked.and_then(|a| a.pods.as_ref()).unwrap_or(&PODS),
+            volumes: asked.and_then(|a| a.volumes.as_ref()).unwrap_or(&VOLUMES),
+            spread: asked.and_then(|a| a.spread.as_ref()).unwrap_or(&SPREAD),
+            host_ports: asked.map_or(&[], |a| &a.host_ports),
+        }
     }
 
     /// A pod without any wish, for tests: `Pod { requests, ..Pod::named("a") }`.

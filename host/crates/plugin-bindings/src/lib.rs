@@ -47,9 +47,9 @@ pub mod scheduler {
 }
 
 /// The version before. Its pod has another shape, and records hold records, so that all of its types are its own: whoever calls converts.
-pub mod scheduler_0_1 {
+pub mod scheduler_0_2 {
     wasmtime::component::bindgen!({
-        path: ["../../../wit/released/host@0.1.0", "../../../wit/released/scheduler@0.1.0"],
+        path: ["../../../wit/released/host@0.1.0", "../../../wit/released/scheduler@0.2.0"],
         world: "pintle:scheduler/scheduler",
         exports: { default: async },
         additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use pintle_plugin_bindings::common::env;
 use pintle_plugin_bindings::common::types::Pair;
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
-    self, Assumption, Choice, Constraints, Delta, HostPort, Node, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinityTerm,
-    PreferredNodeTerm, PreferredPodTerm, Requirement, Resources, Scope, SpreadConstraint, Taint, Unsatisfiable,
+    self, Assumption, Choice, Constraints, Delta, HostPort, Node, NodeAffinity, NodeSelectorTerm, Operator, Outcome, Placement, Pod, PodAffinity,
+    PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm, Requirement, Resources, Scope, Spread, SpreadConstraint, Taint, Unsatisfiable,
 };
 use pintle_plugin_bindings::scheduler::{Scheduler, SchedulerPre};
 use pintle_scheduler_default::DefaultScheduler;
@@ -275,6 +275,14 @@ fn nothing() -> Constraints {
     across(&pintle_sdk::scheduler::Constraints::default())
 }
 
+fn no_pods() -> PodAffinity {
+    across(&pintle_sdk::scheduler::PodAffinity::default())
+}
+
+fn beside(number: u32, pods: PodAffinity, host_ports: Vec<HostPort>) -> Pod {
+    constrained(number, Constraints { pods: Some(pods), host_ports, ..nothing() })
+}
+
 /// Over zones by force and over nodes by preference, among the pods of its application.
 fn spread(number: u32) -> Pod {
     let app = format!("app-{}", number % 50);
@@ -291,7 +299,7 @@ fn spread(number: u32) -> Pod {
         constraint("topology.kubernetes.io/zone", Unsatisfiable::DoNotSchedule),
         constraint("kubernetes.io/hostname", Unsatisfiable::ScheduleAnyway),
     ];
-    constrained(number, Constraints { spread, ..nothing() })
+    constrained(number, Constraints { spread: Some(Spread { constraints: spread, by_default: false }), ..nothing() })
 }
 
 /// A fifth each: plain, spread, node affinity, anti-affinity by node, host port and preferred affinity by zone.
@@ -308,14 +316,15 @@ fn mixed(number: u32) -> Pod {
         0 => plain(number),
         1 => spread(number),
         2 => {
-            let preferred_nodes = vec![PreferredNodeTerm { weight: 50, term: term("ssd") }];
-            constrained(number, Constraints { preferred_nodes, required_nodes: Some(vec![term("ssd"), term("hdd")]), ..nothing() })
+            let preferred = vec![PreferredNodeTerm { weight: 50, term: term("ssd") }];
+            let nodes = NodeAffinity { selector: Vec::new(), required: Some(vec![term("ssd"), term("hdd")]), preferred };
+            constrained(number, Constraints { nodes: Some(nodes), ..nothing() })
         }
-        3 => constrained(number, Constraints { required_anti_affinity: vec![near("kubernetes.io/hostname")], ..nothing() }),
+        3 => beside(number, PodAffinity { required_anti: vec![near("kubernetes.io/hostname")], ..no_pods() }, Vec::new()),
         _ => {
             let port = HostPort { ip: "0.0.0.0".to_owned(), protocol: "TCP".to_owned(), port: 8000 + (number % 1000) as u16 };
             let wish = PreferredPodTerm { weight: 10, term: near("topology.kubernetes.io/zone") };
-            constrained(number, Constraints { preferred_affinity: vec![wish], host_ports: vec![port], ..nothing() })
+            beside(number, PodAffinity { preferred: vec![wish], ..no_pods() }, vec![port])
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Versions of the contracts (`wit/`): which one a component was built against, and which ones this host links.
 //!
-//! A component names them in its imports, `pintle:scheduler/types@0.2.0`. Before 1.0 a minor version may break the one before, so the
+//! A component names them in its imports, `pintle:scheduler/types@0.3.0`. Before 1.0 a minor version may break the one before, so the
 //! host links the current minor of a package and the one before it; a patch only adds, and whoever is built against an older patch is
 //! content with the newer. Called by [`crate::load`].
 
@@ -28,7 +28,7 @@ pub struct Contract {
 pub struct Unsupported {
     /// `pintle:scheduler@0.9.0`
     pub wanted: String,
-    /// `pintle:scheduler@0.1.0 and 0.2.0`
+    /// `pintle:scheduler@0.2.0 and 0.3.0`
     pub supported: String,
 }
 
@@ -36,9 +36,11 @@ pub struct Unsupported {
 const fn supported(package: Package) -> &'static [Version] {
     const FIRST: &[Version] = &[Version::new(0, 1, 0)];
     const FIRST_TWO: &[Version] = &[Version::new(0, 1, 0), Version::new(0, 2, 0)];
+    const LATER_TWO: &[Version] = &[Version::new(0, 2, 0), Version::new(0, 3, 0)];
     match package {
         Package::Host | Package::World(World::Admission | World::Ingress) => FIRST,
-        Package::World(World::Controller | World::Scheduler) => FIRST_TWO,
+        Package::World(World::Controller) => FIRST_TWO,
+        Package::World(World::Scheduler) => LATER_TWO,
     }
 }
 
@@ -137,9 +139,9 @@ mod tests {
     #[test]
     fn the_imports_tell() {
         let scheduler = World::Scheduler;
-        check(scheduler, &["pintle:host/env@0.1.0", "pintle:scheduler/types@0.1.0"], expect!["pintle:scheduler@0.1.0"]);
-        check(scheduler, &["pintle:scheduler/types@0.2.0", "wasi:io/streams@0.2.6"], expect!["pintle:scheduler@0.2.0"]);
-        check(scheduler, &[], expect!["pintle:scheduler@0.2.0"]);
+        check(scheduler, &["pintle:host/env@0.1.0", "pintle:scheduler/types@0.2.0"], expect!["pintle:scheduler@0.2.0"]);
+        check(scheduler, &["pintle:scheduler/types@0.3.0", "wasi:io/streams@0.2.6"], expect!["pintle:scheduler@0.3.0"]);
+        check(scheduler, &[], expect!["pintle:scheduler@0.3.0"]);
         check(World::Controller, &["pintle:controller/objects@0.1.0"], expect!["pintle:controller@0.1.0"]);
         check(World::Controller, &[], expect!["pintle:controller@0.2.0"]);
     }
@@ -149,18 +151,18 @@ mod tests {
         let scheduler = World::Scheduler;
         check(
             scheduler,
-            &["pintle:scheduler/types@0.3.0"],
-            expect!["was built against pintle:scheduler@0.3.0; this host links pintle:scheduler@0.1.0 and 0.2.0"],
+            &["pintle:scheduler/types@0.1.0"],
+            expect!["was built against pintle:scheduler@0.1.0; this host links pintle:scheduler@0.2.0 and 0.3.0"],
         );
         check(
             scheduler,
-            &["pintle:scheduler/types@0.2.1"],
-            expect!["was built against pintle:scheduler@0.2.1; this host links pintle:scheduler@0.1.0 and 0.2.0"],
+            &["pintle:scheduler/types@0.3.1"],
+            expect!["was built against pintle:scheduler@0.3.1; this host links pintle:scheduler@0.2.0 and 0.3.0"],
         );
         check(
             scheduler,
             &["pintle:scheduler/types"],
-            expect!["was built against pintle:scheduler without a version; this host links pintle:scheduler@0.1.0 and 0.2.0"],
+            expect!["was built against pintle:scheduler without a version; this host links pintle:scheduler@0.2.0 and 0.3.0"],
         );
         check(
             World::Ingress,

@@ -184,7 +184,7 @@ pub struct Status {
     pub observed_generation: i64,
     pub active_revision: i64,
     pub active_digest: String,
-    /// The contract that its component was built against: `pintle:scheduler@0.2.0`.
+    /// The contract that its component was built against: `pintle:scheduler@0.3.0`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub contract: String,
     /// `Loading`, `Live`, `Standby`, `Paused`, `Failed`.

@@ -193,23 +193,32 @@ export class Cluster {
   }
 }
 
-function liftConstraints(fed) {
-  return {
-    ...fed,
-    nodeSelector: map(fed.nodeSelector),
-    preferredNodes: some(fed.preferredNodes),
-    volumeNodes: some(fed.volumeNodes),
-    volumeReasons: some(fed.volumeReasons),
-    claims: some(fed.claims),
-    exclusiveClaims: some(fed.exclusiveClaims),
-    requiredAffinity: some(fed.requiredAffinity),
-    preferredAffinity: some(fed.preferredAffinity),
-    requiredAntiAffinity: some(fed.requiredAntiAffinity),
-    preferredAntiAffinity: some(fed.preferredAntiAffinity),
-    spread: some(fed.spread),
-    hostPorts: some(fed.hostPorts),
-    volumeImages: some(fed.volumeImages),
-  };
+/** Each part that the pod has, in the fields of its own that authors see. */
+function liftConstraints({ nodes, pods, volumes, spread, hostPorts }) {
+  const asked = { ...NO_CONSTRAINTS, hostPorts: some(hostPorts) };
+  if (nodes) {
+    asked.nodeSelector = map(nodes.selector);
+    asked.requiredNodes = nodes.required;
+    asked.preferredNodes = some(nodes.preferred);
+  }
+  if (pods) {
+    asked.requiredAffinity = some(pods.required);
+    asked.preferredAffinity = some(pods.preferred);
+    asked.requiredAntiAffinity = some(pods.requiredAnti);
+    asked.preferredAntiAffinity = some(pods.preferredAnti);
+  }
+  if (volumes) {
+    asked.volumeNodes = some(volumes.nodes);
+    asked.volumeReasons = some(volumes.reasons);
+    asked.claims = some(volumes.claims);
+    asked.exclusiveClaims = some(volumes.exclusiveClaims);
+    asked.volumeImages = some(volumes.images);
+  }
+  if (spread) {
+    asked.spread = some(spread.constraints);
+    asked.spreadByDefault = spread.byDefault;
+  }
+  return asked;
 }
 
 function some(list) {

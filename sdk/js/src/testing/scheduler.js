@@ -127,14 +127,36 @@ function scope(top) {
   return { start: 0, limit: 0, top, seed: Math.random() * 2 ** 64 };
 }
 
-/** A test's pod is flat, as authors see it; in the world's what it asks of its node is a record of its own, or nothing at all. */
+/** A test's pod is flat, as authors see it; in the world's what it asks of its node is a record of parts, or nothing at all. */
 function parted(pod) {
   const asks = ([name]) => name in NO_CONSTRAINTS;
-  const asked = Object.entries(pod).filter(asks);
+  const entries = Object.entries(pod).filter(asks);
   const own = Object.fromEntries(Object.entries(pod).filter((entry) => !asks(entry)));
-  if (asked.length === 0) return { own, constraints: null };
-  const constraints = { ...NO_CONSTRAINTS, ...Object.fromEntries(asked) };
-  return { own, constraints: { ...constraints, nodeSelector: pairs(constraints.nodeSelector) } };
+  if (entries.length === 0) return { own, constraints: null };
+  const asked = { ...NO_CONSTRAINTS, ...Object.fromEntries(entries) };
+  const part = (fields, made) => (entries.some(([name]) => fields.includes(name)) ? made : null);
+  const { nodeSelector, requiredNodes: required, preferredNodes: preferred, hostPorts } = asked;
+  const pods = {
+    required: asked.requiredAffinity,
+    preferred: asked.preferredAffinity,
+    requiredAnti: asked.requiredAntiAffinity,
+    preferredAnti: asked.preferredAntiAffinity,
+  };
+  const volumes = {
+    nodes: asked.volumeNodes,
+    reasons: asked.volumeReasons,
+    claims: asked.claims,
+    exclusiveClaims: asked.exclusiveClaims,
+    images: asked.volumeImages,
+  };
+  const constraints = {
+    nodes: part(["nodeSelector", "requiredNodes", "preferredNodes"], { selector: pairs(nodeSelector), required, preferred }),
+    pods: part(["requiredAffinity", "preferredAffinity", "requiredAntiAffinity", "preferredAntiAffinity"], pods),
+    volumes: part(["volumeNodes", "volumeReasons", "claims", "exclusiveClaims", "volumeImages"], volumes),
+    spread: part(["spread", "spreadByDefault"], { constraints: asked.spread, byDefault: asked.spreadByDefault }),
+    hostPorts,
+  };
+  return { own, constraints };
 }
 
 function pairs(object) {

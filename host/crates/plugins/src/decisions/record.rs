@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::World;
 
 /// Written into each segment; a reader refuses others. It changes with the records or with the scheduler world's types.
-pub const FORMAT: u16 = 5;
+pub const FORMAT: u16 = 6;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Record {

@@ -264,7 +264,7 @@ fn a_torn_end_is_passed_over_and_another_format_is_refused() {
     other[8] = 99;
     std::fs::write(&path, &other).expect("written");
     let error = each(&path, |_| Ok(())).expect_err("another format");
-    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 5"), "{error}");
+    assert!(error.to_string().ends_with("a decision log of format 99; this pintle reads format 6"), "{error}");
     std::fs::write(&path, b"hello").expect("written");
     assert!(each(&path, |_| Ok(())).expect_err("no log").to_string().ends_with("not a decision log"));
 }

@@ -133,7 +133,7 @@ impl Decider {
     /// The pod that was asked about last is taken to run on a node, with nothing else said of it than when it was asked about. To be
     /// said before the cluster's placement is fed.
     pub fn assumes(&mut self, uid: &str) {
-        self.assumed = self.instance.as_ref().filter(|instance| instance.exports.remembers()).map(|_| uid.to_owned());
+        self.assumed = self.instance.is_some().then(|| uid.to_owned());
     }
 
     pub fn log_is_broken(&self) -> bool {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use pintle_plugin_bindings::scheduler::pintle::scheduler::types::{
-    Constraints, HostPort, NodeSelectorTerm, Operator, Pod, PodAffinityTerm, PreferredNodeTerm, PreferredPodTerm, Requirement, Resources,
-    SpreadConstraint, Toleration, Unsatisfiable,
+    Constraints, HostPort, NodeAffinity as NodeWishes, NodeSelectorTerm, Operator, Pod, PodAffinity as PodWishes, PodAffinityTerm, PreferredNodeTerm,
+    PreferredPodTerm, Requirement, Resources, Spread as Spreading, SpreadConstraint, Toleration, Unsatisfiable, VolumeUse,
 };
 use serde::Deserialize;
 
@@ -44,23 +44,12 @@ const SCORED_MILLI_CPU: i64 = 100;
 const SCORED_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
 
 /// Of a pod that asks for nothing but room.
-pub const NO_CONSTRAINTS: Constraints = Constraints {
-    node_selector: Vec::new(),
-    required_nodes: None,
-    preferred_nodes: Vec::new(),
-    volume_nodes: Vec::new(),
-    volume_reasons: Vec::new(),
-    claims: Vec::new(),
-    exclusive_claims: Vec::new(),
-    required_affinity: Vec::new(),
-    preferred_affinity: Vec::new(),
-    required_anti_affinity: Vec::new(),
-    preferred_anti_affinity: Vec::new(),
-    spread: Vec::new(),
-    spread_by_default: false,
-    host_ports: Vec::new(),
-    volume_images: Vec::new(),
-};
+pub const NO_CONSTRAINTS: Constraints = Constraints { nodes: None, pods: None, volumes: None, spread: None, host_ports: Vec::new() };
+/// Parts that ask for nothing: they are left out.
+const NO_NODES: NodeWishes = NodeWishes { selector: Vec::new(), required: None, preferred: Vec::new() };
+const NO_PODS: PodWishes = PodWishes { required: Vec::new(), preferred: Vec::new(), required_anti: Vec::new(), preferred_anti: Vec::new() };
+pub const NO_VOLUMES: VolumeUse =
+    VolumeUse { nodes: Vec::new(), reasons: Vec::new(), claims: Vec::new(), exclusive_claims: Vec::new(), images: Vec::new() };
 
 impl PodSpec {
     /// As it counts on a node.
@@ -93,24 +82,29 @@ pub fn parse(json: &[u8]) -> Result<PodSpec, serde_json::Error> {
     let lasting = || spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(|c| c.is_sidecar()));
     let labels = metadata.labels.0;
     let constraints = spec.topology_spread_constraints.unwrap_or_default();
-    let asked = Constraints {
-        node_selector: spec.node_selector.0,
-        required_nodes: node_affinity.required_during_scheduling_ignored_during_execution.map(NodeSelector::lift),
-        preferred_nodes: node_affinity
-            .preferred_during_scheduling_ignored_during_execution
-            .unwrap_or_default()
-            .into_iter()
-            .map(Preference::lift)
-            .collect(),
+    let nodes = NodeWishes {
+        selector: spec.node_selector.0,
+        required: node_affinity.required_during_scheduling_ignored_during_execution.map(NodeSelector::lift),
+        preferred: node_affinity.preferred_during_scheduling_ignored_during_execution.unwrap_or_default().into_iter().map(Preference::lift).collect(),
+    };
+    let pods = PodWishes {
+        required: terms(pod_affinity.required_during_scheduling_ignored_during_execution),
+        preferred: weighted(pod_affinity.preferred_during_scheduling_ignored_during_execution),
+        required_anti: terms(anti.required_during_scheduling_ignored_during_execution),
+        preferred_anti: weighted(anti.preferred_during_scheduling_ignored_during_execution),
+    };
+    let used = VolumeUse {
         claims: volumes().filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| c.claim_name.to_string()).collect(),
-        required_affinity: terms(pod_affinity.required_during_scheduling_ignored_during_execution),
-        preferred_affinity: weighted(pod_affinity.preferred_during_scheduling_ignored_during_execution),
-        required_anti_affinity: terms(anti.required_during_scheduling_ignored_during_execution),
-        preferred_anti_affinity: weighted(anti.preferred_during_scheduling_ignored_during_execution),
-        spread: constraints.into_iter().map(|c| c.lift(&labels)).collect(),
+        images: volumes().filter_map(|v| v.image.as_ref()).map(|i| i.reference.to_string()).collect(),
+        ..NO_VOLUMES
+    };
+    let spread: Vec<SpreadConstraint> = constraints.into_iter().map(|c| c.lift(&labels)).collect();
+    let asked = Constraints {
+        nodes: (nodes != NO_NODES).then_some(nodes),
+        pods: (pods != NO_PODS).then_some(pods),
+        volumes: (used != NO_VOLUMES).then_some(used),
+        spread: (!spread.is_empty()).then_some(Spreading { constraints: spread, by_default: false }),
         host_ports: lasting().flat_map(Container::host_ports).collect(),
-        volume_images: volumes().filter_map(|v| v.image.as_ref()).map(|i| i.reference.to_string()).collect(),
-        ..NO_CONSTRAINTS
     };
     let pod = Pod {
         uid: metadata.uid.into_owned(),

@@ -31,10 +31,10 @@ pub fn scheduler() -> &'static [u8] {
     BYTES.get_or_init(|| build("scheduler"))
 }
 
-/// Built against the scheduler's contract as it was released as 0.1.0.
-pub fn scheduler_0_1() -> &'static [u8] {
+/// Built against the scheduler's contract as it was released as 0.2.0.
+pub fn scheduler_0_2() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| example("released", "probe_scheduler_0_1"))
+    BYTES.get_or_init(|| example("released", "probe_scheduler_0_2"))
 }
 
 pub fn ingress() -> &'static [u8] {

@@ -82,7 +82,7 @@ async fn each_fault_has_its_words() {
         web: imports wasi:http/outgoing-handler@0.2.0, which no plugin of the world controller is given
         world: imports pintle:admission/objects@0.1.0, which no plugin of the world controller is given
         type: does not fit the world controller: type-checking export func `reconcile`: expected 1-tuple, found 0-tuple
-        version: was built against pintle:scheduler@0.9.0; this host links pintle:scheduler@0.1.0 and 0.2.0
+        version: was built against pintle:scheduler@0.9.0; this host links pintle:scheduler@0.2.0 and 0.3.0
         digest: its digest is DIGEST, but the Plugin says sha256:00
         grants: the grants lack list on configmaps, which it watches
         config: refuses its configuration: unknown order "upside-down"

@@ -64,8 +64,8 @@ pub async fn live(bench: &Bench, plugins: &[(&str, Value)]) {
 async fn weights_decide_between_components_of_two_versions() {
     let bench = Bench::start(Vec::new());
     let cheap = extender(guests::scheduler(), "prefers c", 5, false);
-    // Built against 0.1, which has no `rank`.
-    let free = extender(guests::scheduler_0_1(), "", 1, false);
+    // Built against 0.2.
+    let free = extender(guests::scheduler_0_2(), "", 1, false);
     live(&bench, &[("cheap", cheap), ("free", free), ("s", primary())]).await;
     for (name, cpu) in [("a", "8"), ("b", "1"), ("c", "4")] {
         node(&bench, name, cpu);
@@ -90,7 +90,7 @@ async fn weights_decide_between_components_of_two_versions() {
     assert!(scheduling.list_at(&["nodes"]).iter().any(|n| n["name"] == "a" && !n.list_at(&["scores"]).is_empty()), "{scheduling:#}");
 
     for (plugin, component) in
-        [("s", guests::plugin("pintle-scheduler-default")), ("cheap", guests::scheduler().to_vec()), ("free", guests::scheduler_0_1().to_vec())]
+        [("s", guests::plugin("pintle-scheduler-default")), ("cheap", guests::scheduler().to_vec()), ("free", guests::scheduler_0_2().to_vec())]
     {
         let request = Request {
             log: bench.folder.path().to_owned(),

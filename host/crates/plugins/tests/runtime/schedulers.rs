@@ -8,7 +8,7 @@ use crate::guests;
 use crate::harness::{Bench, inline};
 
 pub const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
-const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
+pub const NODES: GroupVersionResource = GroupVersionResource::constant("", "v1", "nodes");
 
 pub fn spec(config: &str) -> Value {
     let grants = json!([{"apiGroups": ["*"], "resources": ["*", "pods/binding", "pods/status"], "verbs": ["*"]}]);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::guests;
 use crate::harness::{Bench, inline};
-use crate::schedulers::{PODS, node};
+use crate::schedulers::{NODES, PODS, node};
 
 const OLDER: &str = "older-scheduler";
 
@@ -16,13 +16,11 @@ fn spec(component: &[u8], scheduler: &str) -> Value {
     json!({"world": "scheduler", "schedulerName": scheduler, "source": inline(component), "grants": grants})
 }
 
-fn pod(bench: &Bench, name: &str, scheduler: &str, cpu: &str, priority: i64) {
+fn pod(bench: &Bench, name: &str, scheduler: &str, cpu: &str, more: Value) {
     let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}});
-    bench.cluster.put(
-        &PODS,
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n"},
-        "spec": {"schedulerName": scheduler, "priority": priority, "containers": [container]}}),
-    );
+    let mut spec = json!({"schedulerName": scheduler, "containers": [container]});
+    spec.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+    bench.cluster.put(&PODS, json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n"}, "spec": spec}));
 }
 
 async fn node_of(bench: &Bench, name: &str) -> String {
@@ -40,21 +38,21 @@ async fn decision(bench: &Bench, pod: &str) -> Value {
 async fn a_component_of_the_released_contract_decides_and_explains_beside_one_of_the_present() {
     let bench = Bench::start(Vec::new());
     bench.apply("new", spec(guests::scheduler(), ""));
-    bench.apply("old", spec(guests::scheduler_0_1(), OLDER));
+    bench.apply("old", spec(guests::scheduler_0_2(), OLDER));
     for name in ["new", "old"] {
         bench.condition(name, "Ready", "True", "Live").await;
     }
     let contract = |name: &str| bench.plugin(name)["status"]["contract"].clone();
-    assert_eq!((contract("new"), contract("old")), (json!("pintle:scheduler@0.2.0"), json!("pintle:scheduler@0.1.0")));
+    assert_eq!((contract("new"), contract("old")), (json!("pintle:scheduler@0.3.0"), json!("pintle:scheduler@0.2.0")));
 
     node(&bench, "a", "2");
     node(&bench, "b", "4");
     // The new one takes the first node with room, the old one the node with the most free CPU: each hears of the other's placements.
-    pod(&bench, "first", "default-scheduler", "500m", 0);
+    pod(&bench, "first", "default-scheduler", "500m", json!({}));
     assert_eq!(node_of(&bench, "first").await, "a");
-    pod(&bench, "second", OLDER, "3", 0);
+    pod(&bench, "second", OLDER, "3", json!({}));
     assert_eq!(node_of(&bench, "second").await, "b");
-    pod(&bench, "third", OLDER, "1", 0);
+    pod(&bench, "third", OLDER, "1", json!({}));
     assert_eq!(node_of(&bench, "third").await, "a");
 
     let third = decision(&bench, "third").await;
@@ -65,8 +63,17 @@ async fn a_component_of_the_released_contract_decides_and_explains_beside_one_of
     assert_eq!(scheduling["nodes"][0], json!({"name": "a", "totalScore": 500, "scores": scores}), "{third:#}");
     assert_eq!(decision(&bench, "first").await["plugin"], "new");
 
+    // What a pod asks for beside room is in another shape for it.
+    bench.cluster.put(
+        &NODES,
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "c", "labels": {"disk": "ssd"}},
+            "status": {"allocatable": {"cpu": "250m", "memory": "64Gi", "pods": "1000"}}}),
+    );
+    pod(&bench, "particular", OLDER, "200m", json!({"nodeSelector": {"disk": "ssd"}}));
+    assert_eq!(node_of(&bench, "particular").await, "c");
+
     // Its word on evictions is heard as well.
-    pod(&bench, "urgent", OLDER, "2500m", 1000);
+    pod(&bench, "urgent", OLDER, "2500m", json!({"priority": 1000}));
     let evicted = || bench.cluster.get_object(&PODS, "n", "second").is_none().then_some(());
     bench.eventually(evicted).await.expect("the pod that was in the way is gone");
     assert_eq!(node_of(&bench, "urgent").await, "b");
@@ -76,7 +83,7 @@ async fn a_component_of_the_released_contract_decides_and_explains_beside_one_of
     let log = bench.folder.path().to_owned();
     let request = Request {
         log,
-        component: guests::scheduler_0_1().to_vec(),
+        component: guests::scheduler_0_2().to_vec(),
         plugin: Some("old".to_owned()),
         config: None,
         cache: bench.folder.path().join("replays"),

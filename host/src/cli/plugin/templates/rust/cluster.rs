@@ -136,7 +136,7 @@ impl OnNode {
                 None => self.used.extended.push((name.clone(), sign * amount)),
             }
         }
-        for port in &pod.asks().host_ports {
+        for port in pod.asks().host_ports {
             if sign > 0 {
                 self.ports.push(port.clone());
             } else if let Some(at) = self.ports.iter().position(|p| p == port) {
@@ -158,9 +158,9 @@ impl OnNode {
     pub fn labels_match(&self, pod: &Pod) -> bool {
         let any = |terms: &Vec<NodeSelectorTerm>| terms.iter().any(|term| self.term_matches(term));
         let asks = pod.asks();
-        asks.node_selector.iter().all(|wanted| self.label(&wanted.key) == Some(&wanted.value))
-            && asks.required_nodes.as_ref().is_none_or(any)
-            && asks.volume_nodes.iter().all(any)
+        asks.nodes.selector.iter().all(|wanted| self.label(&wanted.key) == Some(&wanted.value))
+            && asks.nodes.required.as_ref().is_none_or(any)
+            && asks.volumes.nodes.iter().all(any)
     }
 
     fn term_matches(&self, term: &NodeSelectorTerm) -> bool {
