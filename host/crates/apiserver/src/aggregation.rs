@@ -3,15 +3,20 @@
 //!
 //! The extension trusts the server's front-proxy certificate and the `X-Remote-*` headers that come with it; a client's own
 //! headers of that name stop here. Requests were authenticated and authorized before; `http/extension.rs` passes them on. What extensions serve,
-//! and whether they answer, is found out by the loops in `apiservices`. OpenAPI of extensions is not merged.
+//! and whether they answer, is found out by the loops in `apiservices`; namespaces that end ask for what is in them (`local/beyond.rs`). OpenAPI of extensions is not merged, and
+//! what they keep is not collected with an owner that is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use http_body_util::Full;
 use pintle_api::object::ObjectExt;
-use pintle_api::{GroupVersionResource, Object};
+use pintle_api::{GroupVersionResource, Object, Reason, Status};
+use pintle_registry::Lookup;
 use serde_json::Value;
 
 use crate::auth::{Pki, User};
@@ -27,6 +32,8 @@ pub struct Extensions {
     by_name: Mutex<HashMap<String, Arc<Extension>>>,
     /// By group and version.
     served: ArcSwap<HashMap<(String, String), Arc<Extension>>>,
+    /// Names of those that said what they serve when they were asked last.
+    answered: ArcSwap<HashSet<String>>,
 }
 
 /// One group version behind a service.
@@ -78,6 +85,22 @@ impl Extensions {
     pub fn all(&self) -> Vec<Arc<Extension>> {
         self.served.load().values().cloned().collect()
     }
+
+    /// Of all of them, who answered.
+    pub fn note_answers(&self, names: HashSet<String>) {
+        if **self.answered.load() != names {
+            self.answered.store(Arc::new(names));
+        }
+    }
+
+    /// Group versions of which nobody knows what is in them now, as `group/version`, in order.
+    pub fn unanswered(&self) -> Vec<String> {
+        let (served, answered) = (self.served.load(), self.answered.load());
+        let silent = served.values().filter(|e| !answered.contains(&e.name));
+        let mut silent: Vec<String> = silent.map(|e| format!("{}/{}", e.group, e.version)).collect();
+        silent.sort();
+        silent
+    }
 }
 
 impl Extension {
@@ -103,6 +126,22 @@ impl Extension {
             Ok(Remote::service(self.spec.get("service").unwrap_or(&Value::Null), tls))
         };
         self.remote.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Extension {
+    /// Asks in the user's name; a refusal is an error.
+    pub async fn ask(&self, objects: &dyn Lookup, user: &User, request: http::Request<Full<Bytes>>, timeout: Duration) -> Result<Bytes, Status> {
+        let unavailable = |why: String| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}"));
+        let mut request = request;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        name_user(request.headers_mut(), user);
+        let remote = self.remote().map_err(unavailable)?;
+        let (code, body) = remote.call(objects, request, timeout).await.map_err(unavailable)?;
+        if (200..300).contains(&code) {
+            return Ok(body);
+        }
+        Err(Status::from_body(code, &body))
     }
 }
 

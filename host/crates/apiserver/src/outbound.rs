@@ -120,12 +120,14 @@ impl Remote {
 
     /// Gets a document.
     pub async fn get(&self, objects: &dyn Lookup, path: &str, headers: HeaderMap, timeout: Duration) -> Result<(u16, Bytes), String> {
-        let call = async {
-            let address = self.resolve(objects)?;
-            let mut request = http::Request::get(path).body(Full::new(Bytes::new())).map_err(|why| why.to_string())?;
-            *request.headers_mut() = headers;
-            self.send(address, request).await
-        };
+        let mut request = http::Request::get(path).body(Full::default()).map_err(|why| why.to_string())?;
+        *request.headers_mut() = headers;
+        self.call(objects, request, timeout).await
+    }
+
+    /// The answer's code and body. The time covers everything.
+    pub async fn call(&self, objects: &dyn Lookup, request: http::Request<Full<Bytes>>, timeout: Duration) -> Result<(u16, Bytes), String> {
+        let call = async { self.send(self.resolve(objects)?, request).await };
         tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()))
     }
 

@@ -52,6 +52,8 @@ async fn reconcile(core: &Arc<Core>, resource: &Arc<Resource>, services: &[Objec
     let mut foreign: Vec<ResourceDef> = asked.iter().flatten().flatten().cloned().collect();
     foreign.sort_by(|a, b| (&a.group, &a.version, &a.resource).cmp(&(&b.group, &b.version, &b.resource)));
     show(core, foreign);
+    let answered = extensions.iter().zip(&asked).filter(|(_, asked)| asked.is_ok());
+    core.extensions.note_answers(answered.map(|(e, _)| e.name.clone()).collect());
     future::join_all(services.iter().map(|service| async {
         let condition = match extensions.iter().zip(&asked).find(|(e, _)| e.name == service.name()) {
             Some((_, Ok(_))) => condition(true, "Passed", "all checks passed"),

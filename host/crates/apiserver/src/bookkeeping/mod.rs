@@ -38,6 +38,13 @@ use crate::handlers::Core;
 /// Every resource that is served now, custom ones too.
 pub type Discover = Arc<dyn Fn() -> Vec<ResourceDef> + Send + Sync>;
 
+/// Resources that other servers serve.
+pub struct Elsewhere {
+    pub resources: Vec<ResourceDef>,
+    /// Group versions, as `group/version`, of servers that do not say what they serve.
+    pub silent: Vec<String>,
+}
+
 /// What the loops need of the server.
 #[derive(Clone)]
 pub struct Context {
@@ -45,6 +52,7 @@ pub struct Context {
     pub client: Arc<dyn Client>,
     pub auth: Arc<Auth>,
     pub discover: Discover,
+    pub elsewhere: Arc<dyn Fn() -> Elsewhere + Send + Sync>,
     pub schemas: policy_types::Schemas,
     /// Where clients reach this server.
     pub advertise: IpAddr,
@@ -61,10 +69,12 @@ impl Context {
     pub fn new(core: &Arc<Core>, auth: &Arc<Auth>, config: &Config, external: SocketAddr) -> Self {
         let resources = core.resources.clone();
         let served = core.resources.clone();
+        let (foreign, extensions) = (core.resources.clone(), core.extensions.clone());
         Self {
             client: Arc::new(LocalClient::new(core.clone(), User::loopback())),
             auth: auth.clone(),
             discover: Arc::new(move || resources.load().all.iter().map(|r| r.def().clone()).collect()),
+            elsewhere: Arc::new(move || Elsewhere { resources: foreign.load().foreign.clone(), silent: extensions.unanswered() }),
             schemas: Arc::new(move |group, version| {
                 let table = served.load();
                 let all: Vec<Published<'_>> = table.all.iter().map(|r| Published { def: r.def(), schema: r.strategy.openapi_schema() }).collect();

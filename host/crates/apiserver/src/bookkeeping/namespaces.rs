@@ -1,6 +1,7 @@
 //! Namespaces that end: everything in them is deleted, then the namespace is let go.
 //!
-//! Pods go first, so that nothing is taken from under a running one. What remains, and why, is told in the
+//! Pods go first, so that nothing is taken from under a running one. What other servers keep of the namespace goes with the rest; while one
+//! of them does not say what it has the namespace stays, as nobody could delete that later. What remains, and why, is told in the
 //! namespace's conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,15 +9,15 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use pintle_api::client::{DeleteOptions, ListOptions, Target, WriteOptions};
+use pintle_api::client::{DeleteOptions, ListOptions, Listed, Target, WriteOptions};
 use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Reason, ResourceDef, Status};
 use serde_json::{Value, json};
 
+use super::Context;
 use super::follow::{Change, Interest, follow};
 use super::meta::{Meta, Metadata};
 use super::queue::{Outcome, Queue};
-use super::{Context, Discover};
 
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 /// The finalizer in `spec.finalizers` that holds a namespace until it is empty.
@@ -27,6 +28,10 @@ const WORKERS: usize = 4;
 const DELETIONS: usize = 32;
 /// How soon a namespace that still holds something is looked at again; pods take their grace period.
 const LOOK_AGAIN: Duration = Duration::from_millis(150);
+/// The same where only a server that does not answer holds it: those are asked every two seconds.
+const AWAIT_OTHERS: Duration = Duration::from_secs(1);
+/// Objects listed at a time.
+const PAGE: u64 = 500;
 
 /// What a pass over the content found.
 #[derive(Debug, Default)]
@@ -35,6 +40,14 @@ struct Remains {
     by_resource: BTreeMap<String, usize>,
     by_finalizer: BTreeMap<String, usize>,
     failures: Vec<String>,
+    /// Group versions of servers that do not answer.
+    silent: Vec<String>,
+}
+
+impl Remains {
+    fn is_empty(&self) -> bool {
+        self.by_resource.is_empty() && self.failures.is_empty() && self.silent.is_empty()
+    }
 }
 
 pub async fn run(context: Context) {
@@ -73,7 +86,7 @@ async fn end(context: &Context, name: &str) -> Result<Outcome, Status> {
         return Ok(Outcome::Done);
     }
     let remains = delete_content(context, name).await;
-    let empty = remains.by_resource.is_empty() && remains.failures.is_empty();
+    let empty = remains.is_empty();
     if !empty || namespace.at(&["status", "conditions"]).is_some() {
         let conditions = conditions(&remains, &namespace, Timestamp::now());
         if namespace.at(&["status", "conditions"]) != Some(&conditions) {
@@ -83,7 +96,8 @@ async fn end(context: &Context, name: &str) -> Result<Outcome, Status> {
         }
     }
     if !empty {
-        return Ok(Outcome::After(LOOK_AGAIN));
+        let others_are_awaited = remains.by_resource.is_empty() && remains.failures.is_empty();
+        return Ok(Outcome::After(if others_are_awaited { AWAIT_OTHERS } else { LOOK_AGAIN }));
     }
     let others: Vec<Value> = namespace.list_at(&["spec", "finalizers"]).iter().filter(|f| *f != FINALIZER).cloned().collect();
     let last = others.is_empty();
@@ -103,9 +117,11 @@ async fn end(context: &Context, name: &str) -> Result<Outcome, Status> {
 
 /// Deletes what is in the namespace: pods first, the rest once they are gone.
 async fn delete_content(context: &Context, namespace: &str) -> Remains {
-    let mut remains = Remains::default();
+    let elsewhere = (context.elsewhere)();
+    let mut remains = Remains { silent: elsewhere.silent, ..Remains::default() };
+    let served = (context.discover)().into_iter().chain(elsewhere.resources);
     let (pods, others): (Vec<ResourceDef>, Vec<ResourceDef>) =
-        deletable(&context.discover).into_iter().partition(|d| d.group.is_empty() && d.resource == "pods");
+        deletable(served).into_iter().partition(|d| d.group.is_empty() && d.resource == "pods");
     for def in pods {
         delete_all(context, namespace, &def, &mut remains).await;
     }
@@ -118,21 +134,31 @@ async fn delete_content(context: &Context, namespace: &str) -> Remains {
 }
 
 /// Every namespaced resource that can be listed and deleted, in one of its versions.
-fn deletable(discover: &Discover) -> Vec<ResourceDef> {
+fn deletable(served: impl Iterator<Item = ResourceDef>) -> Vec<ResourceDef> {
     let mut seen = BTreeSet::new();
     let can = |d: &ResourceDef, verb: &str| d.verbs.iter().any(|v| v == verb);
-    let served = discover().into_iter().filter(|d| d.is_namespaced() && can(d, "list") && can(d, "delete"));
+    let served = served.filter(|d| d.is_namespaced() && can(d, "list") && can(d, "delete"));
     served.filter(|d| seen.insert((d.group.clone(), d.resource.clone()))).collect()
 }
 
 async fn delete_all(context: &Context, namespace: &str, def: &ResourceDef, remains: &mut Remains) {
     let collection = Target::collection(def.gvr(), Some(namespace));
-    let listed = match context.client.list(&collection, &ListOptions::default()).await {
-        Ok(listed) if listed.items.is_empty() => return,
-        Ok(listed) => listed,
-        Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return,
-        Err(status) => return remains.failures.push(format!("{}: {status}", def.gvr())),
-    };
+    let mut options = ListOptions { limit: PAGE, ..ListOptions::default() };
+    loop {
+        let listed = match context.client.list(&collection, &options).await {
+            Ok(listed) => listed,
+            Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return,
+            Err(status) => return remains.failures.push(format!("{}: {status}", def.gvr())),
+        };
+        delete_page(context, namespace, def, &listed, remains).await;
+        if listed.continue_token.is_empty() {
+            return;
+        }
+        options.continue_token = listed.continue_token;
+    }
+}
+
+async fn delete_page(context: &Context, namespace: &str, def: &ResourceDef, listed: &Listed, remains: &mut Remains) {
     let metas = listed.items.iter().filter_map(|i| Meta::read(i).ok());
     let deletions: Vec<_> = metas.map(|meta| delete_one(context, namespace, def, meta.metadata)).collect();
     let outcomes: Vec<_> = futures::stream::iter(deletions).buffer_unordered(DELETIONS).collect().await;
@@ -167,10 +193,16 @@ fn conditions(remains: &Remains, namespace: &Object, now: Timestamp) -> Value {
         counts.iter().map(|(name, n)| format!("{name} {word} {n} resource instances")).collect::<Vec<_>>().join(", ")
     };
     let failed = format!("Failed to delete all resource types, {} remaining: {}", remains.failures.len(), remains.failures.join(", "));
+    let undiscovered: Vec<String> = remains.silent.iter().map(|gv| format!("{gv}: stale GroupVersion discovery: {gv}")).collect();
+    let undiscovered =
+        format!("Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: {}", undiscovered.join(", "));
     let some = format!("Some resources are remaining: {}", listed(&remains.by_resource, "has"));
     let held = format!("Some content in the namespace has finalizers remaining: {}", listed(&remains.by_finalizer, "in"));
     let rows = [
-        ("NamespaceDeletionDiscoveryFailure", false, "ResourcesDiscovered", "All resources successfully discovered"),
+        match remains.silent.is_empty() {
+            true => ("NamespaceDeletionDiscoveryFailure", false, "ResourcesDiscovered", "All resources successfully discovered"),
+            false => ("NamespaceDeletionDiscoveryFailure", true, "DiscoveryFailed", undiscovered.as_str()),
+        },
         ("NamespaceDeletionGroupVersionParsingFailure", false, "ParsedGroupVersions", "All legacy kube types successfully parsed"),
         match remains.failures.is_empty() {
             true => ("NamespaceDeletionContentFailure", false, "ContentDeleted", "All content successfully deleted, may be waiting on finalization"),

@@ -3,6 +3,7 @@
 //! Objects that are read or watched share the cache's bytes. One client acts as one user.
 
 mod audited;
+mod beyond;
 
 use std::sync::Arc;
 
@@ -59,15 +60,20 @@ impl LocalClient {
 
     /// Resolves and authorizes, and begins the audit event where one is wanted.
     fn enter(&self, target: &Target, verb: &'static str, field_selector: &str) -> Result<(Scope, Audited)> {
-        let writes = !matches!(verb, "get" | "list" | "watch");
+        let scope = self.scope(target)?;
+        let audited = self.admit(&Attributes { field_selector, ..scope.attributes(verb) })?;
+        Ok((scope, audited))
+    }
+
+    /// Authorizes, and begins the audit event where one is wanted.
+    fn admit(&self, asked: &Attributes<'_>) -> Result<Audited> {
+        let writes = !matches!(asked.verb, "get" | "list" | "watch");
         if writes && self.leads.as_ref().is_some_and(|leads| !*leads.borrow()) {
             return Err(Status::unavailable("this server does not lead any more"));
         }
-        let scope = self.scope(target)?;
-        let asked = Attributes { field_selector, ..scope.attributes(verb) };
-        let audited = Audited::begin(&self.core, &asked)?;
-        match self.core.authorize_noting(&asked, audited.record()) {
-            Ok(()) => Ok((scope, audited)),
+        let audited = Audited::begin(&self.core, asked)?;
+        match self.core.authorize_noting(asked, audited.record()) {
+            Ok(()) => Ok(audited),
             Err(status) => Err(audited.refused(status)),
         }
     }
@@ -139,6 +145,9 @@ impl Client for LocalClient {
 
     fn list<'a>(&'a self, target: &'a Target, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed>> {
         Box::pin(async move {
+            if let Some(beyond) = self.beyond(target) {
+                return beyond.list(options).await;
+            }
             let (scope, audited) = self.enter(target, "list", &options.field_selector)?;
             let query = ListQuery {
                 label_selector: options.label_selector.clone(),
@@ -221,6 +230,9 @@ impl Client for LocalClient {
 
     fn delete<'a>(&'a self, target: &'a Target, options: &'a DeleteOptions) -> BoxFuture<'a, Result<Option<Served>>> {
         Box::pin(async move {
+            if let Some(beyond) = self.beyond(target) {
+                return beyond.delete(options).await;
+            }
             let (scope, audited) = self.enter(target, "delete", "")?;
             let conditional = options.uid.is_some() || options.resource_version.is_some();
             let options = delete::DeleteOptions {

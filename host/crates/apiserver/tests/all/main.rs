@@ -5,6 +5,7 @@
 mod authorization;
 mod beside;
 mod doubled;
+mod elsewhere;
 mod encryption;
 mod harness;
 mod hostile;
