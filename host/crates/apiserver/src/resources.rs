@@ -217,8 +217,13 @@ impl Resource {
             return None;
         }
         let before = object.clone();
-        object.pointer_mut(place).into_iter().for_each(|value| presence::leave_out(value, of));
+        self.without_empties(object);
         Some(before)
+    }
+    /// The same where nobody asks what it was.
+    pub fn without_empties(&self, object: &mut Object) {
+        let (place, of) = self.typed();
+        object.pointer_mut(place).into_iter().for_each(|value| presence::leave_out(value, of));
     }
     /// Gives an object the zeros, empty lists and maps that another has where this one has nothing: beside each other they are the same then.
     pub fn take_over_empties(&self, object: &mut Object, other: &Object) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use pintle_api::object::ObjectExt;
 use pintle_api::{GroupVersionResource, Object, Status};
 use serde_json::Value;
 
@@ -31,6 +32,23 @@ impl Request<'_> {
     pub fn resource(&self, gvr: &GroupVersionResource) -> Result<Arc<Resource>, Status> {
         self.resources.load().find(gvr).cloned().ok_or_else(no_such_resource)
     }
+    /// An object as hooks and policies see it: in their version, without empty lists and maps that are the same as none.
+    pub async fn shown(&self, seen: &Arc<Resource>, object: &Object) -> Result<Object, Status> {
+        let own = &self.scope.resource;
+        let mut shown = if Arc::ptr_eq(seen, own) { object.clone() } else { own.convert_to(seen, object).await? };
+        // A subresource has objects of another kind.
+        if shown.str_at(&["kind"]) == seen.def().kind {
+            seen.without_empties(&mut shown);
+        }
+        Ok(shown)
+    }
+
+    /// What they made of it.
+    pub async fn taken_back(&self, seen: &Arc<Resource>, object: Object) -> Result<Object, Status> {
+        let own = &self.scope.resource;
+        if Arc::ptr_eq(seen, own) { Ok(object) } else { seen.convert_to(own, &object).await }
+    }
+
     pub fn is_connect(&self) -> bool {
         self.operation == Operation::Connect
     }

@@ -118,7 +118,6 @@ async fn a_namespace_takes_along_what_another_server_keeps_of_it() {
     let kept = Arc::new(Kept::default());
     kept.flowers.lock().unwrap().extend(["a/rose", "a/tulip", "b/rose", "default/rose"].map(str::to_owned));
     let port = serve(&f, kept.clone()).await;
-    let core = |resource: &'static str| GroupVersionResource::constant("", "v1", resource);
     // Loopback is no address for an endpoint, but a name may have it.
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "flowers"},
         "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}});

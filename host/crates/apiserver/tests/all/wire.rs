@@ -98,6 +98,11 @@ async fn webhooks_change_and_refuse() {
     let mut skipped = config_map("skipped");
     skipped.set_at(&["metadata", "labels"], json!({"a": "b"}));
     assert_eq!(create(&f, "configmaps", skipped).await.unwrap()["data"], json!({"key": "1"}));
+    // What is empty is not there for a hook, as it is not there once it is stored.
+    let mut without = config_map("without");
+    (without["metadata"]["labels"], without["binaryData"]) = (json!({}), json!({}));
+    let without = create(&f, "configmaps", without).await.unwrap();
+    assert_eq!((&without["data"], without.get("binaryData")), (&json!({"key": "1", "added": "yes"}), None));
 
     let refuses = hook(&f.server, |review| {
         let kept = review["request"]["operation"] == "DELETE" || review["request"]["object"]["data"]["key"] == "bad";

@@ -75,17 +75,17 @@ impl Policies {
             let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, Some(object))? else { continue };
             let Some(params) = params(request, policy, binding)? else { continue };
+            let old = shown(request, &seen, request.old).await?;
             for params in params {
-                let shown = in_version(request, &seen, object).await?;
-                let mut variables = policy.variables(request, &seen, Some(&shown), request.old, &params, &namespace_object(request));
+                let shown = request.shown(&seen, object).await?;
+                let mut variables = policy.variables(request, &seen, Some(&shown), old.as_ref(), &params, &namespace_object(request));
                 let changed = match policy.applies(&mut variables) {
                     Ok(true) => policy.mutated(&variables, &shown, &seen),
                     Ok(false) => continue,
                     Err(why) => Err(why),
                 };
                 match changed {
-                    Ok(changed) if Arc::ptr_eq(&seen, &request.scope.resource) => *object = changed,
-                    Ok(changed) => *object = seen.convert_to(&request.scope.resource, &changed).await?,
+                    Ok(changed) => *object = request.taken_back(&seen, changed).await?,
                     Err(_) if policy.ignores_failure => {}
                     Err(why) => return Err(refused(request, policy, binding, &Denied::failed(why))),
                 }
@@ -101,12 +101,9 @@ impl Policies {
             let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, object)? else { continue };
             let Some(params) = params(request, policy, binding)? else { continue };
-            let shown = match object {
-                Some(object) => Some(in_version(request, &seen, object).await?),
-                None => None,
-            };
+            let (shown, old) = (shown(request, &seen, object).await?, shown(request, &seen, request.old).await?);
             for params in params {
-                let mut variables = policy.variables(request, &seen, shown.as_ref(), request.old, &params, &namespace_object(request));
+                let mut variables = policy.variables(request, &seen, shown.as_ref(), old.as_ref(), &params, &namespace_object(request));
                 match policy.applies(&mut variables) {
                     Ok(true) => {
                         policy.denials(&variables).iter().for_each(|(i, denied)| said.denial(request, policy, binding, *i, denied));
@@ -226,8 +223,11 @@ fn matched(request: &Request<'_>, policy: &Policy, binding: &Binding, object: Op
     Ok(binding.matcher.wants(request, object)?.map(|_| seen))
 }
 
-async fn in_version(request: &Request<'_>, seen: &Arc<Resource>, object: &Object) -> Result<Object, Status> {
-    if Arc::ptr_eq(seen, &request.scope.resource) { Ok(object.clone()) } else { request.scope.resource.convert_to(seen, object).await }
+async fn shown(request: &Request<'_>, seen: &Arc<Resource>, object: Option<&Object>) -> Result<Option<Object>, Status> {
+    match object {
+        Some(object) => request.shown(seen, object).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 fn namespace_object(request: &Request<'_>) -> Value {

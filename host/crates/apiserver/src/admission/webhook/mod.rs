@@ -98,7 +98,7 @@ impl Hooks {
         let mut warnings = Vec::new();
         let (components, webhooks) = (self.components.mutating.hooks.load_full(), self.mutating.hooks.load_full());
         for hook in components.iter().chain(webhooks.iter()) {
-            warnings.extend(ask(&self.components, request, hook, object).await?.unwrap_or_default().0.warnings);
+            warnings.extend(ask(&self.components, request, hook, object).await?.map(|(verdict, _)| verdict.warnings).unwrap_or_default());
         }
         warnings.extend(self.validate(request, object).await?);
         Ok(warnings)
@@ -113,7 +113,7 @@ impl Hooks {
         let (components, webhooks) = (self.components.validating.hooks.load_full(), self.validating.hooks.load_full());
         let verdicts = future::join_all(components.iter().chain(webhooks.iter()).map(|hook| ask(&self.components, request, hook, object))).await;
         for verdict in verdicts {
-            warnings.extend(verdict?.unwrap_or_default().0.warnings);
+            warnings.extend(verdict?.map(|(verdict, _)| verdict.warnings).unwrap_or_default());
         }
         Ok(warnings)
     }
@@ -151,18 +151,18 @@ async fn ask_to_mutate(
     warnings.extend(verdict.warnings);
     let changed = match (verdict.patch, verdict.object) {
         (Some(patch), _) => {
-            let shown = in_version(request, &seen, object).await?;
+            let shown = request.shown(&seen, object).await?;
             Some(review::patched(&shown, &patch).map_err(|why| Status::internal(format!("failed calling {}: {why}", hook.title())))?)
         }
         (None, whole) => whole,
     };
     if let Some(changed) = changed {
-        *object = back(request, &seen, changed).await?;
+        *object = request.taken_back(&seen, changed).await?;
     }
     Ok(true)
 }
 
-type Asked = (Verdict, Option<Arc<Resource>>);
+type Asked = (Verdict, Arc<Resource>);
 
 /// `None`: the hook does not care. The verdict comes with the version that the hook saw.
 async fn ask(components: &Components, request: &Request<'_>, hook: &Hook, object: Option<&Object>) -> Result<Option<Asked>, Status> {
@@ -173,7 +173,7 @@ async fn ask(components: &Components, request: &Request<'_>, hook: &Hook, object
         Err(why) => Err(Refusal::Failed(why)),
     };
     match outcome {
-        Ok(verdict) => Ok(Some((verdict, Some(seen)))),
+        Ok(verdict) => Ok(Some((verdict, seen))),
         Err(Refusal::Denied(status)) => Err(status),
         Err(Refusal::Failed(why)) if hook.ignores_failure => {
             tracing::warn!(hook = hook.name, %why, "an admission hook failed; the request goes on without it");
@@ -187,17 +187,11 @@ type Both = (Option<Object>, Option<Object>);
 
 /// The objects in the version that the hook sees; `None` where its match conditions say no.
 async fn prepared(request: &Request<'_>, hook: &Hook, seen: &Arc<Resource>, object: Option<&Object>) -> Result<Result<Option<Both>, String>, Status> {
-    let shown = Some(seen.clone());
-    let convert = |o: Option<Object>| {
-        let shown = shown.clone();
-        async move {
-            match o {
-                Some(o) => in_version(request, &shown, &o).await.map(Some),
-                None => Ok(None),
-            }
-        }
+    let shown = async |object: Option<&Object>| match object {
+        Some(object) => request.shown(seen, object).await.map(Some),
+        None => Ok(None),
     };
-    let (object, old) = (convert(object.cloned()).await?, convert(request.old.cloned()).await?);
+    let (object, old) = (shown(object).await?, shown(request.old).await?);
     let variables = || {
         let mut all = Variables::new()
             .with("object", object.as_ref().unwrap_or(&Value::Null))
@@ -211,20 +205,6 @@ async fn prepared(request: &Request<'_>, hook: &Hook, seen: &Arc<Resource>, obje
         Ok(false) => Ok(None),
         Err(why) => Err(why),
     })
-}
-
-async fn in_version(request: &Request<'_>, seen: &Option<Arc<Resource>>, object: &Object) -> Result<Object, Status> {
-    match seen {
-        Some(seen) if !Arc::ptr_eq(seen, &request.scope.resource) => request.scope.resource.convert_to(seen, object).await,
-        _ => Ok(object.clone()),
-    }
-}
-
-async fn back(request: &Request<'_>, seen: &Option<Arc<Resource>>, object: Object) -> Result<Object, Status> {
-    match seen {
-        Some(seen) if !Arc::ptr_eq(seen, &request.scope.resource) => seen.convert_to(&request.scope.resource, &object).await,
-        _ => Ok(object),
-    }
 }
 
 /// The configurations of admission itself.
