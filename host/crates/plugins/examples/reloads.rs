@@ -236,18 +236,14 @@ impl Reloaded {
         if !path.exists() {
             std::fs::write(&path, with_note(&self.bytes, &version.to_string())).expect("written");
         }
-        let status = cluster.get_object(&PLUGINS, "", self.name).map_or(json!({}), |p| p["status"].clone());
-        let before = status["activeDigest"].clone();
+        let before = cluster.get_object(&PLUGINS, "", self.name).map_or(Value::Null, |p| p["status"]["activeDigest"].clone());
         let grants = json!([{"apiGroups": ["*"], "resources": ["*", "pods/binding", "pods/status"], "verbs": ["*"]}]);
         // A rollback would end the run: faults are asked for.
         let mut spec = json!({"world": self.world, "source": {"file": file}, "grants": grants, "rollback": {"faults": 0}});
         if options.traps > 0 {
             spec["limits"] = json!({"memory": "12Mi"});
         }
-        cluster.put(
-            &PLUGINS,
-            json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": self.name}, "spec": spec, "status": status}),
-        );
+        cluster.put_spec(&PLUGINS, json!({"apiVersion": "pintle.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": self.name}, "spec": spec}));
         let begun = Instant::now();
         loop {
             let status = cluster.get_object(&PLUGINS, "", self.name).map_or(json!({}), |p| p["status"].clone());

@@ -46,24 +46,18 @@ impl Cluster {
     }
 
     /// Creates or replaces, keeping the uid.
-    pub fn put(&self, resource: &GroupVersionResource, mut object: Value) -> Value {
+    pub fn put(&self, resource: &GroupVersionResource, object: Value) -> Value {
+        self.lock().put(resource, object)
+    }
+
+    /// Gives an object another spec, and leaves what others wrote to its status meanwhile.
+    #[allow(dead_code, reason = "examples/reloads.rs, which has this file in common")]
+    pub fn put_spec(&self, resource: &GroupVersionResource, mut object: Value) -> Value {
         let mut state = self.lock();
-        let key = (resource.clone(), object.namespace().to_owned(), object.name().to_owned());
-        let before = state.objects.get(&key).cloned();
-        let uid = before.as_ref().map_or_else(|| format!("uid-{}", state.revision + 1), |b| b.uid().to_owned());
-        object.set_at(&["metadata", "uid"], uid.into());
-        if let Some(before) = &before {
-            let bump = i64::from(before["spec"] != object["spec"]);
-            let generation = before.i64_at(&["metadata", "generation"]).unwrap_or(1) + bump;
-            object.set_at(&["metadata", "generation"], generation.into());
-            object.set_at(&["metadata", "creationTimestamp"], before["metadata"]["creationTimestamp"].clone());
-        } else {
-            object.set_at(&["metadata", "generation"], 1.into());
-            let seconds = i64::try_from(state.revision).unwrap_or_default() + 1_700_000_000;
-            let time = jiff::Timestamp::from_second(seconds).expect("a time").to_string();
-            object.set_at(&["metadata", "creationTimestamp"], time.into());
+        if let Some(before) = state.objects.get(&(resource.clone(), object.namespace().to_owned(), object.name().to_owned())) {
+            object["status"] = before["status"].clone();
         }
-        state.commit(key, Some(object), before.is_some())
+        state.put(resource, object)
     }
 
     pub fn remove(&self, resource: &GroupVersionResource, namespace: &str, name: &str) {
@@ -105,22 +99,47 @@ impl Cluster {
     }
 
     fn require(&self, target: &Target) -> Result<Value> {
-        let name = target.name.clone().unwrap_or_default();
-        self.get_object(&target.resource, target.namespace.as_deref().unwrap_or_default(), &name)
-            .ok_or_else(|| Status::not_found(&target.resource.group, &target.resource.resource, &name))
+        self.lock().require(target)
     }
 
     fn bind(&self, target: &Target, binding: &Value) -> Result<Served> {
-        let mut pod = self.require(target)?;
+        let mut state = self.lock();
+        let mut pod = state.require(target)?;
         if !pod.str_at(&["spec", "nodeName"]).is_empty() {
             return Err(Status::conflict("", "pods/binding", pod.name(), "pod is already assigned to a node"));
         }
         pod["spec"]["nodeName"] = binding["target"]["name"].clone();
-        Ok(served(&self.put(&target.resource, pod)))
+        Ok(served(&state.put(&target.resource, pod)))
     }
 }
 
 impl State {
+    fn require(&self, target: &Target) -> Result<Value> {
+        let name = target.name.clone().unwrap_or_default();
+        let key = (target.resource.clone(), target.namespace.clone().unwrap_or_default(), name.clone());
+        let found = self.objects.get(&key).cloned();
+        found.ok_or_else(|| Status::not_found(&target.resource.group, &target.resource.resource, &name))
+    }
+
+    fn put(&mut self, resource: &GroupVersionResource, mut object: Value) -> Value {
+        let key = (resource.clone(), object.namespace().to_owned(), object.name().to_owned());
+        let before = self.objects.get(&key).cloned();
+        let uid = before.as_ref().map_or_else(|| format!("uid-{}", self.revision + 1), |b| b.uid().to_owned());
+        object.set_at(&["metadata", "uid"], uid.into());
+        if let Some(before) = &before {
+            let bump = i64::from(before["spec"] != object["spec"]);
+            let generation = before.i64_at(&["metadata", "generation"]).unwrap_or(1) + bump;
+            object.set_at(&["metadata", "generation"], generation.into());
+            object.set_at(&["metadata", "creationTimestamp"], before["metadata"]["creationTimestamp"].clone());
+        } else {
+            object.set_at(&["metadata", "generation"], 1.into());
+            let seconds = i64::try_from(self.revision).unwrap_or_default() + 1_700_000_000;
+            let time = jiff::Timestamp::from_second(seconds).expect("a time").to_string();
+            object.set_at(&["metadata", "creationTimestamp"], time.into());
+        }
+        self.commit(key, Some(object), before.is_some())
+    }
+
     fn commit(&mut self, key: Key, object: Option<Value>, existed: bool) -> Value {
         self.revision += 1;
         let revision = self.revision;
@@ -184,34 +203,38 @@ impl Client for Cluster {
                 let name = format!("{}{}", object.str_at(&["metadata", "generateName"]), self.lock().revision);
                 object.set_at(&["metadata", "name"], name.into());
             }
-            if self.get_object(&target.resource, object.namespace(), object.name()).is_some() {
+            let mut state = self.lock();
+            if state.objects.contains_key(&(target.resource.clone(), object.namespace().to_owned(), object.name().to_owned())) {
                 return Err(Status::already_exists(&target.resource.group, &target.resource.resource, object.name()));
             }
-            Ok(served(&self.put(&target.resource, object)))
+            Ok(served(&state.put(&target.resource, object)))
         })
     }
 
     fn update<'a>(&'a self, target: &'a Target, object: Value, _: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
             self.note("update", target)?;
-            let current = self.require(target)?;
+            let mut state = self.lock();
+            let current = state.require(target)?;
             if !object.resource_version().is_empty() && object.resource_version() != current.resource_version() {
                 return Err(Status::stale(&target.resource.group, &target.resource.resource, current.name()));
             }
-            Ok(served(&self.put(&target.resource, object)))
+            Ok(served(&state.put(&target.resource, object)))
         })
     }
 
     fn patch<'a>(&'a self, target: &'a Target, patch: Patch, _: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
             self.note("patch", target)?;
-            let mut object = self.require(target)?;
+            // Under one lock: what is written between a read and its write would be lost.
+            let mut state = self.lock();
+            let mut object = state.require(target)?;
             match patch {
                 Patch::Merge(patch) | Patch::Strategic(patch) => merge(&mut object, &patch),
                 Patch::Json(patch) => object = pintle_api::patch::json::apply(object, &patch)?,
                 Patch::Apply(_) => panic!("no server-side apply here"),
             }
-            Ok(served(&self.put(&target.resource, object)))
+            Ok(served(&state.put(&target.resource, object)))
         })
     }
 
