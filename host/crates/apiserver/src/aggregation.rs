@@ -86,6 +86,11 @@ impl Extensions {
         self.served.load().values().cloned().collect()
     }
 
+    /// Who is not among these does not answer any more.
+    pub fn keep_answers(&self, names: &HashSet<String>) {
+        self.note_answers(self.answered.load().intersection(names).cloned().collect());
+    }
+
     /// Of all of them, who answered.
     pub fn note_answers(&self, names: HashSet<String>) {
         if **self.answered.load() != names {
@@ -134,7 +139,7 @@ impl Extension {
     pub async fn ask(&self, objects: &dyn Lookup, user: &User, request: http::Request<Full<Bytes>>, timeout: Duration) -> Result<Bytes, Status> {
         let unavailable = |why: String| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}"));
         let mut request = request;
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         name_user(request.headers_mut(), user);
         let remote = self.remote().map_err(unavailable)?;
         let (code, body) = remote.call(objects, request, timeout).await.map_err(unavailable)?;

@@ -42,7 +42,7 @@ pub struct Table {
     /// In the order of discovery.
     pub all: Vec<Arc<Resource>>,
     by_name: HashMap<(String, String), Vec<Arc<Resource>>>,
-    /// What other servers serve; only discovery tells of it.
+    /// What other servers serve: discovery tells of it, and namespaces that end ask for it.
     pub foreign: Vec<ResourceDef>,
     /// From which definitions the custom resources were made: uid, generation, ending.
     pub stamp: Vec<(String, i64, bool)>,

@@ -118,7 +118,7 @@ impl Server {
         let definitions = tokio::spawn(crate::custom::run(core.clone(), leads.clone()));
         let (extensions, own) = (apiservices::run(core.clone()), apiservices::register(core.clone()));
         let aggregation = tokio::spawn(async { tokio::join!(extensions, own).0 });
-        let client = LocalClient::new(core.clone(), User::loopback()).while_leading(leads.clone());
+        let client = LocalClient::new(core.clone(), User::loopback()).while_leading(leads.clone()).reaching_beyond();
         let bookkeeping = bookkeeping::start(bookkeeping::Context { client: Arc::new(client), ..context }, leads.clone());
         let compaction = tokio::spawn(crate::cache::forget_history(core.cache.store().clone(), leads.clone()));
         let front = Front::new(core.clone(), Arc::new(pki.server_config()?), external.to_string());

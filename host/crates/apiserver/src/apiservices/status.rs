@@ -51,9 +51,11 @@ async fn reconcile(core: &Arc<Core>, resource: &Arc<Resource>, services: &[Objec
     let asked = future::join_all(extensions.iter().map(|e| ask(core, e))).await;
     let mut foreign: Vec<ResourceDef> = asked.iter().flatten().flatten().cloned().collect();
     foreign.sort_by(|a, b| (&a.group, &a.version, &a.resource).cmp(&(&b.group, &b.version, &b.resource)));
+    let answered = extensions.iter().zip(&asked).filter(|(_, asked)| asked.is_ok()).map(|(e, _)| e.name.clone()).collect();
+    // At no moment is something neither shown nor silent.
+    core.extensions.keep_answers(&answered);
     show(core, foreign);
-    let answered = extensions.iter().zip(&asked).filter(|(_, asked)| asked.is_ok());
-    core.extensions.note_answers(answered.map(|(e, _)| e.name.clone()).collect());
+    core.extensions.note_answers(answered);
     future::join_all(services.iter().map(|service| async {
         let condition = match extensions.iter().zip(&asked).find(|(e, _)| e.name == service.name()) {
             Some((_, Ok(_))) => condition(true, "Passed", "all checks passed"),
@@ -92,6 +94,9 @@ async fn ask(core: &Core, extension: &Extension) -> Asked {
         return Err(failed(format!("bad status from {path}: {code}")));
     }
     let list: Value = serde_json::from_slice(&body).map_err(|why| failed(why.to_string()))?;
+    if list.str_at(&["kind"]) != "APIResourceList" {
+        return Err(failed("not an APIResourceList".to_owned()));
+    }
     Ok(discovery::defs_of(&extension.group, &extension.version, &list))
 }
 

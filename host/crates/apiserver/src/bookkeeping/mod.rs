@@ -74,7 +74,11 @@ impl Context {
             client: Arc::new(LocalClient::new(core.clone(), User::loopback())),
             auth: auth.clone(),
             discover: Arc::new(move || resources.load().all.iter().map(|r| r.def().clone()).collect()),
-            elsewhere: Arc::new(move || Elsewhere { resources: foreign.load().foreign.clone(), silent: extensions.unanswered() }),
+            elsewhere: Arc::new(move || {
+                // In this order: what is shown between the two was silent.
+                let silent = extensions.unanswered();
+                Elsewhere { resources: foreign.load().foreign.clone(), silent }
+            }),
             schemas: Arc::new(move |group, version| {
                 let table = served.load();
                 let all: Vec<Published<'_>> = table.all.iter().map(|r| Published { def: r.def(), schema: r.strategy.openapi_schema() }).collect();

@@ -42,11 +42,13 @@ struct Remains {
     failures: Vec<String>,
     /// Group versions of servers that do not answer.
     silent: Vec<String>,
+    /// Objects that others were asked to delete: they may take their time, or have made more since.
+    elsewhere: usize,
 }
 
 impl Remains {
     fn is_empty(&self) -> bool {
-        self.by_resource.is_empty() && self.failures.is_empty() && self.silent.is_empty()
+        self.by_resource.is_empty() && self.failures.is_empty() && self.silent.is_empty() && self.elsewhere == 0
     }
 }
 
@@ -119,15 +121,18 @@ async fn end(context: &Context, name: &str) -> Result<Outcome, Status> {
 async fn delete_content(context: &Context, namespace: &str) -> Remains {
     let elsewhere = (context.elsewhere)();
     let mut remains = Remains { silent: elsewhere.silent, ..Remains::default() };
-    let served = (context.discover)().into_iter().chain(elsewhere.resources);
     let (pods, others): (Vec<ResourceDef>, Vec<ResourceDef>) =
-        deletable(served).into_iter().partition(|d| d.group.is_empty() && d.resource == "pods");
+        deletable((context.discover)().into_iter()).into_iter().partition(|d| d.group.is_empty() && d.resource == "pods");
     for def in pods {
         delete_all(context, namespace, &def, &mut remains).await;
     }
     if remains.by_resource.is_empty() {
         for def in others {
             delete_all(context, namespace, &def, &mut remains).await;
+        }
+        for def in deletable(elsewhere.resources.into_iter()) {
+            let found = delete_all(context, namespace, &def, &mut remains).await;
+            remains.elsewhere += found;
         }
     }
     remains
@@ -141,18 +146,24 @@ fn deletable(served: impl Iterator<Item = ResourceDef>) -> Vec<ResourceDef> {
     served.filter(|d| seen.insert((d.group.clone(), d.resource.clone()))).collect()
 }
 
-async fn delete_all(context: &Context, namespace: &str, def: &ResourceDef, remains: &mut Remains) {
+/// How many there were.
+async fn delete_all(context: &Context, namespace: &str, def: &ResourceDef, remains: &mut Remains) -> usize {
     let collection = Target::collection(def.gvr(), Some(namespace));
     let mut options = ListOptions { limit: PAGE, ..ListOptions::default() };
+    let mut found = 0;
     loop {
         let listed = match context.client.list(&collection, &options).await {
             Ok(listed) => listed,
-            Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return,
-            Err(status) => return remains.failures.push(format!("{}: {status}", def.gvr())),
+            Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return found,
+            Err(status) => {
+                remains.failures.push(format!("{}: {status}", def.gvr()));
+                return found;
+            }
         };
+        found += listed.items.len();
         delete_page(context, namespace, def, &listed, remains).await;
-        if listed.continue_token.is_empty() {
-            return;
+        if listed.continue_token.is_empty() || listed.continue_token == options.continue_token {
+            return found;
         }
         options.continue_token = listed.continue_token;
     }
@@ -194,8 +205,11 @@ fn conditions(remains: &Remains, namespace: &Object, now: Timestamp) -> Value {
     };
     let failed = format!("Failed to delete all resource types, {} remaining: {}", remains.failures.len(), remains.failures.join(", "));
     let undiscovered: Vec<String> = remains.silent.iter().map(|gv| format!("{gv}: stale GroupVersion discovery: {gv}")).collect();
-    let undiscovered =
-        format!("Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: {}", undiscovered.join(", "));
+    let undiscovered = format!(
+        "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+        remains.silent.len(),
+        undiscovered.join(", ")
+    );
     let some = format!("Some resources are remaining: {}", listed(&remains.by_resource, "has"));
     let held = format!("Some content in the namespace has finalizers remaining: {}", listed(&remains.by_finalizer, "in"));
     let rows = [

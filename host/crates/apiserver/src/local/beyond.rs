@@ -1,13 +1,13 @@
 //! Objects that another server keeps: they are listed and deleted there, in the client's name, after the same authorization as here.
 //!
-//! No more than that. Namespaces are emptied through it; nobody else in this process acts on what it does not keep itself. Called by
-//! [`super`] for a resource that this server does not have.
+//! No more than that, and of what is listed the metadata alone. Namespaces are emptied through it, by bookkeeping's client; to plugins'
+//! clients such resources are not found. Called by [`super`] for a resource that this server does not have.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pintle_api::Status;
@@ -21,6 +21,8 @@ use crate::aggregation::Extension;
 use crate::auth::Attributes;
 use crate::lookup::CacheLookup;
 
+/// An object may be large, and all that is asked for is whose it is.
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json");
 /// For one call.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,7 +36,7 @@ pub(super) struct Beyond<'a> {
 impl LocalClient {
     /// `None`: this server has the resource, or nobody has.
     pub(super) fn beyond<'a>(&'a self, target: &'a Target) -> Option<Beyond<'a>> {
-        if self.core.resource(&target.resource).is_ok() {
+        if !self.reaches_beyond || self.core.resource(&target.resource).is_ok() {
             return None;
         }
         let extension = self.core.extensions.find(&target.path())?;
@@ -55,9 +57,10 @@ impl Beyond<'_> {
         ];
         let given = asked.into_iter().filter(|(_, value)| !value.is_empty());
         let query: Vec<String> = given.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
-        let request = http::Request::get(format!("{}?{}", self.target.path(), query.join("&"))).body(Full::default());
+        let request = http::Request::get(format!("{}?{}", self.target.path(), query.join("&"))).header(ACCEPT, METADATA).body(Full::default());
         let list = match self.ask(request).await {
-            Ok(list) => list,
+            Ok(list) if list.get("items").is_some() => list,
+            Ok(_) => return Err(audited.refused(Status::internal("a list without items"))),
             Err(status) => return Err(audited.refused(status)),
         };
         audited.answered(200);
@@ -66,6 +69,11 @@ impl Beyond<'_> {
     }
 
     pub async fn delete(&self, options: &DeleteOptions) -> Result<Option<Served>> {
+        // The other server says what they are: one that is another path would be another request.
+        let name = self.target.name.as_deref().unwrap_or_default();
+        if matches!(name, "" | "." | "..") || name.contains(['/', '%', '?', '#']) {
+            return Err(Status::bad_request(format!("{name:?} is no name of an object")));
+        }
         let audited = self.enter("delete", "")?;
         let mut body = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
         if let Some(seconds) = options.grace_period_seconds {

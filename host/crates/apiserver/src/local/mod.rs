@@ -32,15 +32,21 @@ pub struct LocalClient {
     core: Arc<Core>,
     user: Arc<User>,
     leads: Option<watch::Receiver<bool>>,
+    /// Whether it lists and deletes what other servers keep.
+    reaches_beyond: bool,
 }
 
 impl LocalClient {
     pub(crate) fn new(core: Arc<Core>, user: User) -> Self {
-        Self { core, user: Arc::new(user), leads: None }
+        Self { core, user: Arc::new(user), leads: None, reaches_beyond: false }
     }
     /// From now on it writes only while this server leads: what still runs when another one has taken over changes nothing.
     pub fn while_leading(self, leads: watch::Receiver<bool>) -> Self {
         Self { leads: Some(leads), ..self }
+    }
+    /// Resources of the API's extensions are listed and deleted as well; to others they are not found.
+    pub(crate) fn reaching_beyond(self) -> Self {
+        Self { reaches_beyond: true, ..self }
     }
     pub fn user(&self) -> &User {
         &self.user

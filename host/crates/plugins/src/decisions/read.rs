@@ -39,6 +39,8 @@ pub fn find(folder: &Path, wanted: &Wanted) -> Result<Vec<Found>, LogError> {
     for path in segments(folder)?.iter().rev() {
         match find_in(path, wanted, limit - found.len(), &mut found) {
             Err(LogError::Io(_, error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // What an earlier build left: the folder gets newer ones beside it.
+            Err(LogError::Format(..)) => {}
             other => other?,
         }
         if found.len() >= limit {
@@ -99,9 +101,13 @@ pub fn each(path: &Path, mut take: impl FnMut(Option<Record>) -> Result<(), LogE
     if all.is_empty() {
         return Err(LogError::Empty(path.to_owned()));
     }
+    let is_folder = path.is_dir();
     for segment in all {
+        let mut reader = match SegmentReader::open(&segment) {
+            Err(LogError::Format(..)) if is_folder => continue,
+            opened => opened?,
+        };
         take(None)?;
-        let mut reader = SegmentReader::open(&segment)?;
         while let Some(block) = reader.next_block() {
             for record in reader.records(&block)? {
                 take(Some(record))?;

@@ -75,7 +75,11 @@ impl Policies {
             let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, Some(object))? else { continue };
             let Some(params) = params(request, policy, binding)? else { continue };
-            let old = shown(request, &seen, request.old).await?;
+            let old = match shown(request, &seen, request.old).await {
+                Ok(old) => old,
+                Err(_) if policy.ignores_failure => continue,
+                Err(why) => return Err(why),
+            };
             for params in params {
                 let shown = request.shown(&seen, object).await?;
                 let mut variables = policy.variables(request, &seen, Some(&shown), old.as_ref(), &params, &namespace_object(request));
@@ -101,7 +105,11 @@ impl Policies {
             let policy = policy.compiled();
             let Some(seen) = matched(request, policy, binding, object)? else { continue };
             let Some(params) = params(request, policy, binding)? else { continue };
-            let (shown, old) = (shown(request, &seen, object).await?, shown(request, &seen, request.old).await?);
+            let (shown, old) = match (shown(request, &seen, object).await, shown(request, &seen, request.old).await) {
+                (Ok(shown), Ok(old)) => (shown, old),
+                (Err(_), _) | (_, Err(_)) if policy.ignores_failure => continue,
+                (Err(why), _) | (_, Err(why)) => return Err(why),
+            };
             for params in params {
                 let mut variables = policy.variables(request, &seen, shown.as_ref(), old.as_ref(), &params, &namespace_object(request));
                 match policy.applies(&mut variables) {
