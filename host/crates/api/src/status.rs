@@ -207,13 +207,37 @@ impl Status {
         let parsed: Option<Value> = serde_json::from_slice(body).ok();
         let Some(value) = parsed.filter(|v| v["kind"] == "Status") else {
             let text = String::from_utf8_lossy(&body[..body.len().min(1024)]).into_owned();
-            return Self::new(code, Reason::Unknown, text);
+            return Self::new(code, Reason::of_code(code), text);
         };
         Self {
             code: value["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(code),
             reason: serde_json::from_value(value["reason"].clone()).unwrap_or(Reason::Unknown),
             message: value["message"].as_str().unwrap_or_default().to_owned(),
             details: serde_json::from_value(value["details"].clone()).ok(),
+        }
+    }
+}
+
+impl Reason {
+    /// What a code alone says, where no Status came with it (`NewGenericServerResponse` of k8s.io/apimachinery; 410 and 413 besides).
+    fn of_code(code: u16) -> Self {
+        match code {
+            400 => Self::BadRequest,
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            406 => Self::NotAcceptable,
+            409 => Self::Conflict,
+            410 => Self::Gone,
+            413 => Self::RequestEntityTooLarge,
+            415 => Self::UnsupportedMediaType,
+            422 => Self::Invalid,
+            429 => Self::TooManyRequests,
+            500 => Self::InternalError,
+            503 => Self::ServiceUnavailable,
+            504 => Self::Timeout,
+            _ => Self::Unknown,
         }
     }
 }
@@ -319,5 +343,11 @@ mod tests {
         let kinds: Vec<_> = read.details.as_ref().unwrap().causes.iter().map(|cause| (cause.reason, cause.message.as_str())).collect();
         assert_eq!(kinds, [(CauseKind::Unnamed, "a"), (CauseKind::Unnamed, "b")]);
         assert_eq!(read.to_value()["details"]["causes"][0].get("reason"), None);
+    }
+
+    #[test]
+    fn an_answer_without_a_status_is_told_by_its_code() {
+        let reasons = [404, 405, 418].map(|code| Status::from_body(code, b"404 page not found").reason);
+        assert_eq!(reasons, [Reason::NotFound, Reason::MethodNotAllowed, Reason::Unknown]);
     }
 }

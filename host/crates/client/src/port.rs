@@ -62,7 +62,10 @@ impl HttpClient {
 
 impl Client for HttpClient {
     fn get<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Served>> {
-        Box::pin(async move { self.object(Method::GET, &query::object(target), "", Bytes::new()).await })
+        Box::pin(async move {
+            named(target)?;
+            self.object(Method::GET, &query::object(target), "", Bytes::new()).await
+        })
     }
 
     fn list<'a>(&'a self, target: &'a Target, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed>> {
@@ -85,7 +88,10 @@ impl Client for HttpClient {
     }
 
     fn update<'a>(&'a self, target: &'a Target, object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
-        Box::pin(async move { self.object(Method::PUT, &query::write(target, options, false), JSON, encode(&object)?).await })
+        Box::pin(async move {
+            named(target)?;
+            self.object(Method::PUT, &query::write(target, options, false), JSON, encode(&object)?).await
+        })
     }
 
     fn patch<'a>(&'a self, target: &'a Target, patch: Patch, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
@@ -98,15 +104,25 @@ impl Client for HttpClient {
                 Patch::Apply(body) => ("application/apply-patch+yaml", body),
             };
             let is_apply = matches!(patch, Patch::Apply(_));
+            named(target)?;
             self.object(Method::PATCH, &query::write(target, options, is_apply), content_type, encode(body)?).await
         })
     }
 
     fn delete<'a>(&'a self, target: &'a Target, options: &'a DeleteOptions) -> BoxFuture<'a, Result<Option<Served>>> {
         Box::pin(async move {
+            named(target)?;
             let body = encode(&delete_body(options))?;
             remaining(self.call(Method::DELETE, &query::object(target), JSON, body).await?)
         })
+    }
+}
+
+/// Without a name the path is the collection's: to delete there is to delete everything.
+fn named(target: &Target) -> Result<()> {
+    match target.name.as_deref() {
+        None | Some("") => Err(Status::bad_request("resource name may not be empty")),
+        Some(_) => Ok(()),
     }
 }
 
@@ -230,6 +246,14 @@ mod tests {
             }
         "#]]
         .assert_debug_eq(&listed);
+    }
+
+    #[test]
+    fn an_object_without_a_name_is_not_asked_for() {
+        let pods = pintle_api::GroupVersionResource::new("", "v1", "pods");
+        let refused = [Target::collection(pods.clone(), Some("ns")), Target::object(pods.clone(), Some("ns"), "")];
+        assert!(refused.iter().all(|target| named(target).is_err()));
+        assert!(named(&Target::object(pods, Some("ns"), "a")).is_ok());
     }
 
     #[test]

@@ -39,7 +39,8 @@ struct Remains {
     /// `pods.` or `deployments.apps` -> instances.
     by_resource: BTreeMap<String, usize>,
     by_finalizer: BTreeMap<String, usize>,
-    failures: Vec<String>,
+    /// In order, so that the condition that tells them stays as it is while they do.
+    failures: BTreeSet<String>,
     /// Group versions of servers that do not answer.
     silent: Vec<String>,
     /// Objects that others were asked to delete: they may take their time, or have made more since.
@@ -49,6 +50,15 @@ struct Remains {
 impl Remains {
     fn is_empty(&self) -> bool {
         self.by_resource.is_empty() && self.failures.is_empty() && self.silent.is_empty() && self.elsewhere == 0
+    }
+
+    /// What fails may fail for long, and is asked less and less often.
+    fn looked_at_again(&self) -> Outcome {
+        match (self.failures.is_empty(), self.by_resource.is_empty()) {
+            (false, _) => Outcome::Retry,
+            (true, false) => Outcome::After(LOOK_AGAIN),
+            (true, true) => Outcome::After(AWAIT_OTHERS),
+        }
     }
 }
 
@@ -98,8 +108,7 @@ async fn end(context: &Context, name: &str) -> Result<Outcome, Status> {
         }
     }
     if !empty {
-        let others_are_awaited = remains.by_resource.is_empty() && remains.failures.is_empty();
-        return Ok(Outcome::After(if others_are_awaited { AWAIT_OTHERS } else { LOOK_AGAIN }));
+        return Ok(remains.looked_at_again());
     }
     let others: Vec<Value> = namespace.list_at(&["spec", "finalizers"]).iter().filter(|f| *f != FINALIZER).cloned().collect();
     let last = others.is_empty();
@@ -155,8 +164,13 @@ async fn delete_all(context: &Context, namespace: &str, def: &ResourceDef, remai
         let listed = match context.client.list(&collection, &options).await {
             Ok(listed) => listed,
             Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return found,
+            // Deleting took longer than a list is remembered: what is left of it is listed from its beginning.
+            Err(status) if status.is(Reason::Expired) && !options.continue_token.is_empty() => {
+                options.continue_token.clear();
+                continue;
+            }
             Err(status) => {
-                remains.failures.push(format!("{}: {status}", def.gvr()));
+                remains.failures.insert(format!("{}: {status}", def.gvr()));
                 return found;
             }
         };
@@ -198,12 +212,16 @@ async fn delete_one(context: &Context, namespace: &str, def: &ResourceDef, meta:
     }
 }
 
+fn joined(failures: &BTreeSet<String>) -> String {
+    failures.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// The five conditions of a namespace that ends. A condition that does not change keeps its time.
 fn conditions(remains: &Remains, namespace: &Object, now: Timestamp) -> Value {
     let listed = |counts: &BTreeMap<String, usize>, word: &str| -> String {
         counts.iter().map(|(name, n)| format!("{name} {word} {n} resource instances")).collect::<Vec<_>>().join(", ")
     };
-    let failed = format!("Failed to delete all resource types, {} remaining: {}", remains.failures.len(), remains.failures.join(", "));
+    let failed = format!("Failed to delete all resource types, {} remaining: {}", remains.failures.len(), joined(&remains.failures));
     let undiscovered: Vec<String> = remains.silent.iter().map(|gv| format!("{gv}: stale GroupVersion discovery: {gv}")).collect();
     let undiscovered = format!(
         "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
@@ -246,6 +264,17 @@ fn conditions(remains: &Remains, namespace: &Object, now: Timestamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_is_asked_less_and_less_often() {
+        let mut remains = Remains::default();
+        remains.silent.push("example.com/v1".into());
+        assert!(matches!(remains.looked_at_again(), Outcome::After(AWAIT_OTHERS)));
+        remains.by_resource.insert("pods.".into(), 1);
+        assert!(matches!(remains.looked_at_again(), Outcome::After(LOOK_AGAIN)));
+        remains.failures.insert("example.com/v1 things: no".into());
+        assert!(matches!(remains.looked_at_again(), Outcome::Retry));
+    }
 
     #[test]
     fn conditions_tell_what_remains_and_keep_their_time() {

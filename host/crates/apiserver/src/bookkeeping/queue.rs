@@ -44,6 +44,8 @@ struct Key {
     /// Added while it ran.
     again: bool,
     failures: u32,
+    /// Of the last timer that was set when a turn ended. One before it adds nothing: each turn would set another.
+    timer: u64,
 }
 
 impl<K> Clone for Queue<K> {
@@ -117,6 +119,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
         entry.running = false;
         let again = std::mem::take(&mut entry.again);
         entry.failures = if matches!(outcome, Outcome::Retry) { entry.failures + 1 } else { 0 };
+        entry.timer += 1;
+        let timer = entry.timer;
         let delay = match outcome {
             Outcome::Retry => Some((FIRST_DELAY * 2u32.saturating_pow(entry.failures - 1)).min(LONGEST_DELAY)),
             Outcome::After(delay) => Some(delay),
@@ -128,9 +132,20 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
         drop(state);
         match delay {
             _ if again => self.add(key),
-            Some(delay) => self.add_after(key, delay),
+            Some(delay) => self.again_after(key, delay, timer),
             None => {}
         }
+    }
+
+    fn again_after(&self, key: K, delay: Duration, timer: u64) {
+        let queue = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let newest = queue.inner.state.lock().unwrap_or_else(PoisonError::into_inner).keys.get(&key).map(|entry| entry.timer);
+            if newest == Some(timer) {
+                queue.add(key);
+            }
+        });
     }
 }
 
@@ -165,5 +180,26 @@ mod tests {
         let _ = tokio::time::timeout(Duration::from_secs(60), queue.run(2, work)).await;
         assert_eq!(runs.load(Ordering::SeqCst), 4, "one for both adds, one more for the add while running, two after failures");
         assert!(queue.inner.state.lock().unwrap().keys.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_added_while_it_waits_still_waits_once() {
+        let queue: Queue<&str> = Queue::default();
+        let runs = AtomicUsize::new(0);
+        queue.add("a");
+        let adding = async {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                queue.add("a");
+            }
+            std::future::pending::<()>().await;
+        };
+        let working = queue.run(1, |_| async {
+            runs.fetch_add(1, Ordering::SeqCst);
+            Outcome::After(Duration::from_secs(10))
+        });
+        let both = async { tokio::join!(adding, working) };
+        let _ = tokio::time::timeout(Duration::from_secs(36), both).await;
+        assert_eq!(runs.load(Ordering::SeqCst), 9, "at 0, for five adds, and then at 15, 25 and 35 s");
     }
 }

@@ -162,6 +162,7 @@ impl objects::Host for State {
 impl State {
     /// Sends a write and takes its result in, or captures it where the cluster must not see it.
     async fn write(&mut self, verb: Verb, target: Target, body: Value, options: DeleteOptions) -> Answer<Option<objects::Object>> {
+        named(verb, &target)?;
         if let Witness::Answers(_) = self.world.witness {
             return self.capture(verb, target, body).await;
         }
@@ -382,6 +383,15 @@ fn target(resource: GroupVersionResource, namespace: &str, name: &str, subresour
     Target { resource, namespace: some(namespace), name: some(name), subresource: some(subresource) }
 }
 
+/// Without a name the path is the collection's, where a deletion takes everything.
+fn named(verb: Verb, target: &Target) -> Answer<()> {
+    let to_the_collection = verb == Verb::Create && target.subresource.is_none();
+    if target.name.is_none() && !to_the_collection {
+        return Err(ApiError::Invalid("resource name may not be empty".to_owned()));
+    }
+    Ok(())
+}
+
 fn parse(json: &[u8]) -> Answer<Value> {
     serde_json::from_slice(json).map_err(|e| ApiError::Invalid(format!("the body is no JSON: {e}")))
 }
@@ -452,5 +462,20 @@ fn refusal(status: Status) -> ApiError {
         Reason::TooManyRequests => ApiError::TooManyRequests(retry),
         Reason::ServiceUnavailable | Reason::ServerTimeout | Reason::Timeout | Reason::InternalError => ApiError::Unavailable(status.message),
         _ => ApiError::Other(status.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_object_is_written_without_a_name() {
+        let at = |name, subresource| target(GroupVersionResource::new("", "v1", "pods"), "ns", name, subresource);
+        assert!(named(Verb::Create, &at("", "")).is_ok());
+        for (verb, target) in [(Verb::Create, at("", "binding")), (Verb::Update, at("", "")), (Verb::Delete, at("", ""))] {
+            assert!(matches!(named(verb, &target), Err(ApiError::Invalid(_))), "{verb:?}");
+        }
+        assert!(named(Verb::Delete, &at("a", "")).is_ok());
     }
 }
