@@ -4,7 +4,7 @@
 //! wrong is 401, never anonymous. Impersonation follows, in the `impersonation` module.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -42,22 +42,22 @@ pub struct TokenIdentity {
 }
 
 impl Authenticator for Auth {
-    fn authenticate(&self, parts: &Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status> {
-        Ok(match peer.first().and_then(|leaf| self.certificates.user(leaf, Timestamp::now())) {
-            Some(user) => user,
-            None => match bearer_token(parts) {
-                Some(token) => {
-                    self.authenticate_token(&token, &self.settings.audiences)
-                        .map_err(|e| {
-                            tracing::debug!(error = %e, "bearer token refused");
-                            Status::unauthorized()
-                        })?
-                        .user
-                }
-                None if self.settings.anonymous.allows(parts.uri.path()) => User::anonymous(),
-                None => return Err(Status::unauthorized()),
-            },
-        })
+    fn authenticate(&self, parts: &Parts, peer: &[CertificateDer<'static>]) -> Result<Arc<User>, Status> {
+        if let Some(user) = peer.first().and_then(|leaf| self.certificates.user(leaf, Timestamp::now())) {
+            return Ok(user);
+        }
+        Ok(Arc::new(match bearer_token(parts) {
+            Some(token) => {
+                self.authenticate_token(&token, &self.settings.audiences)
+                    .map_err(|e| {
+                        tracing::debug!(error = %e, "bearer token refused");
+                        Status::unauthorized()
+                    })?
+                    .user
+            }
+            None if self.settings.anonymous.allows(parts.uri.path()) => User::anonymous(),
+            None => return Err(Status::unauthorized()),
+        }))
     }
 
     fn prepare(&self, parts: &Parts) -> Option<BoxFuture<'static, ()>> {
@@ -80,13 +80,13 @@ impl Authenticator for Auth {
 /// The users of certificates that were seen, so that a connection's certificate is read once and not at each request.
 #[derive(Default)]
 pub struct Certificates {
-    seen: RwLock<HashMap<Vec<u8>, (i64, User)>>,
+    seen: RwLock<HashMap<Vec<u8>, (i64, Arc<User>)>>,
 }
 
 impl Certificates {
     /// The certificate was verified when the connection began; its end may have come since.
-    fn user(&self, leaf: &CertificateDer<'_>, now: Timestamp) -> Option<User> {
-        let valid = |(end, user): &(i64, User)| (*end > now.as_second()).then(|| user.clone());
+    fn user(&self, leaf: &CertificateDer<'_>, now: Timestamp) -> Option<Arc<User>> {
+        let valid = |(end, user): &(i64, Arc<User>)| (*end > now.as_second()).then(|| user.clone());
         if let Some(known) = self.seen.read().unwrap_or_else(PoisonError::into_inner).get(leaf.as_ref()) {
             return valid(known);
         }
@@ -94,7 +94,7 @@ impl Certificates {
         let mut user = with_group(user_of_certificate(leaf)?, AUTHENTICATED);
         let digest: String = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
         user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={digest}")]);
-        let read = (certificate.validity().not_after.timestamp(), user);
+        let read = (certificate.validity().not_after.timestamp(), Arc::new(user));
         let user = valid(&read);
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= REMEMBERED_CERTIFICATES {

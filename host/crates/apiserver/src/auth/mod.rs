@@ -80,7 +80,7 @@ pub trait Authorizer: Send + Sync + 'static {
 
 pub trait Authenticator: Send + Sync + 'static {
     /// `peer` is the verified client certificate chain, leaf first; empty without one.
-    fn authenticate(&self, parts: &::http::request::Parts, peer: &[CertificateDer<'static>]) -> Result<User, Status>;
+    fn authenticate(&self, parts: &::http::request::Parts, peer: &[CertificateDer<'static>]) -> Result<Arc<User>, Status>;
     /// What has to be fetched before [`Authenticator::authenticate`] can judge the request; `None`: nothing.
     fn prepare(&self, _parts: &::http::request::Parts) -> Option<BoxFuture<'static, ()>> {
         None

@@ -50,7 +50,7 @@ fn pod(uid: &str) -> Object {
         "containers": [{"envFrom": [{"secretRef": {"name": "s1"}}]}], "volumes": [{"configMap": {"name": "c1"}}]}})
 }
 
-fn with_bearer(auth: &Auth, token: &str) -> Result<User, Status> {
+fn with_bearer(auth: &Auth, token: &str) -> Result<Arc<User>, Status> {
     let request = ::http::Request::builder().header("authorization", format!("Bearer {token}")).body(()).unwrap();
     auth.authenticate(&request.into_parts().0, &[])
 }
@@ -128,7 +128,7 @@ fn certificates_name_their_user() {
     let user = auth.authenticate(&parts, &chain).unwrap();
     assert_eq!((user.name.as_str(), user.groups.join(" ").as_str()), ("system:node:n1", "system:nodes system:authenticated"));
     let anonymously = |path: &str| auth.authenticate(&::http::Request::get(path).body(()).unwrap().into_parts().0, &[]);
-    assert_eq!(anonymously("/livez").unwrap(), User::anonymous());
+    assert_eq!(*anonymously("/livez").unwrap(), User::anonymous());
     assert_eq!(anonymously("/livez/ping").unwrap_err().code, 401);
     assert_eq!(anonymously("/api/v1/pods").unwrap_err().code, 401);
 }

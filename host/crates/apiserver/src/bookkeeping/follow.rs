@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt};
 use pintle_api::client::{Served, Target, WatchEvent, WatchOptions};
 use pintle_api::{Client, Reason};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// A resource that is not served (any more) is looked for this often.
 const RETRY_ABSENT: Duration = Duration::from_secs(5);
+/// Changes that follow one another this closely are heard of together.
+const GATHER: Duration = Duration::from_millis(10);
 
 pub enum Change<'a> {
     /// What follows up to `Synced` is the whole state; what does not come again is gone.
@@ -90,7 +93,7 @@ async fn watch_once(client: &Arc<dyn Client>, interest: &Interest, from: &mut Op
     };
     // Until the first state is complete there is no revision to resume from.
     let mut synced = from.is_some();
-    while let Some(event) = stream.next().await {
+    while let Some(event) = leisurely(&mut stream).await {
         match event {
             Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                 each(Change::Now(&object));
@@ -116,6 +119,18 @@ async fn watch_once(client: &Arc<dyn Client>, interest: &Interest, from: &mut Op
     End::Ran
 }
 
+/// The next event. Who has just been told of one waits a little for those that come with it: a thread that is woken for each costs more than
+/// the events do.
+async fn leisurely(stream: &mut BoxStream<'static, pintle_api::client::Result<WatchEvent>>) -> Option<pintle_api::client::Result<WatchEvent>> {
+    match stream.next().now_or_never() {
+        Some(event) => event,
+        None => {
+            tokio::time::sleep(GATHER).await;
+            stream.next().await
+        }
+    }
+}
+
 fn resume_at(from: &mut Option<u64>, synced: bool, revision: u64) {
     if synced {
         *from = Some(from.unwrap_or_default().max(revision));
@@ -126,7 +141,6 @@ fn resume_at(from: &mut Option<u64>, synced: bool, revision: u64) {
 mod tests {
     use std::sync::Mutex;
 
-    use futures::stream::BoxStream;
     use pintle_api::client::{BoxFuture, DeleteOptions, ListOptions, Listed, Patch, WriteOptions};
     use pintle_api::{GroupVersionResource, Object, Status};
 

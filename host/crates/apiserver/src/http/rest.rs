@@ -68,32 +68,36 @@ impl Call {
         Ok(response)
     }
 
+    /// What is larger than a read stands on the heap: a future is moved several times before it runs, whichever of these it may become.
     async fn answer(mut self) -> Result<Response, Status> {
         let scope = self.scope()?;
         if connect::SUBRESOURCES.contains(&scope.subresource.as_str()) {
-            return connect::serve(self, scope).await;
+            return Box::pin(connect::serve(self, scope)).await;
         }
         self.check_verb(&scope)?;
         let form = self.form(&scope)?;
         match self.verb {
             "get" => self.read(&scope, form).await,
-            "list" if plugins::are_decisions(&scope) => answer::made(&scope.resource, &plugins::list_decisions(&self, &scope).await?, form),
+            "list" if plugins::are_decisions(&scope) => {
+                let decisions = Box::pin(plugins::list_decisions(&self, &scope)).await?;
+                answer::made(&scope.resource, &decisions, form)
+            }
             "list" => {
                 let list = self.core.list(&scope, &self.list_query()?).await?;
                 answer::list(&scope.resource, list, form, negotiate::takes_gzip(&self.parts.headers).then_some(&self.packs))
             }
-            "watch" => self.watch(&scope, form).await,
-            "create" => self.create(scope, form).await,
-            "update" => self.update(&scope, form).await,
-            "patch" => self.patch(&scope, form).await,
+            "watch" => Box::pin(self.watch(&scope, form)).await,
+            "create" => Box::pin(self.create(scope, form)).await,
+            "update" => Box::pin(self.update(&scope, form)).await,
+            "patch" => Box::pin(self.patch(&scope, form)).await,
             "delete" => {
                 let options = self.delete_options().await?;
-                let (code, body) = self.core.delete(&scope, &options).await?.answer(&scope, &options)?;
+                let (code, body) = Box::pin(self.core.delete(&scope, &options)).await?.answer(&scope, &options)?;
                 answer::whole(code, body, Media::plain(&self.parts.headers))
             }
             "deletecollection" => {
                 let options = self.delete_options().await?;
-                let deleted = self.core.delete_collection(&scope, &self.list_query()?, &options).await?;
+                let deleted = Box::pin(self.core.delete_collection(&scope, &self.list_query()?, &options)).await?;
                 answer::list(&scope.resource, deleted, form, None)
             }
             _ => Err(no_such_resource()),

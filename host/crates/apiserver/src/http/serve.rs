@@ -219,7 +219,7 @@ impl Front {
         let user = self.authenticate(&asked.parts, chain).await;
         if let Some(audit) = &self.core.audit {
             let nobody = User::default();
-            let user = user.as_ref().unwrap_or(&nobody);
+            let user = user.as_deref().unwrap_or(&nobody);
             *audited = asked.with_attributes(user, |attributes| audit.begin(attributes, asked.head(audit_id, peer)))?;
         }
         let user = match user {
@@ -236,7 +236,7 @@ impl Front {
         if let (Some(record), Some(acting)) = (&record, &acting) {
             record.impersonates(acting);
         }
-        let user = Arc::new(acting.map_or(user, |acting| acting.user));
+        let user = acting.map_or(user, |acting| Arc::new(acting.user));
         asked.with_attributes(&user, |attributes| self.core.authorize_noting(attributes, record.as_deref()))?;
         let Asked { parts, resource, query, verb, long } = asked;
         if let Some(extension) = self.core.extensions.find(parts.uri.path()) {
@@ -283,7 +283,7 @@ impl Front {
     }
 
     /// What a token names may have been made through another server a moment ago, so that a refusal is looked at again.
-    async fn authenticate(&self, parts: &http::request::Parts, chain: &[CertificateDer<'static>]) -> Result<User, Status> {
+    async fn authenticate(&self, parts: &http::request::Parts, chain: &[CertificateDer<'static>]) -> Result<Arc<User>, Status> {
         let authenticator = &self.core.authenticator;
         if let Some(fetch) = authenticator.prepare(parts) {
             fetch.await;
