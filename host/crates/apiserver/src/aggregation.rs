@@ -3,12 +3,12 @@
 //!
 //! The extension trusts the server's front-proxy certificate and the `X-Remote-*` headers that come with it; a client's own
 //! headers of that name stop here. Requests were authenticated and authorized before; `http/extension.rs` passes them on. What extensions serve,
-//! and whether they answer, is found out by the loops in `apiservices`; namespaces that end ask for what is in them (`local/beyond.rs`). OpenAPI of extensions is not merged, and
-//! what they keep is not collected with an owner that is gone.
+//! whether they answer, and which OpenAPI (v3) they have, is found out by the loops in `apiservices`; namespaces that end ask for what is in
+//! them (`local/beyond.rs`). OpenAPI v2 shows what this server serves alone: that of extensions is not merged, nor turned into v3 where they
+//! have nothing else. What they keep is not collected with an owner that is gone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::auth::{Pki, User};
 use crate::cache::Cache;
-use crate::outbound::{self, Remote};
+use crate::outbound::{self, Bounds, Remote};
 use crate::resources::Table;
 
 pub const SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
@@ -82,8 +82,24 @@ impl Extensions {
         served.get(&key).cloned()
     }
 
+    /// Who has the OpenAPI document at a path.
+    pub fn find_document(&self, path: &str) -> Option<Arc<Extension>> {
+        let root = path.strip_prefix("/openapi/v3")?;
+        self.find(root).filter(|extension| extension.root() == root)
+    }
+
     pub fn all(&self) -> Vec<Arc<Extension>> {
         self.served.load().values().cloned().collect()
+    }
+
+    pub fn are_none(&self) -> bool {
+        self.served.load().is_empty()
+    }
+
+    /// Those who said what they serve when they were asked last.
+    pub fn answering(&self) -> Vec<Arc<Extension>> {
+        let answered = self.answered.load();
+        self.served.load().values().filter(|e| answered.contains(&e.name)).cloned().collect()
     }
 
     /// Who is not among these does not answer any more.
@@ -121,6 +137,16 @@ impl Extension {
         }
     }
 
+    /// Below which all paths are that it serves.
+    pub fn root(&self) -> String {
+        format!("/apis/{}/{}", self.group, self.version)
+    }
+
+    /// Whether both are one APIService as it stood at two times, with the same server behind it.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.name == other.name && self.spec == other.spec
+    }
+
     pub fn remote(&self) -> Result<&Remote, String> {
         let make = || {
             let roots = match self.spec.bool_at(&["insecureSkipTLSVerify"]) {
@@ -136,13 +162,13 @@ impl Extension {
 
 impl Extension {
     /// Asks in the user's name; a refusal is an error.
-    pub async fn ask(&self, objects: &dyn Lookup, user: &User, request: http::Request<Full<Bytes>>, timeout: Duration) -> Result<Bytes, Status> {
+    pub async fn ask(&self, objects: &dyn Lookup, user: &User, request: http::Request<Full<Bytes>>, bounds: Bounds) -> Result<Bytes, Status> {
         let unavailable = |why: String| Status::new(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}"));
         let mut request = request;
         request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         name_user(request.headers_mut(), user);
         let remote = self.remote().map_err(unavailable)?;
-        let (code, body) = remote.call(objects, request, timeout).await.map_err(unavailable)?;
+        let (code, body) = remote.call(objects, request, bounds).await.map_err(unavailable)?;
         if (200..300).contains(&code) {
             return Ok(body);
         }

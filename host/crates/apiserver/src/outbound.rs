@@ -34,6 +34,21 @@ const HTTPS: u16 = 443;
 const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
 const SLICES: GroupVersionResource = GroupVersionResource::constant("discovery.k8s.io", "v1", "endpointslices");
 
+/// What a call may take.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// For everything.
+    pub time: Duration,
+    /// Of the answer's body.
+    pub bytes: usize,
+}
+
+impl Bounds {
+    pub const fn within(time: Duration) -> Self {
+        Self { time, bytes: MAX_ANSWER_BYTES }
+    }
+}
+
 /// Whom to call, as a `clientConfig` says it.
 pub struct Remote {
     place: Place,
@@ -112,26 +127,26 @@ impl Remote {
             let path = format!("{}{query}", self.path);
             let mut request = http::Request::post(path).body(Full::new(Bytes::from(body.to_string()))).map_err(|why| why.to_string())?;
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            self.send(address, request).await
+            self.send(address, request, MAX_ANSWER_BYTES).await
         };
         let outcome = tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
         outcome.map_err(|why| format!("Post {:?}: {why}", self.url(query)))
     }
 
     /// Gets a document.
-    pub async fn get(&self, objects: &dyn Lookup, path: &str, headers: HeaderMap, timeout: Duration) -> Result<(u16, Bytes), String> {
+    pub async fn get(&self, objects: &dyn Lookup, path: &str, headers: HeaderMap, bounds: Bounds) -> Result<(u16, Bytes), String> {
         let mut request = http::Request::get(path).body(Full::default()).map_err(|why| why.to_string())?;
         *request.headers_mut() = headers;
-        self.call(objects, request, timeout).await
+        self.call(objects, request, bounds).await
     }
 
-    /// The answer's code and body. The time covers everything.
-    pub async fn call(&self, objects: &dyn Lookup, request: http::Request<Full<Bytes>>, timeout: Duration) -> Result<(u16, Bytes), String> {
-        let call = async { self.send(self.resolve(objects)?, request).await };
-        tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()))
+    /// The answer's code and body.
+    pub async fn call(&self, objects: &dyn Lookup, request: http::Request<Full<Bytes>>, bounds: Bounds) -> Result<(u16, Bytes), String> {
+        let call = async { self.send(self.resolve(objects)?, request, bounds.bytes).await };
+        tokio::time::timeout(bounds.time, call).await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()))
     }
 
-    async fn send(&self, (host, port): (String, u16), mut request: http::Request<Full<Bytes>>) -> Result<(u16, Bytes), String> {
+    async fn send(&self, (host, port): (String, u16), mut request: http::Request<Full<Bytes>>, limit: usize) -> Result<(u16, Bytes), String> {
         let stream = secure(dial(&host, port).await?, self.tls.clone(), self.server_name()).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
         // Ends with the sender, or with the time that the caller gave.
@@ -140,7 +155,7 @@ impl Remote {
         request.headers_mut().insert(HOST, host);
         let answer = sender.send_request(request).await.map_err(|why| why.to_string())?;
         let code = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|why| why.to_string())?;
+        let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|why| why.to_string())?;
         connection.abort();
         Ok((code, body.to_bytes()))
     }

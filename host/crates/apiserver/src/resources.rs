@@ -1,7 +1,7 @@
 //! The table of served resources: each strategy with its place in the cache. Swapped whole when definitions of custom
 //! resources change; a request keeps the table it began with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -44,6 +44,8 @@ pub struct Table {
     by_name: HashMap<(String, String), Vec<Arc<Resource>>>,
     /// What other servers serve: discovery tells of it, and namespaces that end ask for it.
     pub foreign: Vec<ResourceDef>,
+    /// Where the OpenAPI documents of other servers are: path in the index and URL.
+    pub foreign_openapi: BTreeMap<String, String>,
     /// From which definitions the custom resources were made: uid, generation, ending.
     pub stamp: Vec<(String, i64, bool)>,
     /// Discovery and OpenAPI documents made so far, by what they are.
@@ -312,11 +314,19 @@ impl Table {
         self.all.iter().filter(|r| !r.custom).for_each(|r| table.add(r.clone()));
         custom.into_iter().for_each(|r| table.add(r));
         table.foreign = self.foreign.clone();
+        table.foreign_openapi = self.foreign_openapi.clone();
         table
     }
     /// The same with other resources of other servers.
     pub fn with_foreign(&self, foreign: Vec<ResourceDef>) -> Self {
-        let mut table = Self { stamp: self.stamp.clone(), foreign, ..Self::default() };
+        self.with_others(foreign, self.foreign_openapi.clone())
+    }
+    /// The same with other OpenAPI documents of other servers.
+    pub fn with_foreign_openapi(&self, foreign_openapi: BTreeMap<String, String>) -> Self {
+        self.with_others(self.foreign.clone(), foreign_openapi)
+    }
+    fn with_others(&self, foreign: Vec<ResourceDef>, foreign_openapi: BTreeMap<String, String>) -> Self {
+        let mut table = Self { stamp: self.stamp.clone(), foreign, foreign_openapi, ..Self::default() };
         self.all.iter().for_each(|r| table.add(r.clone()));
         table
     }

@@ -117,7 +117,8 @@ impl Server {
         let (leads, election) = stand_for_election(&core, external, &stopped);
         let definitions = tokio::spawn(crate::custom::run(core.clone(), leads.clone()));
         let (extensions, own) = (apiservices::run(core.clone()), apiservices::register(core.clone()));
-        let aggregation = tokio::spawn(async { tokio::join!(extensions, own).0 });
+        let documented = apiservices::document(core.clone());
+        let aggregation = tokio::spawn(async { tokio::join!(extensions, documented, own).0 });
         let client = LocalClient::new(core.clone(), User::loopback()).while_leading(leads.clone()).reaching_beyond();
         let bookkeeping = bookkeeping::start(bookkeeping::Context { client: Arc::new(client), ..context }, leads.clone());
         let compaction = tokio::spawn(crate::cache::forget_history(core.cache.store().clone(), leads.clone()));

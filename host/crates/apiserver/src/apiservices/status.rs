@@ -1,4 +1,5 @@
-//! The loop that asks extensions whether they answer and what they serve.
+//! The loop that asks extensions whether they answer and what they serve. Which OpenAPI they have is the loop's beside ([`super::openapi`]):
+//! one that is slow to write it answers for its resources all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,13 @@ use crate::cache::Filter;
 use crate::handlers::update::Changed;
 use crate::handlers::{Core, Scope, WriteOptions};
 use crate::lookup::CacheLookup;
+use crate::outbound::Bounds;
 use crate::resources::{Resource, Table};
 
 /// Extensions come and go without the server being told: their endpoints and their health are looked at this often.
 const EVERY: Duration = Duration::from_secs(2);
-/// For one extension to say what it serves.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of one extension's answer what it serves.
+const BOUNDS: Bounds = Bounds::within(Duration::from_secs(5));
 /// As upstream's loops are named after their process.
 pub(super) const MANAGER: &str = "kube-apiserver";
 
@@ -84,12 +86,12 @@ async fn ask(core: &Core, extension: &Extension) -> Asked {
         };
         return Err((reason, why));
     }
-    let path = format!("/apis/{}/{}", extension.group, extension.version);
+    let path = extension.root();
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     name_user(&mut headers, &User { name: "system:kube-aggregator".into(), groups: vec!["system:masters".into()], ..User::default() });
     let failed = |why: String| ("FailedDiscoveryCheck", format!("failing or missing response from {path}: {why}"));
-    let (code, body) = remote.get(&objects, &path, headers, TIMEOUT).await.map_err(failed)?;
+    let (code, body) = remote.get(&objects, &path, headers, BOUNDS).await.map_err(failed)?;
     if code != 200 {
         return Err(failed(format!("bad status from {path}: {code}")));
     }

@@ -1,4 +1,4 @@
-//! Requests for a part of the API that another server serves.
+//! Requests for a part of the API that another server serves, and for its OpenAPI document.
 
 use http::request::Parts;
 use pintle_api::{Reason, Status};

@@ -1,5 +1,6 @@
 //! Paths that name no resource: health, version, metrics, discovery, OpenAPI.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -215,12 +216,24 @@ fn openapi(asked: &Asked<'_>) -> Result<Response, Status> {
             serve("openapi v2 pb", V2_PROTOBUF, &|all| Some(openapi::v2_protobuf(all, GIT_VERSION)))
         }
         ["v2"] => serve("openapi v2", JSON, &|all| Some(openapi::v2_json(all, GIT_VERSION))),
-        ["v3"] => serve("openapi v3", JSON, &|all| Some(openapi::v3_index(all, GIT_VERSION).to_string().into_bytes())),
+        ["v3"] => serve("openapi v3", JSON, &|all| {
+            let mut index = openapi::v3_index(all, GIT_VERSION);
+            add_others(&mut index, &table.foreign_openapi);
+            Some(index.to_string().into_bytes())
+        }),
         ["v3", rest @ ..] => {
             let path = rest.join("/");
             serve(&format!("openapi v3 {path}"), JSON, &|all| openapi::v3_json(all, &path, GIT_VERSION))
         }
         _ => Err(no_such_resource()),
+    }
+}
+
+/// Shows in the index where other servers' documents are: none in the place of one of this server's.
+fn add_others(index: &mut Value, others: &BTreeMap<String, String>) {
+    let Some(paths) = index.get_mut("paths").and_then(Value::as_object_mut) else { return };
+    for (path, url) in others {
+        paths.entry(path.as_str()).or_insert_with(|| json!({"serverRelativeURL": url}));
     }
 }
 
@@ -280,4 +293,18 @@ fn accept(parts: &Parts) -> &str {
 fn with_defs<T>(core: &Core, act: impl FnOnce(&[&ResourceDef]) -> T) -> T {
     let table = core.resources.load_full();
     act(&table.defs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_of_others_stand_beside_the_servers_own() {
+        let mut index = json!({"paths": {"apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1?hash=OWN"}}});
+        let others = [("apis/apps/v1", "/openapi/v3/apis/apps/v1?hash=OTHER"), ("apis/x.io/v1", "/openapi/v3/apis/x.io/v1")];
+        add_others(&mut index, &others.map(|(path, url)| (path.to_owned(), url.to_owned())).into());
+        let (own, other) = ("/openapi/v3/apis/apps/v1?hash=OWN", "/openapi/v3/apis/x.io/v1");
+        assert_eq!(index, json!({"paths": {"apis/apps/v1": {"serverRelativeURL": own}, "apis/x.io/v1": {"serverRelativeURL": other}}}));
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use http::Method;
 use http::header::{ACCEPT, EXPECT, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -30,6 +31,7 @@ use super::path::{self, ResourcePath};
 use super::rest::{Call, is_long_running};
 use super::unread::Asking;
 use super::{Request, Response, answer, audited, backup, extension, nonresource};
+use crate::aggregation::Extension;
 use crate::audit::{Head, Pending, annotating};
 use crate::auth::{Attributes, User};
 use crate::handlers::Core;
@@ -178,7 +180,7 @@ impl Front {
         let name = resource.as_ref().filter(|path| self.serves(path)).map(|path| path.resource.clone()).unwrap_or_default();
         let long = resource.as_ref().is_some_and(|r| is_long_running(verb, &r.subresource));
         let accept = parts.headers.get(ACCEPT).cloned();
-        let only_head = parts.method == http::Method::HEAD;
+        let only_head = parts.method == Method::HEAD;
         let asked = Asked { parts, resource, query, verb, long };
         let mut audited = None;
         let served = AssertUnwindSafe(self.serve(asked, body, peer, &audit_id, chain, &mut audited)).catch_unwind().await;
@@ -239,12 +241,12 @@ impl Front {
         let user = acting.map_or(user, |acting| Arc::new(acting.user));
         asked.with_attributes(&user, |attributes| self.core.authorize_noting(attributes, record.as_deref()))?;
         let Asked { parts, resource, query, verb, long } = asked;
-        if let Some(extension) = self.core.extensions.find(parts.uri.path()) {
+        if let Some(extension) = self.elsewhere(&parts) {
             let objects = SharedLookup { cache: self.core.cache.clone(), resources: self.core.resources.clone() };
             return extension::pass(&extension, &objects, parts, body, &user).await;
         }
         let Some(path) = resource else {
-            if parts.uri.path() == crate::backup::PATH && parts.method == http::Method::GET {
+            if parts.uri.path() == crate::backup::PATH && parts.method == Method::GET {
                 return backup::serve(&self.core).await;
             }
             return nonresource::serve(&self.core, &self.metrics, &parts, &self.address);
@@ -280,6 +282,17 @@ impl Front {
             Ok(answer) => answer,
             Err(_) => Err(Status::new(504, Reason::Timeout, "request did not complete within the allotted timeout")),
         }
+    }
+
+    /// Who else serves the request: it is for a group version of another server, or for that one's OpenAPI document.
+    fn elsewhere(&self, parts: &http::request::Parts) -> Option<Arc<Extension>> {
+        let extensions = &self.core.extensions;
+        let documented = |method: &Method| {
+            let extension = extensions.find_document(parts.uri.path()).filter(|_| matches!(*method, Method::GET | Method::HEAD))?;
+            let own = self.core.resources.load().has_group_version(&extension.group, &extension.version);
+            (!own).then_some(extension)
+        };
+        extensions.find(parts.uri.path()).or_else(|| documented(&parts.method))
     }
 
     /// What a token names may have been made through another server a moment ago, so that a refusal is looked at again.

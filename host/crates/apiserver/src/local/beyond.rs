@@ -20,11 +20,12 @@ use super::audited::Audited;
 use crate::aggregation::Extension;
 use crate::auth::Attributes;
 use crate::lookup::CacheLookup;
+use crate::outbound::Bounds;
 
 /// An object may be large, and all that is asked for is whose it is.
 const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json");
-/// For one call.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Of one call.
+const BOUNDS: Bounds = Bounds::within(Duration::from_secs(30));
 
 /// A resource of a server that extends the API.
 pub(super) struct Beyond<'a> {
@@ -112,7 +113,7 @@ impl Beyond<'_> {
         let core = &self.client.core;
         let table = core.resources.load_full();
         let objects = CacheLookup { cache: &core.cache, table: &table };
-        let body = self.extension.ask(&objects, &self.client.user, request, TIMEOUT).await?;
+        let body = self.extension.ask(&objects, &self.client.user, request, BOUNDS).await?;
         serde_json::from_slice(&body).map_err(Status::internal)
     }
 }

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::config::Jwt;
-use crate::outbound::Remote;
+use crate::outbound::{Bounds, Remote};
 
 /// For the discovery document and for the keys, each.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+const FETCH_BOUNDS: Bounds = Bounds::within(Duration::from_secs(10));
 /// An issuer is not asked more often, however many tokens name keys that it does not have.
 const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 /// Keys that were taken back are refused after this at the latest.
@@ -105,7 +105,7 @@ impl Keys {
     async fn get(&self, objects: &dyn Lookup, url: &str) -> Result<Value, String> {
         let bundle = if self.authority.is_empty() { String::new() } else { STANDARD.encode(&self.authority) };
         let remote = Remote::from_client_config(&json!({"url": url, "caBundle": bundle}))?;
-        let (code, body) = remote.get(objects, remote.path(), HeaderMap::new(), FETCH_TIMEOUT).await.map_err(|why| format!("Get {url:?}: {why}"))?;
+        let (code, body) = remote.get(objects, remote.path(), HeaderMap::new(), FETCH_BOUNDS).await.map_err(|why| format!("Get {url:?}: {why}"))?;
         if code != 200 {
             return Err(format!("Get {url:?}: {code}"));
         }
