@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use pintle_api::GroupVersionResource;
+use pintle_api::client::BoxFuture;
 use pintle_api::object::ObjectExt;
 use pintle_api::selector::LabelSelector;
 use pintle_registry::Lookup;
@@ -146,7 +147,12 @@ impl Remote {
         tokio::time::timeout(bounds.time, call).await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()))
     }
 
-    async fn send(&self, (host, port): (String, u16), mut request: http::Request<Full<Bytes>>, limit: usize) -> Result<(u16, Bytes), String> {
+    /// On the heap: whatever may come to ask somebody would else have room for a whole connection in its future.
+    fn send(&self, address: (String, u16), request: http::Request<Full<Bytes>>, limit: usize) -> BoxFuture<'_, Result<(u16, Bytes), String>> {
+        Box::pin(self.exchange(address, request, limit))
+    }
+
+    async fn exchange(&self, (host, port): (String, u16), mut request: http::Request<Full<Bytes>>, limit: usize) -> Result<(u16, Bytes), String> {
         let stream = secure(dial(&host, port).await?, self.tls.clone(), self.server_name()).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
         // Ends with the sender, or with the time that the caller gave.

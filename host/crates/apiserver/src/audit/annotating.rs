@@ -3,7 +3,6 @@
 //! Called by `http` and `local` around a request's work, and by admission. Without an audit log nothing is worked out.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 
 use super::Record;
@@ -16,8 +15,7 @@ tokio::task_local! {
 }
 
 /// Runs the work of a request, whose annotations go to this record.
-pub async fn within<W: Future>(record: Option<Arc<Record>>, work: W) -> W::Output {
-    let work = pin!(work);
+pub async fn within<W: Future + Unpin>(record: Option<Arc<Record>>, work: W) -> W::Output {
     match record {
         Some(record) => RECORD.scope(record, work).await,
         None => work.await,

@@ -243,7 +243,7 @@ impl Front {
         let Asked { parts, resource, query, verb, long } = asked;
         if let Some(extension) = self.elsewhere(&parts) {
             let objects = SharedLookup { cache: self.core.cache.clone(), resources: self.core.resources.clone() };
-            return extension::pass(&extension, &objects, parts, body, &user).await;
+            return Box::pin(extension::pass(&extension, &objects, parts, body, &user)).await;
         }
         let Some(path) = resource else {
             if parts.uri.path() == crate::backup::PATH && parts.method == Method::GET {
@@ -255,28 +255,30 @@ impl Front {
         let annotated = record.clone();
         let begun = Arc::new(AtomicBool::new(false));
         let call = Call { core, metrics, frames, packs, user, path, verb, query, parts, body, room: self.room.clone(), begun: begun.clone(), record };
+        // On the heap, once: every layer around it would move it again.
+        let work = Box::pin(call.serve());
         if long {
-            return call.serve().await;
+            return work.await;
         }
         let metrics = self.metrics.clone();
         let outcome = if matches!(verb, "get" | "list") {
-            let work = async {
+            let read = async {
                 let _turn = self.turn(&self.reads).await?;
                 let _gauge = Gauge::raise(&metrics.in_flight_reads);
-                annotating::within(annotated, call.serve()).await
+                annotating::within(annotated, work).await
             };
-            tokio::time::timeout(REQUEST_TIMEOUT, work).await
+            tokio::time::timeout(REQUEST_TIMEOUT, read).await
         } else {
-            let work = async {
+            let write = async {
                 let turn = self.turn(&self.writes).await?;
                 let work = async move {
                     let _turn = turn;
                     let _gauge = Gauge::raise(&metrics.in_flight_writes);
-                    annotating::within(annotated, call.serve()).await
+                    annotating::within(annotated, work).await
                 };
                 to_its_end(work, begun).await
             };
-            tokio::time::timeout(REQUEST_TIMEOUT, work).await
+            tokio::time::timeout(REQUEST_TIMEOUT, write).await
         };
         match outcome {
             Ok(answer) => answer,

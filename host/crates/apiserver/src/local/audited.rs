@@ -28,7 +28,7 @@ impl Audited {
         self.0.as_ref().map(|pending| &**pending.record())
     }
     /// Runs the call's work; what admission has to say goes into its event.
-    pub async fn around<W: Future>(&self, work: W) -> W::Output {
+    pub async fn around<W: Future + Unpin>(&self, work: W) -> W::Output {
         annotating::within(self.0.as_ref().map(|pending| pending.record().clone()), work).await
     }
     pub fn sent(&self, object: &Object) {

@@ -208,7 +208,7 @@ impl Client for LocalClient {
         Box::pin(async move {
             let (scope, audited) = self.enter(target, "create", "")?;
             audited.sent(&object);
-            let made = audited.around(self.create_in(scope, object, self.options(options))).await;
+            let made = audited.around(Box::pin(self.create_in(scope, object, self.options(options)))).await;
             audited.served(201, made)
         })
     }
@@ -220,7 +220,7 @@ impl Client for LocalClient {
             }
             let (scope, audited) = self.enter(target, "update", "")?;
             audited.sent(&object);
-            let written = audited.around(self.update_in(&scope, object, &self.options(options))).await;
+            let written = audited.around(Box::pin(self.update_in(&scope, object, &self.options(options)))).await;
             audited.served(200, written)
         })
     }
@@ -235,7 +235,7 @@ impl Client for LocalClient {
                 Patch::Apply(patch) => (PatchKind::Apply, patch),
             };
             audited.sent_patch(&patch);
-            let written = audited.around(self.patch_in(&scope, kind, patch, &self.options(options))).await;
+            let written = audited.around(Box::pin(self.patch_in(&scope, kind, patch, &self.options(options)))).await;
             audited.served(200, written)
         })
     }
