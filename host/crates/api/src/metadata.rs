@@ -123,8 +123,9 @@ pub fn validate_update(new: &Value, old: &Value, namespaced: bool, rule: NameRul
         validate_finalizers(new, &mut object);
     }
     validate_kept(new, old, &mut update);
-    validate_changed(new, old, &mut update);
-    validate_changed(new, old, &mut object);
+    let changed = validate_changed(new, old);
+    update.extend_from_slice(&changed);
+    object.extend(changed);
     let mut causes = repeated(object, 1 + own.object);
     causes.extend(repeated(update, 1 + own.update));
     if own.own_finalizers && unless_equal(new, old, "finalizers") {
@@ -156,15 +157,15 @@ fn validate_kept(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid("metadata.generation", &json!(generation(new)), "must not be decremented"));
     }
     for field in ["name", "namespace", "uid"] {
-        let text = |object: &Value| object.str_at(&["metadata", field]).to_owned();
-        if text(new) != text(old) {
-            causes.push(Cause::invalid(format!("metadata.{field}"), &json!(text(new)), "field is immutable"));
+        let (text, before) = (new.str_at(&["metadata", field]), old.str_at(&["metadata", field]));
+        if text != before {
+            causes.push(Cause::invalid(format!("metadata.{field}"), &json!(text), "field is immutable"));
         }
     }
     for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let value = |object: &Value| object.at(&["metadata", field]).cloned().unwrap_or(Value::Null);
-        if value(new) != value(old) {
-            causes.push(Cause::invalid(format!("metadata.{field}"), &value(new), "field is immutable"));
+        let (value, before) = (new.at(&["metadata", field]).unwrap_or(&Value::Null), old.at(&["metadata", field]).unwrap_or(&Value::Null));
+        if value != before {
+            causes.push(Cause::invalid(format!("metadata.{field}"), value, "field is immutable"));
         }
     }
 }
@@ -214,19 +215,21 @@ fn validate_common(object: &Value, causes: &mut Vec<Cause>) {
 }
 
 /// Stored metadata was valid, so only what differs is looked at: most updates touch none of it.
-fn validate_changed(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+fn validate_changed(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
     if let Some(labels) = new.map_at(&["metadata", "labels"]).filter(|_| unless_equal(new, old, "labels")) {
-        validate_labels(labels, "metadata.labels", causes);
+        validate_labels(labels, "metadata.labels", &mut causes);
     }
     if let Some(annotations) = new.map_at(&["metadata", "annotations"]).filter(|_| unless_equal(new, old, "annotations")) {
-        validate_annotations(annotations, "metadata.annotations", causes);
+        validate_annotations(annotations, "metadata.annotations", &mut causes);
     }
     if unless_equal(new, old, "ownerReferences") {
-        validate_owner_references(new, causes);
+        validate_owner_references(new, &mut causes);
     }
     if unless_equal(new, old, "managedFields") {
-        validate_managed_fields(new, causes);
+        validate_managed_fields(new, &mut causes);
     }
+    causes
 }
 
 fn unless_equal(new: &Value, old: &Value, field: &str) -> bool {

@@ -92,21 +92,21 @@ impl Schemas {
     }
 
     fn find_kind(&self, gvk: &GroupVersionKind) -> Option<&(&'static str, &'static str, NodeId, &'static str)> {
-        let found = self.kinds.binary_search_by(|(api_version, kind, ..)| {
-            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-            compare_api_version(group, version, gvk).then_with(|| (*kind).cmp(gvk.kind.as_ref()))
-        });
+        let found =
+            self.kinds.binary_search_by(|(api_version, kind, ..)| compare_api_version(api_version, gvk).then_with(|| (*kind).cmp(gvk.kind.as_ref())));
         found.ok().map(|index| &self.kinds[index])
     }
 }
 
-/// The order of the joined `group/version` texts, without joining them.
-fn compare_api_version(group: &str, version: &str, gvk: &GroupVersionKind) -> std::cmp::Ordering {
-    fn joined<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = u8> + 'a {
-        let slash = if group.is_empty() { "" } else { "/" };
-        group.bytes().chain(slash.bytes()).chain(version.bytes())
+/// The order of the texts `group/version`, without joining those of the kind.
+fn compare_api_version(api_version: &str, gvk: &GroupVersionKind) -> std::cmp::Ordering {
+    let (given, group, version) = (api_version.as_bytes(), gvk.group.as_bytes(), gvk.version.as_bytes());
+    if group.is_empty() {
+        return given.cmp(version);
     }
-    joined(group, version).cmp(joined(&gvk.group, &gvk.version))
+    let (head, rest) = given.split_at(group.len().min(given.len()));
+    let (slash, rest) = rest.split_at(rest.len().min(1));
+    head.cmp(group).then_with(|| slash.cmp(b"/")).then_with(|| rest.cmp(version))
 }
 
 /// Copies definitions from the rows into a builder, each one once, with all that they reach.
