@@ -12,7 +12,7 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 
 /// Of one resource, counted over its watchers.
-const WAKES_PER_MILLISECOND: u32 = 6;
+const WAKES_PER_MILLISECOND: u32 = 5;
 /// Timers are no finer than this, so that fewer watchers are told at once.
 const LEAST_GAP: Duration = Duration::from_millis(2);
 /// The longest that a change waits until its watchers are told, however many they are.
@@ -108,7 +108,7 @@ fn gap(watchers: usize) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const GAP: Duration = Duration::from_millis(17);
+    const GAP: Duration = Duration::from_millis(20);
 
     fn crowd(wakes: &Wakes) -> Vec<Receiver<u64>> {
         (0..100).map(|_| wakes.subscribe()).collect()
@@ -132,7 +132,7 @@ mod tests {
             }
         };
         tokio::join!(writer, watcher);
-        assert_eq!(told, [(0, 1), (17, 6), (34, 10)]);
+        assert_eq!(told, [(0, 1), (20, 7), (40, 10)]);
         tokio::time::sleep(GAP).await;
         wakes.tell(11);
         assert_eq!(*watchers[7].borrow(), 11, "told at once after a pause");
@@ -164,6 +164,6 @@ mod tests {
     #[test]
     fn gaps_grow_with_the_crowd() {
         let millis = |watchers| gap(watchers).map(|gap| gap.as_millis());
-        assert_eq!([1, 11, 12, 100, 119, 5000].map(millis), [None, None, Some(2), Some(16), Some(19), Some(20)]);
+        assert_eq!([1, 9, 10, 75, 100, 5000].map(millis), [None, None, Some(2), Some(15), Some(20), Some(20)]);
     }
 }
