@@ -4,8 +4,8 @@
 //! The extension trusts the server's front-proxy certificate and the `X-Remote-*` headers that come with it; a client's own
 //! headers of that name stop here. Requests were authenticated and authorized before; `http/extension.rs` passes them on. What extensions serve,
 //! whether they answer, and which OpenAPI (v3) they have, is found out by the loops in `apiservices`; namespaces that end ask for what is in
-//! them, and garbage collection lists it (`local/beyond.rs`). OpenAPI v2 shows what this server serves alone: that of extensions is not
-//! merged, nor turned into v3 where they have nothing else.
+//! them (`local/beyond.rs`). OpenAPI v2 shows what this server serves alone: that of extensions is not merged, nor turned into v3 where they
+//! have nothing else. What they keep is not collected with an owner that is gone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,11 +1,9 @@
 //! Garbage collection: objects whose owners are all gone are deleted, in the background or before their owner, or are
 //! let go when the owner was deleted with `Orphan`.
 //!
-//! It watches the metadata of every resource, custom ones too, but remembers only objects that have owners ([`graph`]). What other servers keep
-//! is listed from time to time ([`elsewhere`]).
+//! It watches the metadata of every resource, custom ones too, but remembers only objects that have owners ([`graph`]).
 //! Before anything is deleted the object and its owners are read again, so a late or lost event never costs an object.
 
-mod elsewhere;
 mod graph;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -28,12 +26,11 @@ use graph::{Graph, Place, Task, Uid};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
-const API_SERVICES: GroupVersionResource = GroupVersionResource::constant("apiregistration.k8s.io", "v1", "apiservices");
 const DEFINITIONS: GroupVersionResource = GroupVersionResource::constant("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 const WORKERS: usize = 16;
 /// Orphans let go at once.
 const RELEASES: usize = 16;
-/// Resources are looked for this often, besides when a definition or an APIService changes.
+/// Resources are looked for this often, besides when a definition changes.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
 /// A definition that was just written is served a moment later.
 const DISCOVERY_DELAY: Duration = Duration::from_millis(100);
@@ -45,15 +42,7 @@ struct Collector {
     context: Context,
     graph: Mutex<Graph>,
     queue: Queue<Task>,
-    served: Mutex<Arc<AllServed>>,
-}
-
-/// Resources that objects and owners are of.
-#[derive(Default)]
-struct AllServed {
-    own: Vec<ResourceDef>,
-    /// Of other servers.
-    elsewhere: Vec<ResourceDef>,
+    served: Mutex<Arc<Vec<ResourceDef>>>,
 }
 
 /// One resource's watch.
@@ -65,15 +54,14 @@ struct Watched {
 }
 
 pub async fn run(context: Context) {
-    let collector = Arc::new(Collector { context, graph: Mutex::default(), queue: Queue::default(), served: Mutex::default() });
-    collector.discover();
+    let served = Mutex::new(Arc::new((context.discover)()));
+    let collector = Arc::new(Collector { context, graph: Mutex::default(), queue: Queue::default(), served });
     let changed = Arc::new(Notify::new());
-    let noting = |resource: GroupVersionResource| {
+    let definitions = {
         let changed = changed.clone();
-        follow(collector.context.client.clone(), Interest::all(resource), move |_| changed.notify_one())
+        follow(collector.context.client.clone(), Interest::all(DEFINITIONS), move |_| changed.notify_one())
     };
-    let (definitions, extensions) = (noting(DEFINITIONS), noting(API_SERVICES));
-    let watching = watch_everything(collector.clone(), changed.clone());
+    let watching = watch_everything(collector.clone(), changed);
     let working = collector.queue.run(WORKERS, |task| {
         let collector = collector.clone();
         async move {
@@ -87,30 +75,26 @@ pub async fn run(context: Context) {
             })
         }
     });
-    tokio::join!(definitions, extensions, watching, working);
+    tokio::join!(definitions, watching, working);
 }
 
 /// Keeps one watch for each served resource.
 async fn watch_everything(collector: Arc<Collector>, changed: Arc<Notify>) {
-    let mut watches: HashMap<(String, String, bool), AbortHandle> = HashMap::new();
+    let mut watches: HashMap<(String, String), AbortHandle> = HashMap::new();
     let mut tasks = JoinSet::new();
     loop {
         let served = collector.discover();
         let mut wanted = BTreeSet::new();
-        for (def, is_elsewhere) in served.all().filter(|(d, _)| is_watched(d)) {
-            let key = (def.group.to_string(), def.resource.to_string(), is_elsewhere);
+        for def in served.iter().filter(|d| is_watched(d)) {
+            let key = (def.group.to_string(), def.resource.to_string());
             if !wanted.insert(key.clone()) || watches.contains_key(&key) {
                 continue;
             }
             let (collector, gvr) = (collector.clone(), def.gvr());
             let mut watched = Watched { resource: Arc::new(gvr.clone()), kind: def.kind.to_string(), told: None };
             let client = collector.context.client.clone();
-            let hear = move |change: Change<'_>| collector.hear(&mut watched, change);
-            let watch = match is_elsewhere {
-                true => tasks.spawn(elsewhere::follow(client, gvr, hear)),
-                false => tasks.spawn(follow(client, Interest::all(gvr), hear)),
-            };
-            watches.insert(key, watch);
+            let watch = follow(client, Interest::all(gvr), move |change| collector.hear(&mut watched, change));
+            watches.insert(key, tasks.spawn(watch));
         }
         watches.retain(|key, task| {
             let keep = wanted.contains(key);
@@ -130,21 +114,13 @@ fn is_watched(def: &ResourceDef) -> bool {
     def.resource != "events" && ["list", "watch", "delete"].iter().all(|verb| def.verbs.iter().any(|v| v == verb))
 }
 
-impl AllServed {
-    /// Each with whether it is another server's.
-    fn all(&self) -> impl Iterator<Item = (&ResourceDef, bool)> {
-        let (own, elsewhere) = (self.own.iter().map(|def| (def, false)), self.elsewhere.iter().map(|def| (def, true)));
-        own.chain(elsewhere)
-    }
-}
-
 impl Collector {
     fn graph(&self) -> std::sync::MutexGuard<'_, Graph> {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn discover(&self) -> Arc<AllServed> {
-        let fresh = Arc::new(AllServed { own: (self.context.discover)(), elsewhere: (self.context.elsewhere)().resources });
+    fn discover(&self) -> Arc<Vec<ResourceDef>> {
+        let fresh = Arc::new((self.context.discover)());
         *self.served.lock().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         fresh
     }
@@ -156,8 +132,6 @@ impl Collector {
                 return;
             }
             Change::Now(object) => match Meta::read(object) {
-                // Of other servers: nobody can own what has none, or tell it from the next of its name.
-                Ok(meta) if meta.metadata.uid.is_empty() => return,
                 Ok(meta) => {
                     if let Some(told) = &mut watched.told {
                         told.insert(meta.metadata.uid.as_str().into());
@@ -185,14 +159,9 @@ impl Collector {
 
     /// The object as it is now; `None`: gone, or another one has its name.
     async fn live(&self, place: &Place, uid: &str) -> Result<Option<Metadata>, Status> {
-        self.live_unless(place, uid, |status| status.is(Reason::NotFound)).await
-    }
-
-    /// The same with what `is_gone` takes for the answer that it is gone.
-    async fn live_unless(&self, place: &Place, uid: &str, is_gone: impl Fn(&Status) -> bool) -> Result<Option<Metadata>, Status> {
         match self.context.client.get(&place.target()).await {
             Ok(served) => Ok(Some(Meta::read(&served)?.metadata).filter(|m| m.uid == uid)),
-            Err(status) if is_gone(&status) => Ok(None),
+            Err(status) if status.is(Reason::NotFound) => Ok(None),
             Err(status) => Err(status),
         }
     }
@@ -245,15 +214,13 @@ impl Collector {
         match self.context.client.delete(&place.target(), &options).await {
             Err(status) if status.is(Reason::NotFound) => self.forget(uid),
             Err(status) => return Err(status),
-            // Nobody tells of it before it is listed again, and its owner may wait for that.
-            Ok(None) if self.is_elsewhere(&place) => self.forget(uid),
             Ok(_) => {}
         }
         Ok(Outcome::Done)
     }
 
     async fn owner_state(&self, dependent: &Place, owner: &Owner) -> Result<OwnerState, Status> {
-        let Some((def, is_elsewhere)) = self.def_of(owner) else { return Ok(OwnerState::Unknown) };
+        let Some(def) = self.def_of(owner) else { return Ok(OwnerState::Unknown) };
         let namespace = match (def.is_namespaced(), &dependent.namespace) {
             (false, _) => None,
             (true, Some(namespace)) => Some(namespace.clone()),
@@ -261,31 +228,18 @@ impl Collector {
             (true, None) => return Ok(OwnerState::Unknown),
         };
         let place = Place { resource: Arc::new(def.gvr()), namespace, name: owner.name.as_str().into() };
-        // While another server is replaced nobody knows its kinds, which is not that its objects are gone.
-        let is_gone = |status: &Status| status.is(Reason::NotFound) && (!is_elsewhere || elsewhere::names(status, &owner.name));
-        Ok(match self.live_unless(&place, &owner.uid, is_gone).await? {
+        Ok(match self.live(&place, &owner.uid).await? {
             None => OwnerState::Absent,
             Some(meta) if meta.is_being_deleted() && meta.has_finalizer(FOREGROUND) => OwnerState::Waits,
             Some(_) => OwnerState::Solid,
         })
     }
 
-    /// With whether it is another server's.
-    fn def_of(&self, owner: &Owner) -> Option<(ResourceDef, bool)> {
+    fn def_of(&self, owner: &Owner) -> Option<ResourceDef> {
         let group = GroupVersion::parse(&owner.api_version).group;
-        let find = |served: &AllServed| {
-            let found = served.all().find(|(d, _)| d.kind == owner.kind && d.group == group);
-            found.map(|(def, is_elsewhere)| (def.clone(), is_elsewhere))
-        };
-        find(&self.known()).or_else(|| find(&self.discover()))
-    }
-
-    fn known(&self) -> Arc<AllServed> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn is_elsewhere(&self, place: &Place) -> bool {
-        self.known().elsewhere.iter().any(|def| def.gvr() == *place.resource)
+        let find = |served: &[ResourceDef]| served.iter().find(|d| d.kind == owner.kind && d.group == group).cloned();
+        let known = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        find(&known).or_else(|| find(&self.discover()))
     }
 
     /// Goes on with an object that waits for its dependents: to be deleted with them, or to let them go.
@@ -299,10 +253,9 @@ impl Collector {
             return Ok(Outcome::Done);
         }
         if meta.has_finalizer(ORPHAN) {
-            let mut dependents: HashMap<String, Place> = self.scan(&place, uid).await?.into_iter().map(|(place, meta)| (meta.uid, place)).collect();
-            dependents.extend(self.heard_of(uid));
+            let dependents = self.scan(&place, uid).await?;
             let owner = [uid.to_string()];
-            let releases: Vec<_> = dependents.iter().map(|(uid, place)| self.release(place, uid, &owner)).collect();
+            let releases: Vec<_> = dependents.iter().map(|(place, meta)| self.release(place, &meta.uid, &owner)).collect();
             let released: Vec<_> = futures::stream::iter(releases).buffer_unordered(RELEASES).collect().await;
             released.into_iter().collect::<Result<Vec<()>, Status>>()?;
             self.remove_finalizer(&place, uid, ORPHAN).await?;
@@ -327,20 +280,11 @@ impl Collector {
         Ok(Outcome::Done)
     }
 
-    /// The owner's dependents as the graph has them: among them may be some of a server that does not answer now.
-    fn heard_of(&self, uid: &str) -> Vec<(String, Place)> {
-        let graph = self.graph();
-        let dependents = graph.dependents(uid).into_iter();
-        dependents.filter_map(|(dependent, _)| Some((dependent.to_string(), graph.place(&dependent)?))).collect()
-    }
-
-    /// Reads all objects that name the owner, from the cache and not from the graph. Of other servers those that answer.
+    /// Reads all objects that name the owner, from the cache and not from the graph.
     async fn scan(&self, owner: &Place, uid: &str) -> Result<Vec<(Place, Metadata)>, Status> {
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
-        let served = self.discover();
-        let may_depend = |d: &ResourceDef| is_watched(d) && (d.is_namespaced() || owner.namespace.is_none());
-        for def in served.own.iter().filter(|d| may_depend(d)) {
+        for def in self.discover().iter().filter(|d| is_watched(d) && (d.is_namespaced() || owner.namespace.is_none())) {
             if !seen.insert((def.group.clone(), def.resource.clone())) {
                 continue;
             }
@@ -356,17 +300,6 @@ impl Collector {
                 if meta.owners().iter().any(|o| o.uid == uid) {
                     found.push((Place::of(&resource, &meta), meta));
                 }
-            }
-        }
-        for def in served.elsewhere.iter().filter(|d| may_depend(d)) {
-            let collection = Target::collection(def.gvr(), owner.namespace.as_deref());
-            let resource = Arc::new(def.gvr());
-            let dependents = elsewhere::list(&*self.context.client, &collection, |object| {
-                let meta = Meta::read(object).ok().map(|object| object.metadata).filter(|m| m.owners().iter().any(|o| o.uid == uid));
-                found.extend(meta.map(|meta| (Place::of(&resource, &meta), meta)));
-            });
-            if let Err(why) = dependents.await {
-                tracing::debug!(%resource, error = %why, "another server does not tell who depends on an owner");
             }
         }
         Ok(found)

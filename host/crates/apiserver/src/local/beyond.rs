@@ -1,8 +1,7 @@
-//! Objects that another server keeps: they are read, listed, updated and deleted there, in the client's name, after the same authorization
-//! as here.
+//! Objects that another server keeps: they are listed and deleted there, in the client's name, after the same authorization as here.
 //!
-//! No more than that, and of what is listed the metadata alone. Bookkeeping's client empties namespaces and collects garbage through it; to
-//! plugins' clients such resources are not found. Called by [`super`] for a resource that this server does not have.
+//! No more than that, and of what is listed the metadata alone. Namespaces are emptied through it, by bookkeeping's client; to plugins'
+//! clients such resources are not found. Called by [`super`] for a resource that this server does not have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,6 @@ use crate::outbound::Bounds;
 
 /// An object may be large, and all that is asked for is whose it is.
 const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Of one call.
 const BOUNDS: Bounds = Bounds::within(Duration::from_secs(30));
 
@@ -39,7 +37,7 @@ pub(super) struct Beyond<'a> {
 impl LocalClient {
     /// `None`: this server has the resource, or nobody has.
     pub(super) fn beyond<'a>(&'a self, target: &'a Target) -> Option<Beyond<'a>> {
-        if !self.reaches_beyond || self.core.extensions.are_none() || self.core.resource(&target.resource).is_ok() {
+        if !self.reaches_beyond || self.core.resource(&target.resource).is_ok() {
             return None;
         }
         let extension = self.core.extensions.find(&target.path())?;
@@ -72,7 +70,11 @@ impl Beyond<'_> {
     }
 
     pub async fn delete(&self, options: &DeleteOptions) -> Result<Option<Served>> {
-        self.check_names()?;
+        // The other server says what they are: one that is another path would be another request.
+        let name = self.target.name.as_deref().unwrap_or_default();
+        if matches!(name, "" | "." | "..") || name.contains(['/', '%', '?', '#']) {
+            return Err(Status::bad_request(format!("{name:?} is no name of an object")));
+        }
         let audited = self.enter("delete", "")?;
         let mut body = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
         if let Some(seconds) = options.grace_period_seconds {
@@ -87,7 +89,8 @@ impl Beyond<'_> {
         if options.dry_run {
             body["dryRun"] = json!(["All"]);
         }
-        let request = http::Request::delete(self.target.path()).header(CONTENT_TYPE, JSON).body(Full::new(Bytes::from(body.to_string())));
+        let json = HeaderValue::from_static("application/json");
+        let request = http::Request::delete(self.target.path()).header(CONTENT_TYPE, json).body(Full::new(Bytes::from(body.to_string())));
         let deleted = match self.ask(request).await {
             Ok(deleted) => deleted,
             Err(status) => return Err(audited.refused(status)),
@@ -95,32 +98,6 @@ impl Beyond<'_> {
         audited.answered(200);
         // A `Status`, or the object as it was: only one that is marked stays for a while.
         deleted.is_being_deleted().then(|| served(&deleted)).transpose()
-    }
-
-    pub async fn get(&self) -> Result<Served> {
-        self.check_names()?;
-        let audited = self.enter("get", "")?;
-        let request = http::Request::get(self.target.path()).body(Full::default());
-        audited.served(200, self.ask(request).await.and_then(|object| served(&object)))
-    }
-
-    pub async fn update(&self, object: &Value) -> Result<Served> {
-        self.check_names()?;
-        let audited = self.enter("update", "")?;
-        audited.sent(object);
-        let request = http::Request::put(self.target.path()).header(CONTENT_TYPE, JSON).body(Full::new(Bytes::from(object.to_string())));
-        audited.served(200, self.ask(request).await.and_then(|object| served(&object)))
-    }
-
-    /// Others say what they are, the other server or who names an owner: one that is another path would be another request.
-    fn check_names(&self) -> Result<()> {
-        let named = [Some(self.target.name.as_deref().unwrap_or_default()), self.target.namespace.as_deref()];
-        for name in named.into_iter().flatten() {
-            if matches!(name, "" | "." | "..") || name.contains(['/', '%', '?', '#']) {
-                return Err(Status::bad_request(format!("{name:?} is no name of an object")));
-            }
-        }
-        Ok(())
     }
 
     fn enter(&self, verb: &'static str, field_selector: &str) -> Result<Audited> {

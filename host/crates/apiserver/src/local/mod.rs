@@ -32,7 +32,7 @@ pub struct LocalClient {
     core: Arc<Core>,
     user: Arc<User>,
     leads: Option<watch::Receiver<bool>>,
-    /// Whether it has to do with what other servers keep.
+    /// Whether it lists and deletes what other servers keep.
     reaches_beyond: bool,
 }
 
@@ -44,7 +44,7 @@ impl LocalClient {
     pub fn while_leading(self, leads: watch::Receiver<bool>) -> Self {
         Self { leads: Some(leads), ..self }
     }
-    /// Resources of the API's extensions are read, listed, updated and deleted as well; to others they are not found.
+    /// Resources of the API's extensions are listed and deleted as well; to others they are not found.
     pub(crate) fn reaching_beyond(self) -> Self {
         Self { reaches_beyond: true, ..self }
     }
@@ -144,9 +144,6 @@ impl LocalClient {
 impl Client for LocalClient {
     fn get<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            if let Some(beyond) = self.beyond(target) {
-                return beyond.get().await;
-            }
             let (scope, audited) = self.enter(target, "get", "")?;
             audited.served(200, self.get_in(&scope).await)
         })
@@ -215,9 +212,6 @@ impl Client for LocalClient {
 
     fn update<'a>(&'a self, target: &'a Target, object: Value, options: &'a WriteOptions) -> BoxFuture<'a, Result<Served>> {
         Box::pin(async move {
-            if let Some(beyond) = self.beyond(target) {
-                return beyond.update(&object).await;
-            }
             let (scope, audited) = self.enter(target, "update", "")?;
             audited.sent(&object);
             let written = audited.around(Box::pin(self.update_in(&scope, object, &self.options(options)))).await;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use pintle_api::client::{DeleteOptions, Target, WatchEvent, WatchOptions, WriteO
 use pintle_api::object::ObjectExt;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::{self, Fixture};
@@ -29,7 +27,6 @@ const API_SERVICES: GroupVersionResource = GroupVersionResource::constant("apire
 const LIMIT: Duration = Duration::from_secs(30);
 const ROOT: &str = "/apis/flowers.example.com/v1";
 const SERVICES: GroupVersionResource = GroupVersionResource::constant("", "v1", "services");
-const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1", "configmaps");
 const INDEX: &str = "/openapi/v3";
 const DOCUMENT: &str = "/openapi/v3/apis/flowers.example.com/v1";
 
@@ -38,12 +35,6 @@ const DOCUMENT: &str = "/openapi/v3/apis/flowers.example.com/v1";
 struct Kept {
     flowers: Mutex<BTreeSet<String>>,
     asked: Mutex<Vec<String>>,
-    /// By the same name, the owners of those that have some.
-    owners: Mutex<BTreeMap<String, Value>>,
-    /// How often it had no answer about an object.
-    mislaid: AtomicUsize,
-    /// Tells of deletions and of these.
-    heard: Notify,
     /// Has OpenAPI v3, with this hash.
     hash: Option<&'static str>,
     /// Who asked for OpenAPI.
@@ -51,15 +42,6 @@ struct Kept {
 }
 
 impl Kept {
-    async fn until(&self, holds: impl Fn() -> bool) {
-        let waiting = async {
-            while !holds() {
-                self.heard.notified().await;
-            }
-        };
-        tokio::time::timeout(LIMIT, waiting).await.expect("the other server is not asked");
-    }
-
     fn openapi(&self, uri: &Uri, user: &str) -> (u16, Value) {
         self.readers.lock().unwrap().push(format!("{user} {uri}"));
         let Some(hash) = self.hash else { return (404, json!("404 page not found")) };
@@ -84,9 +66,8 @@ impl Kept {
             return (200, json!({"kind": "APIResourceList", "groupVersion": "weeds.example.com/v1", "resources": []}));
         }
         let Some(place) = path.strip_prefix(ROOT) else { return (404, json!({})) };
-        let of_namespace = place.strip_prefix("/namespaces/").and_then(|p| p.split_once("/flowers"));
-        let Some(place) = of_namespace.or_else(|| (place == "/flowers").then_some(("", ""))) else {
-            let verbs = json!(["get", "list", "watch", "update", "delete"]);
+        let Some(place) = place.strip_prefix("/namespaces/").and_then(|p| p.split_once("/flowers")) else {
+            let verbs = json!(["get", "list", "delete"]);
             let flowers = json!({"name": "flowers", "singularName": "flower", "namespaced": true, "kind": "Flower", "verbs": verbs});
             return (200, json!({"kind": "APIResourceList", "groupVersion": "flowers.example.com/v1", "resources": [flowers]}));
         };
@@ -95,40 +76,14 @@ impl Kept {
             let key = format!("{namespace}{name}");
             let body: Value = serde_json::from_slice(body).unwrap_or_default();
             self.asked.lock().unwrap().push(format!("{user} {key} {}", body["preconditions"]["uid"]));
-            self.heard.notify_one();
             return match flowers.remove(&key) {
                 true => (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
                 false => (404, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})),
             };
         }
-        if *method == Method::PUT {
-            let object: Value = serde_json::from_slice(body).unwrap();
-            assert_eq!(object["metadata"]["resourceVersion"], "5");
-            let owners = object["metadata"]["ownerReferences"].clone();
-            self.owners.lock().unwrap().insert(format!("{namespace}{name}"), owners);
-            return (200, object);
-        }
-        let object = |key: &str| {
-            let (namespace, name) = key.split_once('/').unwrap();
-            let mut metadata = json!({"name": name, "namespace": namespace, "uid": format!("uid-of-{name}"), "resourceVersion": "5"});
-            metadata["ownerReferences"] = self.owners.lock().unwrap().get(key).cloned().unwrap_or_default();
-            json!({"apiVersion": "flowers.example.com/v1", "kind": "Flower", "metadata": metadata})
-        };
-        match name.strip_prefix('/') {
-            Some("mislaid") => {
-                self.mislaid.fetch_add(1, Ordering::Relaxed);
-                self.heard.notify_one();
-                return (404, json!("404 page not found"));
-            }
-            Some(_) if flowers.contains(&format!("{namespace}{name}")) => return (200, object(&format!("{namespace}{name}"))),
-            Some(name) => {
-                let details = json!({"name": name, "group": "flowers.example.com", "kind": "flowers"});
-                return (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "details": details}));
-            }
-            None => {}
-        }
-        let here = flowers.iter().filter(|key| namespace.is_empty() || key.starts_with(&format!("{namespace}/")));
-        let items: Vec<Value> = here.map(|key| object(key)).collect();
+        let here = flowers.iter().filter_map(|key| key.strip_prefix(namespace)?.strip_prefix('/'));
+        let items: Vec<Value> =
+            here.map(|name| json!({"metadata": {"name": name, "namespace": namespace, "uid": format!("uid-of-{name}")}})).collect();
         (200, json!({"kind": "FlowerList", "apiVersion": "flowers.example.com/v1", "metadata": {"resourceVersion": "7"}, "items": items}))
     }
 }
@@ -184,15 +139,14 @@ async fn extend(f: &Fixture, name: &str, port: u16) {
 async fn until(f: &Fixture, gvr: GroupVersionResource, name: &str, wanted: impl Fn(Option<&Value>) -> bool) {
     let looking = async {
         let mut watch = f.client.watch(&Target::collection(gvr, None), &WatchOptions::default()).await.unwrap();
-        let (mut last, mut synced) = (None, false);
+        let mut last = None;
         while let Some(event) = watch.next().await {
             match event.unwrap() {
                 WatchEvent::Added(o) | WatchEvent::Modified(o) => last = Some(o.parse().unwrap()).filter(|o: &Value| o.name() == name).or(last),
                 WatchEvent::Deleted(o) if o.parse().unwrap().name() == name => last = None,
-                WatchEvent::Synced { .. } => synced = true,
-                WatchEvent::Bookmark { .. } | WatchEvent::Deleted(_) => {}
+                WatchEvent::Synced { .. } | WatchEvent::Bookmark { .. } | WatchEvent::Deleted(_) => {}
             }
-            if synced && wanted(last.as_ref()) {
+            if wanted(last.as_ref()) {
                 return;
             }
         }
@@ -323,51 +277,5 @@ async fn openapi_shows_what_another_server_serves() {
     assert_eq!(admin.index(|paths| !is_shown(paths)).await.0, tag_before);
     assert_eq!(admin.get(DOCUMENT).await.0, 503);
     until(&f, API_SERVICES, "v1.weeds.example.com", |o| says(o, "Available", "True")).await;
-    f.server.shutdown().await.unwrap();
-}
-
-fn owned_by(owner: &Value) -> Value {
-    json!([{"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner.name(), "uid": owner.uid(), "blockOwnerDeletion": true}])
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_server_keeps_goes_with_its_owner() {
-    let f = Fixture::start(|_| {}).await;
-    let kept = Arc::new(Kept::default());
-    let target = |name: &str| Target::object(CONFIG_MAPS, Some("default"), name);
-    let map = |name: &str, owners: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": owners}});
-    for (owner, flower) in [("awaited", "rose"), ("gone", "tulip"), ("letting-go", "daisy"), ("stays", "lily")] {
-        create(&f, CONFIG_MAPS, Some("default"), map(owner, json!([]))).await;
-        let owner = f.client.get(&target(owner)).await.unwrap().parse().unwrap();
-        kept.flowers.lock().unwrap().insert(format!("default/{flower}"));
-        kept.owners.lock().unwrap().insert(format!("default/{flower}"), owned_by(&owner));
-    }
-    let port = serve(&f, kept.clone()).await;
-    create_service(&f, "flowers", port).await;
-    extend(&f, "flowers", port).await;
-
-    let has = |flower: &str| kept.flowers.lock().unwrap().contains(&format!("default/{flower}"));
-    let with = |policy: &str| DeleteOptions { propagation_policy: policy.to_owned(), ..DeleteOptions::default() };
-    f.client.delete(&target("awaited"), &with("Foreground")).await.unwrap();
-    until(&f, CONFIG_MAPS, "awaited", |o| o.is_none()).await;
-    assert!(!has("rose"));
-    f.client.delete(&target("letting-go"), &with("Orphan")).await.unwrap();
-    until(&f, CONFIG_MAPS, "letting-go", |o| o.is_none()).await;
-    assert_eq!(kept.owners.lock().unwrap()["default/daisy"], json!(null));
-    f.client.delete(&target("gone"), &with("Background")).await.unwrap();
-    kept.until(|| !has("tulip")).await;
-    let left: Vec<String> = kept.flowers.lock().unwrap().iter().cloned().collect();
-    assert_eq!(left, ["default/daisy", "default/lily"]);
-    let asked = kept.asked.lock().unwrap().clone();
-    assert_eq!(asked, ["system:apiserver default/rose \"uid-of-rose\"", "system:apiserver default/tulip \"uid-of-tulip\""]);
-
-    // What is owned by its objects goes when it says that they are not there, which an answer of no object does not.
-    let flower = |name: &str| owned_by(&json!({"apiVersion": "flowers.example.com/v1", "kind": "Flower", "metadata": {"name": name, "uid": "u"}}));
-    for owner in ["mislaid", "withered"] {
-        create(&f, CONFIG_MAPS, Some("default"), map(&format!("of-{owner}"), flower(owner))).await;
-    }
-    until(&f, CONFIG_MAPS, "of-withered", |o| o.is_none()).await;
-    kept.until(|| kept.mislaid.load(Ordering::Relaxed) > 1).await;
-    assert!(f.client.get(&target("of-mislaid")).await.is_ok());
     f.server.shutdown().await.unwrap();
 }
