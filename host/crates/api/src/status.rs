@@ -219,24 +219,22 @@ impl Status {
 }
 
 impl Reason {
-    /// What a code alone says, where no Status came with it (`NewGenericServerResponse` of k8s.io/apimachinery; 410 and 413 besides).
+    /// What a code alone says, where no Status came with it. That an object is gone or in conflict is believed of an API server only: a plain 404
+    /// may be anybody's on the way.
     fn of_code(code: u16) -> Self {
         match code {
             400 => Self::BadRequest,
             401 => Self::Unauthorized,
             403 => Self::Forbidden,
-            404 => Self::NotFound,
             405 => Self::MethodNotAllowed,
             406 => Self::NotAcceptable,
-            409 => Self::Conflict,
-            410 => Self::Gone,
             413 => Self::RequestEntityTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::Invalid,
             429 => Self::TooManyRequests,
-            500 => Self::InternalError,
             503 => Self::ServiceUnavailable,
             504 => Self::Timeout,
+            500.. => Self::InternalError,
             _ => Self::Unknown,
         }
     }
@@ -347,7 +345,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_status_is_told_by_its_code() {
-        let reasons = [404, 405, 418].map(|code| Status::from_body(code, b"404 page not found").reason);
-        assert_eq!(reasons, [Reason::NotFound, Reason::MethodNotAllowed, Reason::Unknown]);
+        let reasons = [404, 405, 418, 502].map(|code| Status::from_body(code, b"404 page not found").reason);
+        assert_eq!(reasons, [Reason::Unknown, Reason::MethodNotAllowed, Reason::Unknown, Reason::InternalError]);
     }
 }

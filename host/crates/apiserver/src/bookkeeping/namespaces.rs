@@ -43,21 +43,25 @@ struct Remains {
     failures: BTreeSet<String>,
     /// Group versions of servers that do not answer.
     silent: Vec<String>,
+    /// A list was not read to its end.
+    unread: bool,
     /// Objects that others were asked to delete: they may take their time, or have made more since.
     elsewhere: usize,
 }
 
 impl Remains {
     fn is_empty(&self) -> bool {
-        self.by_resource.is_empty() && self.failures.is_empty() && self.silent.is_empty() && self.elsewhere == 0
+        self.by_resource.is_empty() && self.failures.is_empty() && self.silent.is_empty() && self.elsewhere == 0 && !self.unread
     }
 
     /// What fails may fail for long, and is asked less and less often.
     fn looked_at_again(&self) -> Outcome {
-        match (self.failures.is_empty(), self.by_resource.is_empty()) {
-            (false, _) => Outcome::Retry,
-            (true, false) => Outcome::After(LOOK_AGAIN),
-            (true, true) => Outcome::After(AWAIT_OTHERS),
+        if !self.failures.is_empty() {
+            Outcome::Retry
+        } else if !self.by_resource.is_empty() || self.unread {
+            Outcome::After(LOOK_AGAIN)
+        } else {
+            Outcome::After(AWAIT_OTHERS)
         }
     }
 }
@@ -164,10 +168,10 @@ async fn delete_all(context: &Context, namespace: &str, def: &ResourceDef, remai
         let listed = match context.client.list(&collection, &options).await {
             Ok(listed) => listed,
             Err(status) if status.is(Reason::NotFound) || status.is(Reason::MethodNotAllowed) => return found,
-            // Deleting took longer than a list is remembered: what is left of it is listed from its beginning.
+            // Deleting took longer than a list is remembered: the next pass lists what is left.
             Err(status) if status.is(Reason::Expired) && !options.continue_token.is_empty() => {
-                options.continue_token.clear();
-                continue;
+                remains.unread = true;
+                return found;
             }
             Err(status) => {
                 remains.failures.insert(format!("{}: {status}", def.gvr()));
