@@ -5,13 +5,15 @@
 //! memory after it. A wrong answer ends the run. The figures of record, and how they were taken, are in docs/performance.md.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use http::Method;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
+use http_body_util::BodyExt;
 use pintle_api::client::{ListOptions, Patch, Target, WatchOptions, WriteOptions};
-use pintle_api::{Client, GroupVersionResource};
+use pintle_api::{Client, GroupVersionResource, Status};
 use pintle_client::{HttpClient, kubeconfig::Kubeconfig};
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ const CONFIG_MAPS: GroupVersionResource = GroupVersionResource::constant("", "v1
 const PODS: GroupVersionResource = GroupVersionResource::constant("", "v1", "pods");
 const NAMESPACES: GroupVersionResource = GroupVersionResource::constant("", "v1", "namespaces");
 const ACCOUNTS: GroupVersionResource = GroupVersionResource::constant("", "v1", "serviceaccounts");
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// Requests under way at a time.
 const CLIENTS: usize = 32;
 const WATCHERS: usize = 50;
@@ -32,7 +36,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const EVENTS_WITHIN: Duration = Duration::from_secs(60);
 
 struct Bench {
-    client: Arc<dyn Client>,
+    client: HttpClient,
     pid: u32,
     namespace: String,
 }
@@ -50,7 +54,7 @@ async fn main() -> Result<()> {
         _ => return Err("--server PID and --kubeconfig FILE go together".into()),
     };
     let client = ready(&kubeconfig).await?;
-    let bench = Bench { client: Arc::new(client), pid, namespace: format!("bench-{}", std::process::id()) };
+    let bench = Bench { client, pid, namespace: format!("bench-{}", std::process::id()) };
     println!("{:<22} {:>10} {:>12} {:>14} {:>10}", "phase", "operations", "per second", "CPU each (us)", "RSS (MiB)");
     bench.run(objects).await
 }
@@ -92,6 +96,11 @@ impl Bench {
             Ok(())
         })
         .await?;
+        for (phase, accept, encoding) in
+            [("list as a Table", TABLE, "identity"), ("list, gzip", "application/json", "gzip"), ("list, protobuf", PROTOBUF, "identity")]
+        {
+            self.each(phase, 20, async |_| self.fetch(PODS, accept, encoding).await).await?;
+        }
         self.each("list by label", 100, async |i| {
             let label_selector = format!("shard=s{}", i % 100);
             self.client.list(&self.all(PODS), &ListOptions { label_selector, ..ListOptions::default() }).await.map(drop)
@@ -117,6 +126,14 @@ impl Bench {
         self.each("delete", objects, async |i| self.client.delete(&self.one(CONFIG_MAPS, "c", i), &Default::default()).await.map(drop)).await?;
         self.client.delete(&Target::object(NAMESPACES, None, &self.namespace), &Default::default()).await?;
         Ok(())
+    }
+
+    /// A list whose form is none that the client's own lists ask for; it is read to its end.
+    async fn fetch(&self, resource: GroupVersionResource, accept: &'static str, encoding: &'static str) -> pintle_api::client::Result<()> {
+        let headers = [(ACCEPT, accept), (ACCEPT_ENCODING, encoding)].map(|(name, value)| (name, HeaderValue::from_static(value)));
+        let answer = self.client.request(Method::GET, &self.all(resource).path(), headers.into_iter().collect(), "").await?;
+        assert_eq!(answer.status(), 200, "a list as {accept}");
+        answer.into_body().collect().await.map(drop).map_err(Status::internal)
     }
 
     /// Every watcher must see every write.

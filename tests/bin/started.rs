@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 pub struct Started {
     server: Child,
@@ -36,6 +39,12 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
+        // It ends by itself, so that one that counts what it executes can write that down.
+        let _ = Command::new("kill").arg(self.server.id().to_string()).status();
+        let until = Instant::now() + ENDS_WITHIN;
+        while matches!(self.server.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

@@ -69,6 +69,20 @@ fn require_rust_targets() -> Result<()> {
     Ok(())
 }
 
+/// What reads the counts of a profile, of the compiler's own version.
+pub fn require_profiler() -> Result<()> {
+    run("rustup", &["component", "add", "llvm-tools"])
+}
+
+/// Where the compiler's own programs lie.
+pub fn rust_programs() -> Result<String> {
+    let told = |what: &str| -> Result<String> {
+        let told = Command::new("rustc").args(["--print", what]).output().context("rustc is needed")?;
+        Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
+    };
+    Ok(format!("{}/lib/rustlib/{}/bin", told("sysroot")?, told("host-tuple")?))
+}
+
 fn install(packages: &[Package]) -> Result<()> {
     let missing: Vec<&str> = packages.iter().filter(|p| !p.proof.iter().any(|f| Path::new(f).exists())).map(|p| p.name).collect();
     if missing.is_empty() {

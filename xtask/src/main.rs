@@ -6,6 +6,7 @@ mod fuzz;
 mod layers;
 mod machine;
 mod plugins;
+mod profile;
 mod programs;
 mod schemathesis;
 mod tidy;
@@ -21,6 +22,7 @@ usage: cargo xtask <verb>
   plugins [name] only the plugins, as components under target/plugins/
   test [filter]  every test that one machine can run; installs what they need
   bench          end-to-end figures (CPU per operation); see docs/performance.md
+  profile        counts anew what a release executes under load, for the compiler (host/pintle.profdata.gz)
   validate-corpus [args]  upstream's refusals side by side with ours; see docs/validation.md
   wit-check      refuses a change to a released WIT package
   wit-freeze [name]  releases the WIT packages as they stand, under wit/released
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
         "build" => build(),
         "plugins" => plugins::build(&rest),
         "test" => verify::test(&rest),
+        "profile" => profile::run_all(),
         "bench" => verify::bench(&rest),
         "validate-corpus" => verify::validate_corpus(&rest),
         "wit-check" => contracts::check(),
@@ -62,7 +65,7 @@ pub fn build() -> Result<()> {
     machine::require_build_tools()?;
     plugins::build(&[])?;
     programs::demo()?;
-    programs::cargo(&["build", "--release", "--package", "pintle"])
+    programs::cargo_release(&["build", "--release", "--package", "pintle"])
 }
 
 fn up(args: &[String]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// musl: the only libc whose look-up of host names works in a static program.
 pub const DEMO_TARGET: &str = "x86_64-unknown-linux-musl";
@@ -17,7 +17,26 @@ pub fn run(program: &str, args: &[&str]) -> Result<()> {
 }
 
 pub fn cargo(args: &[&str]) -> Result<()> {
-    run(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), args)
+    finish(cargo_command().args(args))
+}
+
+/// Cargo with a release's flags: by the [profile](crate::profile), and with whatever flags the caller has set.
+pub fn cargo_release(args: &[&str]) -> Result<()> {
+    let profile = crate::profile::unpacked()?;
+    let set = std::env::var("RUSTFLAGS").unwrap_or_default();
+    // What changed since the profile was taken is not worth a warning for each function.
+    let flags = format!("{set} -Cprofile-use={} -Cllvm-args=-no-pgo-warn-mismatch", profile.display());
+    finish(cargo_command().args(args).env("RUSTFLAGS", flags.trim()))
+}
+
+pub fn cargo_command() -> Command {
+    Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+}
+
+fn finish(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
 }
 
 /// Upstream's scheduler as a Go library, over generated clusters: `tests/goldens/placement/main.go` tells its verbs.
@@ -38,12 +57,7 @@ pub fn placement(args: &[String]) -> Result<()> {
 
 /// `target/images/pintle-demo`: static, so that it runs in an image that holds nothing else.
 pub fn demo() -> Result<()> {
-    let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-        .args(["build", "--quiet", "--package", "pintle-demo", "--profile", "plugin", "--target", DEMO_TARGET])
-        .status()?;
-    if !status.success() {
-        bail!("building the image program ended with {status}");
-    }
+    cargo(&["build", "--quiet", "--package", "pintle-demo", "--profile", "plugin", "--target", DEMO_TARGET])?;
     std::fs::create_dir_all("target/images")?;
     let built = format!("target/{DEMO_TARGET}/plugin/pintle-demo");
     copy_if_changed(&built, "target/images/pintle-demo")
@@ -51,7 +65,10 @@ pub fn demo() -> Result<()> {
 
 /// Copies only when the content differs, so that what embeds the file is not rebuilt.
 pub fn copy_if_changed(from: &str, to: &str) -> Result<()> {
-    let new = std::fs::read(from).with_context(|| format!("reading {from}"))?;
+    write_if_changed(to, &std::fs::read(from).with_context(|| format!("reading {from}"))?)
+}
+
+pub fn write_if_changed(to: &str, new: &[u8]) -> Result<()> {
     if std::fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }

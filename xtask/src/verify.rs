@@ -31,7 +31,7 @@ pub fn bench(args: &[String]) -> Result<()> {
     build()?;
     let mut all = vec!["run", "--release", "--quiet", "--package", "pintle-tests", "--bin", "bench", "--"];
     all.extend(args.iter().map(String::as_str));
-    programs::cargo(&all)
+    programs::cargo_release(&all)
 }
 
 /// Every case of the validation corpus against the release binary, or against the server that `--kubeconfig` names.
