@@ -62,10 +62,15 @@ fn main() -> Result<()> {
 
 /// Everything that `target/release/pintle` holds, then the binary itself.
 pub fn build() -> Result<()> {
+    build_contents()?;
+    programs::cargo_release(&["build", "--release", "--package", "pintle"])
+}
+
+/// What the binary has inside.
+pub fn build_contents() -> Result<()> {
     machine::require_build_tools()?;
     plugins::build(&[])?;
-    programs::demo()?;
-    programs::cargo_release(&["build", "--release", "--package", "pintle"])
+    programs::demo()
 }
 
 fn up(args: &[String]) -> Result<()> {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+
+use crate::programs;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
@@ -48,14 +49,14 @@ fn build_world(target: &Path, plugins: &[&Plugin]) -> Result<()> {
             continue;
         }
         let beside = target.join("plugins").join(format!("{}.json", plugin.name));
-        crate::programs::copy_if_changed(&plugin.manifest.to_string_lossy(), &beside.to_string_lossy())?;
+        programs::copy_if_changed(&plugin.manifest.to_string_lossy(), &beside.to_string_lossy())?;
     }
     Ok(())
 }
 
 /// Target directory, and every workspace member below `plugins/` that is a cdylib, with the world that it asks the SDK for.
 fn discover() -> Result<(PathBuf, Vec<Plugin>)> {
-    let output = cargo().args(["metadata", "--no-deps", "--format-version=1"]).output().context("cargo metadata")?;
+    let output = programs::cargo_command().args(["metadata", "--no-deps", "--format-version=1"]).output().context("cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -83,7 +84,7 @@ fn discover() -> Result<(PathBuf, Vec<Plugin>)> {
 }
 
 fn compile(plugins: &[&Plugin]) -> Result<()> {
-    let mut command = cargo();
+    let mut command = programs::cargo_command();
     command.args(["build", "--quiet", "--target", TARGET, "--profile", PROFILE, "--lib"]);
     for plugin in plugins {
         command.args(["--package", &plugin.package]);
@@ -110,8 +111,4 @@ fn componentize(target: &Path, plugin: &Plugin) -> Result<()> {
 
 fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().and_then(|m| m.modified()).ok()
-}
-
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }

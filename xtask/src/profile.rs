@@ -13,8 +13,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::machine;
 use crate::programs::{self, run};
-use crate::{machine, plugins};
 
 /// Relative to the workspace, as all paths here.
 const CHECKED_IN: &str = "host/pintle.profdata.gz";
@@ -23,10 +23,8 @@ const UNPACKED: &str = "target/pintle.profdata";
 const COUNTING: &str = "target/counting";
 
 pub fn run_all() -> Result<()> {
-    machine::require_build_tools()?;
     machine::require_profiler()?;
-    plugins::build(&[])?;
-    programs::demo()?;
+    crate::build_contents()?;
     let counts = std::env::current_dir()?.join(COUNTING).join("counts");
     build_counting(&counts)?;
     // Build scripts counted as well, if they ran.
@@ -34,8 +32,8 @@ pub fn run_all() -> Result<()> {
         std::fs::remove_dir_all(&counts)?;
     }
     let binary = format!("{COUNTING}/release/pintle");
-    load(&binary, &["bench"])?;
-    load(&binary, &["corpus"])?;
+    load(&binary, "bench")?;
+    load(&binary, "corpus")?;
     merge(&counts)
 }
 
@@ -52,17 +50,14 @@ pub fn unpacked() -> Result<PathBuf> {
 fn build_counting(counts: &Path) -> Result<()> {
     let mut cargo = programs::cargo_command();
     cargo.args(["build", "--release", "--package", "pintle", "--target-dir", COUNTING]);
-    cargo.env("RUSTFLAGS", format!("-Cprofile-generate={}", counts.display()));
-    ensure!(cargo.status()?.success(), "the build that counts");
-    Ok(())
+    programs::finish(cargo.env("RUSTFLAGS", format!("-Cprofile-generate={}", counts.display())))
 }
 
 /// The tools start the server, and let it end by itself: it writes its counts then.
-fn load(binary: &str, tool: &[&str]) -> Result<()> {
+fn load(binary: &str, tool: &str) -> Result<()> {
     let mut cargo = programs::cargo_command();
-    cargo.args(["run", "--quiet", "--package", "pintle-tests", "--bin"]).args(tool);
-    ensure!(cargo.env("PINTLE_BIN", binary).status()?.success(), "{} under the build that counts", tool.join(" "));
-    Ok(())
+    cargo.args(["run", "--quiet", "--package", "pintle-tests", "--bin", tool]);
+    programs::finish(cargo.env("PINTLE_BIN", binary))
 }
 
 fn merge(counts: &Path) -> Result<()> {

@@ -9,11 +9,7 @@ pub const DEMO_TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// Runs a program to its end; its output is the user's.
 pub fn run(program: &str, args: &[&str]) -> Result<()> {
-    let status = Command::new(program).args(args).status().with_context(|| format!("starting {program}"))?;
-    if !status.success() {
-        bail!("{program} {} ended with {status}", args.join(" "));
-    }
-    Ok(())
+    finish(Command::new(program).args(args))
 }
 
 pub fn cargo(args: &[&str]) -> Result<()> {
@@ -30,10 +26,11 @@ pub fn cargo_release(args: &[&str]) -> Result<()> {
 }
 
 pub fn cargo_command() -> Command {
-    Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-fn finish(command: &mut Command) -> Result<()> {
+/// Runs a command that is more than a program and its arguments.
+pub fn finish(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
